@@ -1,0 +1,164 @@
+"""What the library raises, and how a system error becomes one a user can act on.
+
+Errors of the operating system keep their class (`PermissionError`, `FileNotFoundError`, …), their
+``errno`` and their ``filename``; `explain` adds what was being done, what became of the target and
+what to do about it. The classes here are for what no ``errno`` expresses. All of them pickle.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._types import Level
+
+
+class SafeAtomicError(Exception):
+    """Base of the library's own errors; raised itself when none of the others fits."""
+
+
+class UnsupportedEnvironmentError(SafeAtomicError):
+    """A filesystem or platform does not give what ``safety="strict"`` asks for.
+
+    Attributes:
+        path: The target, as a string.
+        filesystem: The filesystem's name, for example ``"nfs4"``, or ``"unknown"``.
+        guarantee: The first guarantee that is missing.
+        level: Its level here, ``"NonTarget"`` or ``"Unsupported"``.
+        reason: Why, in one sentence.
+    """
+
+    def __init__(
+        self, path: str, filesystem: str, guarantee: str, level: Level, reason: str
+    ) -> None:
+        super().__init__(path, filesystem, guarantee, level, reason)
+        self.path = path
+        self.filesystem = filesystem
+        self.guarantee = guarantee
+        self.level = level
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path!r} is on {self.filesystem}, where {self.guarantee} is {self.level}: "
+            f"{self.reason}. Nothing was touched. Use a local filesystem, or pass "
+            "safety='warn' (or 'best_effort') to go on without this guarantee"
+        )
+
+
+class UnsupportedEnvironmentWarning(UserWarning):
+    """A guarantee is not ``Guaranteed`` here, and ``safety="warn"`` asked to go on."""
+
+
+class ChecksumMismatchError(SafeAtomicError):
+    """The bytes on disk are not the ones that were written. The target is unchanged.
+
+    Attributes:
+        path: The file that was read, as a string.
+        expected: The recorded digest, in hexadecimal.
+        actual: The digest of the bytes found, in hexadecimal.
+    """
+
+    def __init__(self, path: str, expected: str, actual: str) -> None:
+        super().__init__(path, expected, actual)
+        self.path = path
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path!r} does not match its checksum: recorded {self.expected}, found "
+            f"{self.actual}. The content changed outside safeatomic or is damaged: restore it "
+            "from a good copy, or, if the change was meant, write a new checksum with "
+            "write_checksum_file()"
+        )
+
+
+class CrossDeviceAtomicityError(SafeAtomicError):
+    """Source and destination are on different devices, where no rename can be atomic.
+
+    Both are unchanged. An EXDEV from the kernel is chained as ``__cause__``.
+
+    Attributes:
+        src: The source, as a string.
+        dst: The destination, as a string.
+    """
+
+    def __init__(self, src: str, dst: str) -> None:
+        super().__init__(src, dst)
+        self.src = src
+        self.dst = dst
+
+    def __str__(self) -> str:
+        return (
+            f"cannot move {self.src!r} to {self.dst!r} atomically: they are on different devices "
+            "or mounts. Both are unchanged. Read the one and write the other with write_atomic_bytes(), "
+            "then delete the source"
+        )
+
+
+class LockError(SafeAtomicError):
+    """The lock could not be taken or was lost. The target is unchanged.
+
+    Attributes:
+        path: The file the lock is for, as a string.
+        reason: What happened and what to do, in a sentence or two.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot lock {self.path!r}: {self.reason}"
+
+
+# What became of the target, in the words every note uses.
+UNCHANGED = "the target is unchanged"
+NEW_UNCONFIRMED = "the new content is visible, its durability is not confirmed"
+NEW = "the new content is visible and durable"
+
+
+def explain(error: OSError, doing: str, path: str, outcome: str) -> OSError:
+    """Return an error of the same class and errno that says what was done and what to do.
+
+    Args:
+        error: What the system call raised.
+        doing: What failed, as "cannot …" would go on, for example ``"fsync the temporary file"``.
+        path: The path the caller gave.
+        outcome: What became of the target; one of this module's constants.
+    """
+    code = error.errno if error.errno is not None else errno.EIO
+    name = errno.errorcode.get(code, str(code))
+    cure = _CURES.get(code)
+    reason = error.strerror or os.strerror(code)
+    text = f"cannot {doing}: {reason} ({name}); {outcome}"
+    if cure is not None:
+        text = f"{text}. {cure}"
+    return OSError(code, text, path)
+
+
+_CURES = {
+    errno.ENOENT: "The parent directory must exist; create it first",
+    errno.ENOTDIR: "A part of the path is a file, not a directory",
+    errno.EACCES: "Check the permissions of the directory: writing needs read, write and search",
+    errno.EPERM: "The file or its directory may be immutable or append-only (see lsattr)",
+    errno.EROFS: "The filesystem is mounted read-only; write elsewhere or remount it",
+    errno.ENOSPC: "The filesystem is full (space or inodes, see df -h and df -i); free some",
+    errno.EDQUOT: "The disk quota is used up (see quota); free some space",
+    errno.EBUSY: (
+        "The target is probably a single bind-mounted file, which cannot be replaced by "
+        "rename; mount its directory instead"
+    ),
+    errno.ENAMETOOLONG: (
+        "The name, with the suffix of its sidecar where one is needed, is longer than the "
+        "filesystem allows; use a shorter one"
+    ),
+    errno.EMFILE: "This process has too many open files (see ulimit -n)",
+    errno.ENFILE: "The system has too many open files",
+    errno.EIO: "The device reports an error; check the kernel log, and do not trust this disk",
+    errno.ELOOP: "The path holds a loop of symbolic links",
+}

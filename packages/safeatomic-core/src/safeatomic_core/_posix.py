@@ -1,0 +1,268 @@
+"""The one seam between the library and the operating system.
+
+Every system call that touches a disk is an entry of `kernel`, under the call's own name; nothing
+else in the package calls an effectful `os` function (a lint rule holds that). Tests replace entries
+with `intercept` to record, delay or fail them; what differs between platforms (a flush that reaches
+the platters, anonymous files, a rename that refuses to replace) is settled here and nowhere else.
+
+All calls raise `OSError`; none is retried except by Python itself on EINTR (PEP 475). All of them
+may be used from any thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    _F = TypeVar("_F", bound=Callable[..., Any])
+
+try:
+    import fcntl
+except ImportError:  # Windows: importing works, every call that needs it says ENOSYS
+    fcntl = None  # type: ignore[assignment]
+
+O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
+O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
+O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
+O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
+
+LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
+
+# Linux reports a missing operation in several ways; each of them means "not here", never "not now".
+NOT_SUPPORTED = frozenset(
+    {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOLCK}
+)
+
+
+def _missing(name: str) -> Callable[..., Any]:
+    def unavailable(*_args: object, **_kwargs: object) -> Any:
+        raise OSError(errno.ENOSYS, f"{name} is not available on {sys.platform}")
+
+    return unavailable
+
+
+def _or_missing(name: str, call: _F | None) -> _F:
+    """Return the call, or one that raises ENOSYS where the platform lacks it."""
+    return call if call is not None else _missing(name)  # type: ignore[return-value]
+
+
+def _flock(fd: int, operation: int) -> None:
+    """Apply ``flock(2)``; EWOULDBLOCK is raised as `BlockingIOError`."""
+    fcntl.flock(fd, operation)
+
+
+def _fsync(fd: int) -> None:
+    """Flush a file or directory to stable storage.
+
+    On macOS ``fsync(2)`` leaves the data in the drive's cache; ``F_FULLFSYNC`` flushes that as well
+    (macOS fsync(2)), and some filesystems do not have it.
+    """
+    try:
+        fcntl.fcntl(fd, _F_FULLFSYNC)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+        os.fsync(fd)
+
+
+_F_FULLFSYNC = 51  # <sys/fcntl.h> of macOS; Python exposes it under that platform only
+
+
+def _open_anonymous(dir_fd: int, mode: int) -> int:
+    """Create a file without a name in a directory (``O_TMPFILE``, Linux 3.11, open(2))."""
+    if not O_TMPFILE:
+        raise OSError(errno.EOPNOTSUPP, "O_TMPFILE is not available")
+    return os.open(".", O_TMPFILE | os.O_RDWR | O_CLOEXEC, mode, dir_fd=dir_fd)
+
+
+def _link_anonymous(fd: int, name: str, dir_fd: int) -> None:
+    """Give an anonymous file a name that must not exist (linkat(2), the ``/proc/self/fd`` way)."""
+    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=dir_fd, follow_symlinks=True)
+
+
+def _listxattr_at(name: str, dir_fd: int) -> list[str]:
+    """List the extended attributes of a name in an open directory.
+
+    There is no ``listxattrat``; the way through ``/proc/self/fd`` cannot be misdirected by a parent
+    directory that is renamed meanwhile.
+    """
+    return os.listxattr(f"/proc/self/fd/{dir_fd}/{name}", follow_symlinks=False)
+
+
+def _getxattr_at(name: str, attribute: str, dir_fd: int) -> bytes:
+    """Read one extended attribute of a name in an open directory."""
+    return os.getxattr(f"/proc/self/fd/{dir_fd}/{name}", attribute, follow_symlinks=False)
+
+
+def _posix_fadvise(fd: int, offset: int, length: int) -> None:
+    """Start writing dirty pages back without waiting (POSIX_FADV_DONTNEED, mm/fadvise.c)."""
+    os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+def _rename_noreplace(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+    """Rename unless the destination exists, in one step of the kernel.
+
+    ``renameat2(RENAME_NOREPLACE)`` on Linux, ``renameatx_np(RENAME_EXCL)`` on macOS; some
+    filesystems answer EINVAL or ENOTSUP, which the caller handles.
+    """
+    global _rename_exclusive  # noqa: PLW0603 - the C function is looked up once a process
+    if _rename_exclusive is None:
+        _rename_exclusive = _find_rename_exclusive()
+    _rename_exclusive(src, dst, src_dir_fd, dst_dir_fd)
+
+
+_rename_exclusive: Callable[[str, str, int, int], None] | None = None
+
+
+def _find_rename_exclusive() -> Callable[[str, str, int, int], None]:
+    """Look up the C function; ENOSYS when this libc has none."""
+    import ctypes  # slow to import, and only a move without force needs it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    name, flag = ("renameatx_np", 4) if sys.platform == "darwin" else ("renameat2", 1)
+    function = getattr(libc, name, None)
+    if function is None:
+        return _or_missing(name, None)
+    function.argtypes = [
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_uint,
+    ]
+
+    def rename_exclusive(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if function(src_dir_fd, os.fsencode(src), dst_dir_fd, os.fsencode(dst), flag) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), src, None, dst)
+
+    return rename_exclusive
+
+
+class Kernel:
+    """The table of system calls; an instance attribute of the same name overrides an entry."""
+
+    # descriptors
+    open = staticmethod(os.open)
+    open_anonymous = staticmethod(_open_anonymous)
+    close = staticmethod(os.close)
+    read = staticmethod(os.read)
+    pread = staticmethod(_or_missing("pread", getattr(os, "pread", None)))
+    write = staticmethod(os.write)
+    lseek = staticmethod(os.lseek)
+    ftruncate = staticmethod(os.ftruncate)
+    fsync = staticmethod(_fsync if sys.platform == "darwin" else os.fsync)
+    posix_fadvise = staticmethod(
+        _posix_fadvise if hasattr(os, "posix_fadvise") else _missing("posix_fadvise")
+    )
+    flock = staticmethod(
+        _missing("flock") if fcntl is None else _flock if sys.platform == "sunos5" else fcntl.flock
+    )
+    # metadata
+    stat = staticmethod(os.stat)
+    fstat = staticmethod(os.fstat)
+    fchmod = staticmethod(_or_missing("fchmod", getattr(os, "fchmod", None)))
+    fchown = staticmethod(_or_missing("fchown", getattr(os, "fchown", None)))
+    listxattr = staticmethod(_or_missing("listxattr", getattr(os, "listxattr", None)))
+    listxattr_at = staticmethod(
+        _listxattr_at if hasattr(os, "listxattr") else _missing("listxattr")
+    )
+    getxattr_at = staticmethod(_getxattr_at if hasattr(os, "getxattr") else _missing("getxattr"))
+    getxattr = staticmethod(_or_missing("getxattr", getattr(os, "getxattr", None)))
+    setxattr = staticmethod(_or_missing("setxattr", getattr(os, "setxattr", None)))
+    removexattr = staticmethod(_or_missing("removexattr", getattr(os, "removexattr", None)))
+    fstatvfs = staticmethod(_or_missing("fstatvfs", getattr(os, "fstatvfs", None)))
+    # names
+    rename = staticmethod(os.rename)
+    rename_noreplace = staticmethod(_rename_noreplace)
+    link = staticmethod(os.link)
+    link_anonymous = staticmethod(_link_anonymous)
+    unlink = staticmethod(os.unlink)
+    listdir = staticmethod(os.listdir)
+    realpath = staticmethod(os.path.realpath)
+    # processes
+    kill = staticmethod(os.kill)
+
+
+ENTRIES = tuple(name for name in vars(Kernel) if not name.startswith("_"))
+
+kernel = Kernel()
+
+
+class intercept:  # noqa: N801 - reads as the function it is used as
+    """Replace every entry of `kernel` inside a ``with`` block (for tests).
+
+    Args:
+        wrap: Called as ``wrap(name, call)`` for each entry; returns what stands in for it. A
+            wrapper of ``close`` must close the descriptor even when it then raises.
+    """
+
+    def __init__(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> None:
+        self._wrap = wrap
+
+    def __enter__(self) -> None:
+        self._before = dict(vars(kernel))
+        for name in ENTRIES:
+            setattr(kernel, name, self._wrap(name, getattr(kernel, name)))
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        vars(kernel).clear()
+        vars(kernel).update(self._before)
+
+
+# A flock belongs to the open file description, which a forked child shares: as long as the child
+# keeps the descriptor, a dead parent's lock looks alive (flock(2)). So descriptors that carry a
+# flock are opened through `open_held`, and a child closes its copies at birth. Opening and
+# remembering happen under one guard that fork waits for, so that no child slips in between.
+_guard = threading.RLock()  # reentrant: a signal handler may write a file, too
+_held: set[int] = set()
+_fork_hook_set = False
+
+
+def open_held(opener: Callable[..., int], *args: object, **kwargs: object) -> int:
+    """Open a descriptor that no forked child may keep."""
+    global _fork_hook_set  # noqa: PLW0603 - once a process
+    with _guard:
+        if not _fork_hook_set:
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(
+                    before=_guard.acquire,
+                    after_in_parent=_guard.release,
+                    after_in_child=_drop_held,
+                )
+            _fork_hook_set = True
+        fd = opener(*args, **kwargs)
+        _held.add(fd)
+        return fd
+
+
+def close_held(fd: int) -> None:
+    """Close what `open_held` opened; forgotten first, because its number is free at once."""
+    with _guard:
+        _held.discard(fd)
+        kernel.close(fd)
+
+
+def _drop_held() -> None:
+    """Close, in a forked child, what belongs to the parent (which keeps its flocks)."""
+    for fd in _held:
+        try:
+            os.close(fd)
+        except OSError:
+            pass  # already closed by the program; nothing is held through it
+    _held.clear()
+    _guard.release()
