@@ -1,0 +1,379 @@
+"""Which guarantees hold where: the report, its cache, and the gate every write passes.
+
+A report belongs to a filesystem, and a filesystem to a device number for as long as it stays
+mounted. So reports are kept by device number beside a watch on the mount table, and nothing is
+answered from the cache before the watch was asked whether the table changed: one system call for
+that, and one to see that the watch is still ours.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from . import _environment, _filesystems, _mounts
+from ._errors import UnsupportedEnvironmentError, UnsupportedEnvironmentWarning
+from ._posix import kernel
+from ._types import GUARANTEES, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._environment import Environment
+    from ._types import Level, StrPath
+
+
+class GuaranteeReport(Record):
+    """What holds for files in one place, and why.
+
+    Attributes:
+        environment: The place.
+        guarantees: Level of each of the eight guarantees, by name.
+        reasons: One sentence for each level, by the same names.
+    """
+
+    environment: Environment
+    guarantees: Mapping[str, Level]
+    reasons: Mapping[str, str]
+
+    def is_guaranteed(self, name: str) -> bool:
+        """Tell whether a guarantee is ``Guaranteed``.
+
+        Args:
+            name: One of the eight names, for example ``"CrashDurability"``.
+
+        Raises:
+            ValueError: There is no such guarantee.
+        """
+        if name not in self.guarantees:
+            raise ValueError(f"name {name!r} is no guarantee; there are {', '.join(GUARANTEES)}")
+        return self.guarantees[name] == "Guaranteed"
+
+    def degraded(self) -> tuple[str, ...]:
+        """Return the names of the guarantees that are less than ``Guaranteed``."""
+        return tuple(name for name, level in self.guarantees.items() if level != "Guaranteed")
+
+    def __str__(self) -> str:
+        lines = [str(self.environment)]
+        lines += [
+            f"  {name:<21} {level:<12} {self.reasons[name]}"
+            for name, level in self.guarantees.items()
+        ]
+        return "\n".join(lines)
+
+
+class _Verdict:
+    """A report with what the gate asks of it worked out beforehand."""
+
+    __slots__ = ("degraded", "refused", "report", "shared")
+
+    def __init__(self, report: GuaranteeReport, *, shared: bool) -> None:
+        self.report = report
+        self.degraded = frozenset(report.degraded())
+        self.refused = frozenset(
+            name
+            for name, level in report.guarantees.items()
+            if level in ("NonTarget", "Unsupported")
+        )
+        self.shared = shared  # several mounts have this device number, with options of their own
+
+
+def inspect_guarantees(path: StrPath) -> GuaranteeReport:
+    """Report which guarantees hold for a file, without writing anything.
+
+    Args:
+        path: A file or directory; where it does not exist, its nearest existing parent is judged.
+
+    Returns:
+        The environment and the level of each guarantee. An environment that cannot be identified
+        is reported as ``unknown``.
+
+    Raises:
+        TypeError: ``path`` is not a path.
+        ValueError: ``path`` is empty or holds a NUL.
+        OSError: The process or the machine is out of descriptors or memory.
+
+    Example:
+        >>> report = inspect_guarantees("/")
+        >>> report.environment.symlink_policy
+        'unspecified'
+    """
+    text = _check_path(path)
+    dev = _device_of_directory(text)
+    if dev is not None:
+        verdict = _remembered(dev)
+        if verdict is not None and not verdict.shared:
+            return verdict.report
+    directory = nearest_directory(text)
+    try:
+        fd = _mounts.open_directory(directory)
+    except OSError as error:
+        _environment.raise_shortage(error)
+        return _judge(None, dev or 0).report
+    try:
+        return _look(kernel.fstat(fd).st_dev, fd, directory).report
+    finally:
+        kernel.close(fd)
+
+
+def report_for_device(dev: int, dir_fd: int | None = None, path: str = "") -> GuaranteeReport:
+    """Report which guarantees hold on a device, from the cache where possible.
+
+    Args:
+        dev: ``st_dev`` of the directory.
+        dir_fd: The directory, open. Without it the device is looked up in the mount table by its
+            number, and failing that by ``path``.
+        path: Absolute path of the directory.
+
+    Raises:
+        OSError: The process or the machine is out of descriptors or memory.
+    """
+    verdict = _remembered(dev)
+    return (verdict or _look(dev, dir_fd, path)).report
+
+
+def gate(
+    dev: int, safety: str, path: str, needed: tuple[str, ...], dir_fd: int | None = None
+) -> None:
+    """Let a call pass, or not, according to ``safety`` and the guarantees it needs.
+
+    Args:
+        dev: ``st_dev`` of the target's directory.
+        safety: ``"strict"`` refuses what is NonTarget or Unsupported, ``"warn"`` warns at the
+            caller's line for whatever is not Guaranteed, ``"best_effort"`` says nothing.
+        path: The target as the caller gave it, for messages.
+        needed: Names of the guarantees the call relies on.
+        dir_fd: The target's directory, open.
+
+    Raises:
+        UnsupportedEnvironmentError: Under ``"strict"``. Nothing was touched.
+        OSError: The process or the machine is out of descriptors or memory.
+    """
+    if safety == "best_effort":
+        return
+    verdict = _remembered(dev) or _look(dev, dir_fd, "")
+    if safety == "strict":
+        if verdict.refused:
+            for name in needed:
+                if name in verdict.refused:
+                    report = verdict.report
+                    raise UnsupportedEnvironmentError(
+                        path,
+                        _name_of(report),
+                        name,
+                        report.guarantees[name],
+                        report.reasons[name],
+                    )
+    elif verdict.degraded:
+        missing = [name for name in needed if name in verdict.degraded]
+        if missing:
+            report = verdict.report
+            found = "; ".join(
+                f"{name} is {report.guarantees[name]} ({report.reasons[name]})" for name in missing
+            )
+            warn_caller(f"{path!r} is on {_name_of(report)}, where {found}")
+
+
+def _name_of(report: GuaranteeReport) -> str:
+    name = report.environment.filesystem
+    return "an unknown filesystem" if name == "unknown" else name
+
+
+def warn_caller(message: str) -> None:
+    """Issue an `UnsupportedEnvironmentWarning` that points at the caller's own line.
+
+    That is the innermost frame outside this package and the two that are built on it, wherever they
+    are: installed, in a checkout, or vendored under another name.
+    """
+    import warnings  # loaded by the interpreter already; wanted by few calls
+
+    prefixes = _own_directories()
+    if sys.version_info >= (3, 12):
+        warnings.warn(
+            message, UnsupportedEnvironmentWarning, stacklevel=2, skip_file_prefixes=prefixes
+        )
+    else:
+        level = 1
+        frame = sys._getframe(0)  # noqa: SLF001 - as warnings itself does from Python 3.12
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(prefixes):
+            frame = frame.f_back
+            level += 1
+        warnings.warn(message, UnsupportedEnvironmentWarning, stacklevel=level)
+
+
+def _own_directories() -> tuple[str, ...]:
+    """Return the directories whose code is not the caller's, each with a final separator."""
+    files = [__file__]
+    for name in ("safeatomic", "safeatomic_formats"):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None:
+            files.append(file)
+    return tuple(os.path.join(os.path.dirname(file), "") for file in files)
+
+
+# ---------------------------------------------------------------------------------------- the cache
+
+# Idle watches, each with the verdicts reached under it. Whoever asks takes one out and puts it
+# back, so that no two threads (nor a signal handler and what it interrupted) ask one watch at a
+# time: a change is reported once per watch, and the second asker would never hear of it.
+_idle: list[_mounts.MountWatch] = []
+_MOST_IDLE = 8
+
+
+def _remembered(dev: int) -> _Verdict | None:
+    """Return the verdict on a device if it is known and the mount table did not change since."""
+    try:
+        watch = _idle.pop()
+    except IndexError:
+        return None
+    if not watch.unchanged():
+        watch.close()
+        return None
+    verdict = watch.entries.get(dev)
+    _idle.append(watch)
+    return verdict  # type: ignore[return-value]
+
+
+def _look(dev: int, dir_fd: int | None, path: str) -> _Verdict:
+    """Find out what a device is, and remember it where a change would be noticed.
+
+    Args:
+        dev: The device number.
+        dir_fd: A directory on it, open, or None.
+        path: The directory's path, a hint.
+    """
+    if not _environment.PLATFORM.startswith("linux"):
+        return _look_without_table(dev, dir_fd, path)
+    verdict = None
+    for _attempt in range(_ATTEMPTS):
+        try:
+            watch = _take_watch()
+        except OSError as error:
+            _environment.raise_shortage(error)
+            break
+        table = watch.read()
+        mount = _environment.find_mount(table, dev, dir_fd, path)
+        verdict = _judge(mount, dev, shared=_environment.count_mounts(table, mount) > 1)
+        # Asked only now: a change while the table was being read makes the verdict a guess.
+        if watch.unchanged():
+            # A mount outside the table ends unseen, and an automount point changes by being used.
+            if mount is not None and mount.number >= 0 and mount.fstype != "autofs":
+                watch.entries[dev] = verdict
+            _put_back(watch)
+            break
+        watch.close()
+    return verdict or _judge(None, dev)
+
+
+_ATTEMPTS = 4  # a table that keeps changing is believed as it was last read, and not remembered
+
+
+def _take_watch() -> _mounts.MountWatch:
+    """Take an idle watch on the process's present mount namespace, or start one."""
+    try:
+        watch = _idle.pop()
+    except IndexError:
+        return _mounts.MountWatch()
+    if watch.unchanged() and watch.same_namespace():
+        return watch
+    watch.close()
+    return _mounts.MountWatch()
+
+
+def _put_back(watch: _mounts.MountWatch) -> None:
+    if len(_idle) < _MOST_IDLE:
+        _idle.append(watch)
+    else:
+        watch.close()
+
+
+def _look_without_table(dev: int, dir_fd: int | None, path: str) -> _Verdict:
+    """Ask ``statfs`` every time: it is one call, and there is no table to watch."""
+    mount = None
+    if dir_fd is not None:
+        mount = _environment.mount_of_statfs(dir_fd)
+    elif path:
+        try:
+            fd = _mounts.open_directory(path)
+        except OSError as error:
+            _environment.raise_shortage(error)
+        else:
+            try:
+                mount = _environment.mount_of_statfs(fd)
+            finally:
+                kernel.close(fd)
+    key = None if mount is None else (mount.fstype, mount.point, mount.source, mount.options, dev)
+    verdict = _by_statfs.get(key)
+    if verdict is None:
+        verdict = _judge(mount, dev)
+        if key is not None and len(_by_statfs) < _MOST_BY_STATFS:
+            _by_statfs[key] = verdict
+    return verdict
+
+
+_by_statfs: dict[object, _Verdict] = {}
+_MOST_BY_STATFS = 64
+
+
+def _judge(mount: _environment.Mount | None, dev: int, *, shared: bool = False) -> _Verdict:
+    """Grade a mount."""
+    environment = _environment.describe(mount, dev)
+    guarantees, reasons = _filesystems.levels(
+        environment.platform,
+        environment.filesystem,
+        environment.filesystem_class,
+        environment.durability_findings,
+        in_memory=_environment.lives_in_memory(environment),
+        options_seen=mount is not None and mount.point is not None,
+    )
+    report = GuaranteeReport(environment=environment, guarantees=guarantees, reasons=reasons)
+    return _Verdict(report, shared=shared)
+
+
+# ------------------------------------------------------------------------------------------ paths
+
+
+def _check_path(path: object) -> str:
+    """Return a path as text; refuse what is none."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"path must be str, bytes or os.PathLike, not {type(path).__name__}")
+    text: str = os.fsdecode(path)
+    if not text:
+        raise ValueError("path must not be empty")
+    if "\0" in text:
+        raise ValueError("path must not hold a NUL character")
+    return text
+
+
+def _device_of_directory(path: str) -> int | None:
+    """Return the device of the directory a file lives in, None where that takes a closer look."""
+    parent = os.path.dirname(path) or "."
+    try:
+        found = kernel.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            return found.st_dev
+        # They differ behind a symbolic link, and for a single file that is mounted over.
+        dev = kernel.stat(parent).st_dev
+    except OSError:
+        return None
+    return dev if dev == found.st_dev else None
+
+
+def nearest_directory(path: str) -> str:
+    """Return the directory a file lives in, or the nearest one above it that exists.
+
+    Symbolic links are followed, dangling ones to where they point.
+    """
+    place = os.path.realpath(path)
+    while True:
+        try:
+            if stat.S_ISDIR(kernel.stat(place).st_mode):
+                return place
+        except OSError:
+            pass  # not there, or not for us to see: the next one up decides
+        above = os.path.dirname(place)
+        if above == place:
+            return place
+        place = above

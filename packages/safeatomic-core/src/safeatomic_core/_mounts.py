@@ -1,0 +1,183 @@
+"""What is mounted where, as the kernel tells it: the read-only half of the seam.
+
+`_posix` holds the calls that touch a disk; these touch none. They read ``/proc``, ask ``statfs``,
+and watch the mount table for change, so that what was once found out about a device number is not
+believed after that number went to another filesystem (an unplugged disk, an automount).
+
+Everything here raises `OSError` and writes nothing.
+"""
+# ruff: noqa: TID251 - /proc is no disk, and these calls must not show among those that touch one
+
+from __future__ import annotations
+
+import os
+
+from ._posix import O_CLOEXEC, O_DIRECTORY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+    from collections.abc import Callable
+
+_CHUNK = 65536
+_NO_SUCH_FD = 2**31 - 1
+
+
+def read_proc(path: str) -> bytes:
+    """Read a whole file of ``/proc`` or ``/sys``, whose size is not known beforehand."""
+    fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
+    try:
+        return _read_all(fd)
+    finally:
+        os.close(fd)
+
+
+def _read_all(fd: int) -> bytes:
+    chunks = []
+    while chunk := os.read(fd, _CHUNK):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def open_directory(path: str) -> int:
+    """Open a directory for looking at only; ``O_PATH`` needs no permission on it (open(2))."""
+    return os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | O_DIRECTORY | O_CLOEXEC)
+
+
+def mount_id(fd: int) -> int | None:
+    """Return the number of the mount that a descriptor was opened on (Linux 3.15, proc(5)).
+
+    It is exact where a device number is not: a btrfs subvolume has one of its own that
+    ``mountinfo`` does not list, and a bind mount shares one with others.
+    """
+    for line in read_proc(f"/proc/self/fdinfo/{fd}").splitlines():
+        if line.startswith(b"mnt_id:"):
+            return int(line[7:])
+    return None
+
+
+def directory_of(fd: int) -> str:
+    """Return the path of an open directory as it is now, without symbolic links."""
+    return os.readlink(f"/proc/self/fd/{fd}")
+
+
+def fsync_is_ignored() -> bool:
+    """Tell whether ``fsync(2)`` answers without looking at its argument.
+
+    On a descriptor that cannot exist the call must fail with EBADF. Where it succeeds, somebody
+    answers in the kernel's place: a preloaded library such as libeatmydata, or a seccomp filter
+    (``systemd-nspawn --suppress-sync``, ``SystemCallFilter=~@sync:0``). Asking flushes nothing.
+    """
+    try:
+        os.fsync(_NO_SUCH_FD)
+    except OSError:
+        return False
+    return True
+
+
+def statfs(fd: int) -> bytes:
+    """Return the ``struct statfs`` of an open file as the C library fills it in (statfs(2)).
+
+    Python has `os.statvfs` only, which names no filesystem.
+    """
+    global _fstatfs  # looked up once a process
+    if _fstatfs is None:
+        import ctypes  # slow to import, and Linux hardly ever comes here
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        # On 64-bit Intel macOS the plain symbol is the old structure (<sys/mount.h>).
+        function = getattr(libc, "fstatfs$INODE64", None) or libc.fstatfs
+        buffer_type = ctypes.c_char * 4096
+
+        def call(fd: int) -> bytes:
+            buffer = buffer_type()
+            if function(fd, buffer) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code))
+            return buffer.raw
+
+        _fstatfs = call
+    return _fstatfs(fd)
+
+
+_fstatfs: Callable[[int], bytes] | None = None
+
+
+class MountWatch:
+    """The mount table of this process, and whether it changed since it was read.
+
+    The kernel marks an open ``mountinfo`` with POLLERR and POLLPRI when anything is mounted,
+    unmounted or remounted (proc(5)), and does so once per open file description. Hence an instance
+    is used by one thread at a time, and never by a forked child, which shares its description.
+
+    A program may close every descriptor it finds (daemons do), and the number may then go to
+    another file. So the file position is set to a random number that nobody reads at: whoever does
+    not answer ``lseek`` with it is not our file.
+
+    Attributes:
+        entries: What the owner remembers, by device number, for as long as nothing changed.
+    """
+
+    __slots__ = ("_cookie", "_fd", "_namespace", "_pid", "_poll", "_quiet", "entries")
+
+    def __init__(self, path: str = "/proc/self/mountinfo") -> None:
+        import select  # an extension module of its own in many builds
+
+        self.entries: dict[int, object] = {}
+        self._fd = -1
+        self._pid = os.getpid()
+        self._namespace = _namespace()
+        self._cookie = int.from_bytes(os.urandom(6), "big") | 1 << 48
+        self._fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
+        os.lseek(self._fd, self._cookie, os.SEEK_SET)
+        self._poll: select.poll = select.poll()
+        # A mountinfo that can be watched is readable and never writable; one that says otherwise
+        # (an emulated /proc) has no poll of its own and would never report a change.
+        events = select.POLLPRI | select.POLLERR | select.POLLIN | select.POLLOUT
+        self._poll.register(self._fd, events)
+        self._quiet = [(self._fd, select.POLLIN)]
+
+    def unchanged(self) -> bool:
+        """Tell whether the table is still as first read; after a no, throw this away."""
+        if self._pid != os.getpid():
+            return False
+        try:
+            if os.lseek(self._fd, 0, os.SEEK_CUR) != self._cookie:
+                return False
+            return self._poll.poll(0) == self._quiet
+        except OSError:
+            return False
+
+    def same_namespace(self) -> bool:
+        """Tell whether the process is still in the mount namespace whose table this is."""
+        return self._namespace == _namespace()
+
+    def read(self) -> bytes:
+        """Read the table."""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        try:
+            return _read_all(self._fd)
+        finally:
+            os.lseek(self._fd, self._cookie, os.SEEK_SET)
+
+    def close(self) -> None:
+        """Close the descriptor, unless its number belongs to another file by now."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        try:
+            if os.lseek(fd, 0, os.SEEK_CUR) == self._cookie:
+                os.close(fd)
+        except OSError:
+            pass  # closed by the program
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _namespace() -> int:
+    """Return the inode number that stands for this process's mount namespace, 0 if unknown."""
+    try:
+        return os.stat("/proc/self/ns/mnt").st_ino
+    except OSError:
+        return 0
