@@ -62,7 +62,8 @@ VARIABLES
     recBytes,   \* name -> what a crash may leave of the bytes of the present sidecar inode
     sDisk,      \* name -> the records a crash may leave there
     cont,       \* inode -> digest of its bytes
-    base,       \* inode -> digest that its bytes ought to have (ghost)
+    base,       \* inode -> digest that its bytes were written with (ghost)
+    adopted,    \* inodes whose altered bytes were taken for good, there being no record or by request (ghost)
     nino,       \* the next data inode
     pc, op,     \* writer -> step, and what it is doing
     lock,       \* who holds the lock, or Free
@@ -75,10 +76,10 @@ VARIABLES
 
 dataVars == <<data, dDisk>>
 recVars == <<rec, recBytes, sDisk>>
-inoVars == <<cont, base, nino>>
+inoVars == <<cont, base, adopted, nino>>
 lockVars == <<lock, stale>>
 readVars == <<rpc, rd>>
-vars == <<data, dDisk, rec, recBytes, sDisk, cont, base, nino, pc, op, lock, stale, left, acc, ret, dmg, rpc, rd>>
+vars == <<data, dDisk, rec, recBytes, sDisk, cont, base, adopted, nino, pc, op, lock, stale, left, acc, ret, dmg, rpc, rd>>
 
 NoOp == [k |-> "none", n |-> "-", m |-> "-", i |-> 0, new |-> 0, keep |-> {}, old |-> NoRec, ann |-> FALSE]
 NoRead == [n |-> "-", i |-> 0, c |-> 0, t |-> FALSE, s |-> NoRec, moved |-> FALSE, res |-> "none"]
@@ -96,6 +97,7 @@ Init ==
     /\ sDisk = [n \in Names |-> {rec[n]}]
     /\ cont = [i \in 1..MaxIno |-> i]
     /\ base = [i \in 1..MaxIno |-> i]
+    /\ adopted = {}
     /\ nino = IF Names = {"a"} THEN 2 ELSE 3
     /\ pc = [w \in Writers |-> "idle"]
     /\ op = [w \in Writers |-> NoOp]
@@ -115,16 +117,17 @@ Accused(n) == Accuses(data[n], rec[n], cont)
 (* Ghosts and readers' view, the same for every step.                       *)
 (* acc[n] is remembered for as long as the same bytes stay under the name   *)
 (* beside some record; a crash, a request (bless), a sidecar that is gone,  *)
-(* and an announcement of these very bytes end it. A move takes it along.   *)
+(* and an announcement of these very bytes end it. A move takes it along    *)
+(* (until Seal not, if the source was rolled back to the very bytes that    *)
+(* the destination had: that looks like a move that has not happened).      *)
 (***************************************************************************)
 Remember(forget, from) ==
     acc' = [n \in Names |->
         LET now == Accuses(data'[n], rec'[n], cont')
             same == data'[n] = data[n] /\ data[n] # 0 /\ cont'[data[n]] = cont[data[n]]
             known == IF same THEN acc[n]
-                     ELSE IF n \in DOMAIN from /\ IsRec(rec[from[n]]) THEN acc[from[n]] ELSE FALSE
-        IN IsRec(rec'[n]) /\ data'[n] # 0
-           /\ IF n \in forget \/ cont'[data'[n]] = rec'[n].new THEN now ELSE now \/ known]
+                     ELSE IF n \in DOMAIN from THEN acc[from[n]] /\ cont'[data'[n]] \notin rec[n].prev ELSE FALSE
+        IN IsRec(rec'[n]) /\ data'[n] # 0 /\ (now \/ (known /\ n \notin forget))]
 
 \* A sidecar inode is installed once and never comes back, so "changed since" is all a reader can find out.
 ReadersSee(changed) ==
@@ -191,6 +194,7 @@ Harden(w, d) ==
             /\ cont' = [cont EXCEPT ![nino] = d]
             /\ base' = [base EXCEPT ![nino] = d]
             /\ nino' = nino + 1
+            /\ adopted' = adopted
        ELSE d = 0 /\ UNCHANGED <<op, inoVars>>
     /\ Go(w, IF Unflushed(o) THEN "resolve" ELSE AfterResolve(o))
     /\ Quiet /\ UNCHANGED <<dataVars, recVars, lockVars, acc, readVars>>
@@ -227,13 +231,13 @@ AnnounceRecord(w) ==
     IN
     /\ pc[w] = "record"
     /\ Install(n, r, IF Broken = "record-unflushed" THEN {r, Mal} ELSE {r})
-    /\ base' = IF adopts THEN [base EXCEPT ![data[n]] = cont[data[n]]] ELSE base
+    /\ adopted' = IF adopts /\ cont[data[n]] # base[data[n]] THEN adopted \cup {data[n]} ELSE adopted
     /\ op' = [op EXCEPT ![w].new = new, ![w].keep = keep, ![w].old = rec[n], ![w].ann = TRUE]
     /\ dmg' = [dmg EXCEPT ![n] = FALSE]
     /\ Go(w, IF Broken = "no-barrier" THEN "publish" ELSE "barrier")
     /\ ReadersSee({n})
-    /\ UNCHANGED <<dataVars, cont, nino, lockVars, left, ret, rpc>>
-    /\ Remember(IF o.k = "bless" THEN {n} ELSE {}, <<>>)
+    /\ UNCHANGED <<dataVars, cont, base, nino, lockVars, left, ret, rpc>>
+    /\ Remember(IF o.k = "bless" \/ (data[n] # 0 /\ cont[data[n]] = new) THEN {n} ELSE {}, <<>>)
 
 AnnounceRetire(w) ==
     /\ pc[w] = "retire"
@@ -414,7 +418,7 @@ Tamper(kind) ==
 Alter(n, d) ==
     /\ data[n] # 0 /\ cont[data[n]] # d
     /\ cont' = [cont EXCEPT ![data[n]] = d]
-    /\ UNCHANGED <<dataVars, recVars, base, nino, pc, op, lockVars, ret, dmg, readVars>>
+    /\ UNCHANGED <<dataVars, recVars, base, adopted, nino, pc, op, lockVars, ret, dmg, readVars>>
     /\ Remember({}, <<>>)
 
 Rot == Tamper("rot") /\ \E n \in Names : Alter(n, Bad)
@@ -456,7 +460,7 @@ Again(r) == /\ rd' = [rd EXCEPT ![r] = [NoRead EXCEPT !.n = rd[r].n]]
             /\ rpc' = [rpc EXCEPT ![r] = "again"]
 
 Unreadable(s) == s = Mal \/ (Broken = "strict-tail" /\ s.nul)
-Good(r) == IF rd[r].c = Bad /\ base[rd[r].i] # Bad THEN "missed" ELSE "good"
+Good(r) == IF rd[r].c = Bad /\ rd[r].i \notin adopted THEN "missed" ELSE "good"
 Judge(r) == IF rd[r].s = NoRec THEN "missing"
             ELSE IF Unreadable(rd[r].s) THEN (IF dmg[rd[r].n] THEN "malformed" ELSE "falsely-malformed")
             ELSE IF rd[r].t \/ cont[rd[r].i] # rd[r].c THEN "mismatch"    \* tampered with, before or after it was read
@@ -476,7 +480,8 @@ ReadCheckName(r) ==
 
 ReadCheckSidecar(r) ==
     /\ rpc[r] = "recheck"
-    /\ IF rd[r].moved /\ Broken \notin {"no-double-check", "no-sidecar-recheck"} THEN Again(r) ELSE Verdict(r, Judge(r))
+    /\ IF (rd[r].moved /\ Broken \notin {"no-double-check", "no-sidecar-recheck"}) \/ Broken = "always-again" THEN Again(r)
+       ELSE Verdict(r, Judge(r))
 
 Read(r) ==
     /\ \/ \E n \in Names : ReadOpen(r, n)
@@ -513,7 +518,7 @@ TypeOK ==
         /\ rec[n] \in recBytes[n] /\ recBytes[n] \subseteq sDisk[n]
         /\ \A s \in sDisk[n] : s \in {NoRec, Mal} \/ (s.new \in Digest /\ s.prev \subseteq Digest /\ s.nul \in BOOLEAN)
     /\ cont \in [1..MaxIno -> Digest] /\ base \in [1..MaxIno -> Digest]
-    /\ nino \in 1..(MaxIno + 1)
+    /\ nino \in 1..(MaxIno + 1) /\ adopted \subseteq 1..MaxIno
     /\ lock \in Writers \cup {Free}
     /\ \A w \in Writers : pc[w] # "idle" => lock = w \/ Broken = "unlocked-seal"
     /\ acc \in [Names -> BOOLEAN] /\ stale \in [Names -> BOOLEAN] /\ dmg \in [Names -> BOOLEAN]
@@ -527,13 +532,13 @@ NoMissedCorruption == \A r \in Readers : rd[r].res # "missed"
 \* Nothing but damage from outside makes a sidecar unreadable, not even a crash inside Seal.
 NoFalseMalformed == \A r \in Readers : rd[r].res # "falsely-malformed"
 \* A checked write that has returned is sealed: no other content is accepted, the previous one included.
-RollbackDetected == \A n \in Names : ret[n] # 0 => Digests(rec[n]) = {ret[n]}
+RollbackDetected == \A n \in Names : ret[n] # 0 /\ ~dmg[n] => Digests(rec[n]) = {ret[n]}
 \* Whatever a crash at this instant leaves verifies, or has no sidecar, or was tampered with.
 \* (With d = data and s = rec this also speaks of every instant without a crash.)
 PairRecoverable ==
     \A n \in Names : \A d \in dDisk[n], s \in sDisk[n] :
         \/ d = 0 \/ s = NoRec \/ cont[d] # base[d]
-        \/ s = Mal /\ (dmg[n] \/ Mal \in {op[w].old : w \in Writers} \/ "sidecar" \in Tampers)
+        \/ s = Mal /\ "sidecar" \in Tampers
         \/ cont[d] \in Digests(s)
 \* Bytes once accused stay accused, whatever is announced over them.
 NotBlessed == \A n \in Names : acc[n] => Accused(n)
