@@ -246,6 +246,8 @@ def _look(dev: int, dir_fd: int | None, path: str) -> _Verdict:
     """
     if not _environment.PLATFORM.startswith("linux"):
         return _look_without_table(dev, dir_fd, path)
+    if dir_fd is not None:
+        dev = kernel.fstat(dir_fd).st_dev  # remembered under no other number than its own
     verdict = None
     for _attempt in range(_ATTEMPTS):
         try:

@@ -10,6 +10,7 @@ Everything here raises `OSError` and writes nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ._posix import O_CLOEXEC, O_DIRECTORY
@@ -181,3 +182,53 @@ def _namespace() -> int:
         return os.stat("/proc/self/ns/mnt").st_ino
     except OSError:
         return 0
+
+
+def fsync_provider() -> str:
+    """Return the file name of the library whose ``fsync`` this process calls (dladdr(3)).
+
+    A preloaded library that wraps the call comes first in the search order, so this names it
+    whatever it is called.
+    """
+    import ctypes  # slow to import, and doctor alone asks
+
+    class Info(ctypes.Structure):
+        _fields_ = (
+            ("fname", ctypes.c_char_p),
+            ("fbase", ctypes.c_void_p),
+            ("sname", ctypes.c_char_p),
+            ("saddr", ctypes.c_void_p),
+        )
+
+    libc = ctypes.CDLL(None)
+    info = Info()
+    address = ctypes.cast(libc.fsync, ctypes.c_void_p)
+    libc.dladdr.argtypes = [ctypes.c_void_p, ctypes.POINTER(Info)]
+    if libc.dladdr(address, ctypes.byref(info)) == 0 or not info.fname:
+        raise OSError(errno.ENOENT, "no library admits to providing fsync")
+    return os.fsdecode(info.fname)
+
+
+def quota(device: str, kind: int, number: int) -> tuple[int, ...]:
+    """Return the disk quota of a user (kind 0) or group (kind 1) on a block device (quotactl(2)).
+
+    Returns:
+        Hard and soft limit of space in bytes, bytes in use, hard and soft limit of inodes, inodes
+        in use; 0 where there is no limit.
+
+    Raises:
+        OSError: There is no quota on that device (ESRCH), or it cannot be asked for.
+    """
+    import ctypes  # slow to import, and doctor alone asks
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    block = (ctypes.c_uint64 * 9)()  # struct dqblk: eight numbers and a mask of valid ones
+    command = _Q_GETQUOTA << 8 | kind
+    if libc.quotactl(command, os.fsencode(device), number, ctypes.byref(block)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), device)
+    hard, soft, used, inode_hard, inode_soft, inodes, *_ = block
+    return hard * 1024, soft * 1024, used, inode_hard, inode_soft, inodes
+
+
+_Q_GETQUOTA = 0x800007  # <sys/quota.h>; limits are in blocks of 1024 bytes

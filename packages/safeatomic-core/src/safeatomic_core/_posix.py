@@ -55,11 +55,6 @@ def _or_missing(name: str, call: _F | None) -> _F:
     return call if call is not None else _missing(name)  # type: ignore[return-value]
 
 
-def _flock(fd: int, operation: int) -> None:
-    """Apply ``flock(2)``; EWOULDBLOCK is raised as `BlockingIOError`."""
-    fcntl.flock(fd, operation)
-
-
 def _fsync(fd: int) -> None:
     """Flush a file or directory to stable storage.
 
@@ -89,6 +84,11 @@ def _link_anonymous(fd: int, name: str, dir_fd: int) -> None:
     os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=dir_fd, follow_symlinks=True)
 
 
+def _exists_at(name: str, dir_fd: int) -> bool:
+    """Tell whether a name is there, whatever it is (faccessat(2)); cheaper than a failing stat."""
+    return os.access(name, os.F_OK, dir_fd=dir_fd, effective_ids=True, follow_symlinks=False)
+
+
 def _listxattr_at(name: str, dir_fd: int) -> list[str]:
     """List the extended attributes of a name in an open directory.
 
@@ -101,6 +101,16 @@ def _listxattr_at(name: str, dir_fd: int) -> list[str]:
 def _getxattr_at(name: str, attribute: str, dir_fd: int) -> bytes:
     """Read one extended attribute of a name in an open directory."""
     return os.getxattr(f"/proc/self/fd/{dir_fd}/{name}", attribute, follow_symlinks=False)
+
+
+def _listdir(directory: int | str) -> list[str]:
+    """List the names in a directory, given by descriptor or path."""
+    return os.listdir(directory)
+
+
+def _realpath(path: str) -> str:
+    """Resolve every symbolic link of a path whose last component may be missing."""
+    return os.path.realpath(path)
 
 
 def _posix_fadvise(fd: int, offset: int, length: int) -> None:
@@ -158,15 +168,14 @@ class Kernel:
     read = staticmethod(os.read)
     pread = staticmethod(_or_missing("pread", getattr(os, "pread", None)))
     write = staticmethod(os.write)
+    pwrite = staticmethod(_or_missing("pwrite", getattr(os, "pwrite", None)))
     lseek = staticmethod(os.lseek)
     ftruncate = staticmethod(os.ftruncate)
     fsync = staticmethod(_fsync if sys.platform == "darwin" else os.fsync)
     posix_fadvise = staticmethod(
         _posix_fadvise if hasattr(os, "posix_fadvise") else _missing("posix_fadvise")
     )
-    flock = staticmethod(
-        _missing("flock") if fcntl is None else _flock if sys.platform == "sunos5" else fcntl.flock
-    )
+    flock = staticmethod(_or_missing("flock", getattr(fcntl, "flock", None)))
     # metadata
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
@@ -181,14 +190,15 @@ class Kernel:
     setxattr = staticmethod(_or_missing("setxattr", getattr(os, "setxattr", None)))
     removexattr = staticmethod(_or_missing("removexattr", getattr(os, "removexattr", None)))
     fstatvfs = staticmethod(_or_missing("fstatvfs", getattr(os, "fstatvfs", None)))
+    exists_at = staticmethod(_exists_at)
     # names
     rename = staticmethod(os.rename)
     rename_noreplace = staticmethod(_rename_noreplace)
     link = staticmethod(os.link)
     link_anonymous = staticmethod(_link_anonymous)
     unlink = staticmethod(os.unlink)
-    listdir = staticmethod(os.listdir)
-    realpath = staticmethod(os.path.realpath)
+    listdir = staticmethod(_listdir)
+    realpath = staticmethod(_realpath)
     # processes
     kill = staticmethod(os.kill)
 

@@ -1,0 +1,146 @@
+"""The place a file lives in, opened for looking at: what `doctor` examines.
+
+Opening never fails: what is missing stays None or -1, and the reason is kept, so that every check can
+say what it saw instead of raising.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from . import _mounts
+from ._guarantees import nearest_directory
+from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._environment import Environment
+
+
+class Place:
+    """A directory, and perhaps one name in it. `close` it.
+
+    Attributes:
+        path: The path as the caller gave it, as text.
+        given_directory: The directory part of that path, absolute, symbolic links not followed.
+        directory: The directory after following them.
+        name: The file's name in it; empty when the path is a directory itself.
+        dir_fd: Descriptor of the directory, -1 when it cannot be opened.
+        listable: Whether the directory's names can be read.
+        trouble: Why the directory cannot be opened, None if it can.
+        status: What the directory is, None if unknown.
+        target: What the name is (a symbolic link is not followed), None if it does not exist.
+        link: What the path itself is if it is a symbolic link, else None.
+        environment: The environment, set by the doctor.
+    """
+
+    __slots__ = (
+        "dir_fd",
+        "directory",
+        "environment",
+        "given_directory",
+        "link",
+        "listable",
+        "name",
+        "path",
+        "status",
+        "target",
+        "trouble",
+    )
+
+    def __init__(self, path: str, environment: Environment) -> None:
+        self.path = path
+        self.environment = environment
+        self.dir_fd = -1
+        self.listable = False
+        self.trouble: OSError | None = None
+        self.status: os.stat_result | None = None
+        self.target: os.stat_result | None = None
+        self.link: os.stat_result | None = None
+        absolute = os.path.abspath(path)
+        resolved = os.path.realpath(path)
+        if _is_directory(path):
+            self.given_directory, self.directory, self.name = absolute, resolved, ""
+        else:
+            self.given_directory = os.path.dirname(absolute)
+            self.directory, self.name = os.path.split(resolved)
+        try:
+            self._open()
+            self._look()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            flags = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+            self.dir_fd = kernel.open(self.directory, flags)
+            self.listable = True
+        except OSError as error:
+            self.trouble = error
+            if error.errno != errno.EACCES:
+                return
+            try:  # without read permission it can still be searched, perhaps
+                self.dir_fd = _mounts.open_directory(self.directory)
+                self.trouble = None
+            except OSError as closed:
+                self.trouble = closed
+
+    def _look(self) -> None:
+        if self.dir_fd < 0:
+            return
+        self.status = _stat_or_none(self.directory, -1, follow=True)
+        if self.name:
+            self.target = _stat_or_none(self.name, self.dir_fd, follow=False)
+            link = _stat_or_none(os.path.abspath(self.path), -1, follow=False)
+            if link is not None and stat.S_ISLNK(link.st_mode):
+                self.link = link
+
+    def nearest(self) -> str:
+        """Return the nearest directory above that exists."""
+        return nearest_directory(self.path)
+
+    def join(self, name: str) -> str:
+        """Return the path of another name in the directory."""
+        return os.path.join(self.directory, name)
+
+    def close(self) -> None:
+        """Close the directory."""
+        fd, self.dir_fd = self.dir_fd, -1
+        if fd >= 0:
+            try:
+                kernel.close(fd)
+            except OSError:
+                pass  # it was open for looking only; nothing is lost
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(kernel.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _stat_or_none(name: str, dir_fd: int, *, follow: bool) -> os.stat_result | None:
+    try:
+        if dir_fd < 0:
+            return kernel.stat(name, follow_symlinks=follow)
+        return kernel.stat(name, dir_fd=dir_fd, follow_symlinks=follow)
+    except OSError:
+        return None
+
+
+def shown(text: str) -> str:
+    """Return a text fit for a terminal: what does not print is escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,424 @@
+"""The steps of one write, in their order; every way to write a file is a use of this class.
+
+    Gate      arguments valid, target regular or absent, environment allows it; nothing touched yet
+    Acquire   the cooperative lock, so that two writers cannot interleave
+    Stage     a temporary file beside the target
+    Fill      every byte into it, hashed on the way if a checksum is wanted
+    Harden    metadata onto it, then a flush: from here its content survives a crash
+    Announce  the checksum sidecar says "new or previous", durably
+    Publish   rename over the target: the one instant at which readers see the new content
+    Settle    flush the directory: from here the rename survives a crash
+    Seal      the sidecar says "new"
+    Release   the lock's name goes, then its flock
+
+Before Publish every failure leaves the target, its sidecar and its metadata as they were and no
+temp behind; after it nothing is rolled back. Each error says in a note which step failed and what
+became of the target. `docs/protocol.md` explains each step, `formal/` checks their order.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from . import _log, _trace
+from ._checksum import SUFFIX as SIDECAR_SUFFIX
+from ._checksum import new_hash
+from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError, SafeAtomicError, explain
+from ._guarantees import gate, warn_caller
+from ._lock import Lock, acquire, contention, release_quietly
+from ._lock_file import still_named
+from ._metadata import preserve
+from ._posix import kernel
+from ._sidecar import Announcement, start_writeback
+from ._target import locate
+from ._temp import Temp, orphans
+from ._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION, WRITER_EXCLUSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from hashlib import _Hash
+
+    from ._policy import Policy
+    from ._target import Target
+    from ._types import StrPath
+
+_NEEDED = {
+    (False, False): (ATOMIC_VISIBILITY, CRASH_DURABILITY),
+    (True, False): (ATOMIC_VISIBILITY, CRASH_DURABILITY, WRITER_EXCLUSION),
+    (False, True): (ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION),
+    (True, True): (ATOMIC_VISIBILITY, CRASH_DURABILITY, WRITER_EXCLUSION, INTEGRITY_DETECTION),
+}
+_NEW_FILE_MODE = 0o666  # the kernel applies the umask and default ACLs, as for open(path, "w")
+_OVERWRITE_MODE = stat.S_IRUSR | stat.S_IWUSR
+_HASH_ASIDE = 262144  # bytes from which hashing in a second thread pays for starting one
+
+
+class Write:
+    """One write under way. Call the steps in order; on any error call `fail`, at the end `close`.
+
+    Attributes:
+        target: The name that is written.
+        step: The step that is being done, for error notes.
+        published: Whether the new content is visible.
+        temp: The temporary file.
+    """
+
+    __slots__ = (
+        "_announcement",
+        "_digest",
+        "_hash",
+        "_hash_thread",
+        "_lock",
+        "_policy",
+        "_settled",
+        "published",
+        "publishing",
+        "step",
+        "target",
+        "temp",
+    )
+
+    def __init__(self, path: StrPath, policy: Policy) -> None:
+        """Do the Gate step.
+
+        Raises:
+            IsADirectoryError: The target is a directory. It is unchanged.
+            UnsupportedEnvironmentError: Under ``safety="strict"``. The target is unchanged.
+            OSError: The target is no regular file or its directory cannot be opened. It is
+                unchanged.
+        """
+        self._policy = policy
+        self._announcement: Announcement | None = None
+        self._digest = ""
+        self._hash: _Hash | None = None
+        self._hash_thread: threading.Thread | None = None
+        self._lock: Lock | None = None
+        self._settled = False
+        self.published = False
+        self.publishing = False
+        self.step = _trace.GATE
+        self.target = open_gate(path, policy)
+        self.temp = Temp(self.target.dir_fd)
+
+    def acquire(self) -> None:
+        """Take the lock, so that nobody else is between Stage and Seal at the same time."""
+        if not self._policy.lock:
+            return
+        self.step = _trace.ACQUIRE
+        # Known to close() before it is taken: an interrupt in between must not leave it held.
+        self._lock = Lock(self.target)
+        take_lock(self._lock, self.target, self._policy)
+        # What the last holder published while we waited is what we overwrite.
+        self.target.look_again()
+        self.target.require_regular()
+
+    def stage(self) -> None:
+        """Create the temp beside the target: a rename works within one filesystem only."""
+        self.step = _trace.STAGE
+        keep = self._policy.preserve_metadata and self.target.status is not None
+        # What replaces a private file must never be readable by others, not even half-written.
+        self.temp.create(_OVERWRITE_MODE if keep else _NEW_FILE_MODE)
+        if _trace.hook is not None:
+            inode = kernel.fstat(self.temp.fd).st_ino
+            _trace.hook(_trace.STAGE, {"temp": self.temp.name, "inode": inode})
+
+    def fill(self, data: memoryview | bytes) -> None:
+        """Write the whole content, hashing it on the way."""
+        self.step = _trace.FILL
+        if self._policy.write_checksum:
+            self._hash_aside(data)
+        self.temp.write_all(data)
+        self.filled(len(data))
+
+    def filled(self, size: int, digest: str | None = None) -> None:
+        """Take note that the temp is complete, and of its digest if the caller knows it."""
+        self.step = _trace.FILL
+        if digest is not None:
+            self._digest = digest
+        if _trace.hook is not None:
+            _trace.hook(_trace.FILL, {"bytes": size})
+
+    def commit(self) -> None:
+        """Do the remaining steps up to Seal."""
+        checked = self._policy.write_checksum
+        if checked:
+            # Both temps are written and on their way to the disk before either is waited for.
+            start_writeback(self.temp.fd)
+            self._join_hash()
+            self.step = _trace.ANNOUNCE
+            self._announcement = announcement = Announcement(self.target)
+            announcement.draft(self._policy.algo, self._digest, self._sync_directory)
+        self.harden()
+        if checked:
+            self.step = _trace.ANNOUNCE
+            self._require_lock()
+            announcement.announce(self._sync_directory)
+        elif self._has_sidecar():
+            self.step = _trace.ANNOUNCE
+            self._require_lock()
+            self._announcement = Announcement(self.target)
+            self._announcement.retire(self._sync_directory)
+        self.publish()
+        self.settle()
+        if checked and self._settled:
+            self.seal()
+
+    def harden(self) -> None:
+        """Give the temp its metadata and flush it; without this a crash may publish NULs."""
+        self.step = _trace.HARDEN
+        if self._policy.preserve_metadata and self.target.status is not None:
+            preserve(self.target, self.temp.fd)
+        # A failed flush is never tried again: the kernel has dropped the pages it could not write
+        # and a second call would report success (fsync(2), PostgreSQL's fsyncgate).
+        kernel.fsync(self.temp.fd)
+        if _trace.hook is not None:
+            _trace.hook(_trace.HARDEN, {"inode": kernel.fstat(self.temp.fd).st_ino})
+
+    def publish(self) -> None:
+        """Rename the temp over the target, if the lock is still ours."""
+        self.step = _trace.PUBLISH
+        # A lock that was forced away belongs to somebody who may be writing now.
+        self._require_lock()
+        dir_fd = self.target.dir_fd
+        temp = self.temp
+        self.publishing = True  # an interrupt after the call must not be taken for one before it
+        kernel.rename(temp.name, self.target.name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        self.published = True
+        temp.name = ""
+        if _trace.hook is not None:
+            facts: dict[str, object] = {
+                "inode": kernel.fstat(temp.fd).st_ino,
+                "lock_checked": self._lock is not None,
+            }
+            _trace.hook(_trace.PUBLISH, facts)
+
+    def settle(self) -> None:
+        """Flush the directory; without this a crash may bring the old content back."""
+        self.step = _trace.SETTLE
+        self._settled = settle_directory(self.target.dir_fd, self.target.path, self._policy.safety)
+        if _trace.hook is not None:
+            _trace.hook(_trace.SETTLE, {"durable": self._settled})
+
+    def seal(self) -> None:
+        """Cut the previous digest off the record; until then a roll-back would go unnoticed."""
+        self.step = _trace.SEAL
+        if self._announcement is None:
+            return
+        try:
+            self._announcement.seal()
+        except OSError as error:
+            raise SafeAtomicError(
+                f"cannot seal the checksum sidecar of {self.target.path!r} ({error.strerror}); "
+                f"{NEW}, and it verifies, but so would the previous content; write it again"
+            ) from error
+        if _trace.hook is not None:
+            _trace.hook(_trace.SEAL, {})
+
+    def release(self) -> None:
+        """Give the lock up; a failure is logged, because the write itself is done."""
+        self.step = _trace.RELEASE
+        if self._lock is not None:
+            release_quietly(self._lock)
+
+    def fail(self, error: BaseException) -> BaseException:
+        """Undo what was not published, and return the error the caller is to raise.
+
+        Args:
+            error: What the step raised.
+
+        Returns:
+            For an error of the operating system one of the same class that says what to do, with
+            the cause chained; else the error itself. Both carry the note.
+        """
+        self._find_out_whether_published()
+        outcome = self.outcome()
+        result = error
+        if isinstance(error, OSError) and error.errno is not None:
+            result = explain(error, _DOING[self.step], self.target.path, outcome)
+            result.__cause__ = error
+        result.add_note(f"safeatomic: {self.step} failed; {outcome}")
+        if not self.published:
+            self.undo()
+        return result
+
+    def outcome(self) -> str:
+        """Say what became of the target."""
+        if not self.published:
+            return UNCHANGED
+        return NEW if self._settled else NEW_UNCONFIRMED
+
+    def close(self) -> None:
+        """Close every descriptor; the temp's goes last, since its flock protects its name."""
+        self._join_hash()
+        for resource in (self._announcement, self.temp):
+            if resource is not None:
+                try:
+                    resource.discard()
+                except OSError as error:
+                    _log.warning("%r: could not clean up (%s)", self.target.path, error)
+        try:
+            self.target.close()
+        except OSError as error:
+            _log.debug("%r: could not close the directory (%s)", self.target.path, error)
+
+    def undo(self) -> None:
+        """Put the sidecar back and remove the temp; never masks an error that is under way."""
+        try:
+            announcement = self._announcement
+            if announcement is not None and (self._lock is None or self._lock.owned()):
+                announcement.roll_back(self._flush_directory)
+            self.temp.discard()
+        except OSError as error:
+            _log.warning("%r: could not clean up (%s)", self.target.path, error)
+
+    def _find_out_whether_published(self) -> None:
+        """Settle what an interrupt during the rename left open: did it happen?"""
+        if self.publishing and not self.published and self.temp.fd >= 0:
+            try:
+                status = kernel.fstat(self.temp.fd)
+                inode = (status.st_dev, status.st_ino)
+                self.published = still_named(self.target.dir_fd, self.target.name, inode)
+            except OSError as error:
+                _log.debug("%r: cannot tell whether published (%s)", self.target.path, error)
+            if self.published:
+                self.temp.name = ""
+
+    def _require_lock(self) -> None:
+        """Fail if the lock's name no longer points to our inode."""
+        if self._lock is not None and not self._lock.owned():
+            raise LockError(
+                self.target.path,
+                "the lock was removed by force while this write was under way; the target is "
+                "unchanged. Find out who called force_release_lock(), then write again",
+            )
+
+    def _has_sidecar(self) -> bool:
+        return kernel.exists_at(self.target.name + SIDECAR_SUFFIX, self.target.dir_fd)
+
+    def _sync_directory(self) -> None:
+        """Flush the directory in the middle of a write, by the same policy as Settle."""
+        settle_directory(self.target.dir_fd, self.target.path, self._policy.safety)
+
+    def _flush_directory(self) -> None:
+        kernel.fsync(self.target.dir_fd)
+
+    def _hash_aside(self, data: memoryview | bytes) -> None:
+        """Hash the content, beside the writing when that is worth a thread."""
+        self._hash = digest = new_hash(self._policy.algo)
+        if len(data) < _HASH_ASIDE:
+            digest.update(data)
+            return
+        import threading
+
+        # hashlib releases the interpreter lock while it works, and so does write(2).
+        self._hash_thread = threading.Thread(target=digest.update, args=(data,), daemon=True)
+        self._hash_thread.start()
+
+    def _join_hash(self) -> None:
+        """Wait for the digest."""
+        thread, self._hash_thread = self._hash_thread, None
+        if thread is not None:
+            thread.join()
+        if self._hash is not None:
+            self._digest = self._hash.hexdigest()
+
+
+def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
+    """Find the target and refuse what cannot be written safely; the whole of Gate."""
+    try:
+        target = locate(path)
+    except OSError as error:
+        raise gate_error(error, os.fsdecode(path)) from error
+    try:
+        target.require_regular()
+        needed = _NEEDED[policy.lock, policy.write_checksum]
+        gate(target.device(), policy.safety, target.path, needed, target.dir_fd)
+        if _trace.hook is not None:
+            status = kernel.fstat(target.dir_fd)
+            _trace.hook(
+                _trace.GATE,
+                {
+                    "op": op,
+                    "target": target.name,
+                    "dir": f"{status.st_dev}:{status.st_ino}",
+                    "exists": target.status is not None,
+                    "checksum": policy.write_checksum,
+                    "lock": policy.lock,
+                },
+            )
+    except BaseException as error:
+        target.close()
+        if isinstance(error, OSError):
+            raise gate_error(error, target.path) from error
+        raise
+    return target
+
+
+def gate_error(error: OSError, path: str) -> OSError:
+    """Return the error of a target that cannot be opened or must not be written."""
+    result = explain(error, _DOING[_trace.GATE], path, UNCHANGED)
+    result.add_note(f"safeatomic: {_trace.GATE} failed; {UNCHANGED}")
+    return result
+
+
+def take_lock(lock: Lock, target: Target, policy: Policy) -> None:
+    """Acquire the lock or say who holds it; after a takeover, clear up behind the dead holder."""
+    found = acquire(
+        lock, target, session=policy.session, retries=policy.retries, delay=policy.delay
+    )
+    if found is not None:
+        raise contention(target, found)
+    if lock.took_over:
+        recover(target, policy.safety)
+
+
+def settle_directory(dir_fd: int, path: str, safety: str) -> bool:
+    """Flush a directory; True if it is durable, False if the policy goes on without.
+
+    Raises:
+        OSError: The flush failed, under ``safety="strict"``.
+    """
+    try:
+        kernel.fsync(dir_fd)
+    except OSError as error:
+        if safety == "strict":
+            raise
+        if safety == "warn":
+            warn_caller(
+                f"{path!r}: the directory could not be flushed ({error.strerror}); "
+                f"{CRASH_DURABILITY} is not given for this write"
+            )
+        _log.warning("%r: the directory could not be flushed (%s)", path, error)
+        return False
+    return True
+
+
+def recover(target: Target, safety: str) -> None:
+    """Make durable what a dead writer may have left half-way, and sweep its temps."""
+    # It may have died between unlinking a sidecar and its barrier, which no later look can tell
+    # (rule R2 in formal/notes-checksum.md).
+    settle_directory(target.dir_fd, target.path, safety)
+    _log.info("%r: took over the lock of a dead writer", target.path)
+    try:
+        swept = orphans(target.dir_fd, remove=True)
+    except OSError as error:
+        _log.debug("%r: no sweep (%s)", target.path, error)
+        return
+    for name, size in swept:
+        _log.info("%r: removed the orphaned temp %r (%d bytes)", target.path, name, size)
+
+
+_DOING = {
+    _trace.GATE: "open the target",
+    _trace.ACQUIRE: "take the lock",
+    _trace.STAGE: "create a temporary file beside the target",
+    _trace.FILL: "write the temporary file",
+    _trace.HARDEN: "flush the temporary file",
+    _trace.ANNOUNCE: "announce the checksum",
+    _trace.PUBLISH: "replace the target",
+    _trace.SETTLE: "flush the parent directory",
+    _trace.SEAL: "seal the checksum",
+    _trace.RELEASE: "release the lock",
+}

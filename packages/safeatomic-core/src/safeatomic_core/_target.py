@@ -1,0 +1,134 @@
+"""Where a call works: one name in one opened directory.
+
+A path is resolved once, when the directory is opened; every later call is relative to that
+descriptor, so that a parent directory that is renamed or swapped meanwhile cannot misdirect it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._types import StrPath
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+class Target:
+    """A name in a directory held open; `close` it.
+
+    Attributes:
+        path: The path as the caller gave it, as text; used in messages only.
+        name: The last component, after symbolic links were followed.
+        dir_fd: Descriptor of the directory that holds the name.
+        status: What the name was when it was looked up, None when it did not exist.
+    """
+
+    __slots__ = ("dir_fd", "name", "path", "status")
+
+    def __init__(self, path: str, name: str, dir_fd: int, status: os.stat_result | None) -> None:
+        self.path = path
+        self.name = name
+        self.dir_fd = dir_fd
+        self.status = status
+
+    def look_again(self) -> os.stat_result | None:
+        """Look the name up anew and remember what it is."""
+        try:
+            self.status = kernel.stat(self.name, dir_fd=self.dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            self.status = None
+        return self.status
+
+    def device(self) -> int:
+        """Return the device number that tells the filesystem: the directory's.
+
+        A file may show another one: where it is mounted over, and on an overlay, which hands out
+        the numbers of its layers (Documentation/filesystems/overlayfs.rst).
+        """
+        return kernel.fstat(self.dir_fd).st_dev
+
+    def require_regular(self) -> None:
+        """Refuse, by its name, what is no regular file; an absent name is welcome."""
+        if self.status is not None and not stat.S_ISREG(self.status.st_mode):
+            raise refusal(self.path, self.status.st_mode)
+
+    def close(self) -> None:
+        """Close the directory."""
+        if self.dir_fd >= 0:
+            fd, self.dir_fd = self.dir_fd, -1
+            kernel.close(fd)
+
+
+def check_path(path: StrPath, argument: str = "path") -> str:
+    """Return a path as text, refusing what can be none."""
+    if type(path) is str:
+        text = path
+    else:
+        try:
+            text = os.fsdecode(path)
+        except TypeError:
+            kind = type(path).__name__
+            raise TypeError(f"{argument} must be a str, bytes or os.PathLike, not {kind}") from None
+    if not text:
+        raise ValueError(f"{argument} must not be empty; give the path of a file")
+    if "\0" in text:
+        raise ValueError(f"{argument} must not hold a NUL character: {text!r}")
+    return text
+
+
+def locate(path: StrPath, argument: str = "path", *, follow: bool = True) -> Target:
+    """Open the directory of a path and look its last component up.
+
+    Args:
+        path: The path of a file that may or may not exist.
+        argument: The name of the caller's argument, for messages.
+        follow: Resolve a symbolic link at the last component (the parents are always resolved).
+
+    Raises:
+        IsADirectoryError: The path can only name a directory. Nothing was touched.
+        OSError: The directory cannot be opened. Nothing was touched.
+    """
+    text = check_path(path, argument)
+    target = _open_parent(text, text)
+    try:
+        status = target.look_again()
+        if status is not None and stat.S_ISLNK(status.st_mode) and follow:
+            resolved = kernel.realpath(text)
+            target.close()
+            target = _open_parent(resolved, text)
+            status = target.look_again()
+            if status is not None and stat.S_ISLNK(status.st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), text)
+    except BaseException:
+        target.close()
+        raise
+    return target
+
+
+def refusal(path: str, mode: int) -> OSError:
+    """Return the error for something that is no regular file."""
+    kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
+    code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+    return OSError(code, f"{kind}, not a regular file; it was not touched", path)
+
+
+def _open_parent(path: str, given: str) -> Target:
+    """Open the directory that holds the last component of a path."""
+    directory, name = os.path.split(path)
+    if name in ("", ".", ".."):
+        raise IsADirectoryError(errno.EISDIR, "the path names a directory, not a file", given)
+    dir_fd = kernel.open(directory or ".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    return Target(given, name, dir_fd, None)

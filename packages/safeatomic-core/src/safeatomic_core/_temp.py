@@ -1,0 +1,185 @@
+"""Temporary files: how they are named, made, and swept when their writer is dead.
+
+A temp lives in the target's directory under a name of fixed length, and its writer keeps an
+exclusive flock on it for as long as it is in flight. So the kernel knows which temps are orphans:
+a sweeper that gets the flock has the proof, and a writer whose fresh temp was swept in the instant
+between its creation and its flock notices and makes another.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ._posix import (
+    LOCK_EX,
+    LOCK_NB,
+    O_CLOEXEC,
+    O_NOFOLLOW,
+    O_NONBLOCK,
+    close_held,
+    kernel,
+    open_held,
+)
+
+PREFIX = ".safeatomic-tmp-"
+SUFFIX = ".tmp"
+_HEX = frozenset("0123456789abcdef")
+_LENGTH = len(PREFIX) + 16 + len(SUFFIX)
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
+_ATTEMPTS = (
+    100  # 64 random bits never collide by chance; this ends a loop that something else feeds
+)
+
+
+class Temp:
+    """One temporary file in flight. Its name is known before it exists, so `discard` is always safe.
+
+    Attributes:
+        name: Its name in the directory; empty once it was published or discarded.
+        fd: Its descriptor, open for reading and writing; -1 when closed.
+    """
+
+    __slots__ = ("dir_fd", "fd", "name")
+
+    def __init__(self, dir_fd: int) -> None:
+        self.dir_fd = dir_fd
+        self.name = ""
+        self.fd = -1
+
+    def create(self, mode: int) -> None:
+        """Create the file under a new name and flock it.
+
+        Args:
+            mode: Permission bits; the kernel applies the umask and default ACLs to them.
+        """
+        for _ in range(_ATTEMPTS):
+            self.name = f"{PREFIX}{os.urandom(8).hex()}{SUFFIX}"
+            try:
+                self.fd = open_held(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
+            except FileExistsError:
+                self.name = ""
+                continue
+            if self._claim():
+                return
+            self.close()
+        raise FileExistsError(errno.EEXIST, "no free name for a temporary file", self.name)
+
+    def _claim(self) -> bool:
+        """Flock the fresh file; False when a sweeper was quicker."""
+        try:
+            kernel.flock(self.fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # no flock here: then no sweeper can prove anything either
+        return kernel.exists_at(self.name, self.dir_fd)
+
+    def write_all(self, data: memoryview | bytes) -> None:
+        """Write every byte at the descriptor's position, however short the single writes are."""
+        written = kernel.write(self.fd, data)
+        if written == len(data):
+            return
+        view = memoryview(data)
+        while written < len(view):
+            written += kernel.write(self.fd, view[written:])
+
+    def close(self) -> None:
+        """Close the descriptor, and with it the flock."""
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            close_held(fd)
+
+    def release_descriptor(self) -> None:
+        """Leave the descriptor to its other owner."""
+        self.fd = -1
+
+    def discard(self) -> None:
+        """Remove the file if it is there, then close it; the flock goes last."""
+        name, self.name = self.name, ""
+        try:
+            if name:
+                unlink_if_there(name, self.dir_fd)
+        finally:
+            self.close()
+
+
+def unlink_if_there(name: str, dir_fd: int) -> None:
+    """Remove a name of ours in a clean-up.
+
+    A first failure may be passing (or an interrupt), so there is a second attempt; what that raises
+    is reported.
+    """
+    try:
+        _unlink_once(name, dir_fd)
+    except OSError:
+        _unlink_once(name, dir_fd)
+    except BaseException:
+        _unlink_once(name, dir_fd)
+        raise
+
+
+def _unlink_once(name: str, dir_fd: int) -> None:
+    try:
+        kernel.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        pass  # never made, or already removed
+
+
+def is_temp_name(name: str) -> bool:
+    """Tell whether a name has exactly the form of our temporary files."""
+    return (
+        len(name) == _LENGTH
+        and name.startswith(PREFIX)
+        and name.endswith(SUFFIX)
+        and _HEX.issuperset(name[len(PREFIX) : -len(SUFFIX)])
+    )
+
+
+def orphans(dir_fd: int, *, remove: bool) -> list[tuple[str, int]]:
+    """Find the temps in a directory whose writers are proven dead.
+
+    Args:
+        dir_fd: The directory.
+        remove: Unlink them as well.
+
+    Returns:
+        Name and size in bytes of each orphan (removed or not). What cannot be opened, flocked or
+        removed is no proven orphan and is left out.
+    """
+    found = []
+    for name in sorted(kernel.listdir(dir_fd)):
+        if is_temp_name(name):
+            size = _reap(name, dir_fd, remove=remove)
+            if size is not None:
+                found.append((name, size))
+    return found
+
+
+def _reap(name: str, dir_fd: int, *, remove: bool) -> int | None:
+    """Return the size of a proven orphan, unlinking it if asked; None for anything else."""
+    fd = -1
+    try:
+        if not stat.S_ISREG(kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+            return None
+        flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+        fd = open_held(kernel.open, name, flags, dir_fd=dir_fd)
+        kernel.flock(fd, LOCK_EX | LOCK_NB)
+        # Under the flock the name must still be this inode: its writer may have published it and
+        # another temp may have taken the name (not by chance, but a proof asks for it).
+        opened = kernel.fstat(fd)
+        named = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino):
+            return None
+        if remove:
+            kernel.unlink(name, dir_fd=dir_fd)
+        return opened.st_size
+    except OSError:
+        return None
+    finally:
+        if fd >= 0:
+            try:
+                close_held(fd)
+            except OSError:
+                pass  # nothing is left undone by a close that fails
