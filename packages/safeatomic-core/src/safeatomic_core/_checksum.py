@@ -93,7 +93,12 @@ def hash_fd(fd: int, algo: str) -> str:
     while chunk := kernel.pread(fd, _CHUNK, offset):
         digest.update(chunk)
         offset += len(chunk)
+        if on_hashed is not None:
+            on_hashed(len(chunk))
     return digest.hexdigest()
+
+
+on_hashed: Callable[[int], None] | None = None  # told of every chunk's size, for progress bars
 
 
 def timestamp_now() -> str:
@@ -291,8 +296,8 @@ def carried(digests: tuple[Digest, ...]) -> tuple[Digest, ...]:
 def malformed(target: Target, flaw: str) -> SafeAtomicError:
     """Return the error for a sidecar that is none."""
     return SafeAtomicError(
-        f"malformed checksum sidecar {target.path + SUFFIX!r}: {flaw}; the content was not checked. "
-        "Look at the content, then write a new checksum with write_checksum_file()"
+        f"malformed checksum sidecar {target.path + SUFFIX!r}: {flaw}; the content was not "
+        "checked. Look at the content, then write a new checksum with write_checksum_file()"
     )
 
 
@@ -340,7 +345,7 @@ def _report(
 
 
 def _format_line(name: bytes, digest: str) -> bytes:
-    """Return a line as coreutils prints it: a name with odd bytes is escaped and marked by a ``\\``."""
+    """Return a line as coreutils prints it: odd names are escaped, and marked by a backslash."""
     escaped = name
     for byte, escape in _ESCAPES:
         escaped = escaped.replace(byte, escape)

@@ -105,7 +105,7 @@ def check_encoding(encoding: object) -> str:
         raise ValueError(
             f"encoding {encoding!r} is not known to Python; use a name such as 'utf-8'"
         ) from None
-    if not codec._is_text_encoding:
+    if not codec._is_text_encoding:  # noqa: SLF001 - bytes.decode() asks the same
         raise ValueError(f"encoding {encoding!r} is not a text encoding; use one such as 'utf-8'")
     return encoding
 

@@ -94,8 +94,8 @@ class CrossDeviceAtomicityError(SafeAtomicError):
     def __str__(self) -> str:
         return (
             f"cannot move {self.src!r} to {self.dst!r} atomically: they are on different devices "
-            "or mounts. Both are unchanged. Read the one and write the other with write_atomic_bytes(), "
-            "then delete the source"
+            "or mounts. Both are unchanged. Read the one and write the other with "
+            "write_atomic_bytes(), then delete the source"
         )
 
 

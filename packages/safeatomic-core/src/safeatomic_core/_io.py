@@ -186,10 +186,7 @@ def _write(path: StrPath, data: memoryview | bytes, policy: Policy) -> None:
         write.fill(data)
         write.commit()
     except BaseException as error:
-        failure = write.fail(error)
-        if failure is error:
-            raise
-        raise failure from error
+        raise write.fail(error)  # noqa: B904 - the cause is set
     finally:
         try:
             write.release()

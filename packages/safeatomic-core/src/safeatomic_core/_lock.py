@@ -359,7 +359,10 @@ def _why_impossible(error: OSError, name: str) -> str:
     code = error.errno
     reason = os.strerror(code) if code is not None else str(error)
     if code in NOT_SUPPORTED:
-        return f"this filesystem has no flock ({reason}); pass concurrency='none' if you exclude writers yourself"
+        return (
+            f"this filesystem has no flock ({reason}); pass concurrency='none' if you exclude "
+            "writers yourself"
+        )
     cure = _CURES.get(code or 0, "see the chained error")
     return f"cannot make the lock file {name!r} ({reason}): {cure}"
 

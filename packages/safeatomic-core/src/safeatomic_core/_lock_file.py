@@ -120,7 +120,7 @@ class Found:
 
 def payload(session: str | None) -> bytes:
     """Return the line that a lock taken now by this process holds."""
-    global _prefix  # noqa: PLW0603 - a cache for this process
+    global _prefix
     pid = os.getpid()
     if _prefix[0] != pid:
         import json  # as slow to import as the rest of the lock; once a process

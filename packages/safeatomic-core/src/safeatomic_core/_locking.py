@@ -46,7 +46,7 @@ class LockInfo(Record):
         timestamp: When it was taken, ISO 8601 in UTC, or None.
         alive: ``"yes"``, ``"no"`` or ``"unknown"``; ``"no"`` when there is no lock.
         corrupt: Whether something is there that is no lock of a known version.
-        raw: The file's text, at most 4096 bytes of it, None when there is none or it cannot be read.
+        raw: The file's text, at most 4096 bytes of it; None when it is absent or unreadable.
     """
 
     path: str
@@ -197,7 +197,7 @@ def force_release_lock(path: StrPath) -> bool:
 
 
 def is_locked(path: StrPath) -> bool:
-    """Tell whether a file is locked: whether its lock file exists, by a living holder or a dead one.
+    """Tell whether a file is locked: whether its lock file is there, its holder alive or dead.
 
     Raises:
         OSError: The directory cannot be opened.

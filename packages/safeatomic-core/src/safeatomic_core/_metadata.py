@@ -9,7 +9,6 @@ write, never fatal.
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
 from . import _log
@@ -17,6 +16,8 @@ from ._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
+
     from ._target import Target
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})

@@ -79,10 +79,7 @@ def move_atomic(
     try:
         move.run()
     except BaseException as error:
-        failure = move.fail(error)
-        if failure is error:
-            raise
-        raise failure from error
+        raise move.fail(error)  # noqa: B904 - the cause is set
     finally:
         move.close()
 
@@ -161,11 +158,14 @@ class _Move:
                 f"the destination exists; pass force=True to replace it. {UNCHANGED.capitalize()}",
                 self._dst.path,
             )
+            result.__cause__ = error
         elif isinstance(error, OSError) and error.errno == errno.EXDEV:
             result = CrossDeviceAtomicityError(self._src.path, self._dst.path)
+            result.__cause__ = error
         elif isinstance(error, OSError) and error.errno is not None:
             doing = f"move {self._src.path!r}"
             result = explain(error, doing, error.filename or self._dst.path, outcome)
+            result.__cause__ = error
         result.add_note(f"safeatomic: {self._step} failed; {outcome}")
         return result
 

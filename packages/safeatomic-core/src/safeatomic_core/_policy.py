@@ -31,8 +31,8 @@ class Policy:
     def __init__(
         self,
         concurrency: Concurrency,
-        preserve_metadata: bool,  # noqa: FBT001 - in the order of the public signature
-        write_checksum: bool,  # noqa: FBT001
+        preserve_metadata: bool,
+        write_checksum: bool,
         checksum_algo: str | None,
         retries: int | None,
         delay: float | None,

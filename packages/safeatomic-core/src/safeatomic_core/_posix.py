@@ -124,7 +124,7 @@ def _rename_noreplace(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> N
     ``renameat2(RENAME_NOREPLACE)`` on Linux, ``renameatx_np(RENAME_EXCL)`` on macOS; some
     filesystems answer EINVAL or ENOTSUP, which the caller handles.
     """
-    global _rename_exclusive  # noqa: PLW0603 - the C function is looked up once a process
+    global _rename_exclusive
     if _rename_exclusive is None:
         _rename_exclusive = _find_rename_exclusive()
     _rename_exclusive(src, dst, src_dir_fd, dst_dir_fd)
@@ -245,7 +245,7 @@ _fork_hook_set = False
 
 def open_held(opener: Callable[..., int], *args: object, **kwargs: object) -> int:
     """Open a descriptor that no forked child may keep."""
-    global _fork_hook_set  # noqa: PLW0603 - once a process
+    global _fork_hook_set
     with _guard:
         if not _fork_hook_set:
             if hasattr(os, "register_at_fork"):

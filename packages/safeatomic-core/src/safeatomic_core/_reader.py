@@ -29,7 +29,7 @@ _NEEDED_CHECKED = (ATOMIC_VISIBILITY, READER_CONSISTENCY, INTEGRITY_DETECTION)
 
 def read_all(
     path: StrPath,
-    check_checksum: bool,  # noqa: FBT001 - the options of the public calls, already named there
+    check_checksum: bool,
     checksum_algo: str | None,
     safety: Safety,
 ) -> bytes:

@@ -227,7 +227,7 @@ class Announcement:
 
 
 def memoized(fd: int) -> Callable[[str], str]:
-    """Return a function that gives an open file's digest for an algorithm, hashing once for each."""
+    """Return a function that gives an open file's digest, hashing once for each algorithm."""
     known: dict[str, str] = {}
 
     def digest_of(algo: str) -> str:
@@ -239,7 +239,7 @@ def memoized(fd: int) -> Callable[[str], str]:
 
 
 def start_writeback(fd: int) -> None:
-    """Let the kernel write a file's pages back while we go on; where it cannot, fsync waits longer."""
+    """Let the kernel write a file's pages back while we go on; else fsync waits longer."""
     try:
         kernel.posix_fadvise(fd, 0, 0)
     except OSError as error:

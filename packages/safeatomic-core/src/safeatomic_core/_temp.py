@@ -34,7 +34,7 @@ _ATTEMPTS = (
 
 
 class Temp:
-    """One temporary file in flight. Its name is known before it exists, so `discard` is always safe.
+    """One temporary file in flight; its name is known first, so `discard` is always safe.
 
     Attributes:
         name: Its name in the directory; empty once it was published or discarded.
@@ -63,7 +63,7 @@ class Temp:
                 continue
             if self._claim():
                 return
-            self.close()
+            self.discard()  # whoever was quicker may only have looked at it
         raise FileExistsError(errno.EEXIST, "no free name for a temporary file", self.name)
 
     def _claim(self) -> bool:
@@ -174,9 +174,10 @@ def _reap(name: str, dir_fd: int, *, remove: bool) -> int | None:
             return None
         if remove:
             kernel.unlink(name, dir_fd=dir_fd)
-        return opened.st_size
     except OSError:
         return None
+    else:
+        return opened.st_size
     finally:
         if fd >= 0:
             try:

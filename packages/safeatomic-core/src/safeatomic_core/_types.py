@@ -12,7 +12,7 @@ from types import MappingProxyType
 TYPE_CHECKING = False  # type checkers take this name as true; importing typing is slow
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any, Literal, TypeAlias, TypeVar, dataclass_transform
 
     _T = TypeVar("_T")

@@ -1,4 +1,4 @@
-"""Streaming writes: a binary file object whose content is published by a decision, not by a close."""
+"""Streaming writes: a binary file object published by a decision, not by a close."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AtomicWriter(io.BufferedIOBase):
 
     Example:
         >>> with AtomicWriter("report.csv") as file:  # doctest: +SKIP
-        ...     file.write(b"a,b\\n")
+        ...     file.write(b"a,b")
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class AtomicWriter(io.BufferedIOBase):
             self._raw = _Raw(write, policy.algo if policy.write_checksum else None)
             self._stream: io.BufferedWriter = io.BufferedWriter(self._raw, _BUFFER)
         except BaseException as error:
-            self._fail(error)
+            raise self._failed(error)  # noqa: B904 - the cause is set
 
     def writable(self) -> bool:
         """Return True."""
@@ -168,7 +168,7 @@ class AtomicWriter(io.BufferedIOBase):
             write.filled(size, digest)
             write.commit()
         except BaseException as error:
-            self._fail(error)
+            raise self._failed(error)  # noqa: B904 - the cause is set
         self._decide("committed")
 
     def abort(self) -> None:
@@ -248,19 +248,16 @@ class AtomicWriter(io.BufferedIOBase):
             finally:
                 write.close()
 
-    def _fail(self, error: BaseException) -> NoReturn:
-        """Undo, and raise the error with its explanation."""
+    def _failed(self, error: BaseException) -> BaseException:
+        """Undo, and return the error with its explanation."""
         assert self._write is not None  # noqa: S101 - callers have just used it
         raw = getattr(self, "_raw", None)
         if raw is not None:
             raw.finished = True
         try:
-            failure = self._write.fail(error)
+            return self._write.fail(error)
         finally:
             self._decide("aborted")
-        if failure is error:
-            raise error
-        raise failure from error
 
 
 class _Raw(io.RawIOBase):
