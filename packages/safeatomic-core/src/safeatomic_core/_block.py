@@ -1,9 +1,9 @@
 """The block device under a filesystem: does it have a write cache, and do flushes reach it?
 
 An fsync that the filesystem turns into a flush is worth nothing if some layer on the way (a device
-mapper, a RAID, a setting in ``/sys``) drops the flush while the drive below keeps data in a volatile
-cache. The kernel's own view of each layer is in ``/sys/dev/block`` (queue/write_cache, kernel
-documentation block/writeback_cache_control).
+mapper, a RAID, a setting in ``/sys``) drops the flush while the drive below keeps data in a
+volatile cache. The kernel's own view of each layer is in ``/sys/dev/block`` (queue/write_cache,
+see block/writeback_cache_control in the kernel's documentation).
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import os
 import stat
 
 from . import _mounts
+from ._place import failed, passed, shown, unknown
 from ._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._environment import Environment
-    from ._types import CheckStatus
+    from ._place import Finding
 
 SYSFS = "/sys"  # a variable, so that the tests can build a machine with other disks
 
@@ -53,18 +54,17 @@ class Layer:
         return [self, *(layer for below in self.below for layer in below.all())]
 
 
-def write_cache(environment: Environment) -> tuple[CheckStatus, str]:
+def write_cache(environment: Environment) -> Finding:
     """Say whether flushes reach the device under a filesystem."""
     top = find(environment)
     if top is None:
-        return "unknown", "no block device of the kernel's is known to be under this filesystem"
+        return unknown("no block device of the kernel's is known to be under this filesystem")
     layers = top.all()
     names = " on ".join(layer.name for layer in layers)
     deaf = _deaf_over_caching(top)
     if deaf is not None:
         upper, lower = deaf
-        return (
-            "fail",
+        return failed(
             f"{lower} has a volatile write cache, but {upper} above it passes no flushes on: a "
             f"power cut loses acknowledged data. Set {upper} to 'write back' in "
             f"/sys/block/{upper}/queue/write_cache, or switch the drive's cache off",
@@ -73,20 +73,18 @@ def write_cache(environment: Environment) -> tuple[CheckStatus, str]:
         (x for x in layers if x.drive_cache == _BACK and x.cache not in ("", _BACK)), None
     )
     if hidden is not None:
-        return (
-            "fail",
+        return failed(
             f"the drive {hidden.name} reports a volatile write cache, but the kernel is told there "
             "is none and sends no flushes: a power cut loses acknowledged data. Write 'write back' "
             f"to /sys/block/{hidden.name}/queue/write_cache",
         )
     files = [layer.backing_file for layer in layers if layer.backing_file]
-    loop = f"; the loop device passes flushes to the file {files[0]!r}" if files else ""
+    loop = f"; the loop device passes flushes to the file {shown(files[0])}" if files else ""
     if any(not layer.cache for layer in layers):
-        return "unknown", f"the kernel does not say whether {names} has a write cache{loop}"
+        return unknown(f"the kernel does not say whether {names} has a write cache{loop}")
     if top.cache == _BACK:
-        return "pass", f"{names}: a volatile write cache, and flushes are sent to it{loop}"
-    return (
-        "pass",
+        return passed(f"{names}: a volatile write cache, and flushes are sent to it{loop}")
+    return passed(
         f"{names}: no volatile write cache is reported, so no flush is needed (true unless "
         f"somebody set 'write through' by hand over a drive that has one){loop}",
     )

@@ -15,6 +15,7 @@ import sys
 from . import _environment, _filesystems, _mounts
 from ._errors import UnsupportedEnvironmentError, UnsupportedEnvironmentWarning
 from ._posix import kernel
+from ._target import check_path
 from ._types import GUARANTEES, Record
 
 TYPE_CHECKING = False
@@ -100,7 +101,7 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
         >>> report.environment.symlink_policy
         'unspecified'
     """
-    text = _check_path(path)
+    text = check_path(path)
     dev = _device_of_directory(text)
     if dev is not None:
         verdict = _remembered(dev)
@@ -116,6 +117,11 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
         return _look(kernel.fstat(fd).st_dev, fd, directory).report
     finally:
         kernel.close(fd)
+
+
+def unknown_report() -> GuaranteeReport:
+    """Return the report on a place that could not be looked at."""
+    return _judge(None, 0).report
 
 
 def report_for_device(dev: int, dir_fd: int | None = None, path: str = "") -> GuaranteeReport:
@@ -335,18 +341,6 @@ def _judge(mount: _environment.Mount | None, dev: int, *, shared: bool = False) 
 
 
 # ------------------------------------------------------------------------------------------ paths
-
-
-def _check_path(path: object) -> str:
-    """Return a path as text; refuse what is none."""
-    if not isinstance(path, (str, bytes, os.PathLike)):
-        raise TypeError(f"path must be str, bytes or os.PathLike, not {type(path).__name__}")
-    text: str = os.fsdecode(path)
-    if not text:
-        raise ValueError("path must not be empty")
-    if "\0" in text:
-        raise ValueError("path must not hold a NUL character")
-    return text
 
 
 def _device_of_directory(path: str) -> int | None:

@@ -1,7 +1,7 @@
 """The place a file lives in, opened for looking at: what `doctor` examines.
 
-Opening never fails: what is missing stays None or -1, and the reason is kept, so that every check can
-say what it saw instead of raising.
+Opening never fails: what is missing stays None or -1, and the reason is kept, so that every check
+can say what it saw instead of raising.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from ._environment import Environment
+    from ._types import CheckStatus
+
+    Finding: TypeAlias = tuple[CheckStatus, str]
 
 
 class Place:
@@ -113,7 +118,7 @@ class Place:
             try:
                 kernel.close(fd)
             except OSError:
-                pass  # it was open for looking only; nothing is lost
+                return  # it was open for looking only; nothing is lost
 
 
 def _is_directory(path: str) -> bool:
@@ -130,6 +135,26 @@ def _stat_or_none(name: str, dir_fd: int, *, follow: bool) -> os.stat_result | N
         return kernel.stat(name, dir_fd=dir_fd, follow_symlinks=follow)
     except OSError:
         return None
+
+
+def passed(detail: str) -> Finding:
+    """Return the finding that all is well."""
+    return "pass", detail
+
+
+def warned(detail: str) -> Finding:
+    """Return the finding that something deserves a look."""
+    return "warn", detail
+
+
+def failed(detail: str) -> Finding:
+    """Return the finding that something is wrong."""
+    return "fail", detail
+
+
+def unknown(detail: str) -> Finding:
+    """Return the finding that nothing can be told."""
+    return "unknown", detail
 
 
 def shown(text: str) -> str:
