@@ -9,28 +9,7 @@ from __future__ import annotations
 
 from ._errors import SafeAtomicError, explain
 from ._guarantees import inspect_guarantees, unknown_report
-from ._inspections import (
-    SkippedError,
-    checksum,
-    durability,
-    filesystem,
-    free_inodes,
-    free_space,
-    fsync_provider,
-    leftovers,
-    lock,
-    name_length,
-    parent_exists,
-    parent_symlink,
-    parent_trust,
-    parent_writable,
-    quota,
-    target,
-    write_cache,
-)
-from ._place import Place, shown
 from ._policy import check_flag
-from ._probes import Probes
 from ._target import check_path
 from ._types import GUARANTEES, Record
 
@@ -41,7 +20,7 @@ if TYPE_CHECKING:
 
     from ._environment import Environment
     from ._guarantees import GuaranteeReport
-    from ._place import Finding
+    from ._place import Finding, Place
     from ._types import CheckStatus, Level, StrPath
 
 SCHEMA = 1  # of DoctorReport.to_dict(); a field that is removed or changes its meaning raises it
@@ -94,6 +73,8 @@ class DoctorReport(Record):
             colour: Mark each status with a colour of the terminal; see `wants_colour`.
         """
         import textwrap  # with re behind it, slower to import than this package
+
+        from ._place import shown
 
         def paint(text: str, status: str) -> str:
             return f"\033[{_COLOURS[status]}m{text}\033[0m" if colour else text
@@ -174,6 +155,10 @@ def doctor(
     text = check_path(path)
     check_flag(destructive, "destructive")
     required = _check_require(require)
+    # The checks are a third of the package and wanted by few programs: they are imported by the
+    # first call, here and in the two functions that list them.
+    from ._place import Place
+
     report, trouble = _inspect(text)
     place = Place(text, report.environment)
     try:
@@ -234,28 +219,32 @@ def _inspections(
     place: Place, report: GuaranteeReport
 ) -> tuple[tuple[str, Callable[[], Finding]], ...]:
     """Return every check that only looks, with its name."""
+    from . import _inspections as look
+
     return (
-        ("parent_exists", lambda: parent_exists(place)),
-        ("parent_writable", lambda: parent_writable(place)),
-        ("parent_trust", lambda: parent_trust(place)),
-        ("parent_symlink", lambda: parent_symlink(place)),
-        ("filesystem", lambda: filesystem(place, report)),
-        ("durability", lambda: durability(place, report)),
-        ("fsync_provider", lambda: fsync_provider(place)),
-        ("write_cache", lambda: write_cache(place)),
-        ("free_space", lambda: free_space(place)),
-        ("free_inodes", lambda: free_inodes(place)),
-        ("quota", lambda: quota(place)),
-        ("target", lambda: target(place)),
-        ("name_length", lambda: name_length(place)),
-        ("leftovers", lambda: leftovers(place)),
-        ("lock", lambda: lock(place)),
-        ("checksum", lambda: checksum(place)),
+        ("parent_exists", lambda: look.parent_exists(place)),
+        ("parent_writable", lambda: look.parent_writable(place)),
+        ("parent_trust", lambda: look.parent_trust(place)),
+        ("parent_symlink", lambda: look.parent_symlink(place)),
+        ("filesystem", lambda: look.filesystem(place, report)),
+        ("durability", lambda: look.durability(place, report)),
+        ("fsync_provider", lambda: look.fsync_provider(place)),
+        ("write_cache", lambda: look.write_cache(place)),
+        ("free_space", lambda: look.free_space(place)),
+        ("free_inodes", lambda: look.free_inodes(place)),
+        ("quota", lambda: look.quota(place)),
+        ("target", lambda: look.target(place)),
+        ("name_length", lambda: look.name_length(place)),
+        ("leftovers", lambda: look.leftovers(place)),
+        ("lock", lambda: look.lock(place)),
+        ("checksum", lambda: look.checksum(place)),
     )
 
 
 def _probe(place: Place, *, destructive: bool) -> list[DoctorCheck]:
     """Run the probes, or say why not; what they made is removed even when one is interrupted."""
+    from ._probes import Probes
+
     probes = Probes(place)
     if not destructive or place.dir_fd < 0:
         why = "skipped: the directory cannot be opened" if destructive else _NOT_ASKED
@@ -275,8 +264,6 @@ def _run(name: str, check: Callable[[], Finding]) -> DoctorCheck:
     """Make one check; what it raises is its result."""
     try:
         status, detail = check()
-    except SkippedError as skipped:
-        status, detail = "unknown", str(skipped)
     except Exception as error:  # noqa: BLE001 - a diagnosis must not die of the disease
         status = "fail" if name.startswith("probe_") else "unknown"
         detail = _explain(error, f"run {name}")

@@ -408,5 +408,5 @@ def _need_directory(place: Place) -> os.stat_result:
     return place.status
 
 
-class SkippedError(Exception):
+class SkippedError(SafeAtomicError):
     """A check cannot be made; the message says why."""
