@@ -1,0 +1,110 @@
+"""The one way from an object to a file and back, whatever the format.
+
+A format brings two functions: one that renders an object as text, and one that parses text. What
+surrounds them is the same for all and lives here: the whole text exists before anything is
+touched, every option goes to the core as it came, and an error of the format's own library keeps
+its class and gets a note that names the file.
+"""
+
+from __future__ import annotations
+
+import os
+
+from safeatomic_core import read_atomic, write_atomic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypedDict, TypeVar, Unpack
+
+    from safeatomic_core._types import Concurrency, Safety, StrPath
+
+    T = TypeVar("T")
+
+    class WriteOptions(TypedDict):
+        """The options of every ``dump``; none may be forgotten on the way, hence no defaults."""
+
+        encoding: str | None
+        concurrency: Concurrency
+        preserve_metadata: bool
+        write_checksum: bool
+        checksum_algo: str | None
+        retries: int | None
+        delay: float | None
+        session: str | None
+        safety: Safety
+
+    class ReadOptions(TypedDict):
+        """The options of every ``load``."""
+
+        encoding: str | None
+        check_checksum: bool
+        checksum_algo: str | None
+        safety: Safety
+
+
+def dump(
+    path: StrPath,
+    language: str,
+    render: Callable[[], str],
+    **options: Unpack[WriteOptions],
+) -> None:
+    """Render a document completely, then replace the file by it.
+
+    Args:
+        path: The file.
+        language: Name of the format, for the note on an error.
+        render: Returns the document's text.
+        **options: Passed to `safeatomic_core.write_atomic` as they are.
+    """
+    try:
+        text = render()
+    except Exception as error:
+        error.add_note(f"while rendering {_name(path)} as {language}; the target is unchanged")
+        _explain_depth(error, language)
+        raise
+    try:
+        write_atomic(path, text, **options)
+    except UnicodeEncodeError as error:
+        error.add_note(
+            f"{_name(path)}: the document holds characters that this encoding lacks; "
+            "the target is unchanged"
+        )
+        raise
+
+
+def load(
+    path: StrPath,
+    language: str,
+    parse: Callable[[str], T],
+    **options: Unpack[ReadOptions],
+) -> T:
+    """Read one consistent version of the file, then parse it.
+
+    A byte order mark at the start is no part of the document: it is dropped, in every format.
+
+    Args:
+        path: The file.
+        language: Name of the format, for the note on an error.
+        parse: Returns what the text says.
+        **options: Passed to `safeatomic_core.read_atomic` as they are.
+    """
+    try:
+        text = read_atomic(path, **options)
+        return parse(text.removeprefix("\ufeff"))
+    except OSError:
+        raise  # names the file itself
+    except Exception as error:
+        error.add_note(f"while reading {_name(path)} as {language}")
+        _explain_depth(error, language)
+        raise
+
+
+def _name(path: StrPath) -> str:
+    """Return the path for a message; a path of a wrong type is the core's to refuse."""
+    return repr(os.fsdecode(path)) if isinstance(path, bytes) else repr(str(path))
+
+
+def _explain_depth(error: Exception, language: str) -> None:
+    if isinstance(error, RecursionError):
+        error.add_note(f"the document is nested deeper than {language} is followed here")

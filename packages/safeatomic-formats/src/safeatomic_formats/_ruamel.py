@@ -1,0 +1,139 @@
+"""YAML documents that keep comments and layout, through ruamel.yaml (the extra ``ruamel``)."""
+
+from __future__ import annotations
+
+from ._documents import dump, load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ruamel.yaml import YAML
+
+    from safeatomic_core._types import Concurrency, Safety, StrPath
+
+# No line is ever folded: where a long line broke is not recorded, so a limit would break others.
+_WIDTH = 2**31 - 1
+
+
+def atomic_yaml_dump_ruamel(
+    path: StrPath,
+    obj: object,
+    *,
+    encoding: str | None = None,
+    concurrency: Concurrency = "lock",
+    preserve_metadata: bool = True,
+    write_checksum: bool = False,
+    checksum_algo: str | None = None,
+    retries: int | None = None,
+    delay: float | None = None,
+    session: str | None = None,
+    safety: Safety = "strict",
+) -> None:
+    """Replace a YAML file by an object that `atomic_yaml_load_ruamel` returned, layout and all.
+
+    Comments, order, anchors, quotes and the length of lines stay as they were loaded. Plain objects
+    are written too, in block style.
+
+    Args:
+        path: The file; it need not exist, its directory must.
+        obj: What `atomic_yaml_load_ruamel` returned, changed or not, or a plain object.
+        encoding: Text encoding; YAML for others to read is UTF-8.
+        concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
+        preserve_metadata: Keep mode, owner, group and extended attributes.
+        write_checksum: Keep a checksum sidecar beside the file.
+        checksum_algo: Name of a fixed-length `hashlib` algorithm.
+        retries: Further attempts to take a held lock.
+        delay: Seconds between two attempts.
+        session: Text that tells later which run took the lock.
+        safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+
+    Raises:
+        ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
+            The target is unchanged.
+        ruamel.yaml.error.YAMLError: The object holds what YAML has no safe form for. The target
+            is unchanged.
+        RecursionError: The object is nested too deeply. The target is unchanged.
+        UnicodeEncodeError: The encoding lacks a character. The target is unchanged.
+        Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
+            target.
+    """
+    yaml = _round_trip("atomic_yaml_dump_ruamel")
+    dump(
+        path,
+        "YAML",
+        lambda: _render(yaml, obj),
+        encoding=encoding,
+        concurrency=concurrency,
+        preserve_metadata=preserve_metadata,
+        write_checksum=write_checksum,
+        checksum_algo=checksum_algo,
+        retries=retries,
+        delay=delay,
+        session=session,
+        safety=safety,
+    )
+
+
+def atomic_yaml_load_ruamel(
+    path: StrPath,
+    *,
+    encoding: str | None = None,
+    check_checksum: bool = False,
+    checksum_algo: str | None = None,
+    safety: Safety = "strict",
+) -> Any:
+    """Return what a YAML file says, with its comments and layout, from one consistent version.
+
+    Mappings and sequences come as subclasses of dict and list that remember how they were written.
+    A key that occurs twice is an error. Use `atomic_yaml_load` for input that you do not trust: the
+    work here is not bounded, and it is some twenty times slower.
+
+    Args:
+        path: The file. A byte order mark is ignored.
+        encoding: Text encoding.
+        check_checksum: Hold the bytes against the checksum sidecar.
+        checksum_algo: Insist on this algorithm; by default the recorded one is used.
+        safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+
+    Raises:
+        ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
+        ruamel.yaml.error.YAMLError: The text is not YAML; a note names the file.
+        RecursionError: The text is nested too deeply.
+        UnicodeDecodeError: The bytes are not text in this encoding.
+        Exception: Whatever `safeatomic_core.read_atomic` raises.
+    """
+    yaml = _round_trip("atomic_yaml_load_ruamel")
+    return load(
+        path,
+        "YAML",
+        yaml.load,
+        encoding=encoding,
+        check_checksum=check_checksum,
+        checksum_algo=checksum_algo,
+        safety=safety,
+    )
+
+
+def _round_trip(function: str) -> YAML:
+    """Return a fresh converter (it keeps state, so threads must not share one)."""
+    try:
+        from ruamel.yaml import YAML  # an extra, and slow to import
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{function}() needs ruamel.yaml, which is not installed. Install it with: "
+            "pip install 'ruamel.yaml>=0.18'",
+            name="ruamel.yaml",
+        ) from error
+    yaml = YAML(typ="rt", pure=True)
+    yaml.preserve_quotes = True
+    yaml.width = _WIDTH
+    return yaml
+
+
+def _render(yaml: YAML, obj: object) -> str:
+    import io
+
+    stream = io.StringIO()
+    yaml.dump(obj, stream)
+    return stream.getvalue()

@@ -1,0 +1,116 @@
+"""YAML documents through PyYAML: plain data only, at libyaml's speed where it is present."""
+
+from __future__ import annotations
+
+from ._documents import dump, load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from safeatomic_core._types import Concurrency, Safety, StrPath
+
+
+def atomic_yaml_dump(
+    path: StrPath,
+    obj: object,
+    *,
+    default_flow_style: bool | None = False,
+    sort_keys: bool = False,
+    encoding: str | None = None,
+    concurrency: Concurrency = "lock",
+    preserve_metadata: bool = True,
+    write_checksum: bool = False,
+    checksum_algo: str | None = None,
+    retries: int | None = None,
+    delay: float | None = None,
+    session: str | None = None,
+    safety: Safety = "strict",
+) -> None:
+    """Replace a file by an object written as YAML, completely or not at all.
+
+    Only plain data is written (what `yaml.safe_dump` takes), non-ASCII text as itself. The text is
+    the same whether PyYAML was built with libyaml or not.
+
+    Args:
+        path: The file; it need not exist, its directory must.
+        obj: Plain data: dict, list, tuple, set, str, bytes, int, float, bool, date, datetime, None.
+        default_flow_style: False for one item a line, True for ``{a: 1, b: [2]}``, None to write
+            only the innermost collections so.
+        sort_keys: Write the keys of every mapping in sorted order.
+        encoding: Text encoding; YAML for others to read is UTF-8.
+        concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
+        preserve_metadata: Keep mode, owner, group and extended attributes.
+        write_checksum: Keep a checksum sidecar beside the file.
+        checksum_algo: Name of a fixed-length `hashlib` algorithm.
+        retries: Further attempts to take a held lock.
+        delay: Seconds between two attempts.
+        session: Text that tells later which run took the lock.
+        safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+
+    Raises:
+        yaml.YAMLError: The object holds what YAML has no safe form for. The target is unchanged.
+        RecursionError: The object is nested too deeply. The target is unchanged.
+        UnicodeEncodeError: The encoding lacks a character. The target is unchanged.
+        Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
+            target.
+    """
+    from . import _pyyaml  # only the users of YAML pay for it
+
+    dump(
+        path,
+        "YAML",
+        lambda: _pyyaml.render(obj, default_flow_style, sort_keys),
+        encoding=encoding,
+        concurrency=concurrency,
+        preserve_metadata=preserve_metadata,
+        write_checksum=write_checksum,
+        checksum_algo=checksum_algo,
+        retries=retries,
+        delay=delay,
+        session=session,
+        safety=safety,
+    )
+
+
+def atomic_yaml_load(
+    path: StrPath,
+    *,
+    encoding: str | None = None,
+    check_checksum: bool = False,
+    checksum_algo: str | None = None,
+    safety: Safety = "strict",
+) -> Any:
+    """Return what a YAML file says, from one consistent version of it.
+
+    The text is understood as `yaml.safe_load` understands it (YAML 1.1; of a key that occurs twice
+    the last value counts), with or without libyaml. Tags that would build anything but plain data
+    are refused. Aliases of one anchor give one shared object. Input that would exhaust the machine
+    is refused: more than 1,000 levels (fewer without libyaml), and merge keys (``<<``) that copy
+    more than 100,000 entries in all.
+
+    Args:
+        path: The file. A byte order mark is ignored.
+        encoding: Text encoding.
+        check_checksum: Hold the bytes against the checksum sidecar.
+        checksum_algo: Insist on this algorithm; by default the recorded one is used.
+        safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+
+    Raises:
+        yaml.YAMLError: The text is not YAML, is more than one document, holds a tag that is not
+            plain data or a value that does not fit its type; a note names the file.
+        RecursionError: The text is nested too deeply.
+        UnicodeDecodeError: The bytes are not text in this encoding.
+        Exception: Whatever `safeatomic_core.read_atomic` raises.
+    """
+    from . import _pyyaml  # only the users of YAML pay for it
+
+    return load(
+        path,
+        "YAML",
+        _pyyaml.parse,
+        encoding=encoding,
+        check_checksum=check_checksum,
+        checksum_algo=checksum_algo,
+        safety=safety,
+    )
