@@ -6,14 +6,10 @@ from ._documents import dump, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
 
-    from ruamel.yaml import YAML
-
     from safeatomic_core._types import Concurrency, Safety, StrPath
-
-# No line is ever folded: where a long line broke is not recorded, so a limit would break others.
-_WIDTH = 2**31 - 1
 
 
 def atomic_yaml_dump_ruamel(
@@ -32,8 +28,9 @@ def atomic_yaml_dump_ruamel(
 ) -> None:
     """Replace a YAML file by an object that `atomic_yaml_load_ruamel` returned, layout and all.
 
-    Comments, order, anchors, quotes and the length of lines stay as they were loaded. Plain objects
-    are written too, in block style.
+    Comments, order, anchors, quotes, indents and the length of lines stay as they were loaded. Not
+    kept: spaces inside a line, how ``null`` was spelt, and where a plain text over several lines
+    broke. Plain objects are written too, in block style.
 
     Args:
         path: The file; it need not exist, its directory must.
@@ -58,11 +55,11 @@ def atomic_yaml_dump_ruamel(
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
     """
-    yaml = _round_trip("atomic_yaml_dump_ruamel")
+    layout = _require("atomic_yaml_dump_ruamel")
     dump(
         path,
         "YAML",
-        lambda: _render(yaml, obj),
+        lambda: layout.render(obj),
         encoding=encoding,
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,
@@ -103,11 +100,11 @@ def atomic_yaml_load_ruamel(
         UnicodeDecodeError: The bytes are not text in this encoding.
         Exception: Whatever `safeatomic_core.read_atomic` raises.
     """
-    yaml = _round_trip("atomic_yaml_load_ruamel")
+    layout = _require("atomic_yaml_load_ruamel")
     return load(
         path,
         "YAML",
-        yaml.load,
+        layout.load,
         encoding=encoding,
         check_checksum=check_checksum,
         checksum_algo=checksum_algo,
@@ -115,25 +112,14 @@ def atomic_yaml_load_ruamel(
     )
 
 
-def _round_trip(function: str) -> YAML:
-    """Return a fresh converter (it keeps state, so threads must not share one)."""
+def _require(function: str) -> ModuleType:
+    """Return the module that needs ruamel.yaml."""
     try:
-        from ruamel.yaml import YAML  # an extra, and slow to import
+        from . import _layout  # an extra, and slow to import
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{function}() needs ruamel.yaml, which is not installed. Install it with: "
             "pip install 'ruamel.yaml>=0.18'",
             name="ruamel.yaml",
         ) from error
-    yaml = YAML(typ="rt", pure=True)
-    yaml.preserve_quotes = True
-    yaml.width = _WIDTH
-    return yaml
-
-
-def _render(yaml: YAML, obj: object) -> str:
-    import io
-
-    stream = io.StringIO()
-    yaml.dump(obj, stream)
-    return stream.getvalue()
+    return _layout
