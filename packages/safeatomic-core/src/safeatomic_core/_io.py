@@ -185,7 +185,7 @@ def _write(path: StrPath, data: memoryview | bytes, policy: Policy) -> None:
         write.stage()
         write.fill(data)
         write.commit()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise write.fail(error)  # noqa: B904 - the cause is set
     finally:
         try:

@@ -78,7 +78,7 @@ def move_atomic(
     move = _Move(src, dst, policy, force=force)
     try:
         move.run()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise move.fail(error)  # noqa: B904 - the cause is set
     finally:
         move.close()

@@ -93,7 +93,7 @@ class AtomicWriter(io.BufferedIOBase):
             write.stage()
             self._raw = _Raw(write, policy.algo if policy.write_checksum else None)
             self._stream: io.BufferedWriter = io.BufferedWriter(self._raw, _BUFFER)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again, explained
             raise self._failed(error)  # noqa: B904 - the cause is set
 
     def writable(self) -> bool:
@@ -167,7 +167,7 @@ class AtomicWriter(io.BufferedIOBase):
             size, digest = self._raw.finish()
             write.filled(size, digest)
             write.commit()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again, explained
             raise self._failed(error)  # noqa: B904 - the cause is set
         self._decide("committed")
 

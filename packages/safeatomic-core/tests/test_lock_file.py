@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from safeatomic_core import inspect_lock
+from safeatomic_core._lock_file import CRASH_MARK, look, parse, parse_timestamp, payload, probe_free
+
+GOOD: dict[str, object] = {
+    "version": 1,
+    "pid": 4242,
+    "hostname": "elsewhere",
+    "session_hash": None,
+    "timestamp": "2026-01-02T03:04:05.000006Z",
+}
+
+
+@pytest.fixture
+def dir_fd(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def place(tmp_path: Path, raw: bytes | dict[str, object], mode: int = 0o600) -> Path:
+    path = tmp_path / "data.lock"
+    path.write_bytes(raw if isinstance(raw, bytes) else json.dumps(raw).encode())
+    path.chmod(mode)
+    return path
+
+
+def test_the_payload_is_one_line_of_json_that_parses_back() -> None:
+    raw = payload("run 7")
+    assert raw.endswith(b"\n")
+    assert raw.count(b"\n") == 1
+    fields = parse(raw)
+    assert fields is not None
+    assert fields["pid"] == os.getpid()
+    assert fields["hostname"] == os.uname().nodename
+    assert fields["kernel_lock"] == "flock"
+    assert b"run 7" not in raw
+    assert len(str(fields["session_hash"])) == 64
+    assert abs(time.time() - (parse_timestamp(fields["timestamp"]) or 0)) < 60
+
+
+def test_two_payloads_differ_by_their_token() -> None:
+    first, second = parse(payload(None)), parse(payload(None))
+    assert first is not None
+    assert second is not None
+    assert first["token"] != second["token"]
+    assert first["session_hash"] is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"garbage",
+        b"\xff\xfe",
+        b"[]",
+        b"[" * 4000,
+        b'{"version":1,"pid":' + b"9" * 4000 + b"}",
+        b"{" + b" " * 5000 + b"}",
+        json.dumps({**GOOD, "version": 2}).encode(),
+        json.dumps({**GOOD, "version": True}).encode(),
+        json.dumps({**GOOD, "version": 1.0}).encode(),
+        json.dumps({**GOOD, "pid": "4242"}).encode(),
+        json.dumps({**GOOD, "pid": True}).encode(),
+        json.dumps({**GOOD, "pid": 0}).encode(),
+        json.dumps({**GOOD, "pid": 2**40}).encode(),
+        json.dumps({**GOOD, "hostname": None}).encode(),
+        json.dumps({**GOOD, "session_hash": 3}).encode(),
+        json.dumps({**GOOD, "timestamp": "yesterday"}).encode(),
+        json.dumps({**GOOD, "timestamp": "2026-01-02T03:04:05"}).encode(),
+        json.dumps({**GOOD, "timestamp": 5}).encode(),
+        json.dumps({**GOOD, "kernel_lock": 1}).encode(),
+    ],
+)
+def test_what_is_no_lock_is_none(raw: bytes) -> None:
+    assert parse(raw) is None
+
+
+@given(st.binary(max_size=6000))
+def test_arbitrary_bytes_never_raise(raw: bytes) -> None:
+    assert parse(raw) is None or isinstance(parse(raw), dict)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=10,
+    )
+)
+def test_arbitrary_json_never_raises(value: object) -> None:
+    fields = {**GOOD, "pid": value, "timestamp": value}
+    assert parse(json.dumps(fields).encode()) is None or isinstance(value, int)
+    parse(json.dumps(value).encode())
+
+
+@given(st.text(max_size=50))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_arbitrary_timestamps_never_raise(text: str) -> None:
+    assert parse_timestamp(text) is None or isinstance(parse_timestamp(text), float)
+
+
+def test_extreme_timestamps_are_none_or_numbers() -> None:
+    assert parse_timestamp("0001-01-01T00:00:00+14:00") is None or True
+    assert parse_timestamp("2026-01-01T00:00:00+00:00") == 1767225600.0
+    assert parse_timestamp("x" * 41) is None
+
+
+def test_nothing_there_is_not_locked(tmp_path: Path, dir_fd: int) -> None:
+    found = look(dir_fd, "data.lock")
+    assert (found.exists, found.alive, found.corrupt) == (False, "no", False)
+    assert str(inspect_lock(tmp_path / "data")).endswith("not locked")
+
+
+@pytest.mark.parametrize("kind", ["symlink", "directory", "fifo"])
+def test_other_kinds_are_corrupt_and_never_opened(
+    tmp_path: Path, dir_fd: int, kind: str, faults: Any
+) -> None:
+    path = tmp_path / "data.lock"
+    if kind == "symlink":
+        path.symlink_to("/dev/null")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    found = look(dir_fd, "data.lock")
+    assert (found.exists, found.alive, found.corrupt) == (True, "unknown", True)
+    assert "open" not in faults.calls
+    assert "not a lock of this library" in found.describe()
+
+
+def test_a_payload_with_a_free_flock_is_a_dead_holder_s(tmp_path: Path, dir_fd: int) -> None:
+    place(tmp_path, payload(None))
+    found = look(dir_fd, "data.lock")
+    assert (found.alive, found.takeable, found.corrupt) == ("no", True, False)
+    assert "dead" in found.describe()
+    found.close()
+    found.close()
+
+
+def test_a_held_flock_is_a_living_holder(tmp_path: Path, dir_fd: int) -> None:
+    path = place(tmp_path, payload(None))
+    with path.open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        found = look(dir_fd, "data.lock")
+        assert (found.alive, found.takeable) == ("yes", False)
+        assert f"held by process {os.getpid()}" in found.describe()
+        assert not probe_free(found.fd)
+        found.close()
+
+
+@pytest.mark.parametrize("raw", [b"", b"\0" * 200])
+def test_a_lost_payload_with_the_crash_mark_is_a_dead_holder_s(
+    tmp_path: Path, dir_fd: int, raw: bytes
+) -> None:
+    place(tmp_path, raw, 0o600 | CRASH_MARK)
+    found = look(dir_fd, "data.lock")
+    assert (found.alive, found.takeable, found.corrupt) == ("no", True, False)
+    assert "unknown process" in found.describe()
+    found.close()
+
+
+@pytest.mark.parametrize(("raw", "mode"), [(b"", 0o600), (b"x", 0o600 | CRASH_MARK)])
+def test_without_the_mark_or_with_other_bytes_it_is_corrupt(
+    tmp_path: Path, dir_fd: int, raw: bytes, mode: int
+) -> None:
+    place(tmp_path, raw, mode)
+    found = look(dir_fd, "data.lock")
+    assert (found.alive, found.takeable, found.corrupt) == ("unknown", False, True)
+    found.close()
+
+
+def test_a_foreign_lock_is_judged_by_pid_on_this_host(tmp_path: Path, dir_fd: int) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host = os.uname().nodename
+    for pid, alive in ((os.getpid(), "yes"), (1, "yes"), (dead.pid, "no")):
+        place(tmp_path, {**GOOD, "pid": pid, "hostname": host})
+        found = look(dir_fd, "data.lock")
+        assert (found.alive, found.takeable) == (alive, False)
+        found.close()
+
+
+def test_a_foreign_process_of_somebody_else_is_alive(
+    tmp_path: Path, dir_fd: int, faults: Any
+) -> None:
+    place(tmp_path, {**GOOD, "hostname": os.uname().nodename})
+    faults.fail("kill", errno.EPERM)
+    found = look(dir_fd, "data.lock")
+    assert found.alive == "yes"
+    found.close()
+
+
+@pytest.mark.parametrize("extra", [{}, {"kernel_lock": "ofd"}])
+def test_what_cannot_be_known_is_unknown(
+    tmp_path: Path, dir_fd: int, extra: dict[str, object]
+) -> None:
+    place(tmp_path, {**GOOD, **extra})
+    found = look(dir_fd, "data.lock")
+    assert (found.alive, found.takeable, found.corrupt) == ("unknown", False, False)
+    assert "cannot be told" in found.describe()
+    found.close()
+
+
+@pytest.mark.parametrize(("call", "code"), [("open", errno.EACCES), ("flock", errno.ENOLCK)])
+def test_a_lock_that_cannot_be_examined_is_unknown_not_corrupt(
+    tmp_path: Path, dir_fd: int, faults: Any, call: str, code: int
+) -> None:
+    place(tmp_path, payload(None))
+    faults.fail(call, code)
+    found = look(dir_fd, "data.lock")
+    assert (found.exists, found.alive, found.corrupt) == (True, "unknown", False)
+    assert "may be alive" in found.describe()
+    found.close()
+
+
+def test_a_lock_that_vanishes_between_two_looks_is_gone(
+    tmp_path: Path, dir_fd: int, faults: Any
+) -> None:
+    place(tmp_path, payload(None))
+    faults.fail("open", errno.ENOENT)
+    assert not look(dir_fd, "data.lock").exists
+
+
+def test_an_interrupt_while_looking_leaks_no_descriptor(
+    tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safeatomic_core._posix import kernel
+
+    place(tmp_path, payload(None))
+
+    def interrupt(*_args: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernel, "pread", interrupt, raising=False)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyboardInterrupt):
+        look(dir_fd, "data.lock")
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import _posix
+from safeatomic_core._posix import ENTRIES, close_held, intercept, kernel, open_held
+
+
+def test_every_entry_can_be_replaced_and_comes_back() -> None:
+    before = {name: getattr(kernel, name) for name in ENTRIES}
+    seen: list[str] = []
+
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        seen.append(name)
+        return lambda *args, **kwargs: call(*args, **kwargs)
+
+    with intercept(wrap):
+        assert kernel.fsync is not before["fsync"]
+        with intercept(wrap):
+            pass
+        assert kernel.fsync is not before["fsync"]
+    assert set(seen) == set(ENTRIES)
+    assert all(getattr(kernel, name) is call for name, call in before.items())
+
+
+def test_a_missing_call_says_so() -> None:
+    call = _posix._or_missing("teleport", None)
+    with pytest.raises(OSError, match="teleport is not available") as caught:
+        call()
+    assert caught.value.errno == errno.ENOSYS
+    assert _posix._or_missing("getpid", os.getpid) is os.getpid
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(None, "full"), (errno.ENOTSUP, "plain"), (errno.EIO, "error")]
+)
+def test_macos_flushes_the_drive_and_falls_back(
+    monkeypatch: pytest.MonkeyPatch, code: int | None, expected: str
+) -> None:
+    calls: list[str] = []
+
+    class Fcntl:
+        @staticmethod
+        def fcntl(_fd: int, command: int) -> None:
+            assert command == 51
+            if code is not None:
+                raise OSError(code, "no")
+            calls.append("full")
+
+    monkeypatch.setattr(_posix, "fcntl", Fcntl)
+    monkeypatch.setattr(os, "fsync", lambda _fd: calls.append("plain"))
+    if expected == "error":
+        with pytest.raises(OSError, match="no"):
+            _posix._fsync(3)
+        assert calls == []
+    else:
+        _posix._fsync(3)
+        assert calls == [expected]
+
+
+def test_an_anonymous_file_needs_kernel_support(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_posix, "O_TMPFILE", 0)
+    with pytest.raises(OSError, match="O_TMPFILE") as caught:
+        _posix._open_anonymous(0, 0o600)
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
+def test_an_exclusive_rename_refuses_an_existing_name(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").write_text("b")
+    dir_fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(FileExistsError):
+            kernel.rename_noreplace("a", "b", dir_fd, dir_fd)
+        kernel.rename_noreplace("a", "c", dir_fd, dir_fd)
+    finally:
+        os.close(dir_fd)
+    assert sorted(os.listdir(tmp_path)) == ["b", "c"]
+
+
+def test_a_libc_without_an_exclusive_rename_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ctypes
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **_kwargs: object())
+    call = _posix._find_rename_exclusive()
+    with pytest.raises(OSError, match="renameat") as caught:
+        call("a", "b", 0, 0)
+    assert caught.value.errno == errno.ENOSYS
+
+
+def test_a_forked_child_keeps_no_held_descriptor(tmp_path: Path) -> None:
+    fd = open_held(os.open, tmp_path / "held", os.O_RDWR | os.O_CREAT)
+    closed_by_the_program = open_held(os.open, tmp_path / "gone", os.O_RDWR | os.O_CREAT)
+    os.close(closed_by_the_program)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            os._exit(0 if error.errno == errno.EBADF and not _posix._held else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert os.fstat(fd)  # the parent keeps its own
+    close_held(fd)
+    _posix._held.discard(closed_by_the_program)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import write_atomic_bytes
+from safeatomic_core._target import check_path, locate
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        (3, TypeError, "path must be a str, bytes or os.PathLike, not int"),
+        (None, TypeError, "path must be"),
+        ("", ValueError, "path must not be empty"),
+        ("a\0b", ValueError, "NUL"),
+    ],
+)
+def test_bad_paths_are_refused_by_name(
+    path: object, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        check_path(path)  # type: ignore[arg-type]
+
+
+def test_bytes_and_path_objects_are_paths(tmp_path: Path) -> None:
+    assert check_path(b"/a\xff") == "/a\udcff"
+    assert check_path(tmp_path) == str(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["/", ".", "..", "a/", "a/.."])
+def test_what_can_only_be_a_directory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IsADirectoryError):
+        locate(path)
+
+
+def test_a_bare_name_is_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_atomic_bytes("bare", b"x")
+    assert (tmp_path / "bare").read_bytes() == b"x"
+
+
+def test_a_link_is_followed_to_its_target(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("sub/real")
+    write_atomic_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "sub" / "real").read_bytes() == b"new"
+
+
+def test_a_dangling_link_creates_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("missing")
+    write_atomic_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "missing").read_bytes() == b"new"
+
+
+def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links") as caught:
+        write_atomic_bytes(tmp_path / "a", b"x")
+    assert caught.value.errno == errno.ELOOP
+
+
+@pytest.mark.parametrize("kind", ["directory", "FIFO", "socket", "character device"])
+def test_other_kinds_are_refused_by_name_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path is limited to 108 bytes
+    name = "odd"
+    if kind == "directory":
+        os.mkdir(name)
+    elif kind == "FIFO":
+        os.mkfifo(name)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(name)
+    else:
+        name = "/dev/null"
+    before = os.stat(name)
+    with pytest.raises(OSError, match=kind):
+        write_atomic_bytes(name, b"x")
+    after = os.stat(name)
+    assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
+
+
+def test_a_parent_that_is_swapped_meanwhile_does_not_misdirect(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    target = locate(tmp_path / "real" / "file")
+    try:
+        (tmp_path / "real").rename(tmp_path / "moved")
+        (tmp_path / "real").mkdir()
+        (tmp_path / "moved" / "file").write_bytes(b"x")
+        assert target.look_again() is not None
+    finally:
+        target.close()
+        target.close()  # a second close does nothing
+
+
+def test_a_failing_look_closes_the_directory(tmp_path: Path, faults: Any) -> None:
+    faults.fail("stat", errno.EIO)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="Input/output"):
+        locate(tmp_path / "x")
+    assert len(os.listdir("/proc/self/fd")) == before
