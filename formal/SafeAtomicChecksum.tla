@@ -10,10 +10,10 @@
 (* notes-checksum.md; comments here give their numbers.                      *)
 (*                                                                          *)
 (* Assumptions                                                              *)
-(*  - One writer per name at a time (SafeAtomicLock shows that). Here one    *)
-(*    lock covers all names: operations on disjoint names meet only in the   *)
-(*    directory flush, and a flush that comes for free only removes crash    *)
-(*    states. A kill releases the lock and leaves it recognisable (stale).   *)
+(*  - One writer per name at a time (SafeAtomicLock shows that); a move holds *)
+(*    both locks. A kill releases the lock and leaves it recognisable        *)
+(*    (stale); whoever takes it over flushes the directory before the dead   *)
+(*    lock's name goes. Locks are not removed by force.                      *)
 (*  - A crash leaves of each name, independently of every other name, any    *)
 (*    value it had since its directory was last flushed. That a move may     *)
 (*    then show the file in both directories, or in neither, is included.    *)
@@ -66,7 +66,7 @@ VARIABLES
     adopted,    \* inodes whose altered bytes were taken for good, there being no record or by request (ghost)
     nino,       \* the next data inode
     pc, op,     \* writer -> step, and what it is doing
-    lock,       \* who holds the lock, or Free
+    lock,       \* name -> who holds its lock, or Free
     stale,      \* name -> a dead writer's lock lies there
     left,       \* how many operations, tampers and crashes are left
     acc,        \* name -> the record has accused the data since the data took this name (ghost)
@@ -79,6 +79,7 @@ recVars == <<rec, recBytes, sDisk>>
 inoVars == <<cont, base, adopted, nino>>
 lockVars == <<lock, stale>>
 readVars == <<rpc, rd>>
+writerVars == <<dataVars, recVars, inoVars, pc, op, lockVars, left, acc, ret, dmg>>
 vars == <<data, dDisk, rec, recBytes, sDisk, cont, base, adopted, nino, pc, op, lock, stale, left, acc, ret, dmg, rpc, rd>>
 
 NoOp == [k |-> "none", n |-> "-", m |-> "-", i |-> 0, new |-> 0, keep |-> {}, old |-> NoRec, ann |-> FALSE]
@@ -101,7 +102,7 @@ Init ==
     /\ nino = IF Names = {"a"} THEN 2 ELSE 3
     /\ pc = [w \in Writers |-> "idle"]
     /\ op = [w \in Writers |-> NoOp]
-    /\ lock = Free
+    /\ lock = [n \in Names |-> Free]
     /\ stale = [n \in Names |-> FALSE]
     /\ left = [ops |-> MaxOps, tampers |-> MaxTampers, crashes |-> Crashes]
     /\ acc = [n \in Names |-> FALSE]
@@ -153,58 +154,55 @@ Quiet == UNCHANGED <<left, ret, dmg>>
 (***************************************************************************)
 Pair(o) == IF o.k = "move" THEN {o.n, o.m} ELSE {o.n}
 
-\* Gate and Acquire.
-Acquire(w, k, n, m) ==
-    /\ pc[w] = "idle" /\ lock = Free /\ left.ops > 0 /\ k \in Kinds
-    /\ k = "move" => m \in Names \ {n} /\ data[m] # 0 /\ rec[m] # Mal
-    /\ k # "move" => m = "-"
-    /\ k = "bless" => data[n] # 0
-    /\ k \in {"checked", "unchecked"} => nino <= MaxIno
-    /\ op' = [op EXCEPT ![w] = [NoOp EXCEPT !.k = k, !.n = n, !.m = m]]
-    /\ lock' = w
-    /\ ret' = [x \in Names |-> IF x \in {n, m} THEN 0 ELSE ret[x]]
-    /\ left' = [left EXCEPT !.ops = @ - 1]
-    /\ Go(w, "harden")
-    /\ UNCHANGED <<dataVars, recVars, inoVars, stale, dmg, acc, readVars>>
-
+Writes(o) == o.k \in {"checked", "unchecked"}
 \* Does this operation put a record at its target?
 Announces(o) == o.k \in {"checked", "bless"} \/ (o.k = "move" /\ IsRec(rec[o.m]))
 
-Unflushed(o) ==                                                             \* R1, R2
-    /\ Broken # "no-resolve"
-    /\ \/ Broken # "no-takeover-sync" /\ \E x \in Pair(o) : stale[x]
-       \/ Announces(o) /\ (o.k = "bless" \/ ~Sealed(rec[o.n]))
+Unresolved(o) == Broken # "no-resolve" /\ Announces(o) /\ (o.k = "bless" \/ ~Sealed(rec[o.n]))     \* R1
 
-AfterResolve(o) ==
-    IF Broken = "digest-after-data" /\ o.k # "bless" THEN "publish"
-    ELSE IF Broken = "naive-move" /\ o.k = "move" THEN "publish"
+AfterHarden(o) ==
+    IF (Broken = "digest-after-data" /\ Writes(o)) \/ (Broken = "naive-move" /\ o.k = "move") THEN "publish"
     ELSE IF Announces(o) THEN "record"
     ELSE IF rec[o.n] = NoRec \/ Broken = "no-retire" THEN "publish"
     ELSE "retire"
+AfterResolve(o) == IF Writes(o) THEN "harden" ELSE AfterHarden(o)
 
-\* Stage, Fill and Harden: a flushed inode with content d, not named yet. (A move and a bless flush the data that is there.)
-Harden(w, d) ==
-    LET o == op[w]
-        writes == o.k \in {"checked", "unchecked"}
+\* Gate and Acquire; a dead holder's lock goes only after a flush (R2).
+Acquire(w, k, n, m) ==
+    LET o == [NoOp EXCEPT !.k = k, !.n = n, !.m = m]
+        left_behind == {x \in Pair(o) : stale[x]}
     IN
-    /\ pc[w] = "harden"
-    /\ IF writes
-       THEN /\ nino <= MaxIno
-            /\ op' = [op EXCEPT ![w].i = nino, ![w].new = d]
-            /\ cont' = [cont EXCEPT ![nino] = d]
-            /\ base' = [base EXCEPT ![nino] = d]
-            /\ nino' = nino + 1
-            /\ adopted' = adopted
-       ELSE d = 0 /\ UNCHANGED <<op, inoVars>>
-    /\ Go(w, IF Unflushed(o) THEN "resolve" ELSE AfterResolve(o))
-    /\ Quiet /\ UNCHANGED <<dataVars, recVars, lockVars, acc, readVars>>
+    /\ pc[w] = "idle" /\ left.ops > 0 /\ k \in Kinds
+    /\ k = "move" => m \in Names \ {n} /\ data[m] # 0 /\ rec[m] # Mal
+    /\ k # "move" => m = "-"
+    /\ k = "bless" => data[n] # 0
+    /\ Writes(o) => nino <= MaxIno
+    /\ \A x \in Pair(o) : lock[x] = Free
+    /\ lock' = [x \in Names |-> IF x \in Pair(o) THEN w ELSE lock[x]]
+    /\ stale' = [x \in Names |-> stale[x] /\ x \notin Pair(o)]
+    /\ IF left_behind = {} \/ Broken = "no-takeover-sync" THEN UNCHANGED <<dataVars, recVars>>
+       ELSE Flush(left_behind)
+    /\ op' = [op EXCEPT ![w] = o]
+    /\ ret' = [x \in Names |-> IF x \in Pair(o) THEN 0 ELSE ret[x]]
+    /\ left' = [left EXCEPT !.ops = @ - 1]
+    /\ Go(w, IF Unresolved(o) THEN "resolve" ELSE AfterResolve(o))
+    /\ UNCHANGED <<inoVars, dmg, acc, readVars>>
 
 AnnounceResolve(w) ==
     /\ pc[w] = "resolve"
-    /\ Flush(Pair(op[w]))
-    /\ stale' = [x \in Names |-> stale[x] /\ x \notin Pair(op[w])]
+    /\ Flush({op[w].n})
     /\ Go(w, AfterResolve(op[w]))
-    /\ Quiet /\ UNCHANGED <<inoVars, op, lock, acc, readVars>>
+    /\ Quiet /\ UNCHANGED <<inoVars, op, lockVars, acc, readVars>>
+
+\* Stage, Fill and Harden: a flushed inode with content d, not named yet. (A move and a bless flush the data that is there.)
+Harden(w, d) ==
+    /\ pc[w] = "harden" /\ nino <= MaxIno
+    /\ op' = [op EXCEPT ![w].i = nino, ![w].new = d]
+    /\ cont' = [cont EXCEPT ![nino] = d]
+    /\ base' = [base EXCEPT ![nino] = d]
+    /\ nino' = nino + 1
+    /\ Go(w, AfterHarden(op[w]))
+    /\ Quiet /\ UNCHANGED <<dataVars, recVars, adopted, lockVars, acc, readVars>>
 
 Previous(n) ==                                                              \* R3
     LET r == rec[n]  d == data[n]
@@ -270,6 +268,13 @@ AnnounceUndo(w) ==
     /\ UNCHANGED <<dataVars, inoVars, op, lockVars, left, ret, rpc>>
     /\ Remember({}, <<>>)
 
+\* Any other step before Publish failed: nothing was touched.
+Abort(w) ==
+    /\ \/ pc[w] \in {"resolve", "harden", "record", "retire"}
+       \/ pc[w] = "publish" /\ op[w].old = NoRec /\ ~op[w].ann
+    /\ Go(w, "failed")
+    /\ Quiet /\ UNCHANGED <<dataVars, recVars, inoVars, op, lockVars, acc, readVars>>
+
 UndoFlush(w) ==
     /\ pc[w] = "undone"
     /\ Flush({op[w].n})
@@ -291,19 +296,21 @@ Publish(w) ==
 AfterSeal(o) == IF o.k = "move" THEN "unlink-source"
                 ELSE IF Broken = "seal-before-settle" THEN "settle" ELSE "release"
 
+Unlocked(w) == [x \in Names |-> IF lock[x] = w THEN Free ELSE lock[x]]
+
 Settle(w) ==
     LET o == op[w]
-        late == Broken = "digest-after-data" /\ o.k = "checked"
-        naive == Broken = "naive-move" /\ o.k = "move" /\ IsRec(rec[o.m])
+        late == \/ Broken = "digest-after-data" /\ o.k = "checked"
+                \/ Broken = "naive-move" /\ o.k = "move" /\ IsRec(rec[o.m])
     IN
     /\ pc[w] = "settle"
     /\ Flush(IF o.k = "move" /\ ~o.ann THEN Pair(o) ELSE {o.n})
-    /\ Go(w, IF late \/ naive THEN "late-record"
-             ELSE IF Broken = "unlocked-seal" /\ o.ann THEN "early-release"
+    /\ lock' = IF Broken = "unlocked-seal" /\ o.ann THEN Unlocked(w) ELSE lock
+    /\ Go(w, IF late THEN "seal"
              ELSE IF Broken = "seal-before-settle" \/ ~o.ann THEN "release"
              ELSE IF Broken = "no-seal" THEN (IF o.k = "move" THEN "unlink-source" ELSE "release")
              ELSE "seal")
-    /\ Quiet /\ UNCHANGED <<inoVars, op, lockVars, acc, readVars>>
+    /\ Quiet /\ UNCHANGED <<inoVars, op, stale, acc, readVars>>
 
 \* The flush failed: the caller is told, nothing is rolled back, nothing is sealed.
 SettleFails(w) ==
@@ -311,14 +318,17 @@ SettleFails(w) ==
     /\ Go(w, "failed")
     /\ Quiet /\ UNCHANGED <<dataVars, recVars, inoVars, op, lockVars, acc, readVars>>
 
+\* The name's record is cut by its previous lines; what a move carries along stays. (A broken writer that has
+\* announced nothing writes its record only now.)
 Seal(w) ==
     LET o == op[w]
         n == o.n
         cut == [rec[n] EXCEPT !.prev = o.keep, !.nul = FALSE]
+        late == IF o.k = "move" THEN rec[o.m] ELSE Rec(o.new, {})
     IN
     /\ pc[w] = "seal"
-    /\ IsRec(rec[n])
-    /\ IF rec[n].prev = o.keep THEN UNCHANGED recVars       \* nothing to cut
+    /\ IF Broken \in {"digest-after-data", "naive-move"} THEN Install(n, late, {late})
+       ELSE IF rec[n].prev = o.keep THEN UNCHANGED recVars       \* nothing to cut
        ELSE Install(n, cut, recBytes[n] \cup {cut, [cut EXCEPT !.nul = TRUE]})
     /\ Go(w, IF Broken = "unlocked-seal" THEN "idle" ELSE AfterSeal(o))
     /\ op' = IF Broken = "unlocked-seal" THEN [op EXCEPT ![w] = NoOp] ELSE op
@@ -345,8 +355,7 @@ SettleSource(w) ==
 Release(w) ==
     LET o == op[w] IN
     /\ pc[w] \in {"release", "failed"}
-    /\ lock = w
-    /\ lock' = Free
+    /\ lock' = Unlocked(w)
     /\ ret' = IF pc[w] = "release" /\ (o.ann \/ o.k = "bless") /\ o.keep = {} /\ Broken # "seal-before-settle"
               THEN [ret EXCEPT ![o.n] = o.new] ELSE ret
     /\ op' = [op EXCEPT ![w] = NoOp]
@@ -354,40 +363,11 @@ Release(w) ==
     /\ UNCHANGED <<dataVars, recVars, inoVars, stale, left, acc, dmg, readVars>>
 
 (***************************************************************************)
-(* Steps that only deliberately broken writers take.                        *)
-(***************************************************************************)
-LateRecord(w) ==        \* the usual design: the digest after the data
-    LET o == op[w]
-        r == IF o.k = "move" THEN rec[o.m] ELSE Rec(o.new, {})
-    IN
-    /\ pc[w] = "late-record"
-    /\ Install(o.n, r, {r})
-    /\ Go(w, IF o.k = "move" THEN "unlink-source" ELSE "late-flush")
-    /\ ReadersSee({o.n})
-    /\ Quiet /\ UNCHANGED <<dataVars, inoVars, op, lockVars, rpc>>
-    /\ Remember({}, <<>>)
-
-LateFlush(w) ==
-    /\ pc[w] = "late-flush"
-    /\ Flush({op[w].n})
-    /\ Go(w, "release")
-    /\ Quiet /\ UNCHANGED <<inoVars, op, lockVars, acc, readVars>>
-
-EarlyRelease(w) ==      \* the lock is gone before Seal, which then cuts whatever the name points to
-    /\ pc[w] = "early-release"
-    /\ lock = w /\ lock' = Free
-    /\ Go(w, "seal")
-    /\ Quiet /\ UNCHANGED <<dataVars, recVars, inoVars, op, stale, acc, readVars>>
-
-BrokenStep(w) == \/ Broken \in {"digest-after-data", "naive-move"} /\ (LateRecord(w) \/ LateFlush(w))
-                 \/ Broken = "unlocked-seal" /\ EarlyRelease(w)
-
-(***************************************************************************)
 (* What else happens.                                                       *)
 (***************************************************************************)
 Kill(w) ==
-    /\ pc[w] # "idle" /\ lock = w
-    /\ lock' = Free
+    /\ pc[w] # "idle" /\ lock[op[w].n] = w
+    /\ lock' = Unlocked(w)
     /\ stale' = [n \in Names |-> stale[n] \/ n \in Pair(op[w])]
     /\ op' = [op EXCEPT ![w] = NoOp]
     /\ Go(w, "idle")
@@ -397,7 +377,7 @@ CrashTo(d, s) ==
     /\ data' = d /\ dDisk' = [n \in Names |-> {d[n]}]
     /\ rec' = s /\ recBytes' = [n \in Names |-> {s[n]}] /\ sDisk' = [n \in Names |-> {s[n]}]
     /\ pc' = [w \in Writers |-> "idle"] /\ op' = [w \in Writers |-> NoOp]
-    /\ lock' = Free /\ stale' = [n \in Names |-> FALSE]
+    /\ lock' = [n \in Names |-> Free] /\ stale' = [n \in Names |-> FALSE]
     /\ ret' = [n \in Names |-> 0]
     /\ dmg' = [n \in Names |-> s[n] = Mal /\ (dmg[n] \/ Broken # "record-unflushed")]
     /\ rpc' = [r \in Readers |-> "idle"] /\ rd' = [r \in Readers |-> NoRead]
@@ -450,6 +430,7 @@ ReadOpen(r, n) ==
        ELSE /\ rd' = [rd EXCEPT ![r] = [NoRead EXCEPT !.n = n, !.i = data[n], !.c = cont[data[n]],
                                                       !.t = cont[data[n]] # base[data[n]]]]
             /\ rpc' = [rpc EXCEPT ![r] = "sidecar"]
+    /\ UNCHANGED writerVars
 
 Wrong == {"false-alarm", "missed", "falsely-malformed"}
 \* An honest verdict is good, mismatch, missing, malformed; only a wrong one is remembered.
@@ -472,29 +453,28 @@ ReadSidecar(r) ==
        IF ~Unreadable(s) /\ rd[r].c \in Digests(s) THEN Verdict(r, Good(r))
        ELSE /\ rd' = [rd EXCEPT ![r].s = s, ![r].moved = FALSE]
             /\ rpc' = [rpc EXCEPT ![r] = "name"]
+    /\ UNCHANGED writerVars
 
 ReadCheckName(r) ==
     /\ rpc[r] = "name"
     /\ IF data[rd[r].n] # rd[r].i /\ Broken # "no-double-check" THEN Again(r)
        ELSE rd' = rd /\ rpc' = [rpc EXCEPT ![r] = "recheck"]
+    /\ UNCHANGED writerVars
 
 ReadCheckSidecar(r) ==
     /\ rpc[r] = "recheck"
     /\ IF (rd[r].moved /\ Broken \notin {"no-double-check", "no-sidecar-recheck"}) \/ Broken = "always-again" THEN Again(r)
        ELSE Verdict(r, Judge(r))
+    /\ UNCHANGED writerVars
 
-Read(r) ==
-    /\ \/ \E n \in Names : ReadOpen(r, n)
-       \/ ReadSidecar(r) \/ ReadCheckName(r) \/ ReadCheckSidecar(r)
-    /\ UNCHANGED <<dataVars, recVars, inoVars, pc, op, lockVars, left, acc, ret, dmg>>
+Read(r) == (\E n \in Names : ReadOpen(r, n)) \/ ReadSidecar(r) \/ ReadCheckName(r) \/ ReadCheckSidecar(r)
 
 Writer(w) ==
     \/ \E k \in Kinds, n \in Names, m \in Names \cup {"-"} : Acquire(w, k, n, m)
-    \/ Harden(w, IF op[w].k \in {"checked", "unchecked"} THEN nino ELSE 0)
-    \/ AnnounceResolve(w) \/ AnnounceRecord(w) \/ AnnounceRetire(w) \/ AnnounceBarrier(w)
-    \/ AnnounceUndo(w) \/ UndoFlush(w)
+    \/ AnnounceResolve(w) \/ Harden(w, nino)
+    \/ AnnounceRecord(w) \/ AnnounceRetire(w) \/ AnnounceBarrier(w)
+    \/ AnnounceUndo(w) \/ UndoFlush(w) \/ Abort(w)
     \/ Publish(w) \/ Settle(w) \/ SettleFails(w) \/ Seal(w) \/ UnlinkSource(w) \/ SettleSource(w) \/ Release(w)
-    \/ BrokenStep(w)
 
 Next ==
     \/ \E w \in Writers : Writer(w) \/ Kill(w)
@@ -519,8 +499,9 @@ TypeOK ==
         /\ \A s \in sDisk[n] : s \in {NoRec, Mal} \/ (s.new \in Digest /\ s.prev \subseteq Digest /\ s.nul \in BOOLEAN)
     /\ cont \in [1..MaxIno -> Digest] /\ base \in [1..MaxIno -> Digest]
     /\ nino \in 1..(MaxIno + 1) /\ adopted \subseteq 1..MaxIno
-    /\ lock \in Writers \cup {Free}
-    /\ \A w \in Writers : pc[w] # "idle" => lock = w \/ Broken = "unlocked-seal"
+    /\ lock \in [Names -> Writers \cup {Free}]
+    /\ \A w \in Writers : pc[w] # "idle" => \/ \A n \in Pair(op[w]) : lock[n] = w
+                                             \/ Broken = "unlocked-seal"
     /\ acc \in [Names -> BOOLEAN] /\ stale \in [Names -> BOOLEAN] /\ dmg \in [Names -> BOOLEAN]
     /\ ret \in [Names -> Digest \cup {0}]
     /\ \A r \in Readers : rpc[r] \in {"idle", "sidecar", "name", "recheck", "again"}
