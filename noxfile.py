@@ -1,0 +1,208 @@
+"""Everything that is run on this repository: tests, checks, evidence, builds.
+
+A bare ``nox`` runs what CI runs, two sessions at a time; ``nox -s NAME`` runs one of them, with
+what it needs. The wheels are built once and installed everywhere, so what is tested is what is
+shipped. Results in JUnit form and a table of the sessions are left in ``.nox/reports``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.8.10"  # sessions side by side
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False  # reported as skipped
+nox.options.parallel = 2
+nox.options.reuse_existing_virtualenvs = False
+
+ROOT = Path(__file__).parent
+DIST = ROOT / "dist"
+REPORTS = ROOT / ".nox" / "reports"
+REPORTS.mkdir(parents=True, exist_ok=True)
+nox.options.report = str(REPORTS / "sessions.json")
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+CORE, FORMATS, META = PACKAGES = ["safeatomic-core", "safeatomic-formats", "safeatomic"]
+NEEDS = {CORE: [CORE], FORMATS: [CORE, FORMATS], META: [CORE, FORMATS, META]}
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build sdist and wheel of each package into dist/; the other sessions install them."""
+    session.install("hatchling>=1.26")
+    shutil.rmtree(DIST, ignore_errors=True)
+    for package in PACKAGES:
+        with session.chdir(ROOT / "packages" / package):
+            session.run("hatchling", "build", "-d", str(DIST), silent=True)
+
+
+# The long sessions come first: two side by side then end at about the same time.
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def crash(session: nox.Session) -> None:
+    """Enumerate crash states, kill writers, inject errors on real filesystems (-- --long)."""
+    install(session, CORE, groups=["crash"])
+    pytest(session, "tests-integration/crash", "tests-integration/faults")
+
+
+@nox.session(allow_parallel=True)
+def formal(session: nox.Session) -> None:
+    """Check the TLA+ models, and that their broken variants are refuted (needs Java)."""
+    install(session, groups=["formal"])
+    try:
+        session.run("python", "formal/run.py", *session.posargs)
+    except nox.command.CommandFailed as error:
+        if error.return_code == 77 and "CI" not in os.environ:
+            session.skip("no Java 11 or newer")
+        raise
+
+
+@nox.session(python=PYTHONS, requires=["wheels"], allow_parallel=True)
+@nox.parametrize("package", PACKAGES)
+def tests(session: nox.Session, package: str) -> None:
+    """Run a package's tests, with nothing installed but what it declares."""
+    install(session, *NEEDS[package], extra="ruamel" if package == FORMATS else None)
+    pytest(session, f"packages/{package}/tests")
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def coverage(session: nox.Session) -> None:
+    """Run the core's tests once more; every branch must be taken."""
+    install(session, CORE, groups=["coverage"])
+    session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / "coverage")
+    session.run("coverage", "erase")
+    pytest(session, f"packages/{CORE}/tests", prefix=["coverage", "run", "-m"])
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--fail-under=100", "--precision=2")
+
+
+@nox.session(allow_parallel=True)
+def vendored(session: nox.Session) -> None:
+    """Run the core's tests on a copy inside another package, the core not being installed."""
+    install(session)
+    session.run("python", "tests-integration/vendoring.py", f"packages/{CORE}/src")
+    pytest(session, f"packages/{CORE}/tests")
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def integration(session: nox.Session) -> None:
+    """Run the tests across packages."""
+    install(session, *NEEDS[META], extra="ruamel", groups=["integration"])
+    elsewhere = ("crash", "faults", "benchmarks", "test_wheels.py", "test_typing.py")
+    pytest(
+        session,
+        "tests-integration",
+        *(f"--ignore=tests-integration/{name}" for name in elsewhere),
+    )
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def build(session: nox.Session) -> None:
+    """Check what is in the wheels and sdists, and that they install and rebuild from each other."""
+    install(session, groups=["build"])
+    session.run("twine", "check", "--strict", *map(str, sorted(DIST.iterdir())))
+    pytest(session, "tests-integration/test_wheels.py", "tests-integration/test_lockstep.py")
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def types(session: nox.Session) -> None:
+    """Check types in the sources and tests, then as a user of the installed wheels sees them."""
+    install(session, *NEEDS[META], extra="ruamel", groups=["types"])
+    session.run("mypy", *(f"packages/{package}/src" for package in PACKAGES))
+    for package in PACKAGES:
+        session.run("mypy", f"packages/{package}/tests")
+    session.run("mypy", "tests-integration", "formal")
+    session.run("mypy", "noxfile.py")
+    pytest(session, "tests-integration/test_typing.py")
+
+
+@nox.session(allow_parallel=True)
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    install(session, groups=["lint"])
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def docs(session: nox.Session) -> None:
+    """Build the site, follow its links, and run what README and docs show."""
+    install(session, *NEEDS[META], extra="ruamel", groups=["docs"])
+    pytest(session, "docs")
+
+
+@nox.session(default=False, requires=["wheels"])
+def bench(session: nox.Session) -> None:
+    """Measure against the bare protocol and the peers."""
+    install(session, *NEEDS[META], extra="ruamel")
+    session.install("-r", "tests-integration/benchmarks/requirements.txt")
+    session.run("python", "tests-integration/benchmarks/run.py", *session.posargs)
+
+
+@nox.session(default=False, venv_backend="none")
+def bump(session: nox.Session) -> None:
+    """Set the version of all three packages and the pins between them (-- X.Y.Z)."""
+    if len(session.posargs) != 1 or not _VERSION.fullmatch(session.posargs[0]):
+        session.error("give one version: X.Y.Z, or X.Y.ZaN, bN, rcN")
+    version = session.posargs[0]
+    for package in PACKAGES:
+        folder = ROOT / "packages" / package
+        (source,) = folder.glob("src/*/_version.py")
+        source.write_text(f'__version__ = "{version}"\n', encoding="utf-8")
+        project = folder / "pyproject.toml"
+        text = project.read_text(encoding="utf-8")
+        project.write_text(_PIN.sub(rf"\g<1>{version}", text), encoding="utf-8")
+        session.log(f"{package} {version}")
+
+
+_VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}((a|b|rc)(0|[1-9]\d*))?", re.ASCII)
+_PIN = re.compile(r'("safeatomic(?:-core|-formats)?(?:\[\w+\])?==)[^"]*')
+
+
+def install(
+    session: nox.Session, *packages: str, extra: str | None = None, groups: list[str] | None = None
+) -> None:
+    """Install wheels of ours and groups of tools in one call of pip.
+
+    Args:
+        session: The session.
+        packages: Distributions to install from ``dist/``; one that is not named is not installed.
+        extra: Extra of the last of them.
+        groups: Dependency groups of the root `pyproject.toml`, besides ``test``.
+    """
+    found = [str(next(DIST.glob(f"{name.replace('-', '_')}-[0-9]*.whl"))) for name in packages]
+    if extra is not None:
+        found[-1] += f"[{extra}]"
+    tools = dict.fromkeys(
+        requirement
+        for group in ["test", *(groups or [])]
+        for requirement in nox.project.dependency_groups(_PROJECT, group)
+    )
+    session.install(*found, *tools)
+
+
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def pytest(session: nox.Session, *arguments: str, prefix: list[str] | None = None) -> None:
+    """Run pytest and leave its results in ``.nox/reports``."""
+    report = REPORTS / (re.sub(r"[^\w.]+", "-", session.name).strip("-") + ".xml")
+    report.unlink(missing_ok=True)
+    session.run(
+        *(prefix or []),
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={report}",
+        *arguments,
+        *session.posargs,
+        env={"SAFEATOMIC_DIST": str(DIST)},
+    )
