@@ -1,0 +1,469 @@
+--------------------------- MODULE SafeAtomicLock ---------------------------
+(***************************************************************************)
+(* The kernel-backed lock of safeatomic: `<target>.lock`.                  *)
+(*                                                                         *)
+(* A lock is a file.  It is HELD while the file's name exists; its holder  *)
+(* is ALIVE while the kernel says so: the holder keeps an exclusive flock  *)
+(* on the inode, and death in any form drops it.  This module follows any  *)
+(* number of processes through acquiring, taking over a dead lock,         *)
+(* publishing, and releasing, one system call per action where the system  *)
+(* call can be seen by others, with kills, machine crashes, foreign locks, *)
+(* corrupt locks and forced removal happening between any two of them.     *)
+(*                                                                         *)
+(* Action names begin with the step word of the protocol: Acquire,         *)
+(* Publish, Settle, Seal, Release.  Gate, Stage, Fill, Harden and Announce *)
+(* do not touch the lock; they happen while a process is at "held".        *)
+(*                                                                         *)
+(* ASSUMPTIONS                                                             *)
+(*  A1 link() creates a name only if there is none, in one instant;        *)
+(*     unlink(), rename() and stat() are instants too (POSIX, local        *)
+(*     filesystem; network filesystems are outside the contract).          *)
+(*  A2 flock() belongs to the open file description and is gone as soon as *)
+(*     its process is dead.  A process of the model is one attempt with    *)
+(*     its own descriptor, so two threads are two processes of the model.  *)
+(*     That a forked child drops the descriptors is checked by tests, not  *)
+(*     here: the model is fork-free.                                       *)
+(*  A3 An inode number is reused only once the inode has neither a name    *)
+(*     nor an open descriptor.                                             *)
+(*  A4 After a machine crash the lock's name may be there or not, whatever *)
+(*     was last seen, and its payload may be lost; the file mode (with the *)
+(*     crash mark) is not lost separately from the name.                   *)
+(*  A5 Who is not this library leaves our lock files alone, except by      *)
+(*     removing the name (that is Force, whoever does it).  A foreign tool *)
+(*     creates its lock only where there is no name and removes only its   *)
+(*     own.                                                                *)
+(*                                                                         *)
+(* NOT COVERED                                                             *)
+(*  - Between PublishCheck and PublishRename, between ReleaseCheck and     *)
+(*    ReleaseUnlink, and between AcquireCheckStale and AcquireUnlinkStale  *)
+(*    lies an instant in which Force can strike.  POSIX has no "rename if" *)
+(*    and no "unlink if".  The ghost `overtaken` names the processes that  *)
+(*    were caught there, and the invariants say exactly this much: the     *)
+(*    damage is confined to them and to the locks they remove.  The run    *)
+(*    "window" shows that the window is real.                              *)
+(*  - release_stale_lock(max_age_s=...) on a lock whose owner's liveness   *)
+(*    is unknown: that is the caller's assertion, as Force is.             *)
+(*  - Fairness among waiters (there is no queue), the number of retries,   *)
+(*    time, the contents of data files, the temp-file sweeper.             *)
+(*  - Somebody else holding a flock on a dead lock for ever.               *)
+(***************************************************************************)
+EXTENDS Integers, FiniteSets, TLC
+
+CONSTANTS
+  Procs,      \* the processes (attempts) that use the lock
+  Inspectors, \* those of them that also call inspect_lock, is_stale_lock and release_stale_lock
+  MaxIno,     \* inode numbers 1..MaxIno; EnoughInodes shows that they suffice
+  Bounded,    \* whether kills, machine crashes, Force and foreign locks are limited in number ...
+  Budget,     \* ... and to how many
+  Broken      \* "none", or the name of one deliberate defect
+
+Inodes == 1..MaxIno
+None   == 0
+Nobody == "nobody"
+
+Variants == {"none", "visible-early", "release-blind", "release-early", "stale-by-pid", "pid-reuse",
+             "takeover-no-flock", "takeover-no-name-check", "publish-unchecked", "foreign-as-dead",
+             "number-reuse", "no-crash-mark", "exclusive-probe"}
+ASSUME Broken \in Variants /\ MaxIno \in Nat /\ Bounded \in BOOLEAN /\ Budget \in Nat
+
+(***************************************************************************)
+(* kind[i]   what a reader of the inode in use i finds:                    *)
+(*   blank    made by us, nothing in it yet                                *)
+(*   ours     complete payload that says kernel_lock                       *)
+(*   mark     ours, payload lost in a machine crash, crash mark still there*)
+(*   foreign  another tool's lock, its owner alive (or not known to be dead)*)
+(*   orphan   another tool's lock, its owner provably dead                 *)
+(*   corrupt  unparseable                                                  *)
+(***************************************************************************)
+Kinds == {"blank", "ours", "mark", "foreign", "orphan", "corrupt"}
+Alien == {"foreign", "orphan", "corrupt"}
+
+VARIABLES
+  name,       \* the inode that `<target>.lock` points to, or None
+  kind,       \* of every inode in use
+  ex,         \* flock table: <<p, i>> when p holds inode i exclusively
+  sh,         \* flock table: <<p, i>> when p holds it shared
+  own,        \* the inode that p made and keeps open, or None
+  seen,       \* the inode that p found at the name and keeps open, or None
+  pc,         \* where p is
+  ousted,     \* ghost: holders whose name was removed by Force
+  overtaken,  \* ghost: processes that Force caught between an identity check and the act it guards
+  spent       \* disturbances so far, if bounded
+
+Ghosts == <<ousted, overtaken, spent>>
+vars == <<name, kind, ex, sh, own, seen, pc, ousted, overtaken, spent>>
+
+Places == {"idle",
+           "link",       \* has a complete inode that nobody else can reach; about to link it to the name
+           "open",       \* the name was taken; about to open what is there
+           "probe",      \* it is one of ours; about to ask the kernel by a shared flock
+           "probed",     \* has the shared flock, so the holder is dead
+           "stale",      \* about to flock the dead lock exclusively
+           "check",      \* has it; about to compare the name with it
+           "unlink",     \* the same; about to unlink the name
+           "drop",       \* the name is gone or was another's; about to close the stale inode and link again
+           "held",       \* holds the lock; Stage, Fill, Harden, Announce happen here
+           "rename",     \* has checked the lock; about to rename the data over the target
+           "seal",       \* the target is new; Settle, Seal
+           "release",    \* about to check that the name is still ours
+           "relunlink",  \* it is; about to unlink it
+           "close",      \* about to close the descriptor, which frees the flock
+           "fill"}       \* only where the lock is visible before it is complete
+
+(***************************************************************************)
+(* Vocabulary                                                              *)
+(***************************************************************************)
+\* p believes that it holds the lock.
+Holds(p) == pc[p] \in {"held", "rename", "seal", "release", "relunlink"}
+
+\* p keeps inode i open.  (The defect "number-reuse" closes it and remembers the number.)
+Pins(p, i) == \/ own[p] = i
+              \/ seen[p] = i /\ ~(Broken = "number-reuse" /\ pc[p] = "stale")
+InUse(i) == name = i \/ \E p \in Procs : Pins(p, i)
+Unused == Inodes \ DOMAIN kind
+
+\* Inode numbers mean nothing but "the same" and "another", so the lowest free one stands for any; it is also the
+\* choice that reuses numbers soonest.
+Fresh == CHOOSE i \in Unused : \A j \in Unused : i <= j
+
+\* Last in every action, when name', own', seen', pc' are known: an inode that nobody refers to is freed.
+ReapAs(k) == kind' = [i \in {j \in DOMAIN k : InUse(j)'} |-> k[i]]
+Reap == ReapAs(kind)
+
+Go(p, place) == pc' = [pc EXCEPT ![p] = place]
+
+\* Every descriptor of p is closed, by itself or by its death.
+CloseAll(p) == /\ ex' = {f \in ex : f[1] # p} /\ sh' = {f \in sh : f[1] # p}
+               /\ own' = [own EXCEPT ![p] = None] /\ seen' = [seen EXCEPT ![p] = None]
+               /\ Go(p, "idle")
+               /\ ousted' = ousted \ {p} /\ overtaken' = overtaken \ {p}
+
+\* Contention is an answer: p gives up, or keeps its own inode and tries to link it again later.
+Turned(p) == \/ CloseAll(p)
+             \/ /\ own[p] # None /\ Go(p, "link")
+                /\ seen' = [seen EXCEPT ![p] = None] /\ UNCHANGED <<own, ex, sh, ousted, overtaken>>
+Contended(p) == Turned(p) /\ UNCHANGED spent
+
+\* p has found the name to be its own, or the dead lock's, and is about to act on that.
+Guarding(p) == \/ pc[p] \in {"rename", "relunlink"} /\ own[p] = name
+               \/ pc[p] = "unlink" /\ seen[p] = name
+
+\* The name is removed, by a process or by Force.  A process that was overtaken does what Force made it do.
+Removal(by) ==
+  /\ name' = None
+  /\ LET others == Procs \ {by}
+     IN IF name # None /\ (by = Nobody \/ by \in overtaken)
+        THEN /\ ousted' = (ousted \cup {p \in others : Holds(p) /\ own[p] = name}) \ {by}
+             /\ overtaken' = (overtaken \cup {p \in others : Guarding(p)}) \ {by}
+        ELSE ousted' = ousted \ {by} /\ overtaken' = overtaken \ {by}
+
+Disturb == IF Bounded THEN spent < Budget /\ spent' = spent + 1 ELSE UNCHANGED spent
+
+(***************************************************************************)
+(* Acquire: link a complete lock to the name, or find out who has it       *)
+(***************************************************************************)
+\* O_TMPFILE (or a temporary name), flock, payload, in one action: nobody else can reach the inode yet.
+PrepareAt(p, i) ==
+  /\ pc[p] = "idle" /\ i \in Unused
+  /\ own' = [own EXCEPT ![p] = i] /\ Go(p, "link")
+  /\ ex' = IF Broken = "visible-early" THEN ex ELSE ex \cup {<<p, i>>}
+  /\ UNCHANGED <<name, seen, sh, Ghosts>>
+  /\ ReapAs(i :> (IF Broken = "visible-early" THEN "blank" ELSE "ours") @@ kind)
+
+AcquirePrepare(p) ==
+  IF pc[p] = "fill"
+  THEN /\ Go(p, "held") /\ ex' = ex \cup {<<p, own[p]>>}
+       /\ UNCHANGED <<name, own, seen, sh, Ghosts>> /\ ReapAs([kind EXCEPT ![own[p]] = "ours"])
+  ELSE Unused # {} /\ PrepareAt(p, Fresh)
+
+AcquireLink(p) ==
+  /\ pc[p] = "link"
+  /\ IF name = None
+     THEN name' = own[p] /\ Go(p, IF Broken = "visible-early" THEN "fill" ELSE "held")
+     ELSE UNCHANGED name /\ Go(p, "open")
+  /\ UNCHANGED <<own, seen, ex, sh, Ghosts>> /\ Reap
+
+\* Somebody else's or unparseable: contention.  release_stale_lock alone (a process without an inode of its
+\* own) goes on, and only where the owner is provably dead.
+AcquireOpenAlien(p) ==
+  /\ pc[p] = "open" /\ name # None
+  /\ \/ kind[name] \in Alien \cup {"blank"}
+     \/ kind[name] = "mark" /\ Broken = "no-crash-mark"
+  /\ IF Broken = "foreign-as-dead" \/ (own[p] = None /\ kind[name] = "orphan")
+     THEN seen' = [seen EXCEPT ![p] = name] /\ Go(p, "stale") /\ UNCHANGED <<own, ex, sh, Ghosts>>
+     ELSE Contended(p)
+  /\ UNCHANGED name /\ Reap
+
+AcquireOpenOurs(p) ==
+  /\ pc[p] = "open" /\ name # None
+  /\ kind[name] \in (IF Broken = "no-crash-mark" THEN {"ours"} ELSE {"ours", "mark"})
+  /\ seen' = [seen EXCEPT ![p] = name] /\ Go(p, "probe")
+  /\ UNCHANGED <<name, own, ex, sh, Ghosts>> /\ Reap
+
+\* Gone in the meantime: link again.
+AcquireOpenGone(p) ==
+  /\ pc[p] = "open" /\ name = None
+  /\ IF own[p] # None THEN Go(p, "link") /\ UNCHANGED <<own, seen, ex, sh, Ghosts>> ELSE Contended(p)
+  /\ UNCHANGED name /\ Reap
+
+ExclusiveOn(i) == \E p \in Procs : <<p, i>> \in ex
+SharedOn(i)    == \E p \in Procs : <<p, i>> \in sh
+
+\* What the two PID defects ask instead of the flock table.  One process lives in another PID namespace: its
+\* PID means nothing to the others and theirs mean nothing to it.
+Elsewhere == CHOOSE p \in Procs : TRUE
+SeemsDead(p, i) ==
+  CASE Broken = "stale-by-pid" -> \A q \in Procs : own[q] = i => (q = Elsewhere) # (p = Elsewhere)
+    [] Broken = "pid-reuse"    -> FALSE     \* by now some other process has that PID
+    [] OTHER                   -> ~ExclusiveOn(i)
+
+\* Shared, so that two probers never take each other for the holder.
+AcquireProbeShared(p) ==
+  /\ pc[p] = "probe"
+  /\ IF SeemsDead(p, seen[p])
+     THEN /\ IF Broken = "exclusive-probe" THEN ex' = ex \cup {<<p, seen[p]>>} /\ UNCHANGED sh
+                                           ELSE sh' = sh \cup {<<p, seen[p]>>} /\ UNCHANGED ex
+          /\ Go(p, "probed") /\ UNCHANGED <<own, seen, Ghosts>>
+     ELSE Contended(p)
+  /\ UNCHANGED name /\ Reap
+
+\* The probe is over.  inspect_lock and is_stale_lock end here.
+AcquireProbeEnd(p) ==
+  /\ pc[p] = "probed"
+  /\ \/ /\ sh' = sh \ {<<p, seen[p]>>} /\ ex' = ex \ {<<p, seen[p]>>}
+        /\ Go(p, "stale") /\ UNCHANGED <<own, seen, Ghosts>>
+     \/ own[p] = None /\ CloseAll(p) /\ UNCHANGED spent
+  /\ UNCHANGED name /\ Reap
+
+\* LOCK_EX|LOCK_NB.  If it fails, another probe tells whether only probers are in the way.
+AcquireFlockStale(p) ==
+  /\ pc[p] = "stale"
+  /\ IF Broken \in {"takeover-no-flock", "stale-by-pid", "pid-reuse"}
+     THEN Go(p, "check") /\ UNCHANGED <<own, seen, ex, sh, Ghosts>>
+     ELSE IF Broken = "number-reuse" /\ name # seen[p]
+     THEN Contended(p)
+     ELSE IF ExclusiveOn(seen[p]) \/ SharedOn(seen[p])
+     THEN Go(p, "probe") /\ UNCHANGED <<own, seen, ex, sh, Ghosts>>
+     ELSE ex' = ex \cup {<<p, seen[p]>>} /\ Go(p, "check") /\ UNCHANGED <<own, seen, sh, Ghosts>>
+  /\ UNCHANGED name /\ Reap
+
+\* It may have been taken over, and even released, since it was opened.
+AcquireCheckStale(p) ==
+  /\ pc[p] = "check"
+  /\ Go(p, IF name = seen[p] \/ Broken = "takeover-no-name-check" THEN "unlink" ELSE "drop")
+  /\ UNCHANGED <<name, own, seen, ex, sh, Ghosts>> /\ Reap
+
+AcquireUnlinkStale(p) ==
+  /\ pc[p] = "unlink"
+  /\ Removal(p) /\ Go(p, "drop")
+  /\ UNCHANGED <<own, seen, ex, sh, spent>> /\ Reap
+
+\* The stale inode is closed.  The next link may be lost to another acquirer: then it starts again with that one's lock.
+AcquireDropStale(p) ==
+  /\ pc[p] = "drop"
+  /\ IF own[p] = None THEN CloseAll(p) ELSE /\ ex' = ex \ {<<p, seen[p]>>} /\ Go(p, "link")
+                                          /\ seen' = [seen EXCEPT ![p] = None]
+                                          /\ UNCHANGED <<own, sh, ousted, overtaken>>
+  /\ UNCHANGED <<name, spent>> /\ Reap
+
+\* inspect_lock, is_stale_lock, release_stale_lock: the same path without an inode of one's own.
+InspectBegin(p) ==
+  /\ p \in Inspectors /\ pc[p] = "idle" /\ name # None /\ Go(p, "open")
+  /\ UNCHANGED <<name, own, seen, ex, sh, Ghosts>> /\ Reap
+
+(***************************************************************************)
+(* Publish, Settle, Seal: what the lock is for                             *)
+(***************************************************************************)
+PublishCheck(p) ==
+  /\ pc[p] = "held"
+  /\ Go(p, IF name = own[p] \/ Broken = "publish-unchecked" THEN "rename" ELSE "release")
+  /\ UNCHANGED <<name, own, seen, ex, sh, Ghosts>> /\ Reap
+
+PublishRename(p) ==
+  /\ pc[p] = "rename"
+  /\ Go(p, IF Broken = "release-early" THEN "release" ELSE "seal")
+  /\ overtaken' = overtaken \ {p}
+  /\ UNCHANGED <<name, own, seen, ex, sh, ousted, spent>> /\ Reap
+
+Seal(p) ==
+  /\ pc[p] = "seal"
+  /\ IF own[p] # None THEN Go(p, "release") /\ UNCHANGED ousted
+                      ELSE Go(p, "idle") /\ ousted' = ousted \ {p}
+  /\ UNCHANGED <<name, own, seen, ex, sh, overtaken, spent>> /\ Reap
+
+(***************************************************************************)
+(* Release                                                                 *)
+(***************************************************************************)
+\* After a write, or from "held": release_lock, and a write that failed before Publish.
+\* Lost to Force: only the descriptor is closed.
+ReleaseCheck(p) ==
+  /\ pc[p] \in {"release", "held"}
+  /\ IF name = own[p] \/ (Broken = "release-blind" /\ name # None)
+     THEN Go(p, "relunlink") /\ UNCHANGED ousted
+     ELSE Go(p, "close") /\ ousted' = ousted \ {p}
+  /\ UNCHANGED <<name, own, seen, ex, sh, overtaken, spent>> /\ Reap
+
+ReleaseUnlink(p) ==
+  /\ pc[p] = "relunlink" /\ Removal(p) /\ Go(p, "close")
+  /\ UNCHANGED <<own, seen, ex, sh, spent>> /\ Reap
+
+ReleaseClose(p) ==
+  /\ pc[p] = "close"
+  /\ IF Broken = "release-early" /\ own[p] # None
+     THEN /\ ex' = {f \in ex : f[1] # p} /\ own' = [own EXCEPT ![p] = None] /\ Go(p, "seal")
+          /\ UNCHANGED <<seen, sh, Ghosts>>
+     ELSE CloseAll(p) /\ UNCHANGED spent
+  /\ UNCHANGED name /\ Reap
+
+(***************************************************************************)
+(* Disturbances, possible at every instant                                 *)
+(***************************************************************************)
+Kill(p) ==
+  /\ pc[p] # "idle" /\ Disturb /\ CloseAll(p) /\ UNCHANGED name /\ Reap
+
+\* Everything volatile is gone.  The name is there or not, with or without its payload.
+MachineCrash ==
+  /\ Disturb
+  /\ pc' = [p \in Procs |-> "idle"]
+  /\ own' = [p \in Procs |-> None] /\ seen' = [p \in Procs |-> None]
+  /\ ex' = {} /\ sh' = {}
+  /\ ousted' = {} /\ overtaken' = {}
+  /\ \E k \in {"nothing"} \cup (IF name # None /\ kind[name] \in Alien THEN {kind[name], "orphan", "corrupt"}
+                                                                         ELSE {"ours", "mark"}) :
+       /\ name' = IF k = "nothing" THEN None ELSE 1
+       /\ ReapAs(1 :> k @@ kind)
+
+\* force_release_lock, or rm: the name is removed, whatever it points to.
+\* Somebody outside holds a flock on the lock that p looks at: force_release_lock does, for an instant.
+Outsider(p) ==
+  /\ pc[p] \in {"probe", "stale"} /\ Disturb
+  /\ Turned(p) /\ UNCHANGED name /\ Reap
+
+Force ==
+  /\ name # None /\ Disturb /\ Removal(Nobody)
+  /\ UNCHANGED <<own, seen, ex, sh, pc>> /\ Reap
+
+\* Another tool's lock, or something that nobody can parse, gets the name.
+AppearsAt(k, i) ==
+  /\ name = None /\ i \in Unused /\ Disturb
+  /\ name' = i
+  /\ UNCHANGED <<own, seen, ex, sh, pc, ousted, overtaken>>
+  /\ ReapAs(i :> k @@ kind)
+ForeignAppears == Unused # {} /\ AppearsAt("foreign", Fresh)
+CorruptAppears == Unused # {} /\ AppearsAt("corrupt", Fresh)
+
+ForeignDies ==
+  /\ UNCHANGED <<name, own, seen, ex, sh, pc, Ghosts>>
+  /\ \E i \in DOMAIN kind : kind[i] = "foreign" /\ ReapAs([kind EXCEPT ![i] = "orphan"])
+
+\* Its owner removes it; a corrupt one may be cleared by whoever made it.
+ForeignLeaves ==
+  /\ name # None /\ kind[name] \in {"foreign", "corrupt"}
+  /\ name' = None
+  /\ UNCHANGED <<own, seen, ex, sh, pc, Ghosts>> /\ Reap
+
+(***************************************************************************)
+(* The specification                                                       *)
+(***************************************************************************)
+Init ==
+  /\ name = None /\ spent = 0 /\ ousted = {} /\ overtaken = {}
+  /\ kind = <<>> /\ ex = {} /\ sh = {}
+  /\ own = [p \in Procs |-> None] /\ seen = [p \in Procs |-> None]
+  /\ pc = [p \in Procs |-> "idle"]
+
+Try(p) == \/ AcquirePrepare(p) \/ AcquireLink(p)
+          \/ AcquireOpenAlien(p) \/ AcquireOpenOurs(p) \/ AcquireOpenGone(p)
+          \/ AcquireProbeShared(p) \/ AcquireProbeEnd(p)
+          \/ AcquireFlockStale(p) \/ AcquireCheckStale(p) \/ AcquireUnlinkStale(p) \/ AcquireDropStale(p)
+Use(p) == \/ PublishCheck(p) \/ PublishRename(p) \/ Seal(p)
+          \/ ReleaseCheck(p) \/ ReleaseUnlink(p) \/ ReleaseClose(p)
+Step(p) == Try(p) \/ Use(p)
+
+World == \/ MachineCrash \/ Force
+         \/ ForeignAppears \/ CorruptAppears \/ ForeignDies \/ ForeignLeaves
+
+Next == (\E p \in Procs : Step(p) \/ InspectBegin(p) \/ Outsider(p) \/ Kill(p)) \/ World
+
+Spec == Init /\ [][Next]_vars
+
+(***************************************************************************)
+(* Invariants                                                              *)
+(***************************************************************************)
+TypeOK ==
+  /\ name \in Inodes \cup {None}
+  /\ DOMAIN kind = {i \in Inodes : InUse(i)} /\ \A i \in DOMAIN kind : kind[i] \in Kinds
+  /\ ex \subseteq Procs \X Inodes /\ sh \subseteq Procs \X Inodes
+  /\ \A f, g \in ex : f[2] = g[2] => f = g
+  /\ \A f \in ex, g \in sh : f[2] # g[2]
+  /\ own \in [Procs -> Inodes \cup {None}] /\ seen \in [Procs -> Inodes \cup {None}]
+  /\ pc \in [Procs -> Places]
+  /\ ousted \subseteq Procs /\ overtaken \subseteq Procs /\ spent \in Nat
+
+\* The bound on inode numbers cuts no behaviour off.
+EnoughInodes == name = None \/ (\E p \in Procs : pc[p] = "idle") => Unused # {}
+
+\* At most one process holds the lock.  A process that lost it to Force does not count, whatever it believes;
+\* without Force nobody is ever ousted.
+MutualExclusion == Cardinality({p \in Procs : Holds(p) /\ p \notin ousted}) <= 1
+
+\* As long as a live process holds the lock, the name points to its inode, and only Force changes that.
+LiveLockNeverRemoved == \A p \in Procs : Holds(p) /\ p \notin ousted => name = own[p]
+
+\* Of all that find the same dead lock, one gets to unlink it, and unlinks nothing else.
+OneTakeoverWinner ==
+  LET winners == {p \in Procs : pc[p] = "unlink" /\ p \notin overtaken}
+  IN Cardinality(winners) <= 1 /\ \A p \in winners : name = seen[p]
+
+\* A lock lost before the check is noticed at the check: whoever is about to rename either still has the name, or
+\* lost it to Force in the instant after its check.
+FencedPublish == \A p \in Procs : pc[p] = "rename" => name = own[p] \/ p \in overtaken
+
+\* Locks of others and unreadable ones are removed by their makers or by Force; provably dead ones by
+\* release_stale_lock too, which has no inode of its own.
+ForeignNeverTaken ==
+  \A p \in Procs : pc[p] \in {"unlink", "relunlink"} /\ p \notin overtaken /\ name # None =>
+    /\ kind[name] \notin {"foreign", "corrupt"}
+    /\ kind[name] = "orphan" => own[p] = None
+
+\* Whoever opens the name finds a complete payload, and a flock if the holder lives.
+NeverIncomplete ==
+  name # None => /\ kind[name] # "blank"
+                 /\ \A p \in Procs : own[p] = name => kind[name] = "ours" /\ <<p, name>> \in ex
+
+\* NOT an invariant, with or without defects: the run "window" shows how Force, striking between PublishCheck and
+\* PublishRename, leaves two processes that both rename.
+NoOverlapEverUnderForce == Cardinality({p \in Procs : pc[p] \in {"rename", "seal"}}) <= 1
+
+(***************************************************************************)
+(* Liveness.  Fairness assumed:                                            *)
+(*  - a process that can take its next step eventually takes it or dies:   *)
+(*    holders finish, and after contention everybody tries again;          *)
+(*  - a takeover meets a prober (who holds a shared flock for an instant)  *)
+(*    finitely often;                                                      *)
+(*  - kills, crashes, Force, foreign locks are finitely many (Bounded).    *)
+(* Nothing is said about who gets the lock: there is no queue.             *)
+(***************************************************************************)
+MeetsProber(p) == pc[p] = "stale" /\ pc'[p] = "probe" /\ SharedOn(seen[p])
+Fairness == \A p \in Procs : WF_vars(Step(p)) /\ <>[][~MeetsProber(p)]_vars
+FairSpec == Spec /\ Fairness
+
+Dead(i) == kind[i] \in {"ours", "mark"} /\ \A p \in Procs : own[p] # i
+
+\* A crashed holder does not block for ever.
+DeadLockInPlace == name # None /\ Dead(name)
+DeadHolderDoesNotBlock == DeadLockInPlace ~> ~DeadLockInPlace
+
+\* A free lock is acquired, unless a foreign or corrupt one takes the name.
+FreeLockIsAcquired == (name = None) ~> (name # None /\ (kind[name] \in Alien \/ \E p \in Procs : Holds(p)))
+
+(***************************************************************************)
+(* For TLC.  Processes may be exchanged.  States that differ only in the   *)
+(* numbers of their inodes are one: an inode in use is determined by who   *)
+(* refers to it.  (Neither is used where liveness is checked.)             *)
+(***************************************************************************)
+Symmetry == {f \in Permutations(Procs) : \A p \in Inspectors : f[p] \in Inspectors}
+
+View == <<{<<name = i, {p \in Procs : own[p] = i}, {p \in Procs : seen[p] = i}, kind[i],
+             {p \in Procs : <<p, i>> \in ex}, {p \in Procs : <<p, i>> \in sh}>> : i \in DOMAIN kind},
+          pc, ousted, overtaken, spent>>
+=============================================================================
