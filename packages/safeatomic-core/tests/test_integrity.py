@@ -20,6 +20,8 @@ from safeatomic_core import (
 )
 from safeatomic_core._posix import kernel
 
+UNTYPED_HASH: Any = compute_hash_data
+UNTYPED_VERIFY: Any = verify_checksum
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
@@ -37,13 +39,13 @@ def test_digests_of_known_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda path: compute_hash_data("text"), TypeError, "data must be bytes-like"),
+        (lambda path: UNTYPED_HASH("text"), TypeError, "data must be bytes-like"),
         (lambda path: compute_hash_data(b"", algo="crc"), ValueError, "algo 'crc'"),
         (lambda path: compute_hash_file(path, algo="crc"), ValueError, "algo 'crc'"),
         (lambda path: compute_hash_file(path / "no"), NotADirectoryError, "directory"),
         (lambda path: verify_checksum(path, "abc"), ValueError, "64 hexadecimal digits"),
         (lambda path: verify_checksum(path, "g" * 64), ValueError, "64 hexadecimal digits"),
-        (lambda path: verify_checksum(path, 5), TypeError, "expected must be a str"),
+        (lambda path: UNTYPED_VERIFY(path, 5), TypeError, "expected must be a str"),
         (lambda path: verify_checksum(path, algo="crc"), ValueError, "algo 'crc'"),
         (lambda path: write_checksum_file(path, algo="crc"), ValueError, "algo 'crc'"),
     ],

@@ -25,6 +25,11 @@ from safeatomic_core import (
 from safeatomic_core._posix import kernel
 
 Listing = Callable[[], list[str]]
+# The public calls without their types, to be called wrongly.
+WRITE: Any = write_atomic
+WRITE_BYTES: Any = write_atomic_bytes
+READ: Any = read_atomic
+READ_BYTES: Any = read_atomic_bytes
 
 
 @pytest.mark.parametrize("concurrency", ["lock", "none"])
@@ -67,25 +72,25 @@ def test_any_contiguous_bytes_are_data(tmp_path: Path, data: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda p: write_atomic(p, b"x"), TypeError, "data must be a str"),
-        (lambda p: write_atomic_bytes(p, "x"), TypeError, "data must be bytes-like"),
-        (lambda p: write_atomic_bytes(p, 5), TypeError, "contiguous bytes-like"),
-        (lambda p: write_atomic_bytes(p, memoryview(b"abcd")[::2]), TypeError, "contiguous"),
-        (lambda p: write_atomic_bytes(3, b""), TypeError, "path must be"),
-        (lambda p: write_atomic_bytes(p, b"", concurrency="x"), ValueError, "'lock', 'none'"),
-        (lambda p: write_atomic_bytes(p, b"", concurrency=1), TypeError, "concurrency"),
-        (lambda p: write_atomic_bytes(p, b"", safety="x"), ValueError, "'strict', 'warn'"),
-        (lambda p: write_atomic_bytes(p, b"", preserve_metadata=1), TypeError, "preserve"),
-        (lambda p: write_atomic_bytes(p, b"", write_checksum="y"), TypeError, "write_checksum"),
-        (lambda p: write_atomic_bytes(p, b"", checksum_algo="x"), ValueError, "checksum_algo"),
-        (lambda p: write_atomic_bytes(p, b"", retries=-1), ValueError, "retries"),
-        (lambda p: write_atomic_bytes(p, b"", delay=-1), ValueError, "delay"),
-        (lambda p: write_atomic_bytes(p, b"", session=b""), TypeError, "session"),
-        (lambda p: write_atomic(p, "", encoding="x"), ValueError, "encoding 'x'"),
-        (lambda p: read_atomic(p, encoding="x"), ValueError, "encoding 'x'"),
-        (lambda p: read_atomic_bytes(p, check_checksum=1), TypeError, "check_checksum"),
-        (lambda p: read_atomic_bytes(p, checksum_algo="x"), ValueError, "checksum_algo"),
-        (lambda p: read_atomic_bytes(p, safety="x"), ValueError, "safety"),
+        (lambda p: WRITE(p, b"x"), TypeError, "data must be a str"),
+        (lambda p: WRITE_BYTES(p, "x"), TypeError, "data must be bytes-like"),
+        (lambda p: WRITE_BYTES(p, 5), TypeError, "contiguous bytes-like"),
+        (lambda p: WRITE_BYTES(p, memoryview(b"abcd")[::2]), TypeError, "contiguous"),
+        (lambda p: WRITE_BYTES(3, b""), TypeError, "path must be"),
+        (lambda p: WRITE_BYTES(p, b"", concurrency="x"), ValueError, "'lock', 'none'"),
+        (lambda p: WRITE_BYTES(p, b"", concurrency=1), TypeError, "concurrency"),
+        (lambda p: WRITE_BYTES(p, b"", safety="x"), ValueError, "'strict', 'warn'"),
+        (lambda p: WRITE_BYTES(p, b"", preserve_metadata=1), TypeError, "preserve"),
+        (lambda p: WRITE_BYTES(p, b"", write_checksum="y"), TypeError, "write_checksum"),
+        (lambda p: WRITE_BYTES(p, b"", checksum_algo="x"), ValueError, "checksum_algo"),
+        (lambda p: WRITE_BYTES(p, b"", retries=-1), ValueError, "retries"),
+        (lambda p: WRITE_BYTES(p, b"", delay=-1), ValueError, "delay"),
+        (lambda p: WRITE_BYTES(p, b"", session=b""), TypeError, "session"),
+        (lambda p: WRITE(p, "", encoding="x"), ValueError, "encoding 'x'"),
+        (lambda p: READ(p, encoding="x"), ValueError, "encoding 'x'"),
+        (lambda p: READ_BYTES(p, check_checksum=1), TypeError, "check_checksum"),
+        (lambda p: READ_BYTES(p, checksum_algo="x"), ValueError, "checksum_algo"),
+        (lambda p: READ_BYTES(p, safety="x"), ValueError, "safety"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_touched(
@@ -139,7 +144,7 @@ def test_a_temp_is_never_more_readable_than_the_target(tmp_path: Path, steps: An
         modes.append(stat.S_IMODE(os.fstat(fd).st_mode) & 0o777)
         return real(fd, data)
 
-    kernel.write = write  # type: ignore[method-assign,assignment]
+    kernel.write = write  # type: ignore[assignment]
     try:
         write_atomic_bytes(path, b"new", concurrency="none")
     finally:
@@ -338,7 +343,7 @@ def test_corruption_that_was_there_is_not_blessed_by_an_announce(target: Path) -
             seen.append(verify_checksum(target))
         real(src, dst, **kwargs)
 
-    kernel.rename = rename  # type: ignore[method-assign,assignment]
+    kernel.rename = rename  # type: ignore[assignment]
     try:
         write_atomic_bytes(target, b"next", write_checksum=True)
     finally:

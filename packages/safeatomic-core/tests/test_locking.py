@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
-from safeatomic_core import _lock
 from safeatomic_core._lock_file import payload
 from safeatomic_core._posix import kernel
 
@@ -250,7 +250,7 @@ def test_retries_wait_for_the_holder(data: Path, monkeypatch: pytest.MonkeyPatch
         if len(slept) == 3:
             os.unlink(lock_of(data))
 
-    monkeypatch.setattr(_lock.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     assert try_acquire_lock(data, retries=5, delay=0.25)
     assert slept == [0.25] * 3
     assert inspect_lock(data).pid == os.getpid()
@@ -304,9 +304,7 @@ def test_without_anonymous_files_a_temp_is_linked(data: Path, faults: Any, listi
     assert listing() == []
 
 
-def test_probers_do_not_keep_a_dead_lock_alive(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probers_do_not_keep_a_dead_lock_alive(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead_lock(data)
     prober = os.open(lock_of(data), os.O_RDONLY)
     fcntl.flock(prober, fcntl.LOCK_SH)
@@ -317,7 +315,7 @@ def test_probers_do_not_keep_a_dead_lock_alive(
         if len(pauses) == 2:
             os.close(prober)
 
-    monkeypatch.setattr(_lock.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     assert try_acquire_lock(data)
     assert len(pauses) == 2
     assert release_lock(data)

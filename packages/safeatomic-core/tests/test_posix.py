@@ -30,7 +30,7 @@ def test_every_entry_can_be_replaced_and_comes_back() -> None:
 
 
 def test_a_missing_call_says_so() -> None:
-    call = _posix._or_missing("teleport", None)
+    call: Callable[[], None] = _posix._or_missing("teleport", None)
     with pytest.raises(OSError, match="teleport is not available") as caught:
         call()
     assert caught.value.errno == errno.ENOSYS

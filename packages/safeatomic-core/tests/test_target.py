@@ -21,9 +21,7 @@ from safeatomic_core._target import check_path, locate
         ("a\0b", ValueError, "NUL"),
     ],
 )
-def test_bad_paths_are_refused_by_name(
-    path: object, error: type[Exception], message: str
-) -> None:
+def test_bad_paths_are_refused_by_name(path: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         check_path(path)  # type: ignore[arg-type]
 

@@ -86,7 +86,8 @@ def test_names_that_never_come_free_end_in_an_error(
 def test_a_temp_swept_at_birth_is_made_again(
     tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    real, swept = kernel.flock, []
+    real = kernel.flock
+    swept: list[str] = []
 
     def flock(fd: int, operation: int) -> None:
         if not swept:

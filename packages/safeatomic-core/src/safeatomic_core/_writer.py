@@ -121,8 +121,8 @@ class AtomicWriter(io.BufferedIOBase):
 
     def flush(self) -> None:
         """Hand what is buffered to the kernel; publishes nothing."""
-        if not self.closed and self._write is not None:
-            self._check_open().flush()
+        if not self.closed and self._write is not None and self._pid == os.getpid():
+            self._stream.flush()
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move the position; return it, in bytes from the start."""
@@ -206,11 +206,11 @@ class AtomicWriter(io.BufferedIOBase):
     def __del__(self) -> None:
         if getattr(self, "_write", None) is None or self._pid != os.getpid():
             return
-        import warnings
-
         message = f"{self!r} was dropped undecided and aborted"
-        warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
         self.abort()
+        import warnings  # loaded by the interpreter already
+
+        warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         state = self._verdict or ("closed, undecided" if self.closed else "undecided")

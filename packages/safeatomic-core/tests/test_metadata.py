@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import write_atomic_bytes
+from safeatomic_core._posix import kernel
+
+ACL = "system.posix_acl_access"
+
+
+@pytest.mark.parametrize("group_too", [False, True])
+def test_an_owner_that_cannot_be_kept_is_logged_once(
+    target: Path,
+    faults: Any,
+    caplog: pytest.LogCaptureFixture,
+    group_too: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target.chmod(0o6755)
+    real_fstat = kernel.fstat
+
+    def fstat(fd: int) -> Any:
+        fields = list(real_fstat(fd))
+        fields[4] += 1
+        fields[5] += int(group_too)
+        return os.stat_result(fields)
+
+    faults.fail("fchown", errno.EPERM, when=lambda _fd, uid, _gid: group_too or uid != -1)
+    monkeypatch.setattr(kernel, "fstat", fstat, raising=False)
+    write_atomic_bytes(target, b"new", concurrency="none")
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(messages) == 1
+    assert "could not preserve owner" in messages[0]
+    assert "set-user-ID" in messages[0]
+    assert ("group" in messages[0]) is group_too
+    mode = stat.S_IMODE(target.stat().st_mode)
+    assert mode == (0o755 if group_too else 0o2755)
+
+
+def test_losing_the_owner_of_a_plain_mode_says_only_that(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_fstat = kernel.fstat
+
+    def fstat(fd: int) -> Any:
+        fields = list(real_fstat(fd))
+        fields[4] += 1
+        fields[5] += 1
+        return os.stat_result(fields)
+
+    faults.fail("fchown", errno.EPERM)
+    monkeypatch.setattr(kernel, "fstat", fstat, raising=False)
+    write_atomic_bytes(target, b"new", concurrency="none")
+    assert "set-" not in caplog.text
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOENT])
+def test_a_filesystem_without_attributes_is_no_obstacle(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    faults.fail("listxattr_at", code)
+    write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert ("extended attributes" in caplog.text) is (code == errno.ENOENT)
+
+
+def test_an_error_while_listing_attributes_is_one(target: Path, faults: Any) -> None:
+    faults.fail("listxattr_at", errno.EIO)
+    with pytest.raises(OSError, match="cannot flush"):
+        write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(("code", "forgiven"), [(errno.EPERM, True), (errno.EIO, False)])
+def test_an_attribute_that_cannot_be_set(
+    target: Path,
+    faults: Any,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    forgiven: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel, "listxattr_at", lambda *_args: ["user.a"], raising=False)
+    monkeypatch.setattr(kernel, "getxattr_at", lambda *_args: b"1", raising=False)
+    faults.fail("setxattr", code)
+
+    def setxattr(*_args: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(kernel, "setxattr", setxattr, raising=False)
+    if forgiven:
+        write_atomic_bytes(target, b"new")
+        assert "user.a" in caplog.text
+    else:
+        with pytest.raises(OSError, match="unchanged"):
+            write_atomic_bytes(target, b"new")
+
+
+@pytest.mark.parametrize(("code", "forgiven"), [(None, True), (errno.EPERM, True)])
+def test_an_inherited_acl_the_target_lacks_is_removed(
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int | None,
+    forgiven: bool,
+) -> None:
+    removed: list[str] = []
+
+    def removexattr(_fd: int, name: str) -> None:
+        removed.append(name)
+        if code is not None:
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(kernel, "listxattr", lambda _fd: [ACL, "security.selinux"], raising=False)
+    monkeypatch.setattr(kernel, "removexattr", removexattr, raising=False)
+    write_atomic_bytes(target, b"new")
+    assert removed == [ACL]
+    assert (ACL in caplog.text) is (code is not None)
+
+
+def test_a_default_acl_applies_to_a_new_file_only(tmp_path: Path) -> None:
+    default = (  # version 2; user::rwx user:1000:rw- group::r-x mask::rwx other::--- (acl(5))
+        b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x02\0\x06\0\xe8\x03\0\0\x04\0\x05\0\xff\xff\xff\xff"
+        b"\x10\0\x07\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff"
+    )
+    old = tmp_path / "old"
+    old.write_bytes(b"old")
+    old.chmod(0o644)
+    try:
+        os.setxattr(tmp_path, "system.posix_acl_default", default)
+    except OSError as error:
+        pytest.skip(f"no POSIX ACLs on this filesystem ({error})")
+    (tmp_path / "plain").write_bytes(b"")
+    write_atomic_bytes(tmp_path / "new", b"new")
+    assert os.getxattr(tmp_path / "new", ACL) == os.getxattr(tmp_path / "plain", ACL)
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    write_atomic_bytes(old, b"newer")
+    assert ACL not in os.listxattr(old)
+    assert stat.S_IMODE(old.stat().st_mode) == 0o644
+
+
+def test_an_acl_of_the_target_is_kept(tmp_path: Path) -> None:
+    acl = (
+        b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x04\0\xe8\x03\0\0\x04\0\x04\0\xff\xff\xff\xff"
+        b"\x10\0\x04\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff"
+    )
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    try:
+        os.setxattr(path, ACL, acl)
+    except OSError as error:
+        pytest.skip(f"no POSIX ACLs on this filesystem ({error})")
+    mode = path.stat().st_mode
+    write_atomic_bytes(path, b"new")
+    assert os.getxattr(path, ACL) == acl
+    assert path.stat().st_mode == mode
