@@ -288,6 +288,7 @@ def test_force_under_a_move_stops_it(
     real = kernel.fsync
 
     def fsync(fd: int) -> None:
+        monkeypatch.setattr(kernel, "fsync", real, raising=False)  # once: it flushes, too
         force_release_lock(src)
         real(fd)
 

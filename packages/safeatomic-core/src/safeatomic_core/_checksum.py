@@ -19,7 +19,7 @@ from . import _trace
 from ._config import check_algorithm
 from ._errors import ChecksumMismatchError, SafeAtomicError
 from ._lock_file import still_named
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class Sidecar:
         """Close the file; until then its inode number means nothing else."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            kernel.close(fd)
+            close_quietly(fd)
 
     def _read(self, hint: str) -> None:
         status = kernel.fstat(self._fd)

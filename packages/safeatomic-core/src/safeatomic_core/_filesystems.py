@@ -187,30 +187,32 @@ def _local(platform: str, filesystem: str) -> dict[str, tuple[Level, str]]:
     doubt = ""
     if filesystem == "overlay":
         level = "BestEffort"
-        doubt = " if the upper layer's filesystem, which cannot be seen from here, keeps to it"
+        doubt = "it is as good as the filesystem of the upper layer, which cannot be seen from here"
     elif filesystem not in TIER_1.get(platform, ()):
         level = "BestEffort"
-        doubt = f" by POSIX; {filesystem} on {platform} is not among the tested filesystems"
-    durable = "file and directory are flushed before the call returns" + doubt
+        doubt = f"POSIX asks it of {filesystem}, which is not among the tested filesystems"
+    durable = "file and directory are flushed before the call returns"
     if filesystem == "zfs":
-        durable += "; the dataset's property sync=disabled cannot be seen from here"
-    metadata: Level = level if platform == "linux" else "BestEffort"
-    kept = "mode and extended attributes are kept, owner and group where permitted"
-    return {
-        ATOMIC_VISIBILITY: (level, "rename replaces the old file in one step" + doubt),
-        CRASH_DURABILITY: (level, durable),
-        WRITER_EXCLUSION: (level, "one writer holds the lock, proved by flock" + doubt),
-        INTEGRITY_DETECTION: (level, "data and checksum agree at every instant" + doubt),
-        READER_CONSISTENCY: (level, "an open file stays the version it was opened as" + doubt),
-        STALE_RECOVERY: (level, "the kernel frees a dead holder's flock" + doubt),
+        doubt += "; the dataset's property sync=disabled cannot be seen from here"
+    graded: dict[str, tuple[Level, str]] = {
+        ATOMIC_VISIBILITY: (level, doubt or "rename replaces the old file in one step"),
+        CRASH_DURABILITY: (level, doubt or durable),
+        WRITER_EXCLUSION: (level, doubt or "one writer holds the lock, proved by flock"),
+        INTEGRITY_DETECTION: (level, doubt or "data and checksum agree at every instant"),
+        READER_CONSISTENCY: (level, doubt or "an open file stays the version it was opened as"),
+        STALE_RECOVERY: (level, doubt or "the kernel frees a dead holder's flock"),
         METADATA_PRESERVATION: (
-            metadata,
-            kept + doubt
-            if platform == "linux"
-            else "the mode is kept, extended attributes are not",
+            level,
+            doubt or "mode and extended attributes are kept, owner and group where permitted",
         ),
         CROSS_DEVICE_SAFETY: ("Guaranteed", _NEVER_COPIED),
     }
+    if platform != "linux":
+        graded[METADATA_PRESERVATION] = (
+            "BestEffort",
+            "the mode is kept, owner and group where permitted, extended attributes are not",
+        )
+    return graded
 
 
 _NEVER_COPIED = "nothing is ever copied across devices; the attempt is refused"
@@ -235,6 +237,6 @@ def _foreign(filesystem: str, kind: str) -> dict[str, tuple[Level, str]]:
             "Unsupported",
             f"{filesystem} has no journal: a crash during a rename can lose both files",
         )
-    if kind in (NETWORK, OBJECT_STORE):
+    if kind != WINDOWS:
         graded[CROSS_DEVICE_SAFETY] = ("Guaranteed", _NEVER_COPIED)
     return graded

@@ -15,14 +15,14 @@ from ._checksum import (
 )
 from ._config import defaults, resolve_algorithm
 from ._errors import UNCHANGED, ChecksumMismatchError, explain
-from ._lock import Lock, release_quietly
+from ._lock import release_quietly
 from ._lock_file import still_named
 from ._policy import Policy, check_data
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._protocol import open_gate, settle_directory, take_lock
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._protocol import discard_quietly, new_lock, open_gate, settle_directory, take_lock
 from ._reader import AtomicReader
 from ._sidecar import Announcement
-from ._target import check_path, locate
+from ._target import Naming, check_path, locate
 from ._types import Record
 
 TYPE_CHECKING = False
@@ -138,20 +138,30 @@ def write_checksum_file(path: StrPath, *, algo: str | None = None) -> Path:
 
     policy = Policy("lock", True, True, resolve_algorithm(algo, "algo"), None, None, None, "strict")
     target = open_gate(path, policy, op="sidecar")
-    lock = Lock(target)
+    lock = new_lock(target, policy.safety)
     announcement = Announcement(target)
+    step = _trace.ACQUIRE
     try:
         _require_present(target)
         take_lock(lock, target, policy)
+        step = _trace.ANNOUNCE
         _record_present(target, policy, announcement)
-    except OSError as error:
-        failure = explain(error, "write the checksum sidecar", target.path, UNCHANGED)
-        failure.add_note(f"safeatomic: {_trace.ANNOUNCE} failed; {UNCHANGED}")
+    except BaseException as error:
+        failure = error
+        if isinstance(error, OSError) and error.errno is not None:
+            failure = explain(error, "write the checksum sidecar", target.path, UNCHANGED)
+        failure.add_note(f"safeatomic: {step} failed; {UNCHANGED}")
+        if failure is error:
+            raise
         raise failure from error
     finally:
-        announcement.discard()
-        release_quietly(lock)
-        target.close()
+        try:
+            discard_quietly(announcement, target)
+        finally:
+            try:
+                release_quietly(lock)
+            finally:
+                target.close()
     return Path(target.path + SUFFIX)
 
 
@@ -164,7 +174,8 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
     """
     target = locate(path)
     try:
-        sidecar = Sidecar(target, defaults.get().checksum_algo)
+        with Naming(target):
+            sidecar = Sidecar(target, defaults.get().checksum_algo)
         sidecar.close()
         if sidecar.flaw is not None:
             raise malformed(target, sidecar.flaw)
@@ -206,7 +217,7 @@ def _record_present(target: Target, policy: Policy, announcement: Announcement) 
             announcement.announce(sync_directory)
             return
         finally:
-            kernel.close(fd)
+            close_quietly(fd)
 
 
 def _require_present(target: Target) -> None:

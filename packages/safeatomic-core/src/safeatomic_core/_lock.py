@@ -22,11 +22,21 @@ import time
 from . import _log, _trace
 from ._errors import LockError
 from ._lock_file import CRASH_MARK, Found, look, payload, probe_free, still_named
-from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, close_held, kernel, open_held
+from ._posix import (
+    LOCK_EX,
+    LOCK_NB,
+    NOT_SUPPORTED,
+    close_held,
+    close_quietly,
+    kernel,
+    open_held,
+)
 from ._temp import Temp, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._target import Target
 
 SUFFIX = ".lock"
@@ -51,6 +61,7 @@ class Lock:
         "_inode",
         "_owns_directory",
         "_pid",
+        "_settle",
         "_temp",
         "fd",
         "linked",
@@ -58,8 +69,15 @@ class Lock:
         "took_over",
     )
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, settle: Callable[[], object]) -> None:
+        """Make nothing yet.
+
+        Args:
+            target: What is to be locked.
+            settle: Flushes the target's directory; called before a dead holder's lock is removed.
+        """
         self._dir_fd = target.dir_fd
+        self._settle = settle
         self._inode = (0, 0)
         self._owns_directory = False
         self._pid = os.getpid()
@@ -123,6 +141,14 @@ class Lock:
         finally:
             self._close()
 
+    def leave_behind(self) -> None:
+        """Keep the name when the flock is dropped, as if this process had died.
+
+        For a write that failed and could not be undone: the next writer takes the dead lock over
+        and makes durable what it finds.
+        """
+        self.linked = False
+
     def adopt_directory(self, target: Target) -> None:
         """Take the directory's descriptor over from the target: the lock outlives the call."""
         self._owns_directory = True
@@ -136,7 +162,7 @@ class Lock:
         finally:
             if self._owns_directory:
                 self._owns_directory = False
-                kernel.close(self._dir_fd)
+                close_quietly(self._dir_fd)
 
     def _unlink_own(self) -> None:
         """Remove the name if it is still ours, in spite of one passing error or interrupt."""
@@ -213,7 +239,8 @@ class Lock:
         """Remove the temp's name and keep its descriptor, which is ours."""
         temp, self._temp = self._temp, None
         if temp is not None:
-            temp.release_descriptor()
+            if self.fd >= 0:
+                temp.release_descriptor()
             temp.discard()
 
     def _link_anonymous(self) -> None:
@@ -232,6 +259,10 @@ class Lock:
         # The flock orders us with every other acquirer; without this look one of them could have
         # replaced the lock before we got here, and we would unlink a live one.
         if still_named(self._dir_fd, self.name, stale.inode):
+            # The lock is the only sign that its holder may have died between unlinking a sidecar
+            # and its barrier (rule R2 in formal/notes-checksum.md): it goes last, or we may die
+            # here and the next writer would know nothing of it.
+            self._settle()
             try:
                 kernel.unlink(self.name, dir_fd=self._dir_fd)
             except FileNotFoundError:
@@ -336,6 +367,14 @@ def forget(target: Target) -> Lock | None:
     with _mine_guard:
         entry = _mine.pop(key, None)
     return entry[0] if entry is not None and entry[0].ours() else None
+
+
+def disown(lock: Lock) -> None:
+    """Take a lock out of the table that is not kept after all."""
+    with _mine_guard:
+        for key, (mine, _) in list(_mine.items()):
+            if mine is lock:
+                del _mine[key]
 
 
 def held_by_this_thread(target: Target) -> bool:

@@ -12,9 +12,9 @@ from ._config import check_delay, check_retries, defaults
 from ._guarantees import gate
 from ._lock import (
     SUFFIX,
-    Lock,
     acquire,
     contention,
+    disown,
     forget,
     held_by_this_thread,
     release_quietly,
@@ -23,8 +23,8 @@ from ._lock import (
 from ._lock_file import Found, look, still_named
 from ._policy import check_safety, check_session
 from ._posix import LOCK_EX, LOCK_NB, kernel
-from ._protocol import recover, settle_directory
-from ._target import locate
+from ._protocol import new_lock, recover, settle_directory
+from ._target import Naming, locate
 from ._types import WRITER_EXCLUSION, Record
 
 TYPE_CHECKING = False
@@ -122,25 +122,29 @@ def try_acquire_lock(
     delay = defaults.get().delay if delay is None else check_delay(delay)
     check_safety(safety)
     target = locate(path)
-    lock = Lock(target)
+    lock = new_lock(target, safety)
     taken = False
     try:
-        target.require_regular()
-        gate(target.device(), safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
-        found = acquire(lock, target, session=session, retries=retries, delay=delay)
-        if found is None:
-            if lock.took_over:
-                recover(target, safety)
-            remember(target, lock)
-            taken = True
-            return True
-        if found.trouble is not None and not held_by_this_thread(target):
-            raise contention(target, found)
-        return False
+        with Naming(target):
+            target.require_regular()
+            gate(target.device(), safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
+            found = acquire(lock, target, session=session, retries=retries, delay=delay)
+            if found is None:
+                if lock.took_over:
+                    recover(target)
+                remember(target, lock)
+                taken = True
+                return True
+            if found.trouble is not None and not held_by_this_thread(target):
+                raise contention(target, found)
+            return False
     finally:
-        if not taken:
-            release_quietly(lock)
-        target.close()
+        try:
+            if not taken:
+                disown(lock)
+                release_quietly(lock)
+        finally:
+            target.close()
 
 
 def release_lock(path: StrPath) -> bool:
@@ -156,14 +160,15 @@ def release_lock(path: StrPath) -> bool:
     """
     target = locate(path)
     try:
-        lock = forget(target)
-        if lock is None:
-            return False
-        try:
-            held = lock.owned()
-        finally:
-            lock.release()
-        return held
+        with Naming(target):
+            lock = forget(target)
+            if lock is None:
+                return False
+            try:
+                held = lock.owned()
+            finally:
+                lock.release()
+            return held
     finally:
         target.close()
 
@@ -180,18 +185,19 @@ def force_release_lock(path: StrPath) -> bool:
     """
     target = locate(path)
     try:
-        mine = forget(target)
-        if mine is not None:
-            mine.release()
-        name = target.name + SUFFIX
-        found = look(target.dir_fd, name)
-        try:
-            if not found.exists:
-                return mine is not None
-            _join_takeover(found)
-            return _remove(name, target) or mine is not None
-        finally:
-            found.close()
+        with Naming(target):
+            mine = forget(target)
+            if mine is not None:
+                mine.release()
+            name = target.name + SUFFIX
+            found = look(target.dir_fd, name)
+            try:
+                if not found.exists:
+                    return mine is not None
+                _join_takeover(found)
+                return _remove(name, target) or mine is not None
+            finally:
+                found.close()
     finally:
         target.close()
 
@@ -215,7 +221,8 @@ def inspect_lock(path: StrPath) -> LockInfo:
     """
     target = locate(path)
     try:
-        found = look(target.dir_fd, target.name + SUFFIX)
+        with Naming(target):
+            found = look(target.dir_fd, target.name + SUFFIX)
         found.close()
         return _info(target, found)
     finally:
@@ -263,22 +270,27 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
     max_age_s = _check_age(max_age_s)
     target = locate(path)
     try:
-        name = target.name + SUFFIX
-        found = look(target.dir_fd, name)
-        try:
-            if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
-                return False
-            # Under its flock no other process can be replacing it; a lock that got a new life
-            # between the look and the flock shows by its name, and is left alone.
-            if not _join_takeover(found):
-                return False
-            if not still_named(target.dir_fd, name, found.inode):
-                return False
-            return _remove(name, target)
-        finally:
-            found.close()
+        with Naming(target):
+            return _release_stale(target, max_age_s)
     finally:
         target.close()
+
+
+def _release_stale(target: Target, max_age_s: float | None) -> bool:
+    name = target.name + SUFFIX
+    found = look(target.dir_fd, name)
+    try:
+        if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
+            return False
+        # Under its flock no other process can be replacing it; a lock that got a new life
+        # between the look and the flock shows by its name, and is left alone.
+        if not _join_takeover(found):
+            return False
+        if not still_named(target.dir_fd, name, found.inode):
+            return False
+        return _remove(name, target)
+    finally:
+        found.close()
 
 
 def _info(target: Target, found: Found) -> LockInfo:
@@ -324,13 +336,13 @@ def _check_age(max_age_s: float | None) -> float | None:
 
 def _remove(name: str, target: Target) -> bool:
     """Unlink a lock; False if somebody else was quicker."""
+    # With the lock goes the only sign that its holder may have left something undurable behind
+    # (rule R2 in formal/notes-checksum.md), so that is made durable first.
+    settle_directory(target.dir_fd, target.path, "best_effort")
     try:
         kernel.unlink(name, dir_fd=target.dir_fd)
     except FileNotFoundError:
         return False
-    # With the lock goes the only sign that its holder may have left something undurable behind
-    # (rule R2 in formal/notes-checksum.md).
-    settle_directory(target.dir_fd, target.path, "best_effort")
     return True
 
 

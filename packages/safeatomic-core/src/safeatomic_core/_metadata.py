@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ACL = "system.posix_acl_access"
+# EINVAL: this user namespace, a container, has no number for that owner (user_namespaces(7)).
+_NOT_OURS_TO_GIVE = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
 
 
 def preserve(target: Target, fd: int) -> None:
@@ -41,7 +43,9 @@ def preserve(target: Target, fd: int) -> None:
     mode = stat.S_IMODE(status.st_mode)
     try:
         kernel.fchown(fd, status.st_uid, status.st_gid)
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_GIVE:
+            raise
         mode = _chown_what_we_may(status, fd, mode, lost)
     _copy_xattrs(target, fd, lost)
     kernel.fchmod(fd, mode)
@@ -53,8 +57,9 @@ def _chown_what_we_may(status: os.stat_result, fd: int, mode: int, lost: list[st
     """Keep the group if the owner cannot be kept; return the mode that is safe with the result."""
     try:
         kernel.fchown(fd, -1, status.st_gid)
-    except PermissionError:
-        pass
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_GIVE:
+            raise
     now = kernel.fstat(fd)
     # A set-id bit would now lend the rights of somebody else than it was set for.
     if now.st_uid != status.st_uid:
@@ -78,7 +83,8 @@ def _copy_xattrs(target: Target, fd: int, lost: list[str]) -> None:
     except OSError as error:
         if error.errno in _NO_XATTRS:
             return
-        if isinstance(error, FileNotFoundError):  # no /proc, or the target was just removed
+        # No /proc, or the target was just removed; or a security module says no.
+        if isinstance(error, FileNotFoundError | PermissionError):
             lost.append("extended attributes")
             return
         raise

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import _trace
+from . import _log, _trace
 from ._checksum import SUFFIX, Sidecar, agreeing, malformed
 from ._errors import (
     NEW,
@@ -21,11 +21,11 @@ from ._errors import (
     LockError,
     explain,
 )
-from ._lock import Lock, release_quietly
+from ._lock import release_quietly
 from ._lock_file import still_named
 from ._policy import Policy, check_flag
-from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._protocol import open_gate, settle_directory, take_lock
+from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._protocol import discard_quietly, new_lock, open_gate, settle_directory, take_lock
 from ._sidecar import Announcement, memoized
 from ._target import check_path
 from ._temp import unlink_if_there
@@ -33,6 +33,7 @@ from ._temp import unlink_if_there
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._checksum import Digest
+    from ._lock import Lock
     from ._target import Target
     from ._types import Safety, StrPath
 
@@ -149,8 +150,8 @@ class _Move:
         outcome = UNCHANGED
         if self._published:
             outcome = NEW if self._settled else NEW_UNCONFIRMED
-        elif self._announcement is not None and all(lock.owned() for lock in self._locks):
-            self._announcement.roll_back(self._sync_destination)
+        else:
+            self._undo()
         result = error
         if isinstance(error, FileExistsError):
             result = FileExistsError(
@@ -164,7 +165,7 @@ class _Move:
             result.__cause__ = error
         elif isinstance(error, OSError) and error.errno is not None:
             doing = f"move {self._src.path!r}"
-            result = explain(error, doing, error.filename or self._dst.path, outcome)
+            result = explain(error, doing, self._path_of(error), outcome)
             result.__cause__ = error
         result.add_note(f"safeatomic: {self._step} failed; {outcome}")
         return result
@@ -173,15 +174,47 @@ class _Move:
         """Release both locks and close every descriptor."""
         self._step = _trace.RELEASE
         try:
-            for lock in self._locks:
-                release_quietly(lock)
+            self._release(self._locks)
         finally:
-            if self._announcement is not None:
-                self._announcement.discard()
-            if self._source_fd >= 0:
-                kernel.close(self._source_fd)
-            self._src.close()
-            self._dst.close()
+            try:
+                if self._announcement is not None:
+                    discard_quietly(self._announcement, self._dst)
+            finally:
+                if self._source_fd >= 0:
+                    close_quietly(self._source_fd)
+                self._src.close()
+                self._dst.close()
+
+    def _release(self, locks: list[Lock]) -> None:
+        """Release every lock, even if an interrupt comes in between."""
+        if locks:
+            try:
+                release_quietly(locks[0])
+            finally:
+                self._release(locks[1:])
+
+    def _undo(self) -> None:
+        """Put the destination's sidecar back; never masks the error that is under way."""
+        if self._announcement is None:
+            return
+        try:
+            owned = all(lock.owned() for lock in self._locks)
+            if owned and not self._announcement.roll_back(self._flush_destination):
+                for lock in self._locks:
+                    lock.leave_behind()
+        except OSError as error:
+            _log.warning("%r: could not clean up (%s)", self._dst.path, error)
+
+    def _path_of(self, error: OSError) -> str:
+        """Return the path of the caller's that an error is about."""
+        name = error.filename if isinstance(error.filename, str) else ""
+        if name.startswith((self._src.path, self._dst.path)):
+            return name
+        # Both names may begin alike: "a" and "a.txt".
+        about_src = name.startswith(self._src.name) and not (
+            name.startswith(self._dst.name) and len(self._dst.name) > len(self._src.name)
+        )
+        return str((self._src if about_src else self._dst).named(error).filename)
 
     def _refuse_early(self) -> None:
         """Refuse what the rename would refuse, before a lock is taken or a sidecar written."""
@@ -209,7 +242,7 @@ class _Move:
             return status.st_dev, status.st_ino, target.name
 
         for target in sorted((self._src, self._dst), key=order):
-            lock = Lock(target)
+            lock = new_lock(target, self._policy.safety)
             self._locks.append(lock)
             take_lock(lock, target, self._policy)
             target.look_again()
@@ -284,9 +317,12 @@ class _Move:
     def _find_out_whether_published(self) -> None:
         """Settle what an interrupt during the rename left open: did it happen?"""
         if self._publishing and not self._published:
-            status = kernel.fstat(self._source_fd)
-            inode = (status.st_dev, status.st_ino)
-            self._published = still_named(self._dst.dir_fd, self._dst.name, inode)
+            try:
+                status = kernel.fstat(self._source_fd)
+                inode = (status.st_dev, status.st_ino)
+                self._published = still_named(self._dst.dir_fd, self._dst.name, inode)
+            except OSError as error:
+                _log.debug("%r: cannot tell whether moved (%s)", self._dst.path, error)
 
     def _require_locks(self) -> None:
         for lock in self._locks:
@@ -296,6 +332,9 @@ class _Move:
                     "a lock was removed by force while the file was being moved; nothing was "
                     "moved. Find out who called force_release_lock(), then move it again",
                 )
+
+    def _flush_destination(self) -> None:
+        kernel.fsync(self._dst.dir_fd)
 
     def _sync_destination(self) -> None:
         settle_directory(self._dst.dir_fd, self._dst.path, self._policy.safety)

@@ -16,6 +16,8 @@ import os
 import sys
 import threading
 
+from . import _log
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,8 +87,15 @@ def _link_anonymous(fd: int, name: str, dir_fd: int) -> None:
 
 
 def _exists_at(name: str, dir_fd: int) -> bool:
-    """Tell whether a name is there, whatever it is (faccessat(2)); cheaper than a failing stat."""
-    return os.access(name, os.F_OK, dir_fd=dir_fd, effective_ids=True, follow_symlinks=False)
+    """Tell whether a name is there, whatever it is.
+
+    Not by `os.access`, which takes every error for a no: an EIO would hide a sidecar.
+    """
+    try:
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _listxattr_at(name: str, dir_fd: int) -> list[str]:
@@ -264,7 +273,19 @@ def close_held(fd: int) -> None:
     """Close what `open_held` opened; forgotten first, because its number is free at once."""
     with _guard:
         _held.discard(fd)
+        close_quietly(fd)
+
+
+def close_quietly(fd: int) -> None:
+    """Close a descriptor that was only read from, or whose content is flushed or unwanted.
+
+    An error then loses nothing, and the descriptor is gone all the same (close(2)); raised, it
+    would make a failure of what has succeeded.
+    """
+    try:
         kernel.close(fd)
+    except OSError as error:
+        _log.debug("an error while closing a file that lost nothing (%s)", error)
 
 
 def _drop_held() -> None:

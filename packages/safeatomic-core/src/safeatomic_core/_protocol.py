@@ -52,6 +52,7 @@ _NEEDED = {
 }
 _NEW_FILE_MODE = 0o666  # the kernel applies the umask and default ACLs, as for open(path, "w")
 _OVERWRITE_MODE = stat.S_IRUSR | stat.S_IWUSR
+_NOTE = "safeatomic: "
 _HASH_ASIDE = 262144  # bytes from which hashing in a second thread pays for starting one
 
 
@@ -108,7 +109,7 @@ class Write:
             return
         self.step = _trace.ACQUIRE
         # Known to close() before it is taken: an interrupt in between must not leave it held.
-        self._lock = Lock(self.target)
+        self._lock = new_lock(self.target, self._policy.safety)
         take_lock(self._lock, self.target, self._policy)
         # What the last holder published while we waited is what we overwrite.
         self.target.look_again()
@@ -233,14 +234,21 @@ class Write:
             the cause chained; else the error itself. Both carry the note.
         """
         self._find_out_whether_published()
-        outcome = self.outcome()
+        result = self.explained(error)
+        if not self.published:
+            self.undo()
+        return result
+
+    def explained(self, error: BaseException) -> BaseException:
+        """Return an error that says what failed and what became of the target; once is enough."""
+        if any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
+            return error
         result = error
+        outcome = self.outcome()
         if isinstance(error, OSError) and error.errno is not None:
             result = explain(error, _DOING[self.step], self.target.path, outcome)
             result.__cause__ = error
-        result.add_note(f"safeatomic: {self.step} failed; {outcome}")
-        if not self.published:
-            self.undo()
+        result.add_note(f"{_NOTE}{self.step} failed; {outcome}")
         return result
 
     def outcome(self) -> str:
@@ -252,26 +260,27 @@ class Write:
     def close(self) -> None:
         """Close every descriptor; the temp's goes last, since its flock protects its name."""
         self._join_hash()
-        for resource in (self._announcement, self.temp):
-            if resource is not None:
-                try:
-                    resource.discard()
-                except OSError as error:
-                    _log.warning("%r: could not clean up (%s)", self.target.path, error)
         try:
-            self.target.close()
-        except OSError as error:
-            _log.debug("%r: could not close the directory (%s)", self.target.path, error)
+            if self._announcement is not None:
+                discard_quietly(self._announcement, self.target)
+        finally:
+            try:
+                discard_quietly(self.temp, self.target)
+            finally:
+                self.target.close()
 
     def undo(self) -> None:
         """Put the sidecar back and remove the temp; never masks an error that is under way."""
         try:
             announcement = self._announcement
             if announcement is not None and (self._lock is None or self._lock.owned()):
-                announcement.roll_back(self._flush_directory)
-            self.temp.discard()
+                undone = announcement.roll_back(self._flush_directory)
+                if not undone and self._lock is not None:
+                    self._lock.leave_behind()
         except OSError as error:
             _log.warning("%r: could not clean up (%s)", self.target.path, error)
+        finally:
+            discard_quietly(self.temp, self.target)
 
     def _find_out_whether_published(self) -> None:
         """Settle what an interrupt during the rename left open: did it happen?"""
@@ -359,8 +368,16 @@ def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
 def gate_error(error: OSError, path: str) -> OSError:
     """Return the error of a target that cannot be opened or must not be written."""
     result = explain(error, _DOING[_trace.GATE], path, UNCHANGED)
-    result.add_note(f"safeatomic: {_trace.GATE} failed; {UNCHANGED}")
+    result.add_note(f"{_NOTE}{_trace.GATE} failed; {UNCHANGED}")
     return result
+
+
+def discard_quietly(resource: Temp | Announcement, target: Target) -> None:
+    """Remove a temp; what cannot be removed is an orphan, swept by a later writer or `clean`."""
+    try:
+        resource.discard()
+    except OSError as error:
+        _log.warning("%r: could not clean up (%s)", target.path, error)
 
 
 def take_lock(lock: Lock, target: Target, policy: Policy) -> None:
@@ -371,7 +388,7 @@ def take_lock(lock: Lock, target: Target, policy: Policy) -> None:
     if found is not None:
         raise contention(target, found)
     if lock.took_over:
-        recover(target, policy.safety)
+        recover(target)
 
 
 def settle_directory(dir_fd: int, path: str, safety: str) -> bool:
@@ -395,11 +412,13 @@ def settle_directory(dir_fd: int, path: str, safety: str) -> bool:
     return True
 
 
-def recover(target: Target, safety: str) -> None:
-    """Make durable what a dead writer may have left half-way, and sweep its temps."""
-    # It may have died between unlinking a sidecar and its barrier, which no later look can tell
-    # (rule R2 in formal/notes-checksum.md).
-    settle_directory(target.dir_fd, target.path, safety)
+def new_lock(target: Target, safety: str) -> Lock:
+    """Return a lock of the target, not yet taken."""
+    return Lock(target, lambda: settle_directory(target.dir_fd, target.path, safety))
+
+
+def recover(target: Target) -> None:
+    """Sweep what a dead writer left behind."""
     _log.info("%r: took over the lock of a dead writer", target.path)
     try:
         swept = orphans(target.dir_fd, remove=True)

@@ -6,13 +6,13 @@ import io
 import os
 
 from . import _trace
-from ._checksum import SUFFIX, hash_bytes, verify
+from ._checksum import hash_bytes, verify
 from ._config import check_algorithm, defaults
 from ._guarantees import gate
 from ._policy import check_flag, check_safety
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._sidecar import memoized
-from ._target import Target, check_path, locate
+from ._target import Naming, check_path, locate
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
 
 TYPE_CHECKING = False
@@ -38,9 +38,10 @@ def read_all(
     while True:
         opened = _Opened(path, options)
         try:
-            data = opened.read_rest()
-            if not options.check or opened.verify_bytes(data):
-                return data
+            with opened.naming():
+                data = opened.read_rest()
+                if not options.check or opened.verify_bytes(data):
+                    return data
         finally:
             opened.close()
 
@@ -79,8 +80,9 @@ class AtomicReader(io.BufferedIOBase):
         while True:
             opened = _Opened(path, options)
             try:
-                if not options.check or opened.verify_descriptor():
-                    break
+                with opened.naming():
+                    if not options.check or opened.verify_descriptor():
+                        break
             except BaseException:
                 opened.close()
                 raise
@@ -193,9 +195,15 @@ class _Opened:
                 _trace.hook("read", facts)
         except BaseException as error:
             self.close()
-            if isinstance(error, OSError) and error.filename != target.path:
-                raise _named(error, target) from error
+            if isinstance(error, OSError):
+                named = target.named(error)
+                if named is not error:
+                    raise named from error
             raise
+
+    def naming(self) -> Naming:
+        """Let what fails in a ``with`` block name the caller's path."""
+        return Naming(self._target)
 
     def read_rest(self) -> bytes:
         """Return everything from the descriptor's position on."""
@@ -235,7 +243,7 @@ class _Opened:
         fd, self.fd = self.fd, -1
         try:
             if fd >= 0:
-                kernel.close(fd)
+                close_quietly(fd)
         finally:
             self._target.close()
 
@@ -253,19 +261,15 @@ class _Raw(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        data = kernel.read(self._opened.fd, len(buffer))
+        with self._opened.naming():
+            data = kernel.read(self._opened.fd, len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        return kernel.lseek(self._opened.fd, offset, whence)
+        with self._opened.naming():
+            return kernel.lseek(self._opened.fd, offset, whence)
 
     def tell(self) -> int:
-        return kernel.lseek(self._opened.fd, 0, os.SEEK_CUR)
-
-
-def _named(error: OSError, target: Target) -> OSError:
-    """Return an error that names the path the caller gave instead of a name in a directory."""
-    if error.errno is None or error.filename == target.path + SUFFIX:
-        return error
-    return OSError(error.errno, error.strerror, target.path)
+        with self._opened.naming():
+            return kernel.lseek(self._opened.fd, 0, os.SEEK_CUR)

@@ -23,7 +23,7 @@ from ._checksum import (
     hash_fd,
     timestamp_now,
 )
-from ._posix import O_CLOEXEC, O_NOFOLLOW, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, close_quietly, kernel
 from ._temp import Temp, unlink_if_there
 
 TYPE_CHECKING = False
@@ -47,6 +47,7 @@ class Announcement:
     __slots__ = (
         "_before",
         "_new",
+        "_outdated",
         "_previous",
         "_sealed_length",
         "_target",
@@ -59,6 +60,7 @@ class Announcement:
         self._target = target
         self._temp = Temp(target.dir_fd)
         self._before = b""  # the former sidecar, to put back if the write fails
+        self._outdated = False  # whether the former sidecar is one that must not come back
         self._new = ""
         self._previous: tuple[Digest, ...] = ()
         self._sealed_length = 0
@@ -85,6 +87,7 @@ class Announcement:
         try:
             self._before = present.raw
             self._previous = self._resolve(present, algo, sync_directory)
+            self._outdated = present.record is not None and bool(present.record.previous)
         finally:
             present.close()
         previous = carried((*rest, *self._previous))
@@ -140,17 +143,24 @@ class Announcement:
         """Cut the previous digests off, through our own descriptor (R5)."""
         kernel.ftruncate(self._temp.fd, self._sealed_length)
 
-    def roll_back(self, sync_directory: Callable[[], None]) -> None:
+    def roll_back(self, sync_directory: Callable[[], None]) -> bool:
         """Put the former sidecar back after a failure before Publish (R4).
 
         Safe at every instant, because every record involved contains the old content's digest. A
         failure here is logged: the announced record is valid for the old content, too.
+
+        Returns:
+            Whether that was done, durably.
         """
         if not (self.announced or self.retired):
-            return
+            return True
+        # An unsealed record stays replaced: what resolving it has ruled out stays ruled out.
+        keep = self.announced and self._outdated
         self.announced = self.retired = False
         try:
-            if self._before:
+            if keep:
+                pass
+            elif self._before:
                 self._temp.discard()
                 self._write_temp(self._before)
                 kernel.fsync(self._temp.fd)
@@ -165,6 +175,8 @@ class Announcement:
             _log.warning(
                 "could not put the checksum sidecar of %r back (%s)", self._target.path, error
             )
+            return False
+        return True
 
     def discard(self) -> None:
         """Remove the temp if it has not become the sidecar, and close it."""
@@ -202,7 +214,7 @@ class Announcement:
             match = agreeing(record, memoized(fd))
             return () if match is None else (match,)
         finally:
-            kernel.close(fd)
+            close_quietly(fd)
 
     def _write_temp(self, content: bytes) -> None:
         """Write a sidecar under a temp's name, readable by whoever may read the data."""

@@ -10,10 +10,12 @@ import errno
 import os
 import stat
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
+from ._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from ._types import StrPath
 
 _KINDS = {
@@ -65,11 +67,44 @@ class Target:
         if self.status is not None and not stat.S_ISREG(self.status.st_mode):
             raise refusal(self.path, self.status.st_mode)
 
+    def named(self, error: OSError) -> OSError:
+        """Return an error of a system call with the caller's path for a name in the directory."""
+        name = error.filename
+        if error.errno is None or (isinstance(name, str) and name.startswith(self.path)):
+            return error
+        suffix = ""
+        if isinstance(name, str) and name.startswith(self.name):
+            suffix = name.removeprefix(self.name)  # of a sidecar
+        return OSError(error.errno, error.strerror, self.path + suffix)
+
     def close(self) -> None:
         """Close the directory."""
         if self.dir_fd >= 0:
             fd, self.dir_fd = self.dir_fd, -1
-            kernel.close(fd)
+            close_quietly(fd)
+
+
+class Naming:
+    """Let every system error that leaves a ``with`` block name the caller's path."""
+
+    __slots__ = ("_target",)
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(exc, OSError):
+            named = self._target.named(exc)
+            if named is not exc:
+                raise named from exc
 
 
 def check_path(path: StrPath, argument: str = "path") -> str:
@@ -104,12 +139,14 @@ def locate(path: StrPath, argument: str = "path", *, follow: bool = True) -> Tar
     text = check_path(path, argument)
     target = _open_parent(text, text)
     try:
-        status = target.look_again()
+        with Naming(target):
+            status = target.look_again()
         if status is not None and stat.S_ISLNK(status.st_mode) and follow:
             resolved = kernel.realpath(text)
             target.close()
             target = _open_parent(resolved, text)
-            status = target.look_again()
+            with Naming(target):
+                status = target.look_again()
             if status is not None and stat.S_ISLNK(status.st_mode):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), text)
     except BaseException:

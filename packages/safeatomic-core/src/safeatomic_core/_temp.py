@@ -180,7 +180,4 @@ def _reap(name: str, dir_fd: int, *, remove: bool) -> int | None:
         return opened.st_size
     finally:
         if fd >= 0:
-            try:
-                close_held(fd)
-            except OSError:
-                pass  # nothing is left undone by a close that fails
+            close_held(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 
+from . import _trace
 from ._checksum import hash_fd, new_hash
 from ._errors import SafeAtomicError
 from ._policy import Policy
@@ -288,7 +289,10 @@ class _Raw(io.RawIOBase):
             # A buffer that is dropped flushes itself: after an abort, and in a forked child, where
             # the number of our descriptor may belong to another file by now.
             return memoryview(data).nbytes
-        written = kernel.write(self._write.temp.fd, data)
+        try:
+            written = kernel.write(self._write.temp.fd, data)
+        except OSError as error:
+            raise self._failed(error) from error
         if self._hash is not None:
             if self._position == self._hashed:
                 self._hash.update(memoryview(data)[:written])
@@ -299,7 +303,10 @@ class _Raw(io.RawIOBase):
         return written
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        self._position = kernel.lseek(self._write.temp.fd, offset, whence)
+        try:
+            self._position = kernel.lseek(self._write.temp.fd, offset, whence)
+        except OSError as error:
+            raise self._failed(error) from error
         return self._position
 
     def tell(self) -> int:
@@ -307,7 +314,10 @@ class _Raw(io.RawIOBase):
 
     def truncate(self, size: int | None = None, /) -> int:
         size = self._position if size is None else size
-        kernel.ftruncate(self._write.temp.fd, size)
+        try:
+            kernel.ftruncate(self._write.temp.fd, size)
+        except OSError as error:
+            raise self._failed(error) from error
         if size != self._hashed:
             self._straight = False
         return size
@@ -315,6 +325,11 @@ class _Raw(io.RawIOBase):
     def fileno(self) -> int:
         self._straight = False  # whoever asks may write without our seeing it
         return self._write.temp.fd
+
+    def _failed(self, error: OSError) -> BaseException:
+        """Return an error that names the target and says that it is unchanged."""
+        self._write.step = _trace.FILL
+        return self._write.explained(error)
 
     def finish(self) -> tuple[int, str | None]:
         """Return the size and, if it was asked for, the digest of the complete content."""

@@ -1,0 +1,48 @@
+"""What the integration tests share: the ``--long`` option and the figures of the summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+
+_TALLY: pytest.StashKey[Counter[str]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("safeatomic")
+    group.addoption(
+        "--long", action="store_true", help="go further: more seeds, more states, more kills"
+    )
+    group.addoption("--seed", type=int, default=1, help="seed of everything that is sampled")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TALLY] = Counter()
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> Counter[str]:
+    """Figures by their name, printed when the run ends."""
+    return pytestconfig.stash[_TALLY]
+
+
+@pytest.fixture(scope="session")
+def long_run(pytestconfig: pytest.Config) -> bool:
+    """Whether ``--long`` was given."""
+    return bool(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The seed of everything that is sampled."""
+    return int(pytestconfig.getoption("--seed"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    tally = terminalreporter.config.stash[_TALLY]
+    if tally:
+        terminalreporter.section("figures")
+        for name, count in sorted(tally.items()):
+            terminalreporter.line(f"{count:>9,}  {name}")
