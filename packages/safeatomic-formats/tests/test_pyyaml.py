@@ -1,0 +1,246 @@
+"""PyYAML with and without libyaml: the same text, the same data, the same bounds."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from safeatomic_formats import _pyyaml
+
+needs_libyaml = pytest.mark.skipif(
+    not yaml.__with_libyaml__, reason="this PyYAML was built without libyaml"
+)
+
+tricky_text = st.text(
+    alphabet="ab \n\t\r:-#'\"é\U0001f600\x85\u2028\ufeff,[]{}|>&*!%@`\\=?~<\x00\x1b\xa0",
+    max_size=40,
+)
+known_text = st.sampled_from(
+    [
+        *(
+            "",
+            "yes",
+            "No",
+            "null",
+            "~",
+            "1e3",
+            "0o7",
+            "012",
+            "0x1F",
+            "1:30",
+            "=",
+            "<<",
+            ".inf",
+            "-",
+        ),
+        *("---", "...", "2001-01-01", "2001-12-14 21:59:43", "key: value", "a #b", "1_000", "!x"),
+    ]
+)
+text = st.text() | tricky_text | known_text
+moments = st.datetimes() | st.datetimes(
+    timezones=st.integers(-1439, 1439).map(lambda m: dt.timezone(dt.timedelta(minutes=m)))
+)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | text
+    | st.dates()
+    | moments
+    | st.binary()
+)
+keys = (
+    text
+    | st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.dates()
+    | moments
+    | st.binary(max_size=8)
+    | st.text("abé :", min_size=100, max_size=140)
+    | st.text("a", min_size=124, max_size=132)
+)
+documents = st.recursive(
+    scalars,
+    lambda children: (
+        st.lists(children)
+        | st.dictionaries(keys, children)
+        | st.lists(children, max_size=2).map(lambda items: items + items)
+    ),
+    max_leaves=15,
+)
+styles = st.sampled_from([False, True, None])
+tokens = st.sampled_from(
+    [
+        *("a", "b: ", "- ", "\n", "  ", ": ", ":", "#", " #c", "'", '"', "|\n", "|+\n", ">-\n"),
+        *("[", "]", "{", "}", ", ", "&a ", "*a", "!!str ", "!!int ", "!x ", "!", "<<: ", "? "),
+        *("1", "1.5", "1:30", "0x1f", "012", "yes", "~", "null", "2001-01-01", "=", "@", "`", "é"),
+        *("---\n", "...\n", "%YAML 1.1\n", "\t", "\r\n", "\\n", "\\x41", "\\u00e9", "\ufeff"),
+        *("\x85", "\u2028", "\x07", "😀"),
+    ]
+)
+
+
+def pure(document: object, style: bool | None) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "__with_libyaml__", False)
+        return _pyyaml.render(document, style, sort_keys=False)
+
+
+@needs_libyaml
+@settings(max_examples=300)
+@given(documents, styles)
+def test_both_write_the_same_text(document: object, style: bool | None) -> None:
+    assert _pyyaml.render(document, style, sort_keys=False) == pure(document, style)
+
+
+@settings(max_examples=300)
+@given(documents, styles)
+def test_what_is_rendered_parses_to_the_same(document: object, style: bool | None) -> None:
+    rendered = _pyyaml.render(document, style, sort_keys=False).encode("utf-8").decode("utf-8")
+    assert _pyyaml.parse(rendered) == document
+    assert yaml.load(rendered, _pyyaml.PureLoader) == document
+    assert yaml.safe_load(rendered) == document
+
+
+def outcome(load: Callable[[str], Any], source: str) -> object:
+    try:
+        return repr(load(source))
+    except yaml.YAMLError:
+        return "refused"
+
+
+def load_pure(source: str) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "__with_libyaml__", False)
+        return _pyyaml.parse(source)
+
+
+@needs_libyaml
+@settings(max_examples=1000)
+@given(st.lists(tokens, max_size=14).map("".join))
+def test_both_read_the_same(source: str) -> None:
+    source = source.removeprefix("\ufeff")
+    assert outcome(_pyyaml.parse, source) == outcome(load_pure, source)
+
+
+CORPUS = {
+    "anchors and merges": "base: &b {x: 1, y: 2}\nuse: {<<: *b, y: 3}\nlist: [*b, *b]\n",
+    "merge of several": "a: &a {x: 1}\nb: &b {x: 2, y: 3}\nc: {<<: [*a, *b], z: 4}\n",
+    "merges itself": "a: &a\n  <<: *a\n  x: 1\n",
+    "block scalars": "a: |\n  one\n   two\n\n  three\nb: >-\n  folded\n  text\n\n  more\nc: |+\n  x\n\n",
+    "plain over lines": "a: one\n  two\n  three\n",
+    "quotes": "a: 'it''s'\nb: \"tab\\t \\u00e9 \\U0001F600 \\x41\"\nc: \"line \\\n  joined\"\n",
+    "integers": "[0, -1, +2, 012, 0x1F, 0b11, 1_000, 1:30, 0o7]",
+    "floats": "[1.5, 1e3, 1.e+3, .5, .inf, -.INF, 1:30.5]",
+    "words": "[yes, No, ON, off, true, ~, null, NULL, y, n]",
+    "times": "[2001-01-01, 2001-12-14t21:59:43.10-05:00, 2001-12-14 21:59:43, 2001-12-15 2:59:43]",
+    "explicit tags": "!!set {a, b}\n",
+    "typed": "[!!str 1, !!int '2', !!float 3, !!binary aGk=, !!null '', !!bool yes]",
+    "pairs": "a: !!omap [x: 1, y: 2]\nb: !!pairs [x: 1, x: 2]\n",
+    "complex keys": "? a\n: b\n? 'c d'\n:\n- e\n",
+    "document markers": "%YAML 1.1\n---\na: 1\n...\n",
+    "comments": "# head\na: 1 # trailing\n# tail\n",
+    "tabs": "a: 'x\ty'\nb: |\n  x\ty\n\tc\n",
+    "tab as white space": "a:\t1\n",
+    "lone tag": "[! , ! a, !]\n",
+    "empty values": "a:\nb: ''\nc: []\nd: {}\n- \n",
+    "empty": "",
+    "comment only": "# nothing\n",
+    "windows lines": "a: 1\r\nb:\r\n  - x\r\n",
+    "value key": "=: 1\nb: =\n",
+    "emoji": "a: 😀\n😀: b\n",
+    "deep": "[" * 120 + "]" * 120,
+}
+
+
+@needs_libyaml
+@pytest.mark.parametrize("source", CORPUS.values(), ids=CORPUS)
+def test_both_read_the_corpus_the_same(source: str) -> None:
+    assert outcome(_pyyaml.parse, source) == outcome(load_pure, source)
+
+
+def test_the_same_without_libyaml() -> None:
+    """In a fresh interpreter where libyaml cannot be imported."""
+    document = "{'k': [1, 'ü', '😀', {'x' * 130: None}], '': 2.5}"
+    code = (
+        "import sys\n"
+        "sys.modules['yaml._yaml'] = None\n"
+        "import yaml\n"
+        "assert not yaml.__with_libyaml__\n"
+        "from safeatomic_formats import _pyyaml\n"
+        f"text = _pyyaml.render({document}, False, False)\n"
+        f"assert _pyyaml.parse(text) == {document}\n"
+        "assert not hasattr(_pyyaml, 'LibyamlLoader')\n"
+        "sys.stdout.buffer.write(text.encode('utf-8'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    expected = {"k": [1, "ü", "😀", {"x" * 130: None}], "": 2.5}
+    assert done.stdout.decode("utf-8") == _pyyaml.render(expected, False, sort_keys=False)
+
+
+LOADERS = [
+    pytest.param(_pyyaml.PureLoader, id="pure"),
+    pytest.param(getattr(_pyyaml, "LibyamlLoader", None), id="libyaml", marks=needs_libyaml),
+]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize(
+    "source",
+    ["[" * 200_000, "- " * 200_000, "{a: " * 100_000, "? " * 200_000, "[" * 5_000 + "]" * 5_000],
+    ids=["[", "-", "{", "?", "closed"],
+)
+def test_nesting_is_bounded(loader: Any, source: str) -> None:
+    with pytest.raises(RecursionError):
+        yaml.load(source, loader)
+
+
+@needs_libyaml
+def test_a_thousand_levels_are_read_with_libyaml() -> None:
+    value = _pyyaml.parse("[" * 1000 + "]" * 1000)
+    for _ in range(999):
+        (value,) = value
+    assert value == []
+    with pytest.raises(RecursionError, match="1,000"):
+        _pyyaml.parse("[" * 1001 + "]" * 1001)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_aliases_of_aliases_cost_nothing_to_load(loader: Any) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    document = yaml.load("\n".join(lines), loader)
+    assert document["a29"][0] is document["a28"]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_merge_keys_are_bounded(loader: Any) -> None:
+    lines = ["a0: &a0 {a: 1, b: 2, c: 3, d: 4, e: 5, f: 6, g: 7, h: 8, i: 9}"]
+    lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 9)]
+    with pytest.raises(yaml.constructor.ConstructorError, match="100,000"):
+        yaml.load("\n".join(lines), loader)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_one_long_list_of_merges_is_bounded(loader: Any) -> None:
+    wide = ", ".join(f"k{i}: 1" for i in range(2_000))
+    source = f"a: &a {{{wide}}}\nb: {{<<: [{', '.join(['*a'] * 2_000)}]}}"
+    with pytest.raises(yaml.constructor.ConstructorError, match="100,000"):
+        yaml.load(source, loader)
+
+
+def test_nothing_is_registered_for_others() -> None:
+    assert yaml.SafeLoader.descend_resolver is yaml.resolver.BaseResolver.descend_resolver
+    assert yaml.SafeDumper.yaml_representers[str] is yaml.SafeDumper.represent_str
