@@ -16,8 +16,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
 import time
+from _thread import RLock, get_ident
 
 from . import _log, _trace
 from ._errors import LockError
@@ -347,7 +347,7 @@ def contention(target: Target, found: Found) -> LockError:
 
 # Locks taken by try_acquire_lock(), by directory identity and name; _mine_guard covers the table.
 _mine: dict[tuple[int, int, str], tuple[Lock, int]] = {}
-_mine_guard = threading.RLock()
+_mine_guard = RLock()
 
 
 def remember(target: Target, lock: Lock) -> None:
@@ -356,7 +356,7 @@ def remember(target: Target, lock: Lock) -> None:
     lock.adopt_directory(target)
     with _mine_guard:
         before = _mine.get(key)
-        _mine[key] = (lock, threading.get_ident())
+        _mine[key] = (lock, get_ident())
     if before is not None:
         release_quietly(before[0])  # it was forced away; only its descriptors are left
 
@@ -383,7 +383,7 @@ def held_by_this_thread(target: Target) -> bool:
         return False
     with _mine_guard:
         entry = _mine.get(_place(target))
-    if entry is None or entry[1] != threading.get_ident() or not entry[0].ours():
+    if entry is None or entry[1] != get_ident() or not entry[0].ours():
         return False
     return entry[0].owned()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import threading
+from _thread import RLock  # threading itself takes as long to import as this package
 
 from . import _log
 
@@ -247,7 +247,7 @@ class intercept:  # noqa: N801 - reads as the function it is used as
 # keeps the descriptor, a dead parent's lock looks alive (flock(2)). So descriptors that carry a
 # flock are opened through `open_held`, and a child closes its copies at birth. Opening and
 # remembering happen under one guard that fork waits for, so that no child slips in between.
-_guard = threading.RLock()  # reentrant: a signal handler may write a file, too
+_guard = RLock()  # reentrant: a signal handler may write a file, too
 _held: set[int] = set()
 _fork_hook_set = False
 
