@@ -32,6 +32,10 @@ class Folders(NamedTuple):
             raise Skipped(f"no {filesystem} here (see --ext4 and --tmpfs)")
         return folder
 
+    def any(self) -> str:
+        """Return one of the two, tmpfs by preference."""
+        return self.of("ext4" if self.tmpfs is None else "tmpfs")
+
 
 class Plan(NamedTuple):
     """A row made ready to run.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import machine
 import rows_files
+import rows_programs
 from opponents import Skipped
 from timing import Result, interleave
 
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def all_rows() -> list[Row]:
     """Return every row, in the order of the table."""
-    return [*rows_files.rows()]
+    return [*rows_files.rows(), *rows_programs.rows()]
 
 
 def run_row(row: Row, folders: Folders, budget: float) -> Outcome:
