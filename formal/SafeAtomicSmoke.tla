@@ -154,9 +154,10 @@ Acquire(w) ==
     /\ Goto(w, "acquired")
     /\ UNCHANGED <<names, bodies, ledger, readers, ver, tmp, fill, next>>
 
-(* Contention is an answer: LockError, nothing touched.                    *)
-AcquireRefused(w) ==
-    /\ pc[w] = "gated" /\ w \notin Unlocked /\ lock # NoOne
+(* Contention is an answer: LockError, nothing touched.  So is any other   *)
+(* reason not to get the lock.                                             *)
+AcquireFails(w) ==
+    /\ pc[w] = "gated" /\ w \notin Unlocked
     /\ Leave(w)
     /\ UNCHANGED <<names, bodies, ledger, readers, next>>
 
@@ -331,7 +332,7 @@ Crash ==
     /\ Store(disk, disk)
 
 -----------------------------------------------------------------------------
-Step(w) == \/ Gate(w) \/ Acquire(w) \/ AcquireRefused(w)
+Step(w) == \/ Gate(w) \/ Acquire(w) \/ AcquireFails(w)
            \/ Stage(w) \/ StageFlock(w) \/ StageAgain(w) \/ Fill(w)
            \/ Harden(w) \/ HardenFails(w) \/ Discard(w)
            \/ Publish(w) \/ Settle(w) \/ SettleFails(w) \/ Release(w)
