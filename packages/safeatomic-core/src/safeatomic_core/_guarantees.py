@@ -14,7 +14,7 @@ import sys
 
 from . import _environment, _filesystems, _mounts
 from ._errors import UnsupportedEnvironmentError, UnsupportedEnvironmentWarning
-from ._posix import kernel
+from ._posix import close_quietly, kernel
 from ._target import check_path
 from ._types import GUARANTEES, Record
 
@@ -115,8 +115,11 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
         return _judge(None, dev or 0).report
     try:
         return _look(kernel.fstat(fd).st_dev, fd, directory).report
+    except OSError as error:
+        _environment.raise_shortage(error)
+        return _judge(None, dev or 0).report
     finally:
-        kernel.close(fd)
+        close_quietly(fd)
 
 
 def unknown_report() -> GuaranteeReport:
@@ -311,7 +314,7 @@ def _look_without_table(dev: int, dir_fd: int | None, path: str) -> _Verdict:
             try:
                 mount = _environment.mount_of_statfs(fd)
             finally:
-                kernel.close(fd)
+                close_quietly(fd)
     key = None if mount is None else (mount.fstype, mount.point, mount.source, mount.options, dev)
     verdict = _by_statfs.get(key)
     if verdict is None:

@@ -68,7 +68,10 @@ def compute_hash_file(path: StrPath, *, algo: str | None = None) -> str:
     """
     algo = resolve_algorithm(algo, "algo")
     with AtomicReader(path, safety="best_effort") as reader:
-        return hash_fd(reader.fileno(), algo)
+        try:
+            return hash_fd(reader.fileno(), algo)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, reader.name) from error
 
 
 def compute_hash_data(data: Buffer, *, algo: str | None = None) -> str:

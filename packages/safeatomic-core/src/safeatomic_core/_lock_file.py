@@ -224,7 +224,11 @@ def look(dir_fd: int, name: str) -> Found:
     except BaseException:
         found.close()
         raise
-    _conclude(found, status.st_mode)
+    try:
+        _conclude(found, status.st_mode)
+    except BaseException:
+        found.close()  # it may hold the probe's shared flock, which would pin a dead lock
+        raise
     return found
 
 

@@ -155,8 +155,9 @@ def release_lock(path: StrPath) -> bool:
         to `force_release_lock`. In a forked child, always False: the lock is the parent's.
 
     Raises:
-        OSError: The lock file could not be removed; it is dead, and the next writer takes it over.
-            The target is unchanged.
+        OSError: The directory cannot be opened, and the lock is still held: try again. Or the lock
+            file cannot be removed; it is dead, and the next writer takes it over. The target is
+            unchanged.
     """
     target = locate(path)
     try:

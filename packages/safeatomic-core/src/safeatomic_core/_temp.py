@@ -15,6 +15,7 @@ import stat
 from ._posix import (
     LOCK_EX,
     LOCK_NB,
+    NOT_SUPPORTED,
     O_CLOEXEC,
     O_NOFOLLOW,
     O_NONBLOCK,
@@ -72,7 +73,9 @@ class Temp:
             kernel.flock(self.fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as error:
+            if error.errno not in NOT_SUPPORTED:
+                raise
             return True  # no flock here: then no sweeper can prove anything either
         return kernel.exists_at(self.name, self.dir_fd)
 
