@@ -120,7 +120,7 @@ class Found:
 
 def payload(session: str | None) -> bytes:
     """Return the line that a lock taken now by this process holds."""
-    global _prefix
+    global _prefix, _now
     pid = os.getpid()
     if _prefix[0] != pid:
         import json  # as slow to import as the rest of the lock; once a process
@@ -129,14 +129,17 @@ def payload(session: str | None) -> bytes:
         _prefix = (pid, f'{{"version":{VERSION},"pid":{pid},"hostname":{host},"session_hash":')
     digest = "null" if session is None else f'"{_session_hash(session)}"'
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    now = _now
+    if now[0] != seconds:
+        _now = now = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)))
     return (
-        f'{_prefix[1]}{digest},"timestamp":"{stamp}.{nanoseconds // 1000:06d}Z",'
+        f'{_prefix[1]}{digest},"timestamp":"{now[1]}.{nanoseconds // 1000:06d}Z",'
         f'"kernel_lock":"flock","token":"{os.urandom(8).hex()}"}}\n'
     ).encode()
 
 
 _prefix = (0, "")
+_now = (0, "")  # the second that was last formatted
 
 
 def _session_hash(session: str) -> str:

@@ -91,17 +91,12 @@ class Announcement:
         finally:
             present.close()
         previous = carried((*rest, *self._previous))
-        record = Checksum(algo, digest, previous, timestamp_now())
-        content, _ = format_record(target.name, record)
-        _, self._sealed_length = format_record(
-            target.name, Checksum(algo, digest, (), record.timestamp)
-        )
+        stamp = timestamp_now()
+        record = Checksum(algo, digest, previous, stamp)
+        content, self._sealed_length = format_record(target.name, record)
         if rest:
-            kept = carried(rest)
-            kept_content, _ = format_record(
-                target.name, Checksum(algo, digest, kept, record.timestamp)
-            )
-            self._sealed_length = len(kept_content)
+            kept, _ = format_record(target.name, Checksum(algo, digest, carried(rest), stamp))
+            self._sealed_length = len(kept)
         self._new = digest
         self._write_temp(content)
 

@@ -164,8 +164,8 @@ def refusal(path: str, mode: int) -> OSError:
 
 def _open_parent(path: str, given: str) -> Target:
     """Open the directory that holds the last component of a path."""
-    directory, name = os.path.split(path)
+    directory, separator, name = path.rpartition(os.sep)
     if name in ("", ".", ".."):
         raise IsADirectoryError(errno.EISDIR, "the path names a directory, not a file", given)
-    dir_fd = kernel.open(directory or ".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    dir_fd = kernel.open(directory or separator or ".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     return Target(given, name, dir_fd, None)
