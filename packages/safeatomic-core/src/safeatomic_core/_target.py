@@ -139,14 +139,12 @@ def locate(path: StrPath, argument: str = "path", *, follow: bool = True) -> Tar
     text = check_path(path, argument)
     target = _open_parent(text, text)
     try:
-        with Naming(target):
-            status = target.look_again()
+        status = _look(target)
         if status is not None and stat.S_ISLNK(status.st_mode) and follow:
             resolved = kernel.realpath(text)
             target.close()
             target = _open_parent(resolved, text)
-            with Naming(target):
-                status = target.look_again()
+            status = _look(target)
             if status is not None and stat.S_ISLNK(status.st_mode):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), text)
     except BaseException:
@@ -169,3 +167,14 @@ def _open_parent(path: str, given: str) -> Target:
         raise IsADirectoryError(errno.EISDIR, "the path names a directory, not a file", given)
     dir_fd = kernel.open(directory or separator or ".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     return Target(given, name, dir_fd, None)
+
+
+def _look(target: Target) -> os.stat_result | None:
+    """Look a target up; an error names the caller's path."""
+    try:
+        return target.look_again()
+    except OSError as error:  # not `Naming`, which would slow every read and write down
+        named = target.named(error)
+        if named is error:
+            raise
+        raise named from error
