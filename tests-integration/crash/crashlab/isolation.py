@@ -13,12 +13,17 @@ import contextlib
 import ctypes
 import errno
 import os
+import pickle
 import signal
 import time
+import traceback
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
 TAG_VARIABLE = "SAFEATOMIC_CRASH_TAG"
 
@@ -100,6 +105,42 @@ def mounted(source: str, target: str, fstype: str, options: str = "") -> Iterato
         yield target
     finally:
         unmount(target, patience_s=5.0)
+
+
+def in_children(work: Callable[[int], _T], count: int, scratch: str) -> list[_T]:
+    """Do work in several forked children and return their results in order.
+
+    Args:
+        work: Called with the number of the child, from 0.
+        count: How many children.
+        scratch: A directory for the results.
+
+    Raises:
+        RuntimeError: A child failed; it has printed why.
+    """
+    children = []
+    for number in range(count):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                die_with_parent()
+                with open(f"{scratch}/result{number}", "wb") as file:
+                    pickle.dump(work(number), file)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        children.append(child)
+    failed = [child for child in children if os.waitpid(child, 0)[1] != 0]
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {count} children failed")
+    results = []
+    for number in range(count):
+        with open(f"{scratch}/result{number}", "rb") as file:
+            results.append(pickle.load(file))
+    return results
 
 
 def processes_tagged(tag: str) -> list[int]:

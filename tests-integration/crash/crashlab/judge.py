@@ -1,0 +1,242 @@
+"""Mounting one crash image, looking at what it shows, and writing to it as if nothing had happened.
+
+What is found is only described here; whether it is legitimate depends on the moment of the crash
+and is decided by `worlds`. What must hold at every moment is judged at once: the image mounts, a file
+is whole, a sidecar that is there agrees, the next write needs no help, keeps the metadata and,
+when it takes over a dead writer's lock, leaves none of its temps behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import safeatomic_core
+from safeatomic_core import _temp
+from safeatomic_core._lock_file import CRASH_MARK
+
+from . import loop, payload
+from .images import BLOCK, Blocks
+from .isolation import mount, unmount
+from .workloads import DIRECTORIES, MIDDLE
+from .worlds import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .filesystems import Filesystem
+    from .images import Image, Unit
+
+RECOVERY_VERSION = 9999
+
+
+@dataclass
+class Findings:
+    """What one image shows.
+
+    Attributes:
+        seen: What stands at each name of the workload.
+        defects: What no crash may show, whenever it happens: kind and sentence.
+        locks: The lock files: ``complete``, ``lost payload`` (empty or NULs, with the crash mark),
+            ``other``.
+        temps: How many temporary files there are.
+        takeovers: How many locks of dead writers the next writes took over.
+        swept: How many temps those removed.
+        left: How many temps stayed because no lock was left with them; `safeatomic clean` removes
+            such, and did.
+    """
+
+    seen: dict[str, Value | None] = field(default_factory=dict)
+    defects: list[tuple[str, str]] = field(default_factory=list)
+    locks: list[str] = field(default_factory=list)
+    temps: int = 0
+    takeovers: int = 0
+    swept: int = 0
+    left: int = 0
+
+
+class Judge:
+    """Judges the images of one log, best in their order.
+
+    Args:
+        filesystem: The kind of filesystem.
+        options: The mount options of the recording.
+        units: What was written to the device.
+        names: The workload's names.
+        checked: Whether the write after the crash keeps a sidecar.
+        scratch: A directory on a tmpfs, for this judge alone.
+        tag: What marks our loop devices.
+        library: Whether the files were written by safeatomic, so that all of its promises hold;
+            otherwise only the content is looked at.
+    """
+
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        options: str,
+        units: Sequence[Unit],
+        names: Sequence[str],
+        *,
+        checked: bool,
+        scratch: str,
+        tag: str,
+        library: bool = True,
+    ) -> None:
+        self._filesystem = filesystem
+        self._options = ",".join(part for part in (options, filesystem.clone_options) if part)
+        self._units = units
+        self._names = names
+        self._checked = checked
+        self._tag = tag
+        self._library = library
+        self._file = f"{scratch}/image"
+        self._root = f"{scratch}/mounted"
+        self._base = Blocks()
+        self._applied = 0
+        os.makedirs(self._root, exist_ok=True)
+
+    def examine(self, image: Image) -> Findings:
+        """Write an image out, mount it, look, write to it, unmount."""
+        self._build(image)
+        findings = Findings()
+        with loop.attached(self._file, self._tag) as device:
+            try:
+                mount(device, self._root, self._filesystem.name, options=self._options)
+            except OSError as error:
+                code = errno.errorcode.get(error.errno or 0, "?")
+                findings.defects.append(("unmountable", code))
+                return findings
+            try:
+                self._look(findings)
+                if self._library:
+                    self._write_again(findings)
+            finally:
+                unmount(self._root)
+        return findings
+
+    def _build(self, image: Image) -> None:
+        """Write the image to a sparse file."""
+        if image.base < self._applied:
+            self._base, self._applied = Blocks(), 0
+        while self._applied < image.base:
+            self._base.apply(self._units[self._applied])
+            self._applied += 1
+        blocks = self._base
+        if image.extra:
+            blocks = self._base.copy()
+            for index in image.extra:
+                blocks.apply(self._units[index])
+        fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.ftruncate(fd, self._filesystem.size)
+            for number, contents in blocks.runs():
+                os.pwritev(fd, contents, number * BLOCK)
+        finally:
+            os.close(fd)
+
+    def _look(self, findings: Findings) -> None:
+        """Describe what is there, through the library's own readers where it is about sidecars."""
+        for directory in DIRECTORIES:
+            for name in os.listdir(f"{self._root}/{directory}"):
+                if name.endswith(".lock"):
+                    findings.locks.append(_describe_lock(f"{self._root}/{directory}/{name}"))
+                elif _temp.is_temp_name(name):
+                    findings.temps += 1
+        for name in self._names:
+            path = f"{self._root}/{name}"
+            try:
+                with open(path, "rb") as file:
+                    version = payload.version_of(file.read())
+            except FileNotFoundError:
+                findings.seen[name] = None
+                continue
+            except OSError as error:
+                findings.defects.append(("unreadable", f"{name}: {error}"))
+                continue
+            if isinstance(version, str):
+                findings.defects.append(("torn", f"{name}: {version}"))
+                continue
+            sidecar = False
+            if os.path.lexists(f"{path}.sha256") and self._library:
+                sidecar = True
+                try:
+                    safeatomic_core.read_atomic_bytes(path, check_checksum=True)
+                except (OSError, safeatomic_core.SafeAtomicError) as error:
+                    findings.defects.append(("false alarm", f"{name}: {error}"))
+            findings.seen[name] = Value(version, payload.meta_of(path), sidecar)
+
+    def _write_again(self, findings: Findings) -> None:
+        """Write to every name that a lock was left for, or to the first one."""
+        locked = [
+            f"{directory}/{name.removesuffix('.lock')}"
+            for directory in DIRECTORIES
+            for name in sorted(os.listdir(f"{self._root}/{directory}"))
+            if name.endswith(".lock")
+        ]
+        data = payload.content(RECOVERY_VERSION, MIDDLE)
+        for name in locked or self._names[:1]:
+            with _as_defect(findings, "not recovered", name):
+                self._write_once(findings, name, data)
+        if findings.defects:
+            return
+        for directory in DIRECTORIES:
+            path = f"{self._root}/{directory}"
+            left = [name for name in os.listdir(path) if name.endswith(".lock")]
+            if left:
+                findings.defects.append(("lock left", f"{directory}: {left}"))
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                findings.left += len(_temp.orphans(fd, remove=True))
+            finally:
+                os.close(fd)
+            if any(_temp.is_temp_name(name) for name in os.listdir(path)):
+                findings.defects.append(("temp left", f"{directory}: not swept by clean"))
+
+    def _write_once(self, findings: Findings, name: str, data: bytes) -> None:
+        path = f"{self._root}/{name}"
+        directory = os.path.dirname(path)
+        meta = payload.meta_of(path) if os.path.lexists(path) else payload.NEW_FILE
+        locked = os.path.lexists(f"{path}.lock")
+        temps = _temps_in(directory)
+        safeatomic_core.write_atomic_bytes(path, data, write_checksum=self._checked)
+        if self._checked:
+            found = safeatomic_core.read_atomic_bytes(path, check_checksum=True)
+        else:
+            found = safeatomic_core.read_atomic_bytes(path)
+            if os.path.lexists(f"{path}.sha256"):
+                findings.defects.append(("sidecar", f"{name}: not retired by the next write"))
+        if found != data:
+            findings.defects.append(("not recovered", f"{name}: reads back differently"))
+        if payload.meta_of(path) != meta:
+            sentence = f"{name}: {payload.meta_of(path)} after the next write, {meta} before"
+            findings.defects.append(("metadata", sentence))
+        if locked:
+            findings.takeovers += 1
+            findings.swept += temps
+            if _temps_in(directory):
+                findings.defects.append(("temp left", f"{name}: not swept after the takeover"))
+
+
+def _describe_lock(path: str) -> str:
+    with open(path, "rb") as file:
+        content = file.read()
+    if content.endswith(b"}\n"):
+        return "complete"
+    marked = os.stat(path).st_mode & CRASH_MARK
+    return "lost payload" if marked and not content.strip(b"\0") else "other"
+
+
+def _temps_in(directory: str) -> int:
+    return sum(_temp.is_temp_name(name) for name in os.listdir(directory))
+
+
+@contextlib.contextmanager
+def _as_defect(findings: Findings, kind: str, name: str) -> Iterator[None]:
+    """Turn what the library raises into a defect of the image."""
+    try:
+        yield
+    except (OSError, safeatomic_core.SafeAtomicError) as error:
+        findings.defects.append((kind, f"{name}: {type(error).__name__}: {error}"))

@@ -1,0 +1,136 @@
+"""The operations of the workloads: what they do, and what a crash in their middle may show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import safeatomic_core
+
+from . import payload
+from .worlds import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+_CHUNK = 9000  # bytes; neither a block nor a multiple of one
+# Two writers that contend for a lock come again soon; a dead holder is taken over at once.
+_RETRIES, _DELAY_S = 5000, 0.002
+
+
+@dataclass(frozen=True)
+class Write:
+    """One call that writes a file.
+
+    Attributes:
+        number: The operation, and the version that it writes.
+        name: Path below the filesystem's root.
+        size: Length of the content in bytes.
+        checked: Whether to keep a checksum sidecar.
+        stream: Whether to use `AtomicWriter`, in several chunks.
+    """
+
+    number: int
+    name: str
+    size: int = 5000
+    checked: bool = False
+    stream: bool = False
+
+    def stages(self, world: Mapping[str, Value | None]) -> list[dict[str, Value | None]]:
+        """Old, old with the sidecar already made or retired, new."""
+        old = world[self.name]
+        meta = payload.NEW_FILE if old is None else old.meta
+        before = [] if old is None else [{**world, self.name: old._replace(sidecar=self.checked)}]
+        return [*before, {**world, self.name: Value(self.number, meta, self.checked)}]
+
+    def perform(self, root: str) -> None:
+        """Do it with the library."""
+        data = payload.content(self.number, self.size)
+        path = f"{root}/{self.name}"
+        if not self.stream:
+            safeatomic_core.write_atomic_bytes(
+                path, data, write_checksum=self.checked, retries=_RETRIES, delay=_DELAY_S
+            )
+            return
+        with safeatomic_core.AtomicWriter(
+            path, write_checksum=self.checked, retries=_RETRIES, delay=_DELAY_S
+        ) as file:
+            for start in range(0, len(data), _CHUNK):
+                file.write(data[start : start + _CHUNK])
+                file.flush()
+
+
+@dataclass(frozen=True)
+class Move:
+    """One call that moves a file.
+
+    Attributes:
+        number: The operation.
+        source: Path below the filesystem's root.
+        destination: Path below the filesystem's root.
+        force: Whether to replace an existing destination.
+    """
+
+    number: int
+    source: str
+    destination: str
+    force: bool = False
+
+    def stages(self, world: Mapping[str, Value | None]) -> list[dict[str, Value | None]]:
+        """The destination's sidecar changes, the file moves, the source's sidecar goes.
+
+        Across directories btrfs may show the file in both (`formal/notes-checksum.md`); by then
+        its sidecar at the source may be gone, because the destination is durable.
+        """
+        moved, replaced = world[self.source], world[self.destination]
+        if moved is None:
+            return [dict(world)]  # an earlier attempt has done it
+        announced = dict(world)
+        if replaced is not None:
+            announced[self.destination] = replaced._replace(sidecar=moved.sidecar)
+        stages = [announced]
+        if self.source.rpartition("/")[0] != self.destination.rpartition("/")[0]:
+            stages.append({**world, self.destination: moved})
+            bare = moved._replace(sidecar=False)
+            stages.append({**world, self.destination: moved, self.source: bare})
+        stages.append({**world, self.destination: moved, self.source: None})
+        return stages
+
+    def perform(self, root: str) -> None:
+        """Do it with the library."""
+        safeatomic_core.move_atomic(
+            f"{root}/{self.source}", f"{root}/{self.destination}", force=self.force
+        )
+
+
+@dataclass(frozen=True)
+class Arrive:
+    """A move of a file that somebody has just written and not flushed.
+
+    Only the destination is judged: what the source shows before is its writer's affair.
+
+    Attributes:
+        number: The operation, and the version that arrives.
+        source: Path below the filesystem's root.
+        destination: Path below the filesystem's root.
+        size: Length of the content in bytes.
+    """
+
+    number: int
+    source: str
+    destination: str
+    size: int = 5000
+
+    def stages(self, world: Mapping[str, Value | None]) -> list[dict[str, Value | None]]:
+        """There is nothing between absent and complete."""
+        return [{**world, self.destination: Value(self.number, payload.NEW_FILE, sidecar=False)}]
+
+    def perform(self, root: str) -> None:
+        """Write the source without the library, then move it."""
+        with open(f"{root}/{self.source}", "wb") as file:
+            file.write(payload.content(self.number, self.size))
+        safeatomic_core.move_atomic(
+            f"{root}/{self.source}", f"{root}/{self.destination}", force=True
+        )
+
+
+AnyOperation = Write | Move | Arrive

@@ -1,0 +1,184 @@
+"""Running a workload on a filesystem while the device records, with marks at every step.
+
+A `Session` is what a workload's script talks to. It performs operations between marks, lets the
+library's trace hook mark each step, disturbs the filesystem after each system call that
+changes something, and can kill an operation in a forked child right after a step of its choice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import safeatomic_core
+from safeatomic_core import _posix, _trace
+
+from . import payload
+from .isolation import die_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from .device import RecordingDevice
+    from .operations import AnyOperation
+    from .worlds import Value
+
+# Calls after which the disk may look different; noise after the others would show nothing new.
+_CHANGING = frozenset(
+    {"write", "pwrite", "ftruncate", "fsync", "fchmod", "fchown", "setxattr", "rename"}
+    | {"rename_noreplace", "link", "link_anonymous", "unlink"}
+)
+
+
+class Victim(NamedTuple):
+    """When to kill: after the n-th report of a step, in a phase if one is given."""
+
+    step: str
+    phase: str = ""
+    nth: int = 1
+
+
+class Performer(Protocol):
+    """How an operation is carried out; the peers have other ways than the library."""
+
+    def __call__(self, operation: AnyOperation, root: str, disturb: Callable[[], None]) -> None: ...
+
+
+def with_library(operation: AnyOperation, root: str, disturb: Callable[[], None]) -> None:
+    """Carry an operation out with safeatomic, disturbing after each system call."""
+    with _disturbed(disturb):
+        operation.perform(root)
+
+
+class Session:
+    """One recording under way.
+
+    Args:
+        root: The filesystem's mount point.
+        device: The device below it.
+        disturb: Makes noise once.
+        perform: How operations are carried out.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        device: RecordingDevice,
+        disturb: Callable[[], None],
+        perform: Performer,
+    ) -> None:
+        self.root = root
+        self._device = device
+        self._perform = perform
+        self._disturb = disturb
+
+    def do(self, *operations: AnyOperation) -> None:
+        """Perform operations one after the other."""
+        for operation in operations:
+            self._device.mark({"begin": operation.number})
+            with self._traced(operation.number, None):
+                self._perform(operation, self.root, self._disturb)
+            self._device.mark({"ack": operation.number})
+
+    def do_refused(self, operation: AnyOperation, error: type[Exception]) -> None:
+        """Perform an operation that must fail without any effect."""
+        try:
+            self._perform(operation, self.root, self._disturb)
+        except error:
+            return
+        raise AssertionError(f"{operation} was not refused with {error.__name__}")
+
+    def kill(self, operation: AnyOperation, victim: Victim) -> None:
+        """Begin an operation in a child that is killed after a step.
+
+        The child kills itself with SIGKILL, so that nothing of it runs on and the kernel drops its
+        flocks.
+        """
+        self._device.mark({"begin": operation.number})
+        child = os.fork()
+        if child == 0:
+            try:
+                die_with_parent()
+                with self._traced(operation.number, victim):
+                    self._perform(operation, self.root, self._disturb)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+            raise AssertionError(f"{operation} ended with {status} instead of dying at {victim}")
+        self._device.mark({"gone": operation.number})
+
+    def do_at_once(self, *sequences: Sequence[AnyOperation]) -> None:
+        """Perform several sequences of operations, each in a process of its own."""
+        children = []
+        for sequence in sequences:
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    die_with_parent()
+                    self.do(*sequence)
+                    status = 0
+                finally:
+                    os._exit(status)
+            children.append(child)
+        failed = [child for child in children if os.waitpid(child, 0)[1] != 0]
+        if failed:
+            raise AssertionError(f"{len(failed)} of {len(children)} concurrent writers failed")
+
+    @contextlib.contextmanager
+    def _traced(self, number: int, victim: Victim | None) -> Iterator[None]:
+        """Mark every step of an operation, and die after one of them."""
+        seen = 0
+
+        def hook(step: str, facts: dict[str, object]) -> None:
+            nonlocal seen
+            self._device.mark({"step": step, "facts": facts, "op": number})
+            if victim is None or step != victim.step:
+                return
+            if victim.phase and facts.get("phase") != victim.phase:
+                return
+            seen += 1
+            if seen == victim.nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        before, _trace.hook = _trace.hook, hook
+        try:
+            yield
+        finally:
+            _trace.hook = before
+
+
+def prepare(root: str, files: Mapping[str, Value | None]) -> None:
+    """Make the files that a workload starts with."""
+    for name, value in files.items():
+        if value is None:
+            continue
+        path = f"{root}/{name}"
+        with open(path, "wb") as file:
+            file.write(payload.content(value.version, 300))
+        payload.set_meta(path, value.meta)
+        if value.sidecar:
+            safeatomic_core.write_checksum_file(path)
+
+
+@contextlib.contextmanager
+def _disturbed(disturb: Callable[[], None]) -> Iterator[None]:
+    """Disturb after each system call of the library that changes something."""
+
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        if name not in _CHANGING:
+            return call
+
+        def changed(*args: Any, **kwargs: Any) -> Any:
+            result = call(*args, **kwargs)
+            disturb()
+            return result
+
+        return changed
+
+    with _posix.intercept(wrap):
+        yield

@@ -1,0 +1,288 @@
+"""One scenario from end to end: record a workload, enumerate the crash images, judge each.
+
+`run` must be called in a process that has nothing else to do: it enters a mount namespace of its
+own and forks a server for the device and, if asked to, several judges.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from . import filesystems, images, isolation, loop, mutants, payload, peers, recording, workloads
+from .device import RecordingDevice
+from .judge import Findings, Judge
+from .worlds import Tracker, Value, complaint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .device import Record
+    from .filesystems import Filesystem
+    from .images import Plan
+    from .workloads import Workload
+    from .worlds import World
+
+LIBRARY = "safeatomic"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Which scenario to run.
+
+    Attributes:
+        filesystem: Name of a filesystem.
+        workload: Name of a workload.
+        subject: Who writes: ``safeatomic``, ``mutant:<name>`` or ``peer:<name>``.
+        noise: Kind of noise.
+        options: Mount options.
+        seed: Where random choices come from.
+        cap: How many subsets of unflushed writes to try at one moment.
+        limit: How many images to judge, a random choice; 0 for all of them.
+    """
+
+    filesystem: str
+    workload: str
+    subject: str = LIBRARY
+    noise: str = "none"
+    options: str = ""
+    seed: int = 1
+    cap: int = 12
+    limit: int = 0
+
+    def __str__(self) -> str:
+        parts = [self.filesystem, self.workload, self.noise]
+        parts += [self.options] if self.options else []
+        parts += [self.subject] if self.subject != LIBRARY else []
+        parts += [f"seed{self.seed}"] if self.seed != 1 else []
+        return "-".join(parts)
+
+
+@dataclass
+class Report:
+    """What came out of a scenario; everything in it can be told in JSON.
+
+    Attributes:
+        spec: The scenario.
+        writes: Blocks written to the device while the workload ran.
+        flushes: Flushes that reached the device meanwhile.
+        states: Different crash images there were.
+        images: How many of them were judged.
+        points: Moments of a crash judged.
+        violations: How many points were not legitimate, by kind.
+        example: The first violation.
+        locks: How many lock files the images held, by state.
+        lost_payloads: How many images held a lock without payload.
+        temps: How many images held temps.
+        takeovers: How many locks of dead writers were taken over by the next write.
+        swept: How many temps those writes removed.
+        left: How many temps stayed for `safeatomic clean`.
+        record_s: Seconds spent on recording.
+        judge_s: Seconds spent on judging.
+        sightings: What images showed at which point of the trace, for the models.
+        error: What went wrong in the harness itself, empty if nothing.
+        loops: Loop devices there were, for the proof that ours are gone.
+    """
+
+    spec: Spec
+    writes: int = 0
+    flushes: int = 0
+    states: int = 0
+    images: int = 0
+    points: int = 0
+    violations: dict[str, int] = field(default_factory=dict)
+    example: str = ""
+    locks: dict[str, int] = field(default_factory=dict)
+    lost_payloads: int = 0
+    temps: int = 0
+    takeovers: int = 0
+    swept: int = 0
+    left: int = 0
+    record_s: float = 0.0
+    judge_s: float = 0.0
+    sightings: list[dict[str, object]] = field(default_factory=list)
+    error: str = ""
+
+    def to_json(self) -> str:
+        """Return the report as one line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str) -> Report:
+        """Return the report that a line holds."""
+        fields = json.loads(line)
+        fields["spec"] = Spec(**fields["spec"])
+        return cls(**fields)
+
+    def __str__(self) -> str:
+        verdict = f"{self.violations}, first {self.example}" if self.violations else "ok"
+        return (
+            f"{self.spec}: {self.images} of {self.states} images, {self.points} points, {self.writes} writes, "
+            f"{self.flushes} flushes, locks {self.locks}, takeovers {self.takeovers}, "
+            f"swept {self.swept}, left {self.left}, recorded in {self.record_s:.2f} s, "
+            f"judged in {self.judge_s:.2f} s: {self.error or verdict}"
+        )
+
+
+def run(spec: Spec, scratch: str, tag: str, *, judges: int = 1) -> Report:
+    """Run a scenario.
+
+    Args:
+        spec: Which one.
+        scratch: An existing empty directory, over which this process mounts a tmpfs of its own.
+        tag: What marks our loop devices.
+        judges: How many processes judge.
+    """
+    isolation.enter_private_namespace(scratch)
+    os.umask(payload.UMASK)
+    report = Report(spec)
+    filesystem = filesystems.ALL[spec.filesystem]
+    workload = workloads.ALL[spec.workload]
+    started = time.monotonic()
+    records = _record(spec, filesystem, workload, scratch, tag)
+    report.record_s = time.monotonic() - started
+    started = time.monotonic()
+    random_source = random.Random(f"{spec}")
+    plan = images.plan(records, spec.cap, random_source)
+    report.states = len(plan.images)
+    plan = images.sample(plan, spec.limit, random_source)
+    _count(report, records, plan)
+    if not report.flushes:
+        report.error = "no flush reached the device: its images would look ordered"
+        return report
+    findings = _judge(spec, filesystem, workload, plan, scratch, tag, judges)
+    _conclude(report, workload, plan, findings)
+    report.judge_s = time.monotonic() - started
+    return report
+
+
+def _record(
+    spec: Spec, filesystem: Filesystem, workload: Workload, scratch: str, tag: str
+) -> list[Record]:
+    """Do the workload on a fresh filesystem and return what the device saw."""
+    with RecordingDevice(scratch, filesystem.size) as device:
+        with loop.attached(device.path, tag) as block_device:
+            filesystems.make(filesystem, block_device)
+            with isolation.mounted(
+                block_device, f"{scratch}/fs", filesystem.name, spec.options
+            ) as root:
+                for directory in workloads.DIRECTORIES:
+                    os.mkdir(f"{root}/{directory}")
+                recording.prepare(root, workload.initial)
+                kind, _, name = spec.subject.partition(":")
+                perform = peers.ALL[name] if kind == "peer" else recording.with_library
+                disturb = filesystems.noise(
+                    spec.noise, spec.filesystem, root, random.Random(f"{spec} noise")
+                )
+                session = recording.Session(root, device, disturb, perform)
+                isolation.syncfs(root)
+                device.mark({images.START: True})
+                with mutants.applied(name if kind == "mutant" else None):
+                    workload.script(session)
+                device.mark({images.STOP: True})
+                # The power fails here: what unmounting writes is none of ours.
+                records = device.records()
+    return records
+
+
+def _count(report: Report, records: Sequence[Record], plan: Plan) -> None:
+    begin, end = (
+        next(i for i, record in enumerate(records) if record.kind == "mark" and word in record.data)
+        for word in (images.START.encode(), images.STOP.encode())
+    )
+    kinds = [record.kind for record in records[begin:end]]
+    report.writes = kinds.count("write") + kinds.count("zero")
+    report.flushes = kinds.count("flush")
+    report.images = len(plan.images)
+    report.points = len(plan.points)
+
+
+def _judge(
+    spec: Spec,
+    filesystem: Filesystem,
+    workload: Workload,
+    plan: Plan,
+    scratch: str,
+    tag: str,
+    judges: int,
+) -> list[Findings]:
+    """Judge every image, in one process or several; findings in the order of the images."""
+
+    def work(share: int) -> list[Findings]:
+        directory = f"{scratch}/judge{share}"
+        os.mkdir(directory)
+        judge = Judge(
+            filesystem,
+            spec.options,
+            plan.units,
+            sorted(workload.initial),
+            checked=workload.checked,
+            scratch=directory,
+            tag=tag,
+            library=not spec.subject.startswith("peer:"),
+        )
+        return [judge.examine(image) for image in plan.images[share::judges]]
+
+    if judges == 1:
+        return work(0)
+    results = isolation.in_children(work, judges, scratch)
+    return [results[index % judges][index // judges] for index in range(len(plan.images))]
+
+
+def _conclude(report: Report, workload: Workload, plan: Plan, findings: Sequence[Findings]) -> None:
+    """Hold what was found against what may be seen at each point."""
+    for found in findings:
+        for state in found.locks:
+            report.locks[state] = report.locks.get(state, 0) + 1
+        report.lost_payloads += "lost payload" in found.locks
+        report.temps += found.temps > 0
+        report.takeovers += found.takeovers
+        report.swept += found.swept
+        report.left += found.left
+    content_only = report.spec.subject.startswith("peer:")
+    tracker = Tracker(workload.initial, workload.operations)
+    known = 0
+    allowed = tracker.allowed()
+    verdicts: dict[tuple[int, frozenset[World]], list[tuple[str, str]]] = {}
+    for point in plan.points:
+        if known < point.marks:
+            while known < point.marks:
+                _follow(tracker, plan.marks[known])
+                known += 1
+            allowed = tracker.allowed()
+        key = (point.image, allowed)
+        if key not in verdicts:
+            verdicts[key] = _complaints(findings[point.image], allowed, content_only=content_only)
+        for kind, sentence in verdicts[key]:
+            report.violations[kind] = report.violations.get(kind, 0) + 1
+            if not report.example:
+                last = plan.marks[point.marks - 1] if point.marks else {}
+                report.example = f"{kind}: {sentence}; image {point.image}, after {last}"
+
+
+def _follow(tracker: Tracker, mark: dict[str, object]) -> None:
+    for word, follow in (
+        ("begin", tracker.begin),
+        ("ack", tracker.acknowledge),
+        ("gone", tracker.give_up),
+    ):
+        number = mark.get(word)
+        if isinstance(number, int):
+            follow(number)
+
+
+def _complaints(
+    found: Findings, allowed: frozenset[World], *, content_only: bool
+) -> list[tuple[str, str]]:
+    """Say what is wrong with an image at one moment."""
+    if found.defects:
+        return found.defects
+    wrong = complaint(found.seen, allowed, content_only=content_only)
+    return [] if wrong is None else [wrong]
+
+
+__all__ = ["LIBRARY", "Report", "Spec", "Value", "run"]
