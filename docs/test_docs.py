@@ -1,0 +1,203 @@
+"""The documentation is held to what it says: its code runs, its links lead on, it is current."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from safeatomic_core._trace import STEPS
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("packages/*/README.md"),
+        *ROOT.glob("formal/*.md"),
+    ]
+)
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [code for kind, code in _BLOCK.findall(page.read_text("utf-8")) if kind == language]
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, empty: Path) -> None:
+    program = empty / "page.py"
+    # Each block is one statement list of one program, so that later ones may use earlier names.
+    program.write_text("\n\n".join(blocks(page, "python")), "utf-8")
+    run_python(program, empty)
+
+
+@pytest.mark.parametrize("example", sorted((DOCS / "examples").glob("*.py")), ids=name)
+def test_an_example_runs(example: Path, empty: Path) -> None:
+    run_python(example, empty)
+
+
+def run_python(program: Path, directory: Path) -> None:
+    directory = directory / "work"
+    directory.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(program)],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_example_is_listed() -> None:
+    listed = (DOCS / "examples" / "README.md").read_text("utf-8")
+    assert all(f"({path.name})" in listed for path in (DOCS / "examples").glob("*.py"))
+
+
+@pytest.mark.usefixtures("empty")
+def test_the_shell_blocks_of_the_command_s_page_run() -> None:
+    if shutil.which("sha256sum") is None:
+        pytest.skip("no sha256sum on this machine")
+    bin_directory = str(Path(sys.executable).parent)
+    script = "\n".join(blocks(DOCS / "cli.md", "sh"))
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env={**os.environ, "PATH": f"{bin_directory}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "MISMATCH" in done.stdout
+
+
+def test_the_readme_s_first_command_does_what_it_says(tmp_path: Path) -> None:
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "packages", "README.md", "pyproject.toml"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if files.returncode != 0:
+        pytest.skip("not a git checkout: cannot tell which files a fresh clone would hold")
+    for entry in filter(None, files.stdout.decode().split("\0")):
+        (tmp_path / entry).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / entry, tmp_path / entry)
+    text = (ROOT / "README.md").read_text("utf-8")
+    command = _BLOCK.search(text[text.index("<!-- command: main-job -->") :])
+    assert command is not None
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command.group(2)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(": OK\n")
+
+
+def test_the_readme_s_test_command_is_what_ci_runs() -> None:
+    assert "<!-- command: test -->" in (ROOT / ".ci" / "run").read_text("utf-8")
+    text = (ROOT / "README.md").read_text("utf-8")
+    command = _BLOCK.search(text[text.index("<!-- command: test -->") :])
+    assert command is not None
+    assert command.group(2).rstrip().endswith("bin/nox")
+
+
+def test_generated_pages_are_current() -> None:
+    done = subprocess.run(
+        [sys.executable, str(DOCS / "generate.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr + "run: python docs/generate.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in _LINK.findall(text):
+        if re.match(r"https?:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name(page)}: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{name(page)}: {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_decisions_are_listed_and_have_their_parts() -> None:
+    listed = (DOCS / "adr" / "README.md").read_text("utf-8")
+    for page in (DOCS / "adr").glob("0*.md"):
+        assert f"({page.name})" in listed
+        text = page.read_text("utf-8")
+        for part in ("Status:", "## Context", "## Decision", "## Rejected", "## Validation"):
+            assert part in text, f"{page.name}: {part}"
+
+
+def test_the_ten_steps_are_the_same_words_everywhere() -> None:
+    protocol = (DOCS / "protocol.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\w+) \|", protocol.split("## The ten steps")[1], re.MULTILINE)
+    assert tuple(rows[1:11]) == STEPS
+    assert re.findall(r"^    (\w+) --> .*", protocol, re.MULTILINE)
+    models = "".join(path.read_text("utf-8") for path in (ROOT / "formal").glob("SafeAtomic*.tla"))
+    actions = set(re.findall(r"^([A-Z]\w*)(?:\(.*\))? *==", models, re.MULTILINE))
+    for step in STEPS:
+        assert any(action.startswith(step) for action in actions), f"no action for {step}"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed")
+def test_the_site_builds_with_every_link_and_diagram(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mkdocs",
+            "build",
+            "--strict",
+            "--site-dir",
+            str(tmp_path),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    protocol = (tmp_path / "protocol.html").read_text("utf-8")
+    assert protocol.count("<svg id=") == 3
+    assert "```" not in protocol
+    for page in pages:
+        fetched = re.findall(
+            r'(?:src|href)="(https?://[^"]+\.(?:js|css|woff2?))"', page.read_text("utf-8")
+        )
+        assert fetched == [], f"{page.name} loads from elsewhere"
