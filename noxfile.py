@@ -144,7 +144,7 @@ def bench(session: nox.Session) -> None:
     """Measure against the bare protocol and the peers."""
     install(session, *NEEDS[META], extra="ruamel")
     session.install("-r", "tests-integration/benchmarks/requirements.txt")
-    session.run("python", "tests-integration/benchmarks/run.py", *session.posargs)
+    session.run("python", "tests-integration/benchmarks/bench.py", *session.posargs)
 
 
 @nox.session(default=False, venv_backend="none")

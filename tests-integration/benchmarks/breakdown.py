@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import machine
 from opponents import bare_write
 from rows_files import CALLS, MODES
+
 from safeatomic_core import read_atomic_bytes
-from safeatomic_core._posix import intercept, kernel
+from safeatomic_core._posix import intercept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,102 +35,114 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=400, help="calls to take the median of")
     parser.add_argument("--ext4", metavar="DIR", help="a directory on ext4")
-    parser.add_argument("--tmpfs", metavar="DIR", default="/dev/shm", help="a directory on tmpfs")  # noqa: S108
+    parser.add_argument("--tmpfs", metavar="DIR", default="/dev/shm", help="a directory on tmpfs")
     parser.add_argument("--only", default="", help="modes whose name has this")
     parser.add_argument("--filesystem", choices=("ext4", "tmpfs"), action="append")
     options = parser.parse_args(arguments)
-    data = os.urandom(4096)
     with contextlib.contextmanager(machine.workspace)(
         machine.find_ext4(options.ext4), options.tmpfs
     ) as folders:
         for filesystem in options.filesystem or ("ext4", "tmpfs"):
             path = os.path.join(folders.of(filesystem), "file")
-            bare = _median(lambda path=path: bare_write(path, data), options.calls)
-            print(f"{filesystem}: the bare protocol {bare * 1e6:.1f} us")
-            for mode, write in MODES.items():
-                if options.only in mode:
-                    operation = lambda write=write, path=path: write(path, data)  # noqa: E731
-                    print(breakdown(CALLS[mode], operation, options.calls))
-            if options.only in "read":
-                print(breakdown("read_atomic_bytes()", lambda: read_atomic_bytes(path), 400))
+            _one_filesystem(filesystem, path, options.only, options.calls)
     return 0
 
 
+def _one_filesystem(filesystem: str, path: str, only: str, calls: int) -> None:
+    data = os.urandom(4096)
+
+    def writing(write: Callable[[str, bytes], None]) -> Callable[[], None]:
+        return lambda: write(path, data)
+
+    _, bare = whole_and_parts(writing(bare_write), calls)
+    print(f"{filesystem}: the bare protocol {bare * 1e6:.1f} us")
+    for mode, write in MODES.items():
+        if only in mode:
+            print(breakdown(CALLS[mode], writing(write), calls))
+    if only in "read":
+        print(breakdown("read_atomic_bytes()", lambda: read_atomic_bytes(path), calls))
+
+
 def breakdown(title: str, operation: Callable[[], object], calls: int) -> str:
-    """Return a table of where the time of an operation goes, microseconds in the median."""
-    whole = _median(operation, calls)
-    spent, counts, cost = _by_entry(operation, calls)
+    """Return a table of where the time of an operation goes, medians in microseconds."""
+    parts, whole = whole_and_parts(operation, calls)
     rows = [f"  {title}: {whole * 1e6:.1f} us"]
-    system = 0.0
-    flushes = 0.0
-    for name in sorted(spent, key=lambda name: -statistics.median(spent[name])):
-        each = max(0.0, statistics.median(spent[name]) - counts[name] * cost)
-        system += each
-        flushes += each if name in _FLUSHES else 0.0
-        rows.append(f"    {name:<16} {counts[name]:>3} x {each * 1e6:>10.1f} us")
+    for name, (times, seconds) in sorted(parts.items(), key=lambda item: -item[1][1]):
+        rows.append(f"    {name:<16} {times:>3} x {seconds * 1e6:>10.1f} us")
+    flushes = sum(seconds for name, (_, seconds) in parts.items() if name in _FLUSHES)
+    others = sum(seconds for _, seconds in parts.values()) - flushes
     rows.append(
-        f"    flushes {flushes * 1e6:.1f} us, other system calls {(system - flushes) * 1e6:.1f} us, "
-        f"interpreter {max(0.0, whole - system) * 1e6:.1f} us"
+        f"    flushes {flushes * 1e6:.1f} us, other system calls {others * 1e6:.1f} us, "
+        f"interpreter {max(0.0, whole - flushes - others) * 1e6:.1f} us"
     )
     return "\n".join(rows)
 
 
-def _by_entry(
+def whole_and_parts(
     operation: Callable[[], object], calls: int
-) -> tuple[dict[str, list[float]], dict[str, int], float]:
-    """Return seconds per call by entry, how often each entry is called, and the cost of timing."""
-    now: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    clock = time.perf_counter
+) -> tuple[dict[str, tuple[int, float]], float]:
+    """Return, by seam entry, how often it is called and its seconds in all; and the whole call's.
 
-    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    Undisturbed and timed calls take turns, so that both see the same machine.
+    """
+    watch = _Watch()
+    wholes = []
+    operation()
+    gc.disable()
+    try:
+        for _ in range(calls):
+            start = time.perf_counter()
+            operation()
+            wholes.append(time.perf_counter() - start)
+            with intercept(watch.wrap):
+                operation()
+            watch.next_call()
+    finally:
+        gc.enable()
+    return watch.parts(), statistics.median(wholes)
+
+
+class _Watch:
+    """Times the entries of the seam, call by call."""
+
+    def __init__(self) -> None:
+        self._now: dict[str, list[float]] = {}
+        self._seen: dict[str, list[tuple[int, float]]] = defaultdict(list)
+
+    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        clock = time.perf_counter
+
         def timed(*args: Any, **kwargs: Any) -> Any:
             start = clock()
             try:
                 return call(*args, **kwargs)
             finally:
-                now[name] = now.get(name, 0.0) + clock() - start
-                counts[name] = counts.get(name, 0) + 1
+                self._now.setdefault(name, []).append(clock() - start)
 
         return timed
 
-    spent: dict[str, list[float]] = defaultdict(list)
-    with intercept(wrap):
-        operation()
-        gc.disable()
-        try:
-            for _ in range(calls):
-                now.clear()
-                counts.clear()
-                operation()
-                for name, seconds in now.items():
-                    spent[name].append(seconds)
-        finally:
-            gc.enable()
-    empty = wrap("", lambda *_args, **_kwargs: None)
-    probe = []
-    for _ in range(1000):
-        now[""] = 0.0
-        empty(1, dir_fd=2)
-        probe.append(now[""])
-    del counts[""]
-    return spent, counts, statistics.median(probe)
+    def next_call(self) -> None:
+        for name, times in self._now.items():
+            self._seen[name].append((len(times), sum(times)))
+        self._now = {}
 
+    def parts(self) -> dict[str, tuple[int, float]]:
+        cost = self._cost()
+        return {
+            name: (
+                seen[0][0],
+                max(0.0, statistics.median(total - count * cost for count, total in seen)),
+            )
+            for name, seen in self._seen.items()
+        }
 
-def _median(operation: Callable[[], object], calls: int) -> float:
-    operation()
-    gc.disable()
-    try:
-        samples = []
-        for _ in range(calls):
-            start = time.perf_counter()
-            operation()
-            samples.append(time.perf_counter() - start)
-    finally:
-        gc.enable()
-    return statistics.median(samples)
+    def _cost(self) -> float:
+        """Return what timing one call adds to its time, in seconds."""
+        empty = self.wrap("", lambda *_args, **_kwargs: None)
+        for _ in range(1000):
+            empty(1, dir_fd=2)
+        return statistics.median(self._now.pop(""))
 
 
 if __name__ == "__main__":
-    kernel.stat(".")  # the seam is what is measured
     sys.exit(main())

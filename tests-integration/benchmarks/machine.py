@@ -10,6 +10,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from rows import Folders
+
 from safeatomic_core import inspect_guarantees
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def describe(folders: Folders) -> dict[str, object]:
 def find_ext4(asked: str | None) -> str | None:
     """Return a directory on ext4: the one asked for, this checkout, or ``/var/tmp``."""
     here = os.path.dirname(os.path.abspath(__file__))
-    for folder in (asked,) if asked else (os.getcwd(), here, "/var/tmp"):  # noqa: S108
+    for folder in (asked,) if asked else (os.getcwd(), here, "/var/tmp"):
         report = inspect_guarantees(folder).environment
         if report.filesystem == "ext4" and os.access(folder, os.W_OK):
             return folder

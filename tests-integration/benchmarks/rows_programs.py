@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from opponents import Skipped, bare_write, bare_write_all, optional
 from rows import KIB, Folders, Plan, Row, relative
 from rows_files import MODES
+
 from safeatomic_core import write_atomic_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from timing import Operation, Times
+    from timing import Operation
 
 _SMALL = os.urandom(4 * KIB)
 _THREADS = 8
@@ -253,12 +254,18 @@ def _crowded(filesystem: str) -> Row:
         for number in range(_CROWD):
             Path(crowded, f"file-{number:06}").touch()
         os.sync()
+
+        def writing(write: Callable[[str, bytes], None], folder: Path) -> Operation:
+            path = str(folder / write.__name__)
+            return lambda: write(path, _SMALL)
+
         candidates = {
-            "empty": lambda: write_atomic_bytes(empty / "file", _SMALL),
-            "crowded": lambda: write_atomic_bytes(crowded / "file", _SMALL),
+            "empty": writing(write_atomic_bytes, empty),
+            "crowded": writing(write_atomic_bytes, crowded),
+            "bare empty": writing(bare_write, empty),
+            "bare crowded": writing(bare_write, crowded),
         }
-        figure: Callable[[Times], float] = relative("crowded", "empty")
-        yield Plan(candidates, figure, 5 if filesystem == "ext4" else 40)
+        yield Plan(candidates, relative("crowded", "empty"), 5 if filesystem == "ext4" else 4)
 
     what = f"write_atomic_bytes() among {_CROWD:,} files, {_DEPTH} levels deep, {filesystem}"
     against = "the same in an empty directory"

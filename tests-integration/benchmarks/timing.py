@@ -51,7 +51,7 @@ def interleave(
     budget: float,
     batch: int = 1,
     least: int = 9,
-    most: int = 4000,
+    most: int = 20000,
 ) -> Result:
     """Run the candidates in turns and sum up.
 
@@ -86,8 +86,7 @@ def interleave(
         if enabled:
             gc.enable()
     figures = [
-        figure({name: values[index] for name, values in samples.items()})
-        for index in range(rounds)
+        figure({name: values[index] for name, values in samples.items()}) for index in range(rounds)
     ]
     return Result(
         rounds, {name: spread(values) for name, values in samples.items()}, spread(figures)

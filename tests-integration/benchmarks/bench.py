@@ -1,4 +1,4 @@
-"""Measure every row of the performance table: ``python tests-integration/benchmarks/run.py``.
+"""Measure every row of the performance table: ``python tests-integration/benchmarks/bench.py``.
 
 Each row is a ratio within one run (see `timing`); its target stands beside it. ``--quick`` takes a
 tenth of the time, ``--only NAME`` the rows whose name contains that text.
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", metavar="NAME", help="rows whose name has this")
     parser.add_argument("--list", action="store_true", help="list the rows and stop")
     parser.add_argument("--ext4", metavar="DIR", help="a directory on ext4")
-    parser.add_argument("--tmpfs", metavar="DIR", default="/dev/shm", help="a directory on tmpfs")  # noqa: S108
+    parser.add_argument("--tmpfs", metavar="DIR", default="/dev/shm", help="a directory on tmpfs")
     parser.add_argument("--json", metavar="FILE", help="write the results there")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a target is missed")
     options = parser.parse_args(arguments)
@@ -98,9 +98,7 @@ def line(outcome: Outcome) -> str:
     sign = ">=" if row.at_least else "<="
     target = "" if row.limit is None else f"{sign} {row.limit:g}"
     figure = result.figure
-    times = ", ".join(
-        f"{name} {_human(times.median)}" for name, times in result.seconds.items()
-    )
+    times = ", ".join(f"{name} {_human(times.median)}" for name, times in result.seconds.items())
     notes = "".join(f"; {name} {value}" for name, value in outcome.notes.items())
     return (
         f"{outcome.verdict} {row.name:<30} {figure.median:7.3f} {row.unit:<2} "
