@@ -5,6 +5,7 @@
 (* that trace_checksum.py projects:                                          *)
 (*   e      what happened             p      the process, from 1             *)
 (*   k, n, m   operation, name, a move's source       d, ds, obs   digests   *)
+(* TProcs, TNames and TMaxIno are sizes that suffice for all traces.         *)
 (* A killed process may have done one effect more than it logged, one of a   *)
 (* move two. A trace may end anywhere.                                       *)
 (***************************************************************************)
@@ -16,13 +17,7 @@ tvars == <<vars, replay, hidden>>
 Indices(t) == 1..Len(Traces[t])
 SetOf(s) == {s[i] : i \in 1..Len(s)}
 
-TProcs == UNION {{Traces[t][i].p : i \in Indices(t)} : t \in 1..Len(Traces)}
 TFree == 0
-TNames == {"1a"} \cup UNION {{Traces[t][i].n : i \in Indices(t)} \cup {Traces[t][i].m : i \in Indices(t)} :
-                             t \in 1..Len(Traces)} \ {"-"}
-Inodes(t) == Cardinality({i \in Indices(t) : Traces[t][i].e \in {"harden", "create"}})
-TMaxIno == CHOOSE x \in {1} \cup {Inodes(t) : t \in 1..Len(Traces)} :
-               \A t \in 1..Len(Traces) : Inodes(t) <= x
 Folders == <<{"1a", "1b", "1c", "1d", "1e", "1f"}, {"2a", "2b", "2c", "2d", "2e", "2f"}>>
 TPeers(n) == Names \cap (IF n \in Folders[1] THEN Folders[1] ELSE Folders[2])
 Plenty == 100000
@@ -118,7 +113,7 @@ Looking(p) ==
 
 \* A write that failed puts things back without an event of its own, then releases.
 Failing(p) ==
-    /\ Ready(p) /\ Event(p).e = "release"
+    /\ Ready(p) /\ Event(p).e = "release" /\ Event(p).k # "done"
     /\ AnnounceUndo(p) \/ UndoFlush(p) \/ Abort(p) \/ SettleFails(p)
     /\ UNCHANGED <<replay, hidden>>
 

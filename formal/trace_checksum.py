@@ -44,6 +44,7 @@ class _Process:
     sealed: bool = False
     hardened: dict[str, Any] | None = None
     opened: dict[str, Any] | None = None
+    released: dict[str, Any] | None = None
 
 
 class _Projector:
@@ -141,8 +142,11 @@ class _Projector:
             return
         self._end(process)
 
-    def _on_return(self, process: _Process, _facts: Mapping[str, Any]) -> None:
+    def _on_return(self, process: _Process, facts: Mapping[str, Any]) -> None:
         self._end(process)
+        if process.released is not None and facts["ok"]:
+            process.released["k"] = "done"  # then no step of it has failed
+        process.released = None
 
     def _on_kill(self, process: _Process, _facts: Mapping[str, Any]) -> None:
         self._emit(process, "kill")
@@ -202,7 +206,7 @@ class _Projector:
 
     def _end(self, process: _Process) -> None:
         if process.acquired:
-            self._emit(process, "release")
+            process.released = self._emit(process, "release")
         process.kind, process.acquired = "none", False
 
     def _process(self, key: object) -> _Process:
@@ -272,6 +276,17 @@ def project(events: Sequence[Event]) -> list[dict[str, Any]]:
         ValueError: The trace is about more than the model knows.
     """
     return _Projector(events).run()
+
+
+def constants(batch: Sequence[Sequence[dict[str, Any]]]) -> dict[str, object]:
+    """Choose sizes of the model that suffice for every trace of the batch."""
+    names = {event[key] for events in batch for event in events for key in ("n", "m")}
+    names |= {seen["n"] for events in batch for event in events for seen in event["obs"]}
+    return {
+        "TProcs": {event["p"] for events in batch for event in events},
+        "TNames": (names | {"1a"}) - {"-"},
+        "TMaxIno": 1 + max(sum(e["e"] in {"harden", "create"} for e in events) for events in batch),
+    }
 
 
 def _order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

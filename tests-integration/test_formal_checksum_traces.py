@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import safeatomic_core as sa
-from safeatomic_core import _protocol, _sidecar, _trace
+from safeatomic_core import _checksum, _move, _protocol, _sidecar, _trace
 
 FORMAL = Path(__file__).resolve().parent.parent / "formal"
 sys.path.insert(0, str(FORMAL))
@@ -60,6 +60,7 @@ class Program:
         die_at: Kill the process at this event.
         unlogged: Kill it before that event is logged: its effect is there, the trace lacks it.
         breakage: Called in the process first; breaks the code on purpose.
+        overtaken_by: A program that runs, whole, when this one has opened a file for reading.
     """
 
     key: str
@@ -67,6 +68,7 @@ class Program:
     die_at: int = 0
     unlogged: bool = False
     breakage: Callable[[], None] | None = None
+    overtaken_by: Program | None = None
     _count: int = field(default=0, init=False)
     _extra: dict[str, object] = field(default_factory=dict, init=False)
 
@@ -84,17 +86,23 @@ class Program:
             self._log(log, step, facts)
             if self._count == self.die_at:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if step == "read" and facts["phase"] == "open" and self.overtaken_by is not None:
+                program, self.overtaken_by = self.overtaken_by, None
+                os.waitpid(_spawn(program, folder, log), 0)
 
         _trace.hook = hook
         for number, (what, argument) in enumerate(self.operations):
             ok = True
             try:
-                self._do(folder, what, argument, f"{self.key}.{number}".encode())
-            except (FileNotFoundError, sa.LockError, sa.ChecksumMismatchError):
+                self._do(folder, what, argument, f"{self.key}.{number}".encode(), log)
+            except sa.LockError:
+                ok = False
+            except (FileNotFoundError, sa.ChecksumMismatchError):
+                assert what in {"read", "move", "bless"}
                 ok = False
             self._log(log, "return", {"ok": ok})
 
-    def _do(self, folder: Path, what: str, argument: str, content: bytes) -> None:
+    def _do(self, folder: Path, what: str, argument: str, content: bytes, log: int) -> None:
         target = folder / argument
         if what in {"checked", "unchecked", "repeat"}:
             if what == "repeat":
@@ -106,6 +114,12 @@ class Program:
         elif what == "move":
             source, _, destination = argument.partition(">")
             sa.move_atomic(folder / source, folder / destination, force=True)
+        elif what == "tamper":
+            data = bytearray(target.read_bytes())
+            data[0] ^= 1
+            target.write_bytes(data)  # in place: the same inode
+            digest = hashlib.sha256(data).hexdigest()
+            self._log(log, "tamper", {"target": argument, "digest": digest})
         elif what == "bless":
             sa.write_checksum_file(target)
         else:
@@ -228,3 +242,213 @@ def test_every_trace_of_the_code_is_a_behaviour_of_the_model(
     wanted = {"resolve", "record", "retire", "barrier", "publish", "settle", "seal", "release"}
     wanted |= {"unlink-source", "kill", "open", "good", "missing"}
     assert not wanted - set(seen)
+
+
+def no_barrier() -> None:
+    report, announce = _sidecar.Announcement._report, _sidecar.Announcement.announce
+
+    def silent(self: _sidecar.Announcement, phase: str) -> None:
+        if phase != "barrier":
+            report(self, phase)
+
+    _replace(_sidecar.Announcement, "_report", silent)
+    _replace(_sidecar.Announcement, "announce", lambda self, _sync: announce(self, lambda: None))
+
+
+def seal_before_settle() -> None:
+    settle, seal = _protocol.Write.settle, _protocol.Write.seal
+
+    def swapped(self: _protocol.Write) -> None:
+        seal(self)
+        settle(self)
+
+    _replace(_protocol.Write, "settle", swapped)
+    _replace(_protocol.Write, "seal", lambda _self: None)
+
+
+def digest_after_data() -> None:
+    announce = _sidecar.Announcement.announce
+    late: list[Callable[[], None]] = []
+    _replace(
+        _sidecar.Announcement,
+        "announce",
+        lambda self, sync: late.append(lambda: announce(self, sync)),
+    )
+    _replace(_protocol.Write, "seal", lambda _self: late.pop()())
+
+
+def no_seal() -> None:
+    _replace(_protocol.Write, "seal", lambda _self: None)
+
+
+def release_before_seal() -> None:
+    settle = _protocol.Write.settle
+
+    def early(self: _protocol.Write) -> None:
+        settle(self)
+        self.release()
+
+    _replace(_protocol.Write, "settle", early)
+
+
+def no_retire() -> None:
+    _replace(_protocol.Write, "_has_sidecar", lambda _self: False)
+
+
+def previous_by_hash() -> None:
+    def fresh(
+        self: _sidecar.Announcement, _present: object, algo: str, _sync: object
+    ) -> tuple[_checksum.Digest, ...]:
+        return () if self._target.status is None else self._digest_of_present(None, algo)
+
+    _replace(_sidecar.Announcement, "_resolve", fresh)
+
+
+def no_resolve() -> None:
+    resolve, report = _sidecar.Announcement._resolve, _sidecar.Announcement._report
+
+    def silent(self: _sidecar.Announcement, phase: str) -> None:
+        if phase != "resolve":
+            report(self, phase)
+
+    _replace(_sidecar.Announcement, "_report", silent)
+    _replace(
+        _sidecar.Announcement,
+        "_resolve",
+        lambda self, present, algo, _sync: resolve(self, present, algo, lambda: None),
+    )
+
+
+def move_by_hash() -> None:
+    _replace(
+        _move._Move,
+        "_recorded",
+        lambda self: (("sha256", _checksum.hash_fd(self._source_fd, "sha256")),),
+    )
+
+
+def one_look() -> None:
+    def here(_dir_fd: int, _name: str, _inode: object) -> bool:
+        return True
+
+    _checksum.__dict__["still_named"] = here
+
+
+def _replace(owner: type, name: str, function: Callable[..., object]) -> None:
+    setattr(owner, name, function)
+
+
+TWICE = [("checked", "t"), ("checked", "t")]
+BROKEN: list[tuple[Callable[[], None], list[tuple[str, str]]]] = [
+    (no_barrier, TWICE),
+    (seal_before_settle, TWICE),
+    (digest_after_data, TWICE),
+    (no_seal, TWICE),
+    (release_before_seal, TWICE),
+    (no_retire, [("checked", "t"), ("unchecked", "t")]),
+    (previous_by_hash, [("checked", "t"), ("tamper", "t"), ("checked", "t")]),
+    (no_resolve, [("unchecked", "t"), ("checked", "t")]),
+    (move_by_hash, [("checked", "s"), ("tamper", "s"), ("move", "s>t")]),
+    (one_look, [("checked", "t"), ("read", "t")]),
+]
+
+
+def test_traces_of_broken_code_are_rejected(tmp_path: Path, tool: tlc.Tlc) -> None:
+    traces = []
+    for breakage, operations in BROKEN:
+        for broken in (False, True):
+            name = f"{breakage.__name__}.{broken}"
+            (tmp_path / name).mkdir()
+            program = Program("w", operations, breakage=breakage if broken else None)
+            if ("read", "t") in operations:
+                program.overtaken_by = Program("w2", [("checked", "t")])
+            traces.append(record(tmp_path / name, [program], tmp_path / f"{name}.log"))
+    verdicts = trace_check.check("checksum", traces, tool=tool)
+    assert_all_accepted(verdicts[::2])  # the same program, not broken
+    passed = [
+        breakage.__name__
+        for (breakage, _), verdict in zip(BROKEN, verdicts[1::2], strict=True)
+        if verdict.accepted
+    ]
+    assert not passed
+
+
+def test_a_trace_that_lacks_a_step_is_rejected(
+    tmp_path: Path, tool: tlc.Tlc, seed: int
+) -> None:
+    needed = {"Harden", "Announce", "Publish", "Settle", "Seal"}
+    traces: list[list[Event]] = []
+    for number in range(10):
+        dice = random.Random(f"lacks {seed} {number}")  # noqa: S311
+        name = f"t{number}"
+        (tmp_path / name).mkdir()
+        kinds = [dice.choice(["checked", "unchecked", "bless"]) for _ in range(3)]
+        operations = [("checked", "t"), *((kind, "t") for kind in kinds)]
+        events = record(tmp_path / name, [Program("w", operations)], tmp_path / f"{name}.log")
+        candidates = [
+            index
+            for index, (step, facts) in enumerate(events)
+            if step in needed and facts.get("phase") != "stale"
+        ]
+        for index in dice.sample(candidates, 6):
+            # A move's Harden is no step of this model, and there is none here.
+            traces.append([*events[:index], *events[index + 1 :]])
+    verdicts = trace_check.check("checksum", traces, tool=tool)
+    accepted = [i for i, verdict in enumerate(verdicts) if verdict.accepted]
+    assert not accepted
+
+
+OLD, NEW = (hashlib.sha256(text).hexdigest() for text in (b"w.0", b"w.1"))
+# (kind of the second write, cut after this step and phase, data, recorded, possible?)
+CRASHES = [
+    ("checked", ("Harden", None), OLD, [OLD], True),
+    ("checked", ("Harden", None), OLD, [NEW, OLD], True),  # the record's rename, unlogged
+    ("checked", ("Harden", None), NEW, [NEW, OLD], False),
+    ("checked", ("Announce", "record"), OLD, [OLD], True),
+    ("checked", ("Announce", "record"), OLD, [NEW, OLD], True),
+    ("checked", ("Announce", "record"), OLD, None, False),
+    ("checked", ("Announce", "barrier"), OLD, [NEW, OLD], True),
+    ("checked", ("Announce", "barrier"), OLD, [OLD], False),
+    ("checked", ("Announce", "barrier"), NEW, [NEW, OLD], True),  # the data's rename, unlogged
+    ("checked", ("Publish", None), OLD, [NEW, OLD], True),
+    ("checked", ("Publish", None), NEW, [NEW, OLD], True),
+    ("checked", ("Publish", None), NEW, [OLD], False),
+    ("checked", ("Publish", None), NEW, [NEW], False),
+    ("checked", ("Settle", None), OLD, [NEW, OLD], False),
+    ("checked", ("Settle", None), NEW, [NEW, OLD], True),
+    ("checked", ("Settle", None), NEW, [NEW], True),  # the truncation, unlogged
+    ("checked", ("Seal", None), NEW, [NEW, OLD], True),  # the truncation is not flushed
+    ("checked", ("Seal", None), NEW, [NEW], True),
+    ("checked", ("Seal", None), OLD, [NEW], False),
+    ("checked", ("return", None), None, [NEW], False),
+    ("unchecked", ("Announce", "retire"), OLD, [OLD], True),
+    ("unchecked", ("Announce", "retire"), OLD, None, True),
+    ("unchecked", ("Announce", "barrier"), OLD, [OLD], False),
+    ("unchecked", ("Publish", None), NEW, None, True),
+    ("unchecked", ("Publish", None), NEW, [OLD], False),
+    ("unchecked", ("Settle", None), OLD, None, False),
+]
+
+
+def test_crash_states_are_accepted_or_rejected_as_the_protocol_has_it(
+    tmp_path: Path, tool: tlc.Tlc
+) -> None:
+    recorded = {}
+    for kind in ("checked", "unchecked"):
+        (tmp_path / kind).mkdir()
+        program = Program("w", [("checked", "t"), (kind, "t")])
+        recorded[kind] = record(tmp_path / kind, [program], tmp_path / f"{kind}.log")
+    traces = []
+    for kind, (step, phase), data, digests, _ in CRASHES:
+        events = recorded[kind]
+        last = max(
+            index
+            for index, (name, facts) in enumerate(events)
+            if name == step and (phase is None or facts["phase"] == phase)
+        )
+        traces.append([*events[: last + 1], ("crash", {"data": data, "recorded": digests})])
+    verdicts = trace_check.check("checksum", traces, tool=tool)
+    wrong = [
+        case for case, verdict in zip(CRASHES, verdicts, strict=True) if verdict.accepted != case[4]
+    ]
+    assert not wrong
