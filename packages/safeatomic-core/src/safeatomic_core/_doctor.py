@@ -164,7 +164,7 @@ def doctor(
     try:
         checks = [] if trouble is None else [trouble]
         checks += [_run(name, check) for name, check in _inspections(place, report)]
-        checks += _probe(place, destructive=destructive)
+        checks += _probe(place, _why_not(checks, destructive=destructive))
     finally:
         place.close()
     checks += [_required(name, report) for name in required]
@@ -241,23 +241,28 @@ def _inspections(
     )
 
 
-def _probe(place: Place, *, destructive: bool) -> list[DoctorCheck]:
+def _why_not(checks: list[DoctorCheck], *, destructive: bool) -> str | None:
+    """Say why the probes are skipped, or None to run them."""
+    if not destructive:
+        return "skipped: ask for it with destructive=True (--destructive)"
+    if any(check.name == "parent_writable" and check.status != "pass" for check in checks):
+        return "skipped: nothing can be written there"
+    return None
+
+
+def _probe(place: Place, skipped: str | None) -> list[DoctorCheck]:
     """Run the probes, or say why not; what they made is removed even when one is interrupted."""
     from ._probes import Probes
 
     probes = Probes(place)
-    if not destructive or place.dir_fd < 0:
-        why = "skipped: the directory cannot be opened" if destructive else _NOT_ASKED
-        return [DoctorCheck(name, "unknown", why) for name, _ in probes.all()]
+    if skipped is not None:
+        return [DoctorCheck(name, "unknown", skipped) for name, _ in probes.all()]
     checks = []
     try:
         checks = [_run(name, probe) for name, probe in probes.all()]
     finally:
         cleaned = _run("probe_cleanup", probes.clean)
     return [*checks, cleaned]
-
-
-_NOT_ASKED = "skipped: ask for it with destructive=True (--destructive)"
 
 
 def _run(name: str, check: Callable[[], Finding]) -> DoctorCheck:

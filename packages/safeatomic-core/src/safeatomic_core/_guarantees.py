@@ -198,18 +198,14 @@ def warn_caller(message: str) -> None:
     """
     import warnings  # loaded by the interpreter already; wanted by few calls
 
-    prefixes = _own_directories()
-    if sys.version_info >= (3, 12):
-        warnings.warn(
-            message, UnsupportedEnvironmentWarning, stacklevel=2, skip_file_prefixes=prefixes
-        )
-    else:
-        level = 1
-        frame = sys._getframe(0)  # noqa: SLF001 - as warnings itself does from Python 3.12
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(prefixes):
-            frame = frame.f_back
-            level += 1
-        warnings.warn(message, UnsupportedEnvironmentWarning, stacklevel=level)
+    # What skip_file_prefixes of warnings.warn() does from Python 3.12 on.
+    own = _own_directories()
+    level = 1
+    frame = sys._getframe(0)  # noqa: SLF001 - the documented way to see one's callers
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, UnsupportedEnvironmentWarning, stacklevel=level)
 
 
 def _own_directories() -> tuple[str, ...]:
@@ -261,10 +257,10 @@ def _look(dev: int, dir_fd: int | None, path: str) -> _Verdict:
     for _attempt in range(_ATTEMPTS):
         try:
             watch = _take_watch()
+            table = watch.read()
         except OSError as error:
             _environment.raise_shortage(error)
             break
-        table = watch.read()
         mount = _environment.find_mount(table, dev, dir_fd, path)
         verdict = _judge(mount, dev, shared=_environment.count_mounts(table, mount) > 1)
         # Asked only now: a change while the table was being read makes the verdict a guess.
@@ -348,16 +344,33 @@ def _judge(mount: _environment.Mount | None, dev: int, *, shared: bool = False) 
 
 def _device_of_directory(path: str) -> int | None:
     """Return the device of the directory a file lives in, None where that takes a closer look."""
-    parent = os.path.dirname(path) or "."
     try:
         found = kernel.stat(path)
         if stat.S_ISDIR(found.st_mode):
             return found.st_dev
-        # They differ behind a symbolic link, and for a single file that is mounted over.
-        dev = kernel.stat(parent).st_dev
+        dev = kernel.stat(os.path.dirname(path) or ".").st_dev
+    except FileNotFoundError:
+        return _device_of_parent(path)
     except OSError:
         return None
+    # They differ behind a symbolic link, and for a single file that is mounted over.
     return dev if dev == found.st_dev else None
+
+
+def _device_of_parent(path: str) -> int | None:
+    """Return the device of the directory in which a file is missing; None for a dangling link."""
+    try:
+        kernel.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return None
+    else:
+        return None
+    try:
+        return kernel.stat(os.path.dirname(path) or ".").st_dev
+    except OSError:
+        return None
 
 
 def nearest_directory(path: str) -> str:

@@ -27,16 +27,12 @@ _NO_SUCH_FD = 2**31 - 1
 def read_proc(path: str) -> bytes:
     """Read a whole file of ``/proc`` or ``/sys``, whose size is not known beforehand."""
     fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
+    chunks = []
     try:
-        return _read_all(fd)
+        while chunk := os.read(fd, _CHUNK):
+            chunks.append(chunk)
     finally:
         os.close(fd)
-
-
-def _read_all(fd: int) -> bytes:
-    chunks = []
-    while chunk := os.read(fd, _CHUNK):
-        chunks.append(chunk)
     return b"".join(chunks)
 
 
@@ -130,7 +126,10 @@ class MountWatch:
         self._namespace = _namespace()
         self._cookie = int.from_bytes(os.urandom(6), "big") | 1 << 48
         self._fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
-        os.lseek(self._fd, self._cookie, os.SEEK_SET)
+        try:
+            os.lseek(self._fd, self._cookie, os.SEEK_SET)
+        except OSError:
+            self._cookie = -1  # no such position in this file: it cannot be told from others
         self._poll: select.poll = select.poll()
         # A mountinfo that can be watched is readable and never writable; one that says otherwise
         # (an emulated /proc) has no poll of its own and would never report a change.
@@ -154,12 +153,13 @@ class MountWatch:
         return self._namespace == _namespace()
 
     def read(self) -> bytes:
-        """Read the table."""
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        try:
-            return _read_all(self._fd)
-        finally:
-            os.lseek(self._fd, self._cookie, os.SEEK_SET)
+        """Read the table, leaving the file position alone."""
+        chunks = []
+        offset = 0
+        while chunk := os.pread(self._fd, _CHUNK, offset):
+            chunks.append(chunk)
+            offset += len(chunk)
+        return b"".join(chunks)
 
     def close(self) -> None:
         """Close the descriptor, unless its number belongs to another file by now."""
@@ -167,7 +167,7 @@ class MountWatch:
         if fd < 0:
             return
         try:
-            if os.lseek(fd, 0, os.SEEK_CUR) == self._cookie:
+            if os.lseek(fd, 0, os.SEEK_CUR) == self._cookie or self._cookie < 0:
                 os.close(fd)
         except OSError:
             pass  # closed by the program

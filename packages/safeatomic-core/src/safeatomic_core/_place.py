@@ -12,7 +12,7 @@ import stat
 
 from . import _mounts
 from ._guarantees import nearest_directory
-from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
+from ._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,10 +115,7 @@ class Place:
         """Close the directory."""
         fd, self.dir_fd = self.dir_fd, -1
         if fd >= 0:
-            try:
-                kernel.close(fd)
-            except OSError:
-                return  # it was open for looking only; nothing is lost
+            close_quietly(fd)
 
 
 def _is_directory(path: str) -> bool:

@@ -1,0 +1,329 @@
+"""The read-only half of the seam, on the kernel itself."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safeatomic_core import _mounts as mounts
+from safeatomic_core._mounts import MountWatch
+
+pytestmark = pytest.mark.skipif(
+    not os.path.exists("/proc/self/mountinfo"), reason="no /proc/self/mountinfo here"
+)
+
+
+ATTEMPTS = 20  # somebody else on this machine may be mounting things at this very moment
+
+
+@pytest.fixture
+def watch() -> MountWatch:
+    for _ in range(ATTEMPTS):
+        made = MountWatch()
+        if made.unchanged():
+            return made
+    pytest.skip("this /proc cannot be watched")
+
+
+def in_child(body: Callable[[], bool]) -> bool:
+    """Answer a question in a forked child."""
+    child = os.fork()
+    if child == 0:
+        code = 2
+        try:
+            code = 0 if body() else 1
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, 1)
+    return code == 0
+
+
+def test_a_proc_file_is_read_to_its_end() -> None:
+    table = mounts.read_proc("/proc/self/mountinfo")
+    assert table.endswith(b"\n")
+    assert b" / " in table
+
+
+def test_a_missing_proc_file_is_an_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        mounts.read_proc("/proc/self/no-such-file")
+
+
+def test_an_open_directory_tells_its_path_and_its_mount(tmp_path: Path) -> None:
+    fd = mounts.open_directory(str(tmp_path))
+    try:
+        assert mounts.directory_of(fd) == os.path.realpath(tmp_path)
+        number = mounts.mount_id(fd)
+        assert number is not None
+        assert any(
+            line.startswith(b"%d " % number)
+            for line in mounts.read_proc("/proc/self/mountinfo").splitlines()
+        )
+    finally:
+        os.close(fd)
+
+
+def test_a_file_is_no_directory(target: Path) -> None:
+    with pytest.raises(NotADirectoryError):
+        mounts.open_directory(str(target))
+
+
+def test_an_old_kernel_tells_no_mount_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "read_proc", lambda _path: b"pos:\t0\nflags:\t02\n")
+    assert mounts.mount_id(0) is None
+
+
+def test_fsync_is_not_ignored_here() -> None:
+    assert not mounts.fsync_is_ignored()
+
+
+def test_an_fsync_that_accepts_anything_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(os, "fsync", asked.append)
+    assert mounts.fsync_is_ignored()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(asked[0])
+
+
+def test_statfs_fills_in_the_filesystems_number(tmp_path: Path) -> None:
+    fd = mounts.open_directory(str(tmp_path))
+    try:
+        first, second = mounts.statfs(fd), mounts.statfs(fd)
+    finally:
+        os.close(fd)
+    assert any(first[:8])
+    assert first[:8] == second[:8]
+
+
+def test_statfs_of_a_bad_descriptor_is_an_error() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        mounts.statfs(2**31 - 1)
+
+
+def test_the_c_library_provides_fsync() -> None:
+    assert os.path.basename(mounts.fsync_provider()).startswith(("libc.", "ld-musl", "libpthread"))
+
+
+def test_a_provider_that_cannot_be_found_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Libc:
+        fsync = ctypes.CDLL(None).fsync
+
+        class dladdr:  # noqa: N801
+            argtypes: object = None
+
+            def __new__(cls, *_args: object) -> int:  # type: ignore[misc]
+                return 0
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Libc)
+    with pytest.raises(FileNotFoundError):
+        mounts.fsync_provider()
+
+
+def test_a_device_without_quota_is_an_error() -> None:
+    with pytest.raises(OSError, match=r"[Bb]lock device|No such process|not implemented|permitted"):
+        mounts.quota("/dev/null", 0, os.geteuid())
+
+
+def test_limits_of_a_quota_are_given_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Libc:
+        @staticmethod
+        def quotactl(command: int, device: bytes, number: int, block: object) -> int:
+            assert command & 0xFF == 1
+            assert (device, number) == (b"/dev/disk", 7)
+            for index, value in enumerate((10, 8, 4096, 100, 80, 3)):
+                block._obj[index] = value  # type: ignore[attr-defined]
+            return 0
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name, **_options: Libc)
+    assert mounts.quota("/dev/disk", 1, 7) == (10240, 8192, 4096, 100, 80, 3)
+
+
+# -------------------------------------------------------------------------------------- the watch
+
+
+@pytest.mark.usefixtures("watch")
+def test_nothing_changes_by_looking() -> None:
+    for _ in range(ATTEMPTS):
+        watch = MountWatch()
+        before = watch.read()
+        same = before == mounts.read_proc("/proc/self/mountinfo")
+        if same and watch.unchanged() and watch.read() == before and watch.unchanged():
+            break
+    else:
+        pytest.fail("reading the table counts as a change of it")
+    assert watch.same_namespace()
+
+
+def test_a_descriptor_that_the_program_closed_is_no_watch(watch: MountWatch) -> None:
+    os.close(watch._fd)
+    assert not watch.unchanged()
+    watch.close()
+
+
+@pytest.mark.parametrize("other", ["/proc/self/mountinfo", "/dev/null", __file__])
+def test_a_reused_number_is_neither_believed_nor_closed(watch: MountWatch, other: str) -> None:
+    number = watch._fd
+    fd = os.open(other, os.O_RDONLY)
+    os.dup2(fd, number)
+    os.close(fd)
+    try:
+        assert not watch.unchanged()
+        watch.close()
+        os.fstat(number)
+    finally:
+        os.close(number)
+
+
+def test_a_reused_number_that_cannot_seek_is_not_believed(watch: MountWatch) -> None:
+    reader, writer = os.pipe()
+    number = watch._fd
+    os.dup2(reader, number)
+    os.write(writer, b"readable, as the mount table is")
+    try:
+        assert not watch.unchanged()
+        watch.close()
+        os.fstat(number)
+    finally:
+        for fd in (reader, writer, number):
+            os.close(fd)
+
+
+def test_a_forked_child_does_not_trust_its_parents_watch(watch: MountWatch) -> None:
+    assert in_child(lambda: not watch.unchanged())
+    watch._pid += 1  # the same without a fork
+    assert not watch.unchanged()
+
+
+def test_a_watch_closes_its_descriptor_once(watch: MountWatch) -> None:
+    number = watch._fd
+    watch.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+    watch.close()
+    assert not watch.unchanged()
+
+
+def test_a_dropped_watch_leaks_no_descriptor() -> None:
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        MountWatch()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_the_descriptor_is_not_inherited_by_other_programs(watch: MountWatch) -> None:
+    assert not os.get_inheritable(watch._fd)
+
+
+def test_a_table_that_cannot_be_polled_is_not_trusted(tmp_path: Path) -> None:
+    file = tmp_path / "mountinfo"
+    file.write_text("27 1 254:0 / / rw - ext4 /dev/vda rw\n")
+    watch = MountWatch(str(file))  # a regular file is always readable and writable
+    assert not watch.unchanged()
+    assert watch.read() == file.read_bytes()
+
+
+def test_an_unreadable_namespace_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: str) -> os.stat_result:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert mounts._namespace() == 0
+
+
+NEWNS, NEWUSER = 0x20000, 0x10000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def mounting_is_possible() -> bool:
+    """Tell whether a child may have mounts of its own, as root or in a user namespace."""
+
+    def attempt() -> bool:
+        return leave_namespace()
+
+    return in_child(attempt)
+
+
+def leave_namespace() -> bool:
+    flags = NEWNS if os.geteuid() == 0 else NEWNS | NEWUSER
+    if LIBC.unshare(flags) != 0:
+        return False
+    return mount(b"none", b"/", b"none", 0x4000 | 0x40000)
+
+
+def mount(source: bytes, point: bytes, fstype: bytes, flags: int, options: bytes = b"") -> bool:
+    return LIBC.mount(source, point, fstype, ctypes.c_ulong(flags), options) == 0  # type: ignore[no-any-return]
+
+
+def test_every_kind_of_change_is_noticed(tmp_path: Path) -> None:
+    if not mounting_is_possible():
+        pytest.skip("this user may not mount anything, not even in a user namespace")
+    point = os.fsencode(tmp_path)
+
+    def body() -> bool:
+        old = MountWatch()
+        assert leave_namespace()
+        assert not old.same_namespace()
+        for change in (
+            lambda: mount(b"none", point, b"tmpfs", 0, b"size=64k"),
+            lambda: mount(b"none", point, b"tmpfs", 0x20 | 1, b"size=64k"),
+            lambda: mount(b"none", point, b"tmpfs", 0x20, b"size=128k"),
+            lambda: LIBC.umount(point) == 0,
+        ):
+            watch = MountWatch()
+            assert watch.unchanged()
+            assert change()
+            assert not watch.unchanged()
+        return True
+
+    assert in_child(body)
+
+
+def test_threads_do_not_share_a_change(tmp_path: Path) -> None:
+    # One watch reports a change once; two watches report it each, which is why nobody shares one.
+    if not mounting_is_possible():
+        pytest.skip("this user may not mount anything, not even in a user namespace")
+
+    def body() -> bool:
+        assert leave_namespace()
+        watches = [MountWatch() for _ in range(4)]
+        assert mount(b"none", os.fsencode(tmp_path), b"tmpfs", 0)
+        seen: list[bool] = []
+        threads = [
+            threading.Thread(target=lambda watch=watch: seen.append(watch.unchanged()))
+            for watch in watches
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return seen == [False] * 4
+
+    assert in_child(body)
+
+
+def test_the_interpreter_ends_quietly_with_a_watch_left_open(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "dev",
+            "-c",
+            "from safeatomic_core import inspect_guarantees; inspect_guarantees('/')",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(mounts.__file__).parents[1])},
+        cwd=tmp_path,
+    )
+    assert done.stderr == ""
