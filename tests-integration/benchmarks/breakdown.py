@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import json
 import os
 import statistics
 import sys
@@ -38,17 +39,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tmpfs", metavar="DIR", default="/dev/shm", help="a directory on tmpfs")
     parser.add_argument("--only", default="", help="modes whose name has this")
     parser.add_argument("--filesystem", choices=("ext4", "tmpfs"), action="append")
+    parser.add_argument("--json", metavar="FILE", help="write the results there")
     options = parser.parse_args(arguments)
     with contextlib.contextmanager(machine.workspace)(
         machine.find_ext4(options.ext4), options.tmpfs
     ) as folders:
-        for filesystem in options.filesystem or ("ext4", "tmpfs"):
-            path = os.path.join(folders.of(filesystem), "file")
-            _one_filesystem(filesystem, path, options.only, options.calls)
+        result = {
+            "machine": machine.describe(folders),
+            "filesystems": {
+                filesystem: _one_filesystem(
+                    filesystem,
+                    os.path.join(folders.of(filesystem), "file"),
+                    options.only,
+                    options.calls,
+                )
+                for filesystem in options.filesystem or ("ext4", "tmpfs")
+            },
+        }
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+            file.write("\n")
     return 0
 
 
-def _one_filesystem(filesystem: str, path: str, only: str, calls: int) -> None:
+def _one_filesystem(filesystem: str, path: str, only: str, calls: int) -> dict[str, object]:
     data = os.urandom(4096)
 
     def writing(write: Callable[[str, bytes], None]) -> Callable[[], None]:
@@ -56,26 +71,37 @@ def _one_filesystem(filesystem: str, path: str, only: str, calls: int) -> None:
 
     _, bare = whole_and_parts(writing(bare_write), calls)
     print(f"{filesystem}: the bare protocol {bare * 1e6:.1f} us")
-    for mode, write in MODES.items():
-        if only in mode:
-            print(breakdown(CALLS[mode], writing(write), calls))
+    measured = [
+        breakdown(CALLS[mode], writing(write), calls)
+        for mode, write in MODES.items()
+        if only in mode
+    ]
     if only in "read":
-        print(breakdown("read_atomic_bytes()", lambda: read_atomic_bytes(path), calls))
+        measured.append(breakdown("read_atomic_bytes()", lambda: read_atomic_bytes(path), calls))
+    return {"bare": bare * 1e6, "calls": measured}
 
 
-def breakdown(title: str, operation: Callable[[], object], calls: int) -> str:
-    """Return a table of where the time of an operation goes, medians in microseconds."""
+def breakdown(title: str, operation: Callable[[], object], calls: int) -> dict[str, object]:
+    """Print where the time of an operation goes, medians in microseconds, and return it."""
     parts, whole = whole_and_parts(operation, calls)
-    rows = [f"  {title}: {whole * 1e6:.1f} us"]
-    for name, (times, seconds) in sorted(parts.items(), key=lambda item: -item[1][1]):
-        rows.append(f"    {name:<16} {times:>3} x {seconds * 1e6:>10.1f} us")
     flushes = sum(seconds for name, (_, seconds) in parts.items() if name in _FLUSHES)
     others = sum(seconds for _, seconds in parts.values()) - flushes
-    rows.append(
-        f"    flushes {flushes * 1e6:.1f} us, other system calls {others * 1e6:.1f} us, "
-        f"interpreter {max(0.0, whole - flushes - others) * 1e6:.1f} us"
+    result = {
+        "call": title,
+        "whole": whole * 1e6,
+        "flushes": flushes * 1e6,
+        "others": others * 1e6,
+        "interpreter": max(0.0, whole - flushes - others) * 1e6,
+        "entries": {name: [times, seconds * 1e6] for name, (times, seconds) in parts.items()},
+    }
+    print(f"  {title}: {whole * 1e6:.1f} us")
+    for name, (times, seconds) in sorted(parts.items(), key=lambda item: -item[1][1]):
+        print(f"    {name:<16} {times:>3} x {seconds * 1e6:>10.1f} us")
+    print(
+        f"    flushes {result['flushes']:.1f} us, other system calls {result['others']:.1f} us, "
+        f"interpreter {result['interpreter']:.1f} us"
     )
-    return "\n".join(rows)
+    return result
 
 
 def whole_and_parts(

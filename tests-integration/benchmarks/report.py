@@ -1,0 +1,115 @@
+"""Put measured results into the page: ``python tests-integration/benchmarks/report.py``.
+
+Reads ``docs/performance/results.json`` and ``breakdown.json`` and rewrites the parts of
+``docs/performance.md`` between its markers, so that no figure there is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DOCS = Path(__file__).resolve().parents[2] / "docs"
+_UNITS = {"x": "×", "us": " µs", "ms": " ms"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrite the page, or tell whether it is current."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="exit 1 unless the page is current")
+    options = parser.parse_args(arguments)
+    page = _DOCS / "performance.md"
+    before = page.read_text(encoding="utf-8")
+    results = json.loads((_DOCS / "performance" / "results.json").read_text(encoding="utf-8"))
+    parts = json.loads((_DOCS / "performance" / "breakdown.json").read_text(encoding="utf-8"))
+    after = before
+    for name, text in (
+        ("machine", machine(results)),
+        ("targets", table(results, targets=True)),
+        ("others", table(results, targets=False)),
+        ("breakdown", breakdown(parts)),
+    ):
+        after = _replace(after, name, text)
+    if options.check:
+        return 0 if after == before else 1
+    page.write_text(after, encoding="utf-8")
+    return 0
+
+
+def machine(results: dict[str, Any]) -> str:
+    """Describe the machine in a sentence or two."""
+    facts = results["machine"]
+    kind = "a virtual machine" if facts["virtual"] else "a machine"
+    ext4 = facts["ext4"]
+    return (
+        f"Measured on {results['date']}, {facts['kernel']}, Python {facts['python']}, on {kind} with "
+        f"{facts['cores']} cores ({facts['processor']}) and {facts['memory_gib']} GiB; ext4 on a "
+        f"{ext4['device']} disk (`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`."
+    )
+
+
+def table(results: dict[str, Any], *, targets: bool) -> str:
+    """Return the rows with a target, or those without."""
+    lines = [
+        "| what | against | target | measured | 95 % interval | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        if (row["target"] is not None) != targets:
+            continue
+        lines.append(_line(row))
+    return "\n".join(lines)
+
+
+def breakdown(parts: dict[str, Any]) -> str:
+    """Return where the time of each call goes."""
+    lines = []
+    for filesystem, measured in parts["filesystems"].items():
+        lines += [
+            f"On {filesystem}, microseconds; the bare protocol takes {measured['bare']:.0f}:",
+            "",
+            "| call | whole | flushes | other system calls | interpreter |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| `{call['call']}` | {call['whole']:.0f} | {call['flushes']:.0f} | "
+            f"{call['others']:.0f} | {call['interpreter']:.0f} |"
+            for call in measured["calls"]
+        ]
+        lines.append("")
+    return "\n".join(lines).rstrip("\n")
+
+
+def _line(row: dict[str, Any]) -> str:
+    if row["figure"] is None:
+        return (
+            f"| {row['what']} | {row['against']} | | not measured: {row['notes']['reason']} | | |"
+        )
+    unit = _UNITS[row["unit"]]
+    figure = row["figure"]
+    sign = "≥" if row["at_least"] else "≤"
+    target = "" if row["target"] is None else f"{sign} {row['target']:g}{unit}"
+    verdict = "" if row["target"] is None else row["verdict"]
+    return (
+        f"| {row['what']} | {row['against']} | {target} | {figure['median']:.2f}{unit} | "
+        f"{figure['low']:.2f}–{figure['high']:.2f} | {verdict} |"
+    )
+
+
+def _replace(page: str, name: str, text: str) -> str:
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    head, found, rest = page.partition(start)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"docs/performance.md has no part {name!r}")
+    return f"{head}{start}\n{text}\n{end}{tail}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
