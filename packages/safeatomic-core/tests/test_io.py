@@ -108,6 +108,16 @@ def test_bad_arguments_are_refused_before_anything_is_touched(
     assert target.read_bytes() == b"old"
 
 
+@pytest.mark.parametrize(("concurrency", "length"), [("none", 255), ("none", 249), ("lock", 250)])
+def test_a_name_that_leaves_no_room_for_a_sidecar_can_be_written_without_one(
+    tmp_path: Path, concurrency: Any, length: int
+) -> None:
+    path = tmp_path / ("n" * length)
+    for content in (b"new", b"over it"):
+        write_atomic_bytes(path, content, concurrency=concurrency)
+        assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_a_new_file_has_the_mode_open_gives(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)

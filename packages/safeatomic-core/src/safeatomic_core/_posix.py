@@ -89,11 +89,16 @@ def _link_anonymous(fd: int, name: str, dir_fd: int) -> None:
 def _exists_at(name: str, dir_fd: int) -> bool:
     """Tell whether a name is there, whatever it is.
 
-    Not by `os.access`, which takes every error for a no: an EIO would hide a sidecar.
+    Not by `os.access`, which takes every error for a no: an EIO would hide a sidecar. A name that
+    is too long cannot be there; it is that of a sidecar whose file's name just fits.
     """
     try:
         os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
         return False
     return True
 
