@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
-_UNITS = {"x": "×", "us": " µs", "ms": " ms"}
+_UNITS = {"x": " x", "us": " µs", "ms": " ms"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,9 +48,9 @@ def machine(results: dict[str, Any]) -> str:
     kind = "a virtual machine" if facts["virtual"] else "a machine"
     ext4 = facts["ext4"]
     return (
-        f"Measured on {results['date']}, {facts['kernel']}, Python {facts['python']}, on {kind} with "
-        f"{facts['cores']} cores ({facts['processor']}) and {facts['memory_gib']} GiB; ext4 on a "
-        f"{ext4['device']} disk (`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`."
+        f"Measured on {results['date']}, {facts['kernel']}, Python {facts['python']}, on {kind} "
+        f"with {facts['cores']} cores ({facts['processor']}) and {facts['memory_gib']} GiB; "
+        f"ext4 on a {ext4['device']} disk (`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`."
     )
 
 
@@ -98,7 +98,7 @@ def _line(row: dict[str, Any]) -> str:
     verdict = "" if row["target"] is None else row["verdict"]
     return (
         f"| {row['what']} | {row['against']} | {target} | {figure['median']:.2f}{unit} | "
-        f"{figure['low']:.2f}–{figure['high']:.2f} | {verdict} |"
+        f"{figure['low']:.2f}..{figure['high']:.2f} | {verdict} |"
     )
 
 
