@@ -1,0 +1,186 @@
+"""The public surface: 43 names with exactly these signatures, in every package that has them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import safeatomic
+import safeatomic_core
+import safeatomic_formats
+
+# W and R are the options of every write and of every read. A default of None stands for the one of
+# safeatomic_config. This is the contract: a change here is a change of the public interface.
+W = (
+    "concurrency='lock', preserve_metadata=True, write_checksum=False, checksum_algo=None, "
+    "retries=None, delay=None, session=None, safety='strict'"
+)
+R = "check_checksum=False, checksum_algo=None, safety='strict'"
+FUNCTIONS = {
+    "write_atomic": f"path, data, *, encoding=None, {W}",
+    "write_atomic_bytes": f"path, data, *, {W}",
+    "read_atomic": f"path, *, encoding=None, {R}",
+    "read_atomic_bytes": f"path, *, {R}",
+    "move_atomic": "src, dst, *, force=False, preserve_metadata=True, safety='strict'",
+    "AtomicWriter": f"path, *, {W}",
+    "AtomicReader": f"path, *, {R}",
+    "try_acquire_lock": "path, *, session=None, retries=None, delay=None, safety='strict'",
+    "release_lock": "path",
+    "force_release_lock": "path",
+    "is_locked": "path",
+    "inspect_lock": "path",
+    "get_lock_age": "path",
+    "is_stale_lock": "path, *, max_age_s=None",
+    "release_stale_lock": "path, *, max_age_s=None",
+    "compute_hash_file": "path, *, algo=None",
+    "compute_hash_data": "data, *, algo=None",
+    "verify_checksum": "path, expected=None, *, algo=None",
+    "write_checksum_file": "path, *, algo=None",
+    "get_checksum_info": "path",
+    "inspect_guarantees": "path",
+    "doctor": "path, *, destructive=False, require=None",
+    "safeatomic_config": "*, encoding=None, checksum_algo=None, retries=None, delay=None",
+    "atomic_json_dump": (
+        f"path, obj, *, indent=2, sort_keys=False, ensure_ascii=False, encoding=None, {W}"
+    ),
+    "atomic_yaml_dump": (
+        f"path, obj, *, default_flow_style=False, sort_keys=False, encoding=None, {W}"
+    ),
+    "atomic_yaml_dump_ruamel": f"path, obj, *, encoding=None, {W}",
+    "atomic_toml_dump": f"path, obj, *, {W}",
+    "atomic_json_load": f"path, *, encoding=None, {R}",
+    "atomic_yaml_load": f"path, *, encoding=None, {R}",
+    "atomic_yaml_load_ruamel": f"path, *, encoding=None, {R}",
+    "atomic_toml_load": f"path, *, {R}",
+}
+FIELDS = {
+    "LockInfo": [
+        *("path", "lock_path", "exists", "pid", "hostname", "session_hash", "timestamp"),
+        *("alive", "corrupt", "raw"),
+    ],
+    "ChecksumInfo": ["path", "algo", "hash", "timestamp"],
+    "Environment": [
+        *("platform", "filesystem", "filesystem_class", "supports_fsync_file"),
+        *("supports_fsync_dir", "supports_atomic_replace", "symlink_policy"),
+    ],
+    "GuaranteeReport": ["environment", "guarantees"],
+    "DoctorCheck": ["name", "status", "detail"],
+    "DoctorReport": ["path", "environment", "guarantees", "checks", "ok"],
+}
+EXCEPTIONS = {
+    "SafeAtomicError": Exception,
+    "UnsupportedEnvironmentError": safeatomic_core.SafeAtomicError,
+    "UnsupportedEnvironmentWarning": UserWarning,
+    "ChecksumMismatchError": safeatomic_core.SafeAtomicError,
+    "CrossDeviceAtomicityError": safeatomic_core.SafeAtomicError,
+    "LockError": safeatomic_core.SafeAtomicError,
+}
+MODULES = [safeatomic_core, safeatomic_formats, safeatomic]
+
+
+def test_the_contract_covers_every_name() -> None:
+    assert {*FUNCTIONS, *FIELDS, *EXCEPTIONS} == set(safeatomic.__all__)
+    assert len(safeatomic.__all__) == 43
+    assert len(safeatomic_core.__all__) == 35
+    assert len(safeatomic_formats.__all__) == 8
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_signature_is_the_one_agreed(name: str) -> None:
+    parameters = inspect.signature(getattr(safeatomic, name)).parameters.values()
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    assert str(inspect.Signature(bare)) == f"({FUNCTIONS[name]})"
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_record_has_the_fields_agreed_first(name: str) -> None:
+    given = list(inspect.signature(getattr(safeatomic, name)).parameters)
+    assert given[: len(FIELDS[name])] == FIELDS[name]
+
+
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_an_exception_has_the_base_agreed(name: str) -> None:
+    assert getattr(safeatomic, name).__bases__ == (EXCEPTIONS[name],)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_name_is_documented(module: ModuleType) -> None:
+    assert module.__doc__
+    for name in module.__all__:
+        assert (inspect.getdoc(getattr(module, name)) or "").strip(), name
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_there_is_no_public_name_besides(module: ModuleType) -> None:
+    shown = {name for name in dir(module) if not name.startswith("_")}
+    assert shown - {"annotations", "TYPE_CHECKING"} == set(module.__all__)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_a_star_import_gives_exactly_these_names(module: ModuleType) -> None:
+    scope: dict[str, object] = {}
+    exec(f"from {module.__name__} import *", scope)
+    assert set(scope) - {"__builtins__"} == set(module.__all__)
+
+
+def sources(module: ModuleType) -> Iterator[tuple[Path, ast.Module]]:
+    assert module.__file__ is not None
+    for path in sorted(Path(module.__file__).parent.glob("*.py")):
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_the_core_imports_only_the_standard_library_and_itself_relatively() -> None:
+    for path, tree in sources(safeatomic_core):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            else:
+                continue
+            for name in names:
+                top = name.partition(".")[0]
+                # _typeshed exists for type checkers alone, and comes with them.
+                assert top in {*sys.stdlib_module_names, "_typeshed"}, f"{path.name}: {name}"
+
+
+def test_no_package_reads_its_own_metadata() -> None:
+    for module in MODULES:
+        for path, _ in sources(module):
+            assert "importlib.metadata" not in path.read_text(encoding="utf-8"), path
+
+
+def imports_inside(tree: ast.Module) -> set[str]:
+    """Return the siblings a module imports when it is imported itself."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found |= {node.module} if node.module else {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_no_module_imports_itself_through_others(module: ModuleType) -> None:
+    graph = {path.stem: imports_inside(tree) for path, tree in sources(module)}
+    done: set[str] = set()
+    while layer := {name for name, needs in graph.items() if name not in done and needs <= done}:
+        done |= layer
+    assert done == set(graph), f"a cycle among {sorted(set(graph) - done)}"
+
+
+@pytest.mark.parametrize("module", ["safeatomic", "safeatomic_core", "safeatomic_formats"])
+def test_importing_is_silent_and_loads_no_parser(module: str) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not done.stderr
+    parsers = {"yaml", "tomli_w", "tomllib", "ruamel", "ruamel.yaml", "importlib.metadata"}
+    assert not parsers & set(done.stdout.split())
