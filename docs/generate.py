@@ -1,4 +1,4 @@
-"""Write the pages that come from the code: the API reference and the command's help.
+"""Write what comes from the code: the API reference, the command's help, the models' runs.
 
 ``python docs/generate.py`` rewrites them, ``--check`` exits with 1 if that would change anything;
 a test does the same.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import os
 import re
 import sys
@@ -182,13 +183,34 @@ def cli_page(page: str) -> str:
     return page
 
 
+def models_page(page: str) -> str:
+    """Return the page about the models with the table of their runs brought up to date."""
+    manifest = json.loads((DOCS.parent / "formal/reports/MANIFEST.json").read_text("utf-8"))
+    rows = ["| run | about | states | distinct | depth | verdict |", "|---|---|--:|--:|--:|---|"]
+    for name, run in manifest["runs"].items():
+        verdict = "holds"
+        if run["expect"] == "violation":
+            verdict = f"refuted: {run['violates']}, {run['counterexample']} states"
+        rows.append(
+            f"| {name} | {run['about']} | {run['states']:,} | {run['distinct']:,} "
+            f"| {run['depth']} | {verdict} |"
+        )
+    start = page.index("<!-- runs -->") + len("<!-- runs -->")
+    return page[:start] + "\n" + "\n".join(rows) + "\n" + page[page.index("<!-- end of runs") :]
+
+
 def main() -> int:
     """Write or check the generated pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     cli = DOCS / "cli.md"
-    pages = {DOCS / "api-reference.md": api_reference(), cli: cli_page(cli.read_text("utf-8"))}
+    models = DOCS / "formal-models.md"
+    pages = {
+        DOCS / "api-reference.md": api_reference(),
+        cli: cli_page(cli.read_text("utf-8")),
+        models: models_page(models.read_text("utf-8")),
+    }
     status = 0
     for path, text in pages.items():
         if not path.exists() or path.read_text("utf-8") != text:
