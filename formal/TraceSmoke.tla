@@ -5,9 +5,8 @@
 (* trace_smoke.py makes the events.  A process is one writer of the model   *)
 (* under the lock and another without.  An event may need silent steps     *)
 (* before it, which it names itself in `may`: steps that the code does not *)
-(* report, like the clean-up after an error.  The kernel's writeback is    *)
-(* silent too, and matters only where a machine crash follows; so is a     *)
-(* sweep.                                                                  *)
+(* report, like the clean-up after an error.  The kernel's writeback and a *)
+(* sweep are silent too.                                                   *)
 (***************************************************************************)
 EXTENDS SafeAtomicSmoke, TraceReplay
 
@@ -52,38 +51,48 @@ Do(e) ==
     \/ /\ e.e = "crash" /\ e.saw = (IF AfterCrash > 0 THEN label[AfterCrash] ELSE AfterCrash)
        /\ Crash /\ Keep
 
+(* Of the effects of one process, another can notice only a new target and *)
+(* a lock or an inode that became free.  The other events are followed in  *)
+(* the order of the log: that loses no explanation, and saves TLC work.    *)
+InTurn(p) ==
+    /\ Ready(p)
+    /\ \/ pos[p] = At
+       \/ Event(p).e \in {"Publish", "Release", "kill"}
+       \/ Event(p).e = "Gate" /\ (~Event(p).exists \/ Event(p).may # {})
+
+Unseen(w) == Publish(w) \/ Release(w)
+
 Silent(p) ==
     LET e == Event(p) IN
     LET w == e.w IN
-    /\ Ready(p)
+    /\ InTurn(p)
     /\ \/ "Acquire" \in e.may /\ Acquire(w) /\ UNCHANGED extra
        \/ "Stage" \in e.may /\ Stage(w) /\ UNCHANGED extra
        \/ "Discard" \in e.may /\ Discard(w) /\ UNCHANGED extra
+       \/ "Publish" \in e.may /\ Publish(w) /\ UNCHANGED extra
        \/ "SettleFails" \in e.may /\ SettleFails(w) /\ UNCHANGED extra
        \/ "Release" \in e.may /\ Release(w) /\ UNCHANGED extra
-       \/ "Any" \in e.may /\ p \notin extra /\ Step(w) /\ extra' = extra \cup {p}
+       \/ "Unseen" \in e.may /\ p \notin extra /\ Unseen(w) /\ extra' = extra \cup {p}
 
-(* A process whose events have come to an end: killed, or the log ends.    *)
+(* A process whose events have come to an end because the log ends.        *)
 Unreported(p) ==
     /\ ~Pending(p) /\ p \notin extra /\ extra' = extra \cup {p}
-    /\ \E w \in WritersOf(p) : pc[w] # "idle" /\ Step(w)
+    /\ \E w \in WritersOf(p) : Unseen(w)
 
-Background ==
-    /\ Trace[Len(Trace)].e = "crash"
-    /\ \/ \E i \in Inodes, b \in Range : WritebackBlock(i, b)
-       \/ WritebackTarget
-       \/ \E i \in Inodes : WritebackTemp(i)
+(* Needed only where a crash is to come.                                   *)
+Background == Trace[Len(Trace)].e = "crash" /\ WritebackTarget
 
-(* A temp that was swept before its flock is as one that never was: the    *)
-(* code reports Stage when it has one to keep.  So dead writers' only.     *)
-Orphans == \E i \in Inodes \ Opened : Sweep(i)
+(* A dead writer's temp was swept, if its inode's number comes up again.   *)
+(* One that was swept before its flock is as one that never was: the code  *)
+(* reports Stage when it has a temp to keep.                               *)
+Swept == \E p \in Procs, i \in Inodes \ Opened :
+            Ready(p) /\ Event(p).e = "Stage" /\ real[i] = Event(p).ino /\ Sweep(i)
 
 TraceNext ==
-    \/ \E p \in Procs : Ready(p) /\ Take(p) /\ Do(Event(p))
+    \/ \E p \in Procs : InTurn(p) /\ Take(p) /\ Do(Event(p))
     \/ /\ UNCHANGED <<replay, label, real>>
        /\ \/ \E p \in Procs : Silent(p) \/ Unreported(p)
-          \/ Background /\ UNCHANGED extra
-          \/ Orphans /\ UNCHANGED extra
+          \/ (Background \/ Swept) /\ UNCHANGED extra
 
 TraceSpec == TraceInit /\ [][TraceNext]_tvars
 =============================================================================

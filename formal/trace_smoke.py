@@ -25,6 +25,7 @@ class _Process:
     locked: bool = False
     acquired: bool = False
     filled: bool = False
+    hardened: bool = False
     published: bool = False
     settled: bool = False
     released: bool = False
@@ -74,7 +75,7 @@ class _Projector:
             # The end of a write under the other number: it gets a line of its own.
             self._add({"e": "Release", "p": process.number, "w": before, "may": may - {"Release"}})
             may = set()
-        process.acquired = process.filled = process.published = False
+        process.acquired = process.filled = process.hardened = process.published = False
         process.settled = process.released = False
         self._versions += 1
         self._emit(process, "Gate", may, v=self._versions, exists=bool(facts["exists"]))
@@ -91,12 +92,14 @@ class _Projector:
             self._emit(process, "Stage", may, ino=self._inode(facts["inode"]))
 
     def _on_fill(self, process: _Process, _: Mapping[str, object]) -> None:
-        if process.writing and not process.filled:
+        # The bytes may come in several pieces, but none after Harden.
+        if process.writing and (process.hardened or not process.filled):
             process.filled = True
             self._emit(process, "Fill", set())
 
     def _on_harden(self, process: _Process, facts: Mapping[str, object]) -> None:
         if process.writing:
+            process.hardened = True
             self._emit(process, "Harden", set(), ino=self._inode(facts["inode"]))
 
     def _on_publish(self, process: _Process, facts: Mapping[str, object]) -> None:
@@ -130,13 +133,16 @@ class _Projector:
 
     def _on_kill(self, process: _Process, _: Mapping[str, object]) -> None:
         if process.writing:
-            self._emit(process, "kill", {"Any", "Stage", "Acquire"} - self._lock_is_traced(process))
+            self._emit(process, "kill", {"Unseen"})
         process.writing = False
 
     def _release(self, process: _Process, *, raised: bool) -> None:
         may = set()
         if not process.published:
             may = {"Discard", "Acquire"} - self._lock_is_traced(process)
+            if raised:
+                # An error or an interrupt right after the rename, before the report of it.
+                may |= {"Publish", "SettleFails"}
         elif raised and not process.settled:
             may = {"SettleFails"}
         process.released = True
