@@ -1,0 +1,516 @@
+"""The doctor as its users call it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    DoctorCheck,
+    DoctorReport,
+    doctor,
+    read_atomic_bytes,
+    release_lock,
+    try_acquire_lock,
+    write_atomic_bytes,
+)
+from safeatomic_core import _doctor as module
+from safeatomic_core import _environment as environment
+from safeatomic_core import _guarantees as guarantees
+from safeatomic_core import _mounts as mounts
+from safeatomic_core import _probes as probes
+from safeatomic_core._doctor import wants_colour
+from safeatomic_core._posix import intercept
+from safeatomic_core._types import GUARANTEES
+
+LOOKS = (
+    "parent_exists",
+    "parent_writable",
+    "parent_trust",
+    "parent_symlink",
+    "filesystem",
+    "durability",
+    "fsync_provider",
+    "write_cache",
+    "free_space",
+    "free_inodes",
+    "quota",
+    "target",
+    "name_length",
+    "leftovers",
+    "lock",
+    "checksum",
+)
+PROBES = (
+    "probe_exclusive_create",
+    "probe_fsync_file",
+    "probe_fsync_directory",
+    "probe_replace",
+    "probe_no_clobber",
+    "probe_flock",
+    "probe_lock",
+    "probe_checksum",
+)
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let the doctor find a filesystem of the test's choice."""
+
+    def choose(line: str) -> None:
+        mount = environment.parse_mount(f"1 1 8:1 / / rw - {line}".encode())
+        report = guarantees._judge(mount, os.makedev(8, 1)).report
+        monkeypatch.setattr(module, "inspect_guarantees", lambda _path: report)
+
+    return choose
+
+
+@pytest.fixture
+def ext4(on: Callable[[str], None]) -> None:
+    on("ext4 /dev/sda1 rw")
+
+
+def status_of(report: DoctorReport, name: str) -> str:
+    return next(check.status for check in report.checks if check.name == name)
+
+
+def detail_of(report: DoctorReport, name: str) -> str:
+    return next(check.detail for check in report.checks if check.name == name)
+
+
+# ------------------------------------------------------------------------------------- what it does
+
+
+@pytest.mark.usefixtures("ext4")
+def test_looking_alone_skips_the_probes_and_writes_nothing(target: Path) -> None:
+    before = sorted(os.listdir(target.parent)), target.parent.stat().st_mtime_ns
+    report = doctor(target)
+    assert tuple(check.name for check in report.checks) == LOOKS + PROBES
+    assert {check.status for check in report.checks if check.name in PROBES} == {"unknown"}
+    assert "destructive=True" in detail_of(report, "probe_replace")
+    assert report.ok
+    assert (sorted(os.listdir(target.parent)), target.parent.stat().st_mtime_ns) == before
+
+
+@pytest.mark.usefixtures("ext4")
+def test_probing_tries_everything_and_leaves_nothing(target: Path) -> None:
+    before = target.stat()
+    report = doctor(target, destructive=True)
+    assert tuple(check.name for check in report.checks) == (*LOOKS, *PROBES, "probe_cleanup")
+    assert {check.status for check in report.checks if check.name.startswith("probe")} == {"pass"}
+    assert os.listdir(target.parent) == [target.name]
+    after = target.stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_atime_ns) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        before.st_atime_ns,
+    )
+
+
+@pytest.mark.usefixtures("ext4")
+def test_a_directory_can_be_examined_as_such(tmp_path: Path) -> None:
+    report = doctor(os.fsencode(tmp_path), destructive=True)
+    assert report.ok
+    assert report.path == str(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_probe_never_touches_the_target(target: Path) -> None:
+    touched: list[str] = []
+    effects = {"rename", "rename_noreplace", "link", "unlink", "ftruncate", "link_anonymous"}
+
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **options: Any) -> Any:
+            writing = name == "open" and args[1] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            if name in effects or writing:
+                touched.extend(
+                    arg
+                    for arg in args
+                    if isinstance(arg, str) and os.path.basename(arg) == target.name
+                )
+            return call(*args, **options)
+
+        return watched
+
+    with intercept(wrap):
+        doctor(target, destructive=True)
+    assert touched == []
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_an_interrupt_in_any_probe_leaves_nothing_behind(
+    target: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    method = name.removeprefix("probe_")
+    real = getattr(probes.Probes, method)
+
+    def interrupted(self: probes.Probes) -> None:
+        real(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(probes.Probes, method, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        doctor(target, destructive=True)
+    assert os.listdir(target.parent) == [target.name]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), RuntimeError("odd")])
+def test_a_probe_that_raises_fails_and_the_others_go_on(
+    target: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(_self: probes.Probes) -> None:
+        raise error
+
+    monkeypatch.setattr(probes.Probes, "replace", broken)
+    report = doctor(target, destructive=True)
+    assert not report.ok
+    assert status_of(report, "probe_replace") == "fail"
+    assert status_of(report, "probe_checksum") == "pass"
+    assert ("EIO" if isinstance(error, OSError) else "odd") in detail_of(report, "probe_replace")
+
+
+@pytest.mark.usefixtures("ext4")
+def test_a_look_that_raises_is_unknown_and_the_others_go_on(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> str:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(mounts, "fsync_provider", broken)
+    report = doctor(target)
+    assert status_of(report, "fsync_provider") == "unknown"
+    assert report.ok
+
+
+def test_a_clean_up_that_fails_is_reported(target: Path) -> None:
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: str, **options: Any) -> None:
+            if path.endswith("-flock"):
+                raise OSError(errno.EPERM, "Operation not permitted")
+            call(path, **options)
+
+        return refuse if name == "unlink" else call
+
+    with intercept(wrap):
+        report = doctor(target, destructive=True)
+    assert status_of(report, "probe_cleanup") == "fail"
+    (left,) = (name for name in os.listdir(target.parent) if name != target.name)
+    assert left.endswith("-flock")
+
+
+@pytest.mark.usefixtures("ext4")
+def test_a_file_system_error_that_is_explained_already_is_not_explained_twice(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(*args: Any, **options: Any) -> Any:
+            if str(args[0]).startswith(".safeatomic-tmp-"):
+                raise OSError(errno.EDQUOT, "Disk quota exceeded")
+            return call(*args, **options)
+
+        return refuse if name == "open" else call
+
+    with intercept(wrap):
+        report = doctor(target, destructive=True)
+    detail = detail_of(report, "probe_replace")
+    assert status_of(report, "probe_replace") == "fail"
+    assert detail.count("EDQUOT") == 1
+    assert "quota is used up" in detail
+
+
+def test_two_doctors_and_a_writer_do_not_disturb_each_other(target: Path) -> None:
+    reports: list[DoctorReport] = []
+    failures: list[BaseException] = []
+
+    def examine() -> None:
+        for _ in range(4):
+            reports.append(doctor(target, destructive=True))  # noqa: PERF401 - one at a time
+
+    def write() -> None:
+        try:
+            for number in range(12):
+                write_atomic_bytes(
+                    target, b"%d" % number, write_checksum=True, retries=1000, delay=0
+                )
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=body) for body in (examine, examine, write)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(reports) == 8
+    for report in reports:
+        bad = [check for check in report.checks if check.status == "fail"]
+        assert bad == []
+    assert read_atomic_bytes(target, check_checksum=True) == b"11"
+    assert sorted(os.listdir(target.parent)) == [target.name, target.name + ".sha256"]
+
+
+def test_the_doctor_says_who_holds_the_lock(target: Path) -> None:
+    assert try_acquire_lock(target)
+    try:
+        assert f"process {os.getpid()}" in detail_of(doctor(target, destructive=True), "lock")
+    finally:
+        assert release_lock(target)
+
+
+# -------------------------------------------------------------------------------- bad environments
+
+
+@pytest.mark.parametrize("destructive", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "missing/f",
+        "file/f",
+        "x" * 300,
+        "x" * 300 + "/f",
+        "dangling",
+        "dangling/f",
+        "loop",
+        "loop/f",
+        "fifo",
+        "a" * 5000,
+        "un\udcffreadable",
+        "new\nline",
+        "..",
+        "dir/",
+    ],
+)
+def test_a_bad_place_is_a_report_never_an_exception(
+    tmp_path: Path, path: str, destructive: bool
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "f")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    before = sorted(os.listdir(tmp_path))
+    report = doctor(f"{tmp_path}/{path}", destructive=destructive)
+    json.dumps(report.to_dict())
+    assert report.summary().isprintable() or "\n" in report.summary()
+    assert all(len(line) <= 80 for line in report.summary().splitlines())
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_without_permission_on_the_parent_there_is_a_report(tmp_path: Path) -> None:
+    def refuse(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def denied(*_args: Any, **_options: Any) -> Any:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        return denied if name in ("open", "stat") else call
+
+    with intercept(refuse):
+        report = doctor(tmp_path / "f", destructive=True)
+    assert status_of(report, "lock") == "unknown"
+    assert status_of(report, "probe_replace") == "unknown"
+
+
+def test_a_directory_that_cannot_be_opened_fails_and_skips_the_rest(tmp_path: Path) -> None:
+    report = doctor(tmp_path / "missing" / "f", destructive=True)
+    assert not report.ok
+    assert status_of(report, "parent_exists") == "fail"
+    assert status_of(report, "checksum") == "unknown"
+    assert detail_of(report, "probe_lock") == "skipped: nothing can be written there"
+
+
+def test_probes_are_skipped_on_a_read_only_mount(on: Callable[[str], None], target: Path) -> None:
+    on("ext4 /dev/sda1 ro")
+    report = doctor(target, destructive=True)
+    assert status_of(report, "parent_writable") == "fail"
+    assert status_of(report, "probe_replace") == "unknown"
+
+
+def test_a_shortage_of_descriptors_is_a_report(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(_path: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(module, "inspect_guarantees", exhausted)
+    report = doctor(target)
+    assert status_of(report, "inspection") == "unknown"
+    assert "ulimit -n" in detail_of(report, "inspection")
+    assert report.environment.filesystem == "unknown"
+    assert not report.ok
+
+
+@pytest.mark.parametrize(
+    ("line", "ok"),
+    [
+        ("ext4 /dev/sda1 rw", True),
+        ("tmpfs tmpfs rw", True),
+        ("overlay overlay rw", True),
+        ("ext4 /dev/sda1 rw,nobarrier", False),
+        ("nfs4 filer:/x rw", False),
+    ],
+)
+def test_ok_means_that_nothing_failed(
+    on: Callable[[str], None], target: Path, line: str, ok: bool
+) -> None:
+    on(line)
+    assert doctor(target).ok is ok
+
+
+# ------------------------------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"path": 5}, TypeError, "path must be"),
+        ({"path": ""}, ValueError, "path must not be empty"),
+        ({"path": "a\0"}, ValueError, "NUL"),
+        ({"path": "x", "destructive": "yes"}, TypeError, "destructive must be True or False"),
+        ({"path": "x", "require": 5}, TypeError, "require must be names of guarantees"),
+        ({"path": "x", "require": [5]}, TypeError, "require must hold str only, not int"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        doctor(**arguments)
+
+
+# --------------------------------------------------------------------------------------- require
+
+
+@pytest.mark.parametrize("name", ["CrashDurability", "crash_durability"])
+def test_a_requirement_is_met_or_not(on: Callable[[str], None], target: Path, name: str) -> None:
+    on("ext4 /dev/sda1 rw")
+    report = doctor(target, require=[name])
+    assert report.ok
+    assert status_of(report, f"require_{name}") == "pass"
+    on("tmpfs tmpfs rw")
+    report = doctor(target, require=[name])
+    assert not report.ok
+    assert "CrashDurability is BestEffort" in detail_of(report, f"require_{name}")
+
+
+@pytest.mark.usefixtures("ext4")
+def test_every_guarantee_can_be_required_in_both_spellings(target: Path) -> None:
+    snake = [
+        "".join("_" + c.lower() if c.isupper() else c for c in name)[1:] for name in GUARANTEES
+    ]
+    report = doctor(target, require=[*GUARANTEES, *snake])
+    assert report.ok
+    assert len(report.checks) == len(LOOKS) + len(PROBES) + 16
+
+
+@pytest.mark.usefixtures("ext4")
+@pytest.mark.parametrize("name", ["Crash", "crashdurability", "CRASH_DURABILITY", "", "a\nb"])
+def test_an_unknown_requirement_is_named_and_not_ok(target: Path, name: str) -> None:
+    report = doctor(target, require=[name])
+    assert not report.ok
+    assert repr(name) in detail_of(report, f"require_{name}")
+    assert "AtomicVisibility" in detail_of(report, f"require_{name}")
+    assert all(len(line) <= 80 for line in report.summary().splitlines())
+
+
+@pytest.mark.usefixtures("ext4")
+def test_one_requirement_may_be_a_plain_string_and_none_is_repeated(target: Path) -> None:
+    assert (
+        doctor(target, require="atomic_visibility").checks[-1].name == "require_atomic_visibility"
+    )
+    twice = doctor(target, require=iter(["AtomicVisibility", "AtomicVisibility"]))
+    assert len(twice.checks) == len(LOOKS) + len(PROBES) + 1
+
+
+# ------------------------------------------------------------------------------------- the report
+
+
+@pytest.mark.usefixtures("ext4")
+def test_the_dictionary_is_json_and_has_the_documented_fields(target: Path) -> None:
+    report = doctor(target, require=["AtomicVisibility"])
+    found = json.loads(json.dumps(report.to_dict()))
+    assert list(found) == ["schema", "path", "ok", "environment", "guarantees", "checks"]
+    assert found["schema"] == 1
+    assert list(found["environment"]) == [
+        "platform",
+        "filesystem",
+        "filesystem_class",
+        "supports_fsync_file",
+        "supports_fsync_dir",
+        "supports_atomic_replace",
+        "symlink_policy",
+        "mount_point",
+        "source",
+        "device",
+        "mount_options",
+        "durability_findings",
+    ]
+    assert found["guarantees"] == dict(report.guarantees)
+    assert list(found["checks"][0]) == ["name", "status", "detail"]
+    assert len(found["checks"]) == len(report.checks)
+
+
+@pytest.mark.usefixtures("ext4")
+def test_the_summary_says_everything_within_80_columns(target: Path) -> None:
+    report = doctor(target.with_name("a-rather-long-name-" * 12), destructive=True)
+    text = report.summary()
+    assert str(report) == text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "\033" not in text
+    assert "result  ok" in text
+    for check in report.checks:
+        assert f"  {check.status:<8}{check.name}: " in text
+    for name, level in report.guarantees.items():
+        assert f"  {level:<12} {name}" in text
+
+
+@pytest.mark.usefixtures("ext4")
+def test_colours_change_nothing_but_the_colours(target: Path) -> None:
+    report = doctor(target, require=["nothing"])
+    painted = report.summary(colour=True)
+    plain = painted
+    for code in ("\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[0m"):
+        plain = plain.replace(code, "")
+    assert plain == report.summary()
+    assert "\033[31mNOT OK\033[0m" in painted
+    assert "\033[31mfail\033[0m" in painted
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_are_for_terminals_whose_user_did_not_decline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert wants_colour(Terminal())
+    assert not wants_colour(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not wants_colour(Terminal())
+    monkeypatch.setenv("NO_COLOR", "")  # no-color.org: set, and not empty
+    assert wants_colour(Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    assert not wants_colour(Terminal())
+
+
+@pytest.mark.usefixtures("ext4")
+def test_a_report_is_immutable_and_pickles(target: Path) -> None:
+    report = doctor(target)
+    assert pickle.loads(pickle.dumps(report)) == report
+    with pytest.raises(AttributeError, match="immutable"):
+        report.ok = False  # type: ignore[misc]
+
+
+def test_a_check_reads_as_a_line() -> None:
+    assert str(DoctorCheck("lock", "pass", "not locked")) == "pass: lock: not locked"
