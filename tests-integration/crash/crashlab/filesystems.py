@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
 
 _MIB = 1 << 20
 
@@ -87,39 +86,43 @@ def missing() -> list[str]:
     return lacks
 
 
-# BTRFS_IOC_START_SYNC and BTRFS_IOC_WAIT_SYNC, <linux/btrfs.h>
-_START_SYNC, _WAIT_SYNC = 0x80089418, 0x40089416
+class Noise:
+    """Disturbs a filesystem as another program would.
 
-
-def noise(
-    kind: str, filesystem: str, root: str, random_source: random.Random
-) -> Callable[[], None]:
-    """Return a function that disturbs the filesystem once.
-
-    Never sync(2): that would flush every filesystem of the machine and, with them, what we want to
-    see unflushed.
+    Never by sync(2): that would flush every filesystem of the machine and, with them, what we want
+    to see unflushed. The kinds are ``none``; ``file``, which creates and fsyncs an unrelated file
+    in another directory (that commits the journal of ext4 and xfs, and writes the log tree of
+    btrfs); ``commit``, with which btrfs commits its transaction; and ``mixed``, one or the other
+    or, half of the times, nothing, because what one commit reveals another may hide.
 
     Args:
-        kind: ``none``; ``file`` creates and fsyncs an unrelated file in another directory, which
-            commits the journal of ext4 and xfs and writes the log tree of btrfs; ``commit`` has
-            btrfs commit its transaction; ``mixed`` does one or the other or, half of the times,
-            nothing, because what one commit reveals another may hide.
+        kind: The kind that the scenario asks for.
         filesystem: The filesystem's name.
         root: Its mount point.
         random_source: Decides for ``mixed``.
     """
-    if kind == "none":
-        return lambda: None
-    if kind == "commit":
-        return lambda: _commit_btrfs(root)
-    directory = f"{root}/noise"
-    os.makedirs(directory, exist_ok=True)
-    count = 0
 
-    def unrelated_file() -> None:
-        nonlocal count
-        count += 1
-        path = f"{directory}/{os.getpid()}-{count}"
+    def __init__(self, kind: str, filesystem: str, root: str, random_source: random.Random) -> None:
+        self._kind = kind
+        self._has_commit = filesystem == BTRFS.name
+        self._root = root
+        self._random = random_source
+        self._count = 0
+        os.mkdir(f"{root}/noise")
+
+    def __call__(self, kind: str = "") -> None:
+        """Disturb once, in the scenario's own way or another."""
+        kind = kind or self._kind
+        if kind == "mixed":
+            kind = self._random.choice(("file", "commit", "none", "none"))
+        if kind == "commit" and self._has_commit:
+            _commit_btrfs(self._root)
+        elif kind != "none":
+            self._write_unrelated_file()
+
+    def _write_unrelated_file(self) -> None:
+        self._count += 1
+        path = f"{self._root}/noise/{os.getpid()}-{self._count}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, b"noise")
@@ -127,17 +130,9 @@ def noise(
         finally:
             os.close(fd)
 
-    if kind == "file":
-        return unrelated_file
 
-    def mixed() -> None:
-        choice = random_source.randrange(4)
-        if choice == 0 and filesystem == BTRFS.name:
-            _commit_btrfs(root)
-        elif choice <= 1:
-            unrelated_file()
-
-    return mixed
+# BTRFS_IOC_START_SYNC and BTRFS_IOC_WAIT_SYNC, <linux/btrfs.h>
+_START_SYNC, _WAIT_SYNC = 0x80089418, 0x40089416
 
 
 def _commit_btrfs(root: str) -> None:

@@ -1,8 +1,8 @@
 """Mounting one crash image, looking at what it shows, and writing to it as if nothing had happened.
 
 What is found is only described here; whether it is legitimate depends on the moment of the crash
-and is decided by `worlds`. What must hold at every moment is judged at once: the image mounts, a file
-is whole, a sidecar that is there agrees, the next write needs no help, keeps the metadata and,
+and is decided by `worlds`. What must hold at every moment is judged at once: the image mounts, a
+file is whole, a sidecar that is there agrees, the next write needs no help, keeps the metadata and,
 when it takes over a dead writer's lock, leaves none of its temps behind.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import safeatomic_core
-from safeatomic_core import _temp
+from safeatomic_core import _checksum, _temp
 from safeatomic_core._lock_file import CRASH_MARK
 
 from . import loop, payload
@@ -40,6 +41,8 @@ class Findings:
     Attributes:
         seen: What stands at each name of the workload.
         defects: What no crash may show, whenever it happens: kind and sentence.
+        digests: By name, for the models: the SHA-256 of the data, and the digests that the sidecar
+            records; None for what is not there.
         locks: The lock files: ``complete``, ``lost payload`` (empty or NULs, with the crash mark),
             ``other``.
         temps: How many temporary files there are.
@@ -51,6 +54,7 @@ class Findings:
 
     seen: dict[str, Value | None] = field(default_factory=dict)
     defects: list[tuple[str, str]] = field(default_factory=list)
+    digests: dict[str, tuple[str | None, list[str] | None]] = field(default_factory=dict)
     locks: list[str] = field(default_factory=list)
     temps: int = 0
     takeovers: int = 0
@@ -146,27 +150,27 @@ class Judge:
                 elif _temp.is_temp_name(name):
                     findings.temps += 1
         for name in self._names:
-            path = f"{self._root}/{name}"
-            try:
-                with open(path, "rb") as file:
-                    version = payload.version_of(file.read())
-            except FileNotFoundError:
-                findings.seen[name] = None
-                continue
-            except OSError as error:
-                findings.defects.append(("unreadable", f"{name}: {error}"))
-                continue
-            if isinstance(version, str):
-                findings.defects.append(("torn", f"{name}: {version}"))
-                continue
-            sidecar = False
-            if os.path.lexists(f"{path}.sha256") and self._library:
-                sidecar = True
-                try:
-                    safeatomic_core.read_atomic_bytes(path, check_checksum=True)
-                except (OSError, safeatomic_core.SafeAtomicError) as error:
-                    findings.defects.append(("false alarm", f"{name}: {error}"))
-            findings.seen[name] = Value(version, payload.meta_of(path), sidecar)
+            with _as_defect(findings, "unreadable", name):
+                self._look_at(findings, name)
+
+    def _look_at(self, findings: Findings, name: str) -> None:
+        """Describe what stands at one name."""
+        path = f"{self._root}/{name}"
+        data = _read(path)
+        recorded = _recorded(path)
+        digest = None if data is None else hashlib.sha256(data).hexdigest()
+        findings.digests[name] = (digest, recorded)
+        if data is None:
+            findings.seen[name] = None
+            return
+        version = payload.version_of(data)
+        if isinstance(version, str):
+            findings.defects.append(("torn", f"{name}: {version}"))
+            return
+        findings.seen[name] = Value(version, payload.meta_of(path), recorded is not None)
+        if recorded is not None and self._library:
+            with _as_defect(findings, "false alarm", name):
+                safeatomic_core.read_atomic_bytes(path, check_checksum=True)
 
     def _write_again(self, findings: Findings) -> None:
         """Write to every name that a lock was left for, or to the first one."""
@@ -227,6 +231,25 @@ def _describe_lock(path: str) -> str:
         return "complete"
     marked = os.stat(path).st_mode & CRASH_MARK
     return "lost payload" if marked and not content.strip(b"\0") else "other"
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _recorded(path: str) -> list[str] | None:
+    """Return the digests that a file's sidecar records, None without a sidecar."""
+    raw = _read(f"{path}.sha256")
+    if raw is None:
+        return None
+    try:
+        return [digest for _, digest in _checksum.parse_record(raw, "sha256").digests]
+    except _checksum.MalformedError:
+        return ["malformed"]
 
 
 def _temps_in(directory: str) -> int:

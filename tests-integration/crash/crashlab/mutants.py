@@ -32,14 +32,14 @@ class Mutant:
         name: What it is called in reports.
         about: What is broken.
         shows: What the damage is, in one line.
-        workloads: Where it shows.
+        where: Where it shows: filesystem, workload, noise and, if any, mount options.
         apply: Breaks the library for the length of a ``with`` block.
     """
 
     name: str
     about: str
     shows: str
-    workloads: tuple[str, ...]
+    where: tuple[tuple[str, ...], ...]
     apply: Callable[[], AbstractContextManager[object]]
 
 
@@ -231,14 +231,14 @@ def _no_resolve() -> Any:
 
 
 def _no_takeover_sync() -> Any:
-    def recover(real: Callable[..., None]) -> Callable[..., None]:
-        def quietly(*args: Any) -> None:
+    def without_sync(real: Callable[..., bool]) -> Callable[..., bool]:
+        def clear(lock: _lock.Lock, stale: Any) -> bool:
             with _replace(_protocol, "settle_directory", lambda _real: lambda *_args: True):
-                real(*args)
+                return real(lock, stale)
 
-        return quietly
+        return clear
 
-    return _replace(_protocol, "recover", recover)
+    return _replace(_lock.Lock, "_clear", without_sync)
 
 
 def _source_unflushed() -> Any:
@@ -261,105 +261,141 @@ ALL = {
             "no-temp-fsync",
             "the temp is not flushed before its rename",
             "a file of zeros or of no length under the name",
-            ("overwrite", "create"),
+            (
+                ("ext4", "create", "none"),
+                ("ext4", "overwrite", "none", "noauto_da_alloc"),
+                ("xfs", "overwrite", "none"),
+                ("btrfs", "overwrite", "none"),
+            ),
             _no_temp_fsync,
         ),
         Mutant(
             "no-directory-fsync",
             "the directory is not flushed after the rename",
             "an acknowledged version is gone",
-            ("overwrite",),
+            (
+                ("ext4", "overwrite", "none"),
+                ("xfs", "overwrite", "none"),
+                ("btrfs", "overwrite", "none"),
+            ),
             _no_directory_fsync,
         ),
         Mutant(
             "rename-before-fsync",
             "the temp is flushed after its rename",
             "a file of zeros or of no length under the name",
-            ("overwrite", "create"),
+            (
+                ("ext4", "create", "file"),
+                ("xfs", "overwrite", "file"),
+                ("btrfs", "create", "commit"),
+            ),
             _rename_before_fsync,
         ),
         Mutant(
             "unlink-first",
             "the target is unlinked before the rename",
             "neither the old nor the new file",
-            ("overwrite",),
+            (
+                ("ext4", "overwrite", "file"),
+                ("xfs", "overwrite", "file"),
+                ("btrfs", "overwrite", "commit"),
+            ),
             _unlink_first,
         ),
         Mutant(
             "in-place",
             "the target is truncated and written",
             "half a file",
-            ("overwrite",),
+            (
+                ("ext4", "overwrite", "file"),
+                ("xfs", "overwrite", "file"),
+                ("btrfs", "overwrite", "commit"),
+            ),
             _in_place,
         ),
         Mutant(
             "sidecar-after-data",
             "the sidecar is replaced after the data",
             "new data beside the digest of the old",
-            ("checked",),
+            (
+                ("ext4", "checked", "none"),
+                ("xfs", "checked", "none"),
+                ("btrfs", "checked", "none"),
+            ),
             _sidecar_after_data,
         ),
         Mutant(
             "no-barrier",
             "the directory is not flushed between the sidecar and the data",
             "new data beside a sidecar that speaks of the old",
-            ("retire", "checked"),
+            (("btrfs", "retire", "file"),),
             _no_barrier,
         ),
         Mutant(
             "metadata-after-fsync",
             "mode, owner and attributes are put on after the flush",
             "new content with the temp's private mode",
-            ("overwrite",),
+            (("btrfs", "overwrite", "mixed"),),
             _metadata_after_fsync,
         ),
         Mutant(
             "no-source-sync",
             "a move does not flush the source's directory",
             "the moved file is still at its old place as well",
-            ("move-across",),
+            (("btrfs", "move-across", "none"),),
             _no_source_sync,
         ),
         Mutant(
             "seal-before-settle",
             "the previous digest is cut off before the rename is durable",
             "old data beside the digest of the new",
-            ("checked",),
+            (("ext4", "checked", "none"),),
             _seal_before_settle,
         ),
         Mutant(
             "record-unflushed",
             "the sidecar's content is not flushed before its rename",
             "a sidecar of zeros or of no length",
-            ("checked",),
+            (
+                ("xfs", "checked", "none"),
+                ("btrfs", "checked", "none"),
+            ),
             _record_unflushed,
         ),
         Mutant(
             "no-resolve",
             "an announcement does not make durable what it builds on (R1)",
             "old data beside a record of the newer two",
-            ("killed-checked",),
+            (("btrfs", "killed-unlocked", "none"),),
             _no_resolve,
         ),
         Mutant(
             "no-takeover-sync",
             "a takeover does not make durable what the dead writer left (R2)",
             "new data beside a retired sidecar that is back",
-            ("killed-retire",),
+            (("btrfs", "killed-retire", "file"),),
             _no_takeover_sync,
         ),
         Mutant(
             "source-unflushed",
             "a move does not flush the content it moves",
             "a file of zeros or of no length at the destination",
-            ("move-dirty",),
+            (
+                ("ext4", "move-dirty", "none"),
+                ("xfs", "move-dirty", "none"),
+                ("btrfs", "move-dirty", "none"),
+            ),
             _source_unflushed,
         ),
         Mutant(
             "no-crash-mark",
             "locks do not bear the crash mark",
             "a lock that lost its payload blocks the next writer",
-            ("overwrite",),
+            (
+                ("ext4", "overwrite", "none"),
+                ("xfs", "overwrite", "none"),
+                ("btrfs", "overwrite", "none"),
+            ),
             _no_crash_mark,
         ),
     )

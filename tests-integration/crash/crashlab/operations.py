@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import safeatomic_core
 
@@ -27,6 +28,7 @@ class Write:
         size: Length of the content in bytes.
         checked: Whether to keep a checksum sidecar.
         stream: Whether to use `AtomicWriter`, in several chunks.
+        locked: Whether to take the lock.
     """
 
     number: int
@@ -34,6 +36,12 @@ class Write:
     size: int = 5000
     checked: bool = False
     stream: bool = False
+    locked: bool = True
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256 of what is written."""
+        return hashlib.sha256(payload.content(self.number, self.size)).hexdigest()
 
     def stages(self, world: Mapping[str, Value | None]) -> list[dict[str, Value | None]]:
         """Old, old with the sidecar already made or retired, new."""
@@ -46,13 +54,23 @@ class Write:
         """Do it with the library."""
         data = payload.content(self.number, self.size)
         path = f"{root}/{self.name}"
+        concurrency: Literal["lock", "none"] = "lock" if self.locked else "none"
         if not self.stream:
             safeatomic_core.write_atomic_bytes(
-                path, data, write_checksum=self.checked, retries=_RETRIES, delay=_DELAY_S
+                path,
+                data,
+                concurrency=concurrency,
+                write_checksum=self.checked,
+                retries=_RETRIES,
+                delay=_DELAY_S,
             )
             return
         with safeatomic_core.AtomicWriter(
-            path, write_checksum=self.checked, retries=_RETRIES, delay=_DELAY_S
+            path,
+            concurrency=concurrency,
+            write_checksum=self.checked,
+            retries=_RETRIES,
+            delay=_DELAY_S,
         ) as file:
             for start in range(0, len(data), _CHUNK):
                 file.write(data[start : start + _CHUNK])
@@ -74,6 +92,7 @@ class Move:
     source: str
     destination: str
     force: bool = False
+    digest = None
 
     def stages(self, world: Mapping[str, Value | None]) -> list[dict[str, Value | None]]:
         """The destination's sidecar changes, the file moves, the source's sidecar goes.
@@ -119,6 +138,7 @@ class Arrive:
     source: str
     destination: str
     size: int = 5000
+    digest = None
 
     def stages(self, world: Mapping[str, Value | None]) -> list[dict[str, Value | None]]:
         """There is nothing between absent and complete."""

@@ -33,12 +33,18 @@ _CHANGING = frozenset(
 )
 
 
-class Victim(NamedTuple):
-    """When to kill: after the n-th report of a step, in a phase if one is given."""
+class After(NamedTuple):
+    """A moment in an operation: right after a step, in a phase if one is given.
+
+    Attributes:
+        step: One of the ten step words.
+        phase: The phase that the step reports, empty for any.
+        what: What happens then: ``kill``, or a kind of noise for a commit that falls just there.
+    """
 
     step: str
     phase: str = ""
-    nth: int = 1
+    what: str = "kill"
 
 
 class Performer(Protocol):
@@ -59,7 +65,7 @@ class Session:
     Args:
         root: The filesystem's mount point.
         device: The device below it.
-        disturb: Makes noise once.
+        noise: Makes a kind of noise once; the workload's own kind for an empty name.
         perform: How operations are carried out.
     """
 
@@ -67,21 +73,26 @@ class Session:
         self,
         root: str,
         device: RecordingDevice,
-        disturb: Callable[[], None],
+        noise: Callable[[str], None],
         perform: Performer,
     ) -> None:
         self.root = root
         self._device = device
         self._perform = perform
-        self._disturb = disturb
+        self._noise = noise
 
-    def do(self, *operations: AnyOperation) -> None:
-        """Perform operations one after the other."""
+    def do(self, *operations: AnyOperation, after: Sequence[After] = ()) -> None:
+        """Perform operations one after the other.
+
+        Args:
+            operations: What to do.
+            after: What else happens in the middle of each.
+        """
         for operation in operations:
             self._device.mark({"begin": operation.number})
-            with self._traced(operation.number, None):
+            with self._traced(operation, after):
                 self._perform(operation, self.root, self._disturb)
-            self._device.mark({"ack": operation.number})
+            self._device.mark({"ack": operation.number, "process": os.getpid()})
 
     def do_refused(self, operation: AnyOperation, error: type[Exception]) -> None:
         """Perform an operation that must fail without any effect."""
@@ -91,8 +102,8 @@ class Session:
             return
         raise AssertionError(f"{operation} was not refused with {error.__name__}")
 
-    def kill(self, operation: AnyOperation, victim: Victim) -> None:
-        """Begin an operation in a child that is killed after a step.
+    def kill(self, operation: AnyOperation, *after: After) -> None:
+        """Begin an operation in a child that is killed after one of its steps.
 
         The child kills itself with SIGKILL, so that nothing of it runs on and the kernel drops its
         flocks.
@@ -102,14 +113,14 @@ class Session:
         if child == 0:
             try:
                 die_with_parent()
-                with self._traced(operation.number, victim):
+                with self._traced(operation, after):
                     self._perform(operation, self.root, self._disturb)
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
-            raise AssertionError(f"{operation} ended with {status} instead of dying at {victim}")
-        self._device.mark({"gone": operation.number})
+            raise AssertionError(f"{operation} ended with {status} instead of dying at {after}")
+        self._device.mark({"gone": operation.number, "process": child})
 
     def do_at_once(self, *sequences: Sequence[AnyOperation]) -> None:
         """Perform several sequences of operations, each in a process of its own."""
@@ -129,21 +140,26 @@ class Session:
         if failed:
             raise AssertionError(f"{len(failed)} of {len(children)} concurrent writers failed")
 
+    def _disturb(self) -> None:
+        self._noise("")
+
     @contextlib.contextmanager
-    def _traced(self, number: int, victim: Victim | None) -> Iterator[None]:
-        """Mark every step of an operation, and die after one of them."""
-        seen = 0
+    def _traced(self, operation: AnyOperation, after: Sequence[After]) -> Iterator[None]:
+        """Mark every step of an operation, and do what is to be done after some of them."""
 
         def hook(step: str, facts: dict[str, object]) -> None:
-            nonlocal seen
-            self._device.mark({"step": step, "facts": facts, "op": number})
-            if victim is None or step != victim.step:
-                return
-            if victim.phase and facts.get("phase") != victim.phase:
-                return
-            seen += 1
-            if seen == victim.nth:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if step == _trace.HARDEN:
+                facts = {
+                    **facts,
+                    "digest": operation.digest,
+                }  # what an unchecked write does not say
+            facts = {**facts, "process": os.getpid()}
+            self._device.mark({"step": step, "facts": facts, "op": operation.number})
+            for moment in after:
+                if step == moment.step and moment.phase in ("", facts.get("phase")):
+                    if moment.what == "kill":
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    self._noise(moment.what)
 
         before, _trace.hook = _trace.hook, hook
         try:

@@ -11,7 +11,7 @@ import os
 import random
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import filesystems, images, isolation, loop, mutants, payload, peers, recording, workloads
 from .device import RecordingDevice
@@ -19,15 +19,16 @@ from .judge import Findings, Judge
 from .worlds import Tracker, Value, complaint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .device import Record
     from .filesystems import Filesystem
-    from .images import Plan
+    from .images import Plan, Point
     from .workloads import Workload
     from .worlds import World
 
 LIBRARY = "safeatomic"
+_PORTION = 24  # images judged at once in a hunt
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Spec:
         seed: Where random choices come from.
         cap: How many subsets of unflushed writes to try at one moment.
         limit: How many images to judge, a random choice; 0 for all of them.
+        hunt: Judge only until a violation is found.
     """
 
     filesystem: str
@@ -53,6 +55,7 @@ class Spec:
     seed: int = 1
     cap: int = 12
     limit: int = 0
+    hunt: bool = False
 
     def __str__(self) -> str:
         parts = [self.filesystem, self.workload, self.noise]
@@ -60,6 +63,19 @@ class Spec:
         parts += [self.subject] if self.subject != LIBRARY else []
         parts += [f"seed{self.seed}"] if self.seed != 1 else []
         return "-".join(parts)
+
+
+class Sighting(NamedTuple):
+    """What an image showed at one moment.
+
+    Attributes:
+        marks: How many marks there were before it.
+        seen: By name: the version, -1 for a torn file, None for none; the SHA-256 of the data, None
+            for none; the digests that the sidecar records, None for no sidecar.
+    """
+
+    marks: int
+    seen: dict[str, tuple[int | None, str | None, list[str] | None]]
 
 
 @dataclass
@@ -83,9 +99,9 @@ class Report:
         left: How many temps stayed for `safeatomic clean`.
         record_s: Seconds spent on recording.
         judge_s: Seconds spent on judging.
-        sightings: What images showed at which point of the trace, for the models.
+        marks: What the application knew, in order.
+        sightings: What images showed after how many of the marks, for the models.
         error: What went wrong in the harness itself, empty if nothing.
-        loops: Loop devices there were, for the proof that ours are gone.
     """
 
     spec: Spec
@@ -104,7 +120,8 @@ class Report:
     left: int = 0
     record_s: float = 0.0
     judge_s: float = 0.0
-    sightings: list[dict[str, object]] = field(default_factory=list)
+    marks: list[dict[str, Any]] = field(default_factory=list)
+    sightings: list[Sighting] = field(default_factory=list)
     error: str = ""
 
     def to_json(self) -> str:
@@ -116,15 +133,17 @@ class Report:
         """Return the report that a line holds."""
         fields = json.loads(line)
         fields["spec"] = Spec(**fields["spec"])
+        fields["sightings"] = [Sighting(*sighting) for sighting in fields["sightings"]]
         return cls(**fields)
 
     def __str__(self) -> str:
         verdict = f"{self.violations}, first {self.example}" if self.violations else "ok"
         return (
-            f"{self.spec}: {self.images} of {self.states} images, {self.points} points, {self.writes} writes, "
-            f"{self.flushes} flushes, locks {self.locks}, takeovers {self.takeovers}, "
-            f"swept {self.swept}, left {self.left}, recorded in {self.record_s:.2f} s, "
-            f"judged in {self.judge_s:.2f} s: {self.error or verdict}"
+            f"{self.spec}: {self.images} of {self.states} images, {self.points} points, "
+            f"{self.writes} writes, {self.flushes} flushes, locks {self.locks}, "
+            f"takeovers {self.takeovers}, swept {self.swept}, left {self.left}, "
+            f"recorded in {self.record_s:.2f} s, judged in {self.judge_s:.2f} s: "
+            f"{self.error or verdict}"
         )
 
 
@@ -150,12 +169,16 @@ def run(spec: Spec, scratch: str, tag: str, *, judges: int = 1) -> Report:
     plan = images.plan(records, spec.cap, random_source)
     report.states = len(plan.images)
     plan = images.sample(plan, spec.limit, random_source)
-    _count(report, records, plan)
+    _count(report, records)
     if not report.flushes:
         report.error = "no flush reached the device: its images would look ordered"
         return report
-    findings = _judge(spec, filesystem, workload, plan, scratch, tag, judges)
-    _conclude(report, workload, plan, findings)
+    judged: dict[int, Findings] = {}
+    for portion in _portions(len(plan.images), random_source if spec.hunt else None):
+        judged |= _judge(spec, filesystem, workload, plan, portion, scratch, tag, judges)
+        if portion and _conclude(Report(spec), workload, plan, judged).violations:
+            break
+    _conclude(report, workload, plan, judged)
     report.judge_s = time.monotonic() - started
     return report
 
@@ -164,32 +187,32 @@ def _record(
     spec: Spec, filesystem: Filesystem, workload: Workload, scratch: str, tag: str
 ) -> list[Record]:
     """Do the workload on a fresh filesystem and return what the device saw."""
-    with RecordingDevice(scratch, filesystem.size) as device:
-        with loop.attached(device.path, tag) as block_device:
-            filesystems.make(filesystem, block_device)
-            with isolation.mounted(
-                block_device, f"{scratch}/fs", filesystem.name, spec.options
-            ) as root:
-                for directory in workloads.DIRECTORIES:
-                    os.mkdir(f"{root}/{directory}")
-                recording.prepare(root, workload.initial)
-                kind, _, name = spec.subject.partition(":")
-                perform = peers.ALL[name] if kind == "peer" else recording.with_library
-                disturb = filesystems.noise(
-                    spec.noise, spec.filesystem, root, random.Random(f"{spec} noise")
-                )
-                session = recording.Session(root, device, disturb, perform)
-                isolation.syncfs(root)
-                device.mark({images.START: True})
-                with mutants.applied(name if kind == "mutant" else None):
-                    workload.script(session)
-                device.mark({images.STOP: True})
-                # The power fails here: what unmounting writes is none of ours.
-                records = device.records()
-    return records
+    kind, _, name = spec.subject.partition(":")
+    perform = peers.ALL[name] if kind == "peer" else recording.with_library
+    with (
+        RecordingDevice(scratch, filesystem.size) as device,
+        loop.attached(device.path, tag) as block_device,
+    ):
+        filesystems.make(filesystem, block_device)
+        place = f"{scratch}/fs"
+        with isolation.mounted(block_device, place, filesystem.name, spec.options) as root:
+            for directory in workloads.DIRECTORIES:
+                os.mkdir(f"{root}/{directory}")
+            recording.prepare(root, workload.initial)
+            noise = filesystems.Noise(
+                spec.noise, spec.filesystem, root, random.Random(f"{spec} noise")
+            )
+            session = recording.Session(root, device, noise, perform)
+            isolation.syncfs(root)
+            device.mark({images.START: True})
+            with mutants.applied(name if kind == "mutant" else None):
+                workload.script(session)
+            device.mark({images.STOP: True})
+            # The power fails here: what unmounting writes is none of ours.
+            return device.records()
 
 
-def _count(report: Report, records: Sequence[Record], plan: Plan) -> None:
+def _count(report: Report, records: Sequence[Record]) -> None:
     begin, end = (
         next(i for i, record in enumerate(records) if record.kind == "mark" and word in record.data)
         for word in (images.START.encode(), images.STOP.encode())
@@ -197,8 +220,15 @@ def _count(report: Report, records: Sequence[Record], plan: Plan) -> None:
     kinds = [record.kind for record in records[begin:end]]
     report.writes = kinds.count("write") + kinds.count("zero")
     report.flushes = kinds.count("flush")
-    report.images = len(plan.images)
-    report.points = len(plan.points)
+
+
+def _portions(count: int, random_source: random.Random | None) -> list[list[int]]:
+    """Return the numbers of all images in one portion, or shuffled in small ones for a hunt."""
+    numbers = list(range(count))
+    if random_source is None:
+        return [numbers]
+    random_source.shuffle(numbers)
+    return [sorted(numbers[start : start + _PORTION]) for start in range(0, count, _PORTION)]
 
 
 def _judge(
@@ -206,15 +236,16 @@ def _judge(
     filesystem: Filesystem,
     workload: Workload,
     plan: Plan,
+    portion: Sequence[int],
     scratch: str,
     tag: str,
     judges: int,
-) -> list[Findings]:
-    """Judge every image, in one process or several; findings in the order of the images."""
+) -> dict[int, Findings]:
+    """Judge a portion of the images, in one process or several."""
 
-    def work(share: int) -> list[Findings]:
+    def work(share: int) -> dict[int, Findings]:
         directory = f"{scratch}/judge{share}"
-        os.mkdir(directory)
+        os.makedirs(directory, exist_ok=True)
         judge = Judge(
             filesystem,
             spec.options,
@@ -225,17 +256,24 @@ def _judge(
             tag=tag,
             library=not spec.subject.startswith("peer:"),
         )
-        return [judge.examine(image) for image in plan.images[share::judges]]
+        return {index: judge.examine(plan.images[index]) for index in portion[share::judges]}
 
     if judges == 1:
         return work(0)
-    results = isolation.in_children(work, judges, scratch)
-    return [results[index % judges][index // judges] for index in range(len(plan.images))]
+    merged: dict[int, Findings] = {}
+    for findings in isolation.in_children(work, judges, scratch):
+        merged |= findings
+    return merged
 
 
-def _conclude(report: Report, workload: Workload, plan: Plan, findings: Sequence[Findings]) -> None:
-    """Hold what was found against what may be seen at each point."""
-    for found in findings:
+def _conclude(
+    report: Report, workload: Workload, plan: Plan, findings: Mapping[int, Findings]
+) -> Report:
+    """Hold what was found against what may be seen at each point; return the report."""
+    points = [point for point in plan.points if point.image in findings]
+    report.images = len(findings)
+    report.points = len(points)
+    for found in findings.values():
         for state in found.locks:
             report.locks[state] = report.locks.get(state, 0) + 1
         report.lost_payloads += "lost payload" in found.locks
@@ -243,12 +281,14 @@ def _conclude(report: Report, workload: Workload, plan: Plan, findings: Sequence
         report.takeovers += found.takeovers
         report.swept += found.swept
         report.left += found.left
+    report.marks = plan.marks
+    report.sightings = _sightings(points, findings)
     content_only = report.spec.subject.startswith("peer:")
     tracker = Tracker(workload.initial, workload.operations)
     known = 0
     allowed = tracker.allowed()
     verdicts: dict[tuple[int, frozenset[World]], list[tuple[str, str]]] = {}
-    for point in plan.points:
+    for point in points:
         if known < point.marks:
             while known < point.marks:
                 _follow(tracker, plan.marks[known])
@@ -262,6 +302,33 @@ def _conclude(report: Report, workload: Workload, plan: Plan, findings: Sequence
             if not report.example:
                 last = plan.marks[point.marks - 1] if point.marks else {}
                 report.example = f"{kind}: {sentence}; image {point.image}, after {last}"
+    return report
+
+
+def _sightings(points: Sequence[Point], findings: Mapping[int, Findings]) -> list[Sighting]:
+    """Return what was seen after each number of marks, each thing once."""
+    sightings = {}
+    for point in points:
+        found = findings[point.image]
+        seen = {
+            name: (
+                _version(found, name),
+                digest,
+                recorded,
+            )
+            for name, (digest, recorded) in found.digests.items()
+        }
+        if seen:
+            sightings[point.marks, repr(seen)] = Sighting(point.marks, seen)
+    return list(sightings.values())
+
+
+def _version(found: Findings, name: str) -> int | None:
+    """Return the version at a name, -1 for a torn file, None for none."""
+    if name not in found.seen:
+        return -1
+    value = found.seen[name]
+    return None if value is None else value.version
 
 
 def _follow(tracker: Tracker, mark: dict[str, object]) -> None:

@@ -1,0 +1,1 @@
+"""Crash images of real filesystems: the tests. What they use is in `crashlab`."""

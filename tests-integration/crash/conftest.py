@@ -1,0 +1,72 @@
+"""The laboratory that the crash tests share, and what this machine lacks for it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .crashlab import catalogue, filesystems
+from .crashlab.driver import Lab
+from .crashlab.mutants import Mutant
+from .crashlab.scenario import Spec
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+
+_ANNOUNCED: pytest.StashKey[list[Spec]] = pytest.StashKey()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note every scenario that is going to be asked for, so that workers need not wait."""
+    announced: list[Spec] = []
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        for value in {} if callspec is None else callspec.params.values():
+            if isinstance(value, Spec):
+                announced.append(value)
+            elif isinstance(value, Mutant):
+                announced += catalogue.of_mutant(value)
+    config.stash[_ANNOUNCED] = announced
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest, tally: Counter[str]) -> Iterator[Lab]:
+    """Two workers that run scenarios; nothing of them may be left in the end."""
+    require_devices()
+    announced = request.config.stash[_ANNOUNCED]
+    laboratory = Lab()
+    laboratory.announce(announced)
+    try:
+        yield laboratory
+    finally:
+        left = laboratory.close()
+    assert not left, f"left behind: {left}"
+    for report in laboratory.reports():
+        _count(tally, report.spec.subject, report.__dict__)
+
+
+def require_devices() -> None:
+    """Skip where crash images cannot be made, and say why; on CI as root that is a failure."""
+    lacks = filesystems.missing()
+    if not lacks:
+        return
+    reason = f"NO CRASH IMAGES WERE MADE: this machine lacks {', '.join(lacks)}"
+    if os.environ.get("CI") == "true" and os.geteuid() == 0:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _count(tally: Counter[str], subject: str, figures: dict[str, int]) -> None:
+    tally["crash images judged"] += figures["images"]
+    tally["moments of a crash judged"] += figures["points"]
+    if subject.startswith("mutant:"):
+        return
+    tally["crash scenarios of the library"] += 1
+    tally["images with a lock that had lost its payload"] += figures["lost_payloads"]
+    tally["dead locks taken over by the next write"] += figures["takeovers"]
+    tally["orphaned temps swept by that write"] += figures["swept"]
+    tally["orphaned temps without a lock, swept by clean"] += figures["left"]
