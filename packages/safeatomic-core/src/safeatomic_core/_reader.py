@@ -87,7 +87,7 @@ class AtomicReader(io.BufferedIOBase):
                 opened.close()
                 raise
             opened.close()
-        self.name = check_path(path)
+        self.name: str = check_path(path)
         self.mode = "rb"
         self._opened = opened
         # BufferedReader does the buffering, readline and iteration over our descriptor.

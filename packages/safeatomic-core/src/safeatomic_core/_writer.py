@@ -87,7 +87,7 @@ class AtomicWriter(io.BufferedIOBase):
             safety,
         )
         self._write = write = Write(path, policy)
-        self.name = write.target.path
+        self.name: str = write.target.path
         self.mode = "wb"
         try:
             write.acquire()
