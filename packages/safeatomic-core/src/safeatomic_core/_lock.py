@@ -58,6 +58,7 @@ class Lock:
 
     __slots__ = (
         "_dir_fd",
+        "_directory",
         "_inode",
         "_owns_directory",
         "_pid",
@@ -77,6 +78,7 @@ class Lock:
             settle: Flushes the target's directory; called before a dead holder's lock is removed.
         """
         self._dir_fd = target.dir_fd
+        self._directory = target.directory
         self._settle = settle
         self._inode = (0, 0)
         self._owns_directory = False
@@ -187,7 +189,7 @@ class Lock:
             return
         # Whoever may open the file may flock it, and so pin a dead lock: only those may who may
         # write the directory and so could remove it anyway.
-        bits = kernel.fstat(self._dir_fd).st_mode & _WRITE_BITS
+        bits = self._directory().st_mode & _WRITE_BITS
         mode = stat.S_IRUSR | stat.S_IWUSR | bits | CRASH_MARK
         self._make_inode(mode)
         if bits:
@@ -389,7 +391,7 @@ def held_by_this_thread(target: Target) -> bool:
 
 
 def _place(target: Target) -> tuple[int, int, str]:
-    status = kernel.fstat(target.dir_fd)
+    status = target.directory()
     return status.st_dev, status.st_ino, target.name
 
 

@@ -345,7 +345,7 @@ def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
         needed = _NEEDED[policy.lock, policy.write_checksum]
         gate(target.device(), policy.safety, target.path, needed, target.dir_fd)
         if _trace.hook is not None:
-            status = kernel.fstat(target.dir_fd)
+            status = target.directory()
             _trace.hook(
                 _trace.GATE,
                 {

@@ -38,13 +38,14 @@ class Target:
         status: What the name was when it was looked up, None when it did not exist.
     """
 
-    __slots__ = ("dir_fd", "name", "path", "status")
+    __slots__ = ("_directory", "dir_fd", "name", "path", "status")
 
     def __init__(self, path: str, name: str, dir_fd: int, status: os.stat_result | None) -> None:
         self.path = path
         self.name = name
         self.dir_fd = dir_fd
         self.status = status
+        self._directory: os.stat_result | None = None
 
     def look_again(self) -> os.stat_result | None:
         """Look the name up anew and remember what it is."""
@@ -54,13 +55,19 @@ class Target:
             self.status = None
         return self.status
 
+    def directory(self) -> os.stat_result:
+        """Return what the directory was when first asked; it stays the same one while open."""
+        if self._directory is None:
+            self._directory = kernel.fstat(self.dir_fd)
+        return self._directory
+
     def device(self) -> int:
         """Return the device number that tells the filesystem: the directory's.
 
         A file may show another one: where it is mounted over, and on an overlay, which hands out
         the numbers of its layers (Documentation/filesystems/overlayfs.rst).
         """
-        return kernel.fstat(self.dir_fd).st_dev
+        return self.directory().st_dev
 
     def require_regular(self) -> None:
         """Refuse, by its name, what is no regular file; an absent name is welcome."""
