@@ -132,12 +132,13 @@ Init ==
 
 Goto(w, step) == pc' = [pc EXCEPT ![w] = step]
 (* The end of a write, in whatever way: nothing of it stays with w.        *)
-Leave(w) ==
+Forget(w) ==
     /\ Goto(w, "idle")
     /\ ver' = [ver EXCEPT ![w] = 0]
     /\ tmp' = [tmp EXCEPT ![w] = None]
     /\ fill' = [fill EXCEPT ![w] = 0]
-    /\ lock' = (IF lock = w THEN NoOne ELSE lock)
+Unlock(w) == lock' = IF lock = w THEN NoOne ELSE lock
+Leave(w)  == Forget(w) /\ Unlock(w)
 
 -----------------------------------------------------------------------------
 (* The write                                                               *)
@@ -314,7 +315,7 @@ Sweep(i) ==
 
 Kill(w) ==
     /\ pc[w] # "idle"
-    /\ Leave(w)
+    /\ Forget(w) /\ IF Broken = "death-keeps-lock" THEN UNCHANGED lock ELSE Unlock(w)
     /\ UNCHANGED <<names, ledger, readers, next>>
     /\ Store(cache, disk) /\ forgotten' = forgotten \cap InUse'
 
@@ -332,17 +333,20 @@ Crash ==
     /\ Store(disk, disk)
 
 -----------------------------------------------------------------------------
-Step(w) == \/ Gate(w) \/ Acquire(w) \/ AcquireFails(w)
-           \/ Stage(w) \/ StageFlock(w) \/ StageAgain(w) \/ Fill(w)
-           \/ Harden(w) \/ HardenFails(w) \/ Discard(w)
-           \/ Publish(w) \/ Settle(w) \/ SettleFails(w) \/ Release(w)
+Succeeding(w) == \/ Gate(w) \/ Acquire(w)
+                 \/ Stage(w) \/ StageFlock(w) \/ StageAgain(w) \/ Fill(w)
+                 \/ Harden(w) \/ Publish(w) \/ Settle(w) \/ Release(w)
+Failing(w)    == AcquireFails(w) \/ HardenFails(w) \/ Discard(w) \/ SettleFails(w)
+Step(w)       == Succeeding(w) \/ Failing(w)
 
-Next == \/ \E w \in Writers : Step(w) \/ Kill(w)
-        \/ \E r \in Readers : ReadOpen(r) \/ ReadBlock(r) \/ ReadClose(r)
-        \/ \E i \in Inodes, b \in Range : WritebackBlock(i, b)
-        \/ WritebackTarget
-        \/ \E i \in Inodes : WritebackTemp(i) \/ Sweep(i)
-        \/ Crash
+Others == \/ \E w \in Writers : Kill(w)
+          \/ \E r \in Readers : ReadOpen(r) \/ ReadBlock(r) \/ ReadClose(r)
+          \/ \E i \in Inodes, b \in Range : WritebackBlock(i, b)
+          \/ WritebackTarget
+          \/ \E i \in Inodes : WritebackTemp(i) \/ Sweep(i)
+          \/ Crash
+
+Next == (\E w \in Writers : Step(w)) \/ Others
 
 Spec == Init /\ [][Next]_vars
 
@@ -401,10 +405,15 @@ OneLockedWriter ==
         pc[w] \notin {"idle", "gated"} <=> lock = w
 
 -----------------------------------------------------------------------------
-(* Every write that was begun comes to an end, if writers go on and a      *)
-(* sweeper does not take each new temp for ever.                           *)
-Fairness == \A w \in Writers : /\ WF_vars(Step(w))
-                               /\ SF_vars(StageFlock(w)) /\ SF_vars(Acquire(w))
-FairSpec == Spec /\ Fairness
-EveryWriteEnds == \A w \in Writers : pc[w] # "idle" ~> pc[w] = "idle"
+(* A write that was begun goes through, whatever became of those before    *)
+(* it, unless it is killed itself.  For this no call fails, writers go on, *)
+(* orphans are swept and their inodes freed in the end, and neither the    *)
+(* lock nor a sweeper that takes each new temp keeps the same writer       *)
+(* waiting for ever.                                                       *)
+Fairness == /\ \A w \in Writers : /\ WF_vars(Succeeding(w))
+                                  /\ SF_vars(StageFlock(w)) /\ SF_vars(Acquire(w))
+            /\ \A i \in Inodes : WF_vars(WritebackTemp(i)) /\ WF_vars(Sweep(i))
+FairSpec == /\ Init /\ [][(\E w \in Writers : Succeeding(w)) \/ Others]_vars
+            /\ Fairness
+NextWriteGoesThrough == \A w \in Writers : pc[w] = "gated" ~> pc[w] \in {"settled", "idle"}
 =============================================================================
