@@ -169,24 +169,23 @@ AfterResolve(o) == IF Writes(o) THEN "harden" ELSE AfterHarden(o)
 
 \* Gate and Acquire; a dead holder's lock goes only after a flush (R2).
 Acquire(w, k, n, m) ==
-    LET o == [NoOp EXCEPT !.k = k, !.n = n, !.m = m]
-        left_behind == {x \in Pair(o) : stale[x]}
-    IN
     /\ pc[w] = "idle" /\ left.ops > 0 /\ k \in Kinds
-    /\ k = "move" => m \in Names \ {n} /\ data[m] # 0 /\ rec[m] # Mal
-    /\ k # "move" => m = "-"
-    /\ k = "bless" => data[n] # 0
-    /\ Writes(o) => nino <= MaxIno
-    /\ \A x \in Pair(o) : lock[x] = Free
-    /\ lock' = [x \in Names |-> IF x \in Pair(o) THEN w ELSE lock[x]]
-    /\ stale' = [x \in Names |-> stale[x] /\ x \notin Pair(o)]
-    /\ IF left_behind = {} \/ Broken = "no-takeover-sync" THEN UNCHANGED <<dataVars, recVars>>
-       ELSE Flush(left_behind)
-    /\ op' = [op EXCEPT ![w] = o]
-    /\ ret' = [x \in Names |-> IF x \in Pair(o) THEN 0 ELSE ret[x]]
-    /\ left' = [left EXCEPT !.ops = @ - 1]
-    /\ Go(w, IF Unresolved(o) THEN "resolve" ELSE AfterResolve(o))
-    /\ UNCHANGED <<inoVars, dmg, acc, readVars>>
+    /\ LET o == [NoOp EXCEPT !.k = k, !.n = n, !.m = m]
+           left_behind == {x \in Pair(o) : stale[x]} IN
+       /\ k = "move" => m \in Names \ {n} /\ data[m] # 0 /\ rec[m] # Mal
+       /\ k # "move" => m = "-"
+       /\ k = "bless" => data[n] # 0
+       /\ Writes(o) => nino <= MaxIno
+       /\ \A x \in Pair(o) : lock[x] = Free
+       /\ lock' = [x \in Names |-> IF x \in Pair(o) THEN w ELSE lock[x]]
+       /\ stale' = [x \in Names |-> stale[x] /\ x \notin Pair(o)]
+       /\ IF left_behind = {} \/ Broken = "no-takeover-sync" THEN UNCHANGED <<dataVars, recVars>>
+          ELSE Flush(left_behind)
+       /\ op' = [op EXCEPT ![w] = o]
+       /\ ret' = [x \in Names |-> IF x \in Pair(o) THEN 0 ELSE ret[x]]
+       /\ left' = [left EXCEPT !.ops = @ - 1]
+       /\ Go(w, IF Unresolved(o) THEN "resolve" ELSE AfterResolve(o))
+       /\ UNCHANGED <<inoVars, dmg, acc, readVars>>
 
 AnnounceResolve(w) ==
     /\ pc[w] = "resolve"
@@ -219,23 +218,22 @@ Carried(m) ==
        ELSE <<r.new, r.prev>>
 
 AnnounceRecord(w) ==
-    LET o == op[w]
-        n == o.n
-        new == CASE o.k = "checked" -> o.new [] o.k = "bless" -> cont[data[n]] [] o.k = "move" -> Carried(o.m)[1]
-        keep == IF o.k = "move" THEN Carried(o.m)[2] ELSE {}
-        prev == IF o.k = "bless" THEN {} ELSE Previous(n) \ {new}
-        r == Rec(new, keep \cup prev)
-        adopts == data[n] # 0 /\ (~IsRec(rec[n]) \/ o.k = "bless")
-    IN
     /\ pc[w] = "record"
-    /\ Install(n, r, IF Broken = "record-unflushed" THEN {r, Mal} ELSE {r})
-    /\ adopted' = IF adopts /\ cont[data[n]] # base[data[n]] THEN adopted \cup {data[n]} ELSE adopted
-    /\ op' = [op EXCEPT ![w].new = new, ![w].keep = keep, ![w].old = rec[n], ![w].ann = TRUE]
-    /\ dmg' = [dmg EXCEPT ![n] = FALSE]
-    /\ Go(w, IF Broken = "no-barrier" THEN "publish" ELSE "barrier")
-    /\ ReadersSee({n})
-    /\ UNCHANGED <<dataVars, cont, base, nino, lockVars, left, ret, rpc>>
-    /\ Remember(IF o.k = "bless" \/ (data[n] # 0 /\ cont[data[n]] = new) THEN {n} ELSE {}, <<>>)
+    /\ LET o == op[w]
+           n == o.n
+           new == CASE o.k = "checked" -> o.new [] o.k = "bless" -> cont[data[n]] [] o.k = "move" -> Carried(o.m)[1]
+           keep == IF o.k = "move" THEN Carried(o.m)[2] ELSE {}
+           prev == IF o.k = "bless" THEN {} ELSE Previous(n) \ {new}
+           r == Rec(new, keep \cup prev)
+           adopts == data[n] # 0 /\ (~IsRec(rec[n]) \/ o.k = "bless") IN
+       /\ Install(n, r, IF Broken = "record-unflushed" THEN {r, Mal} ELSE {r})
+       /\ adopted' = IF adopts /\ cont[data[n]] # base[data[n]] THEN adopted \cup {data[n]} ELSE adopted
+       /\ op' = [op EXCEPT ![w].new = new, ![w].keep = keep, ![w].old = rec[n], ![w].ann = TRUE]
+       /\ dmg' = [dmg EXCEPT ![n] = FALSE]
+       /\ Go(w, IF Broken = "no-barrier" THEN "publish" ELSE "barrier")
+       /\ ReadersSee({n})
+       /\ UNCHANGED <<dataVars, cont, base, nino, lockVars, left, ret, rpc>>
+       /\ Remember(IF o.k = "bless" \/ (data[n] # 0 /\ cont[data[n]] = new) THEN {n} ELSE {}, <<>>)
 
 AnnounceRetire(w) ==
     /\ pc[w] = "retire"
@@ -256,17 +254,16 @@ AnnounceBarrier(w) ==
 \* R4: the barrier or the rename failed, or the lock was lost: put the former sidecar back. Not an unsealed
 \* one over the record that resolved it: that would accept again what has just been ruled out.
 AnnounceUndo(w) ==
-    LET o == op[w]
-        stays == o.ann /\ IsRec(o.old) /\ ~Sealed(o.old) /\ Broken # "undo-unsealed"
-    IN
-    /\ pc[w] \in {"barrier", "publish"} /\ o.k # "bless"
-    /\ o.old # NoRec \/ o.ann
-    /\ IF stays THEN UNCHANGED recVars ELSE Install(o.n, o.old, {o.old})
-    /\ dmg' = IF stays THEN dmg ELSE [dmg EXCEPT ![o.n] = (o.old = Mal)]
-    /\ Go(w, "undone")
-    /\ ReadersSee({o.n})
-    /\ UNCHANGED <<dataVars, inoVars, op, lockVars, left, ret, rpc>>
-    /\ Remember({}, <<>>)
+    /\ pc[w] \in {"barrier", "publish"} /\ op[w].k # "bless"
+    /\ LET o == op[w]
+           stays == o.ann /\ IsRec(o.old) /\ ~Sealed(o.old) /\ Broken # "undo-unsealed" IN
+       /\ o.old # NoRec \/ o.ann
+       /\ IF stays THEN UNCHANGED recVars ELSE Install(o.n, o.old, {o.old})
+       /\ dmg' = IF stays THEN dmg ELSE [dmg EXCEPT ![o.n] = (o.old = Mal)]
+       /\ Go(w, "undone")
+       /\ ReadersSee({o.n})
+       /\ UNCHANGED <<dataVars, inoVars, op, lockVars, left, ret, rpc>>
+       /\ Remember({}, <<>>)
 
 \* Any other step before Publish failed: nothing was touched.
 Abort(w) ==
@@ -282,16 +279,15 @@ UndoFlush(w) ==
     /\ Quiet /\ UNCHANGED <<inoVars, op, lockVars, acc, readVars>>
 
 Publish(w) ==
-    LET o == op[w]
-        i == IF o.k = "move" THEN data[o.m] ELSE o.i
-        moved == IF o.k = "move" THEN {o.m} ELSE {}
-    IN
     /\ pc[w] = "publish"
-    /\ data' = [x \in Names |-> IF x = o.n THEN i ELSE IF x \in moved THEN 0 ELSE data[x]]
-    /\ dDisk' = [x \in Names |-> IF x \in {o.n} \cup moved THEN dDisk[x] \cup {data'[x]} ELSE dDisk[x]]
-    /\ Go(w, IF Broken = "seal-before-settle" /\ o.ann THEN "seal" ELSE "settle")
-    /\ Quiet /\ UNCHANGED <<recVars, inoVars, op, lockVars, readVars>>
-    /\ Remember({}, IF o.k = "move" /\ o.ann THEN [x \in {o.n} |-> o.m] ELSE <<>>)
+    /\ LET o == op[w]
+           i == IF o.k = "move" THEN data[o.m] ELSE o.i
+           moved == IF o.k = "move" THEN {o.m} ELSE {} IN
+       /\ data' = [x \in Names |-> IF x = o.n THEN i ELSE IF x \in moved THEN 0 ELSE data[x]]
+       /\ dDisk' = [x \in Names |-> IF x \in {o.n} \cup moved THEN dDisk[x] \cup {data'[x]} ELSE dDisk[x]]
+       /\ Go(w, IF Broken = "seal-before-settle" /\ o.ann THEN "seal" ELSE "settle")
+       /\ Quiet /\ UNCHANGED <<recVars, inoVars, op, lockVars, readVars>>
+       /\ Remember({}, IF o.k = "move" /\ o.ann THEN [x \in {o.n} |-> o.m] ELSE <<>>)
 
 AfterSeal(o) == IF o.k = "move" THEN "unlink-source"
                 ELSE IF Broken = "seal-before-settle" THEN "settle" ELSE "release"
@@ -299,18 +295,17 @@ AfterSeal(o) == IF o.k = "move" THEN "unlink-source"
 Unlocked(w) == [x \in Names |-> IF lock[x] = w THEN Free ELSE lock[x]]
 
 Settle(w) ==
-    LET o == op[w]
-        late == \/ Broken = "digest-after-data" /\ o.k = "checked"
-                \/ Broken = "naive-move" /\ o.k = "move" /\ IsRec(rec[o.m])
-    IN
     /\ pc[w] = "settle"
-    /\ Flush(IF o.k = "move" /\ ~o.ann THEN Pair(o) ELSE {o.n})
-    /\ lock' = IF Broken = "unlocked-seal" /\ o.ann THEN Unlocked(w) ELSE lock
-    /\ Go(w, IF late THEN "seal"
-             ELSE IF Broken = "seal-before-settle" \/ ~o.ann THEN "release"
-             ELSE IF Broken = "no-seal" THEN (IF o.k = "move" THEN "unlink-source" ELSE "release")
-             ELSE "seal")
-    /\ Quiet /\ UNCHANGED <<inoVars, op, stale, acc, readVars>>
+    /\ LET o == op[w]
+           late == \/ Broken = "digest-after-data" /\ o.k = "checked"
+                   \/ Broken = "naive-move" /\ o.k = "move" /\ IsRec(rec[o.m]) IN
+       /\ Flush(IF o.k = "move" /\ ~o.ann THEN Pair(o) ELSE {o.n})
+       /\ lock' = IF Broken = "unlocked-seal" /\ o.ann THEN Unlocked(w) ELSE lock
+       /\ Go(w, IF late THEN "seal"
+                ELSE IF Broken = "seal-before-settle" \/ ~o.ann THEN "release"
+                ELSE IF Broken = "no-seal" THEN (IF o.k = "move" THEN "unlink-source" ELSE "release")
+                ELSE "seal")
+       /\ Quiet /\ UNCHANGED <<inoVars, op, stale, acc, readVars>>
 
 \* The flush failed: the caller is told, nothing is rolled back, nothing is sealed.
 SettleFails(w) ==
@@ -321,30 +316,29 @@ SettleFails(w) ==
 \* The name's record is cut by its previous lines; what a move carries along stays. (A broken writer that has
 \* announced nothing writes its record only now.)
 Seal(w) ==
-    LET o == op[w]
-        n == o.n
-        cut == [rec[n] EXCEPT !.prev = o.keep, !.nul = FALSE]
-        late == IF o.k = "move" THEN rec[o.m] ELSE Rec(o.new, {})
-    IN
     /\ pc[w] = "seal"
-    /\ IF Broken \in {"digest-after-data", "naive-move"} THEN Install(n, late, {late})
-       ELSE IF rec[n].prev = o.keep THEN UNCHANGED recVars       \* nothing to cut
-       ELSE Install(n, cut, recBytes[n] \cup {cut, [cut EXCEPT !.nul = TRUE]})
-    /\ Go(w, IF Broken = "unlocked-seal" THEN "idle" ELSE AfterSeal(o))
-    /\ op' = IF Broken = "unlocked-seal" THEN [op EXCEPT ![w] = NoOp] ELSE op
-    /\ Quiet /\ UNCHANGED <<dataVars, inoVars, lockVars, readVars>>
-    /\ Remember({}, <<>>)
+    /\ LET o == op[w]
+           n == o.n
+           cut == [rec[n] EXCEPT !.prev = o.keep, !.nul = FALSE]
+           late == IF o.k = "move" THEN rec[o.m] ELSE Rec(o.new, {}) IN
+       /\ IF Broken \in {"digest-after-data", "naive-move"} THEN Install(n, late, {late})
+          ELSE IF rec[n].prev = o.keep THEN UNCHANGED recVars       \* nothing to cut
+          ELSE Install(n, cut, recBytes[n] \cup {cut, [cut EXCEPT !.nul = TRUE]})
+       /\ Go(w, IF Broken = "unlocked-seal" THEN "idle" ELSE AfterSeal(o))
+       /\ op' = IF Broken = "unlocked-seal" THEN [op EXCEPT ![w] = NoOp] ELSE op
+       /\ Quiet /\ UNCHANGED <<dataVars, inoVars, lockVars, readVars>>
+       /\ Remember({}, <<>>)
 
 \* A move's end: the source's sidecar goes when the destination is durable, and its directory is flushed.
 UnlinkSource(w) ==
-    LET m == op[w].m IN
     /\ pc[w] = "unlink-source"
-    /\ Install(m, NoRec, {NoRec})
-    /\ dmg' = [dmg EXCEPT ![m] = FALSE]
-    /\ Go(w, IF Broken = "source-unflushed" THEN "release" ELSE "settle-source")
-    /\ ReadersSee({m})
-    /\ UNCHANGED <<dataVars, inoVars, op, lockVars, left, ret, rpc>>
-    /\ Remember({}, <<>>)
+    /\ LET m == op[w].m IN
+       /\ Install(m, NoRec, {NoRec})
+       /\ dmg' = [dmg EXCEPT ![m] = FALSE]
+       /\ Go(w, IF Broken = "source-unflushed" THEN "release" ELSE "settle-source")
+       /\ ReadersSee({m})
+       /\ UNCHANGED <<dataVars, inoVars, op, lockVars, left, ret, rpc>>
+       /\ Remember({}, <<>>)
 
 SettleSource(w) ==
     /\ pc[w] = "settle-source"
@@ -353,14 +347,14 @@ SettleSource(w) ==
     /\ Quiet /\ UNCHANGED <<inoVars, op, lockVars, acc, readVars>>
 
 Release(w) ==
-    LET o == op[w] IN
     /\ pc[w] \in {"release", "failed"}
-    /\ lock' = Unlocked(w)
-    /\ ret' = IF pc[w] = "release" /\ (o.ann \/ o.k = "bless") /\ o.keep = {} /\ Broken # "seal-before-settle"
-              THEN [ret EXCEPT ![o.n] = o.new] ELSE ret
-    /\ op' = [op EXCEPT ![w] = NoOp]
-    /\ Go(w, "idle")
-    /\ UNCHANGED <<dataVars, recVars, inoVars, stale, left, acc, dmg, readVars>>
+    /\ LET o == op[w] IN
+       /\ lock' = Unlocked(w)
+       /\ ret' = IF pc[w] = "release" /\ (o.ann \/ o.k = "bless") /\ o.keep = {} /\ Broken # "seal-before-settle"
+                 THEN [ret EXCEPT ![o.n] = o.new] ELSE ret
+       /\ op' = [op EXCEPT ![w] = NoOp]
+       /\ Go(w, "idle")
+       /\ UNCHANGED <<dataVars, recVars, inoVars, stale, left, acc, dmg, readVars>>
 
 (***************************************************************************)
 (* What else happens.                                                       *)
@@ -471,7 +465,7 @@ Read(r) == (\E n \in Names : ReadOpen(r, n)) \/ ReadSidecar(r) \/ ReadCheckName(
 
 Writer(w) ==
     \/ \E k \in Kinds, n \in Names, m \in Names \cup {"-"} : Acquire(w, k, n, m)
-    \/ AnnounceResolve(w) \/ Harden(w, nino)
+    \/ AnnounceResolve(w) \/ \E d \in {nino} : Harden(w, d)
     \/ AnnounceRecord(w) \/ AnnounceRetire(w) \/ AnnounceBarrier(w)
     \/ AnnounceUndo(w) \/ UndoFlush(w) \/ Abort(w)
     \/ Publish(w) \/ Settle(w) \/ SettleFails(w) \/ Seal(w) \/ UnlinkSource(w) \/ SettleSource(w) \/ Release(w)

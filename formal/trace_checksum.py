@@ -5,11 +5,11 @@ Beyond the hook's own events and those of `trace_check`, a recorder may add
 - `("create", {"target": name, "digest": hex, "recorded": [hex...]})`: a file that was there before;
 - `("tamper", {"target": name, "digest": hex})`: the data were altered in place to these bytes;
 - `facts["digest"]` on Harden: the digest of what an unchecked write wrote;
-- `facts["target"]` on read events, where a trace has several targets (it may carry the directory, as
-  `dir` facts do: "dev:ino/name"; a bare name is looked up among those of the Gate events);
-- `("crash", {"data": hex or None, "recorded": [hex...] or None})`: what a crash image showed of the one
-  target, or `{"observed": [{"target": name, "data": ..., "recorded": ...}, ...]}` of several. What is
-  not mentioned was not looked at.
+- `facts["target"]` on read events, where a trace has several targets. A target may carry its
+  directory, as `dir` facts give it: "dev:ino/name";
+- `("crash", {"data": hex or None, "recorded": [hex...] or None})`: what a crash image showed of
+  the one target, or of several: `{"observed": [{"target": name, "data": ..., "recorded": ...}]}`.
+  What is not mentioned was not looked at. `"saw"` in place of `"data"` is understood, too.
 
 One digest algorithm a trace. Locks removed by force are outside of this model.
 """
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from trace_check import Event
 
 _NOT_LOOKED_AT = -1
+_NO_FILE = -2  # what `saw` says
+_TORN = 100_000  # no content has this digest
 _LETTERS = "abcdef"
 _FOLDERS = 2
 
@@ -55,6 +57,7 @@ class _Projector:
         self._folders: list[str] = []
         self._names: dict[tuple[str, str], str] = {}
         self._projected: list[dict[str, Any]] = []
+        self._writes: list[_Process | dict[str, Any]] = []
 
     def run(self) -> list[dict[str, Any]]:
         for step, facts in self._events:
@@ -82,6 +85,8 @@ class _Projector:
         process.links = 0
         process.acquired = process.recorded = process.settled = process.sealed = False
         process.hardened = None
+        if facts["op"] == "write":
+            self._writes.append(process)
         if not process.locked:
             self._acquire(process)
 
@@ -96,6 +101,8 @@ class _Projector:
         if process.kind in {"checked", "unchecked"}:
             digest = facts.get("digest")
             process.hardened = self._emit(process, "harden", d=self._digest(digest))
+            if process in self._writes:
+                self._writes[self._writes.index(process)] = process.hardened
 
     def _on_announce(self, process: _Process, facts: Mapping[str, Any]) -> None:
         phase = str(facts["phase"])
@@ -180,7 +187,7 @@ class _Projector:
         observed = [
             {
                 "n": self._named(one),
-                "d": self._digest(one["data"]) if "data" in one else _NOT_LOOKED_AT,
+                "d": self._seen(one),
                 "ds": [self._digest(hexa) for hexa in one["recorded"] or []]
                 if "recorded" in one
                 else [_NOT_LOOKED_AT],
@@ -191,6 +198,26 @@ class _Projector:
         self._emit(machine, "crash", obs=observed)
         for process in self._processes.values():
             process.kind, process.acquired, process.opened = "none", False, None
+
+    def _seen(self, facts: Mapping[str, Any]) -> int:
+        """Give the digest of the data that a crash image showed."""
+        if "data" in facts:
+            return self._digest(facts["data"])
+        saw = facts.get("saw")
+        if saw is None:
+            return _NOT_LOOKED_AT
+        if saw == 0:
+            first = next((event for event in self._projected if event["e"] == "create"), None)
+            return 0 if first is None else self._content(first)
+        if saw < 0:
+            return 0 if saw == _NO_FILE else _TORN
+        written = self._writes[saw - 1]
+        return self._content(written) if isinstance(written, dict) else _TORN
+
+    def _content(self, event: dict[str, Any]) -> int:
+        """Give the digest that an event brought; one of its own if it was not told."""
+        event["d"] = event["d"] or self._digest(f"of event {len(self._digests)}")
+        return int(event["d"])
 
     def _appear(self, process: _Process, name: str, *, exists: bool) -> None:
         """Note a name at its first Gate; what is there then was there before the trace."""
