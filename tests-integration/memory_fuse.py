@@ -15,6 +15,7 @@ import stat
 import struct
 import time
 import traceback
+from collections.abc import Callable
 
 _IN = struct.Struct("<IIQQIIIHH")
 _OUT = struct.Struct("<IiQ")
@@ -52,7 +53,7 @@ class Server:
         self._nodes: dict[int, Node] = {}
         self._names: dict[bytes, int] = {}
         self._next = _ROOT + 1
-        self._handlers = {
+        self._handlers: dict[int, Callable[..., bytes]] = {
             INIT: self._init,
             LOOKUP: self._lookup,
             GETATTR: self._getattr,
@@ -244,19 +245,18 @@ def start() -> tuple[int, int]:
     waiting, starting = os.pipe()
     if os.fork() == 0:
         try:
-            _die_with_parent()
+            die_with_parent()
             os.close(starting)
             os.read(waiting, 1)
             Server(device).serve()
         except BaseException:
             traceback.print_exc()
         finally:
-            os._exit(
-                0
-            )  # which closes the device, so that whoever waits for an answer gets ENOTCONN
+            os._exit(0)  # this closes the device: who still waits for an answer gets ENOTCONN
     os.close(waiting)
     return device, starting
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent is gone."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
 import os
 import pickle
 import shutil
 import subprocess
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
+
+import memory_fuse
 
 _T = TypeVar("_T")
 _NEWNS = 0x20000  # CLONE_NEWNS
@@ -84,7 +84,7 @@ def leave_mount_namespace() -> None:
     mount("none", Path("/"), "none", flags=_MS_REC | _MS_PRIVATE)
 
 
-def in_private_namespace(work: Path, function: Callable[[Path], _T], fuse: bool = False) -> _T:
+def in_private_namespace(work: Path, function: Callable[[Path], _T], *, fuse: bool = False) -> _T:
     """Run a function in a child process with mounts of its own, and return its result.
 
     Args:
@@ -105,7 +105,7 @@ def in_private_namespace(work: Path, function: Callable[[Path], _T], fuse: bool 
         raise RuntimeError(f"the child ended with status {status} and said nothing")
     kind, value = pickle.loads(answer)
     if kind == "result":
-        return value
+        return cast(_T, value)
     if kind == "impossible":
         raise NotPossibleError(value)
     raise RuntimeError(f"in the child:\n{value}")
@@ -118,8 +118,9 @@ def _run_child(writer: int, work: Path, function: Callable[[Path], _T], *, fuse:
     global fuse_fds
     answer: tuple[str, object]
     try:
+        memory_fuse.die_with_parent()
         if fuse:
-            fuse_fds = _load("memory_fuse").start()
+            fuse_fds = memory_fuse.start()
         leave_mount_namespace()
         mount("work", work, "tmpfs", "size=1g,mode=755")
         answer = ("result", function(work))
@@ -235,6 +236,28 @@ def _fuse(work: Path, subtype: str) -> Path:
     return point
 
 
+def quota_ext4(work: Path, *, user: int, limit_kib: int) -> Path:
+    """Mount an ext4 on which a user may use so much space, in a directory that is theirs."""
+    try:
+        point = _ext(work, "-O", "quota", options="usrquota")
+    except NotPossibleError as error:
+        raise NotPossibleError("this kernel mounts no ext4 with quotas") from error
+    place = point / "home"
+    place.mkdir()
+    os.chown(place, user, user)
+    device = next(
+        line.split(" - ")[1].split()[1]
+        for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines()
+        if f" {point} " in line
+    )
+    block = (ctypes.c_uint64 * 9)(limit_kib, limit_kib, 0, 0, 0, 0, 0, 0, 1)
+    set_quota = 0x800008 << 8  # QCMD(Q_SETQUOTA, USRQUOTA), the limits of space
+    if libc.quotactl(set_quota, device.encode(), user, ctypes.byref(block)) != 0:
+        code = ctypes.get_errno()
+        raise NotPossibleError(f"no quota on ext4 here: {os.strerror(code)}")
+    return place
+
+
 _EXT4 = ("mkfs.ext4",)
 KINDS = (
     Kind("ext4", _ext, _EXT4, "default options"),
@@ -264,16 +287,3 @@ KINDS = (
     Kind("fuse, sshfs", functools.partial(_fuse, subtype="fuse.sshfs"), ("/dev/fuse",), "by name"),
     Kind("fuse, s3fs", functools.partial(_fuse, subtype="fuse.s3fs"), ("/dev/fuse",), "by name"),
 )
-
-
-def _load(name: str):  # type: ignore[no-untyped-def]
-    """Import a neighbour: the folder is no package, and not on the path under pytest."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    if spec is None or spec.loader is None:
-        raise ImportError(name)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

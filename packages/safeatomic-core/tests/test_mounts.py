@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +102,13 @@ def test_statfs_fills_in_the_filesystems_number(tmp_path: Path) -> None:
         os.close(fd)
     assert any(first[:8])
     assert first[:8] == second[:8]
+
+
+def test_statfs_without_ctypes_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "_fstatfs", None)
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    with pytest.raises(OSError, match="no ctypes"):
+        mounts.statfs(0)
 
 
 def test_statfs_of_a_bad_descriptor_is_an_error() -> None:
@@ -309,9 +318,6 @@ def test_threads_do_not_share_a_change(tmp_path: Path) -> None:
 
 
 def test_the_interpreter_ends_quietly_with_a_watch_left_open(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [
             sys.executable,

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import errno
 import os
+import select  # not left for later: a program may have entered a chroot by then
 
 from ._posix import O_CLOEXEC, O_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import select
     from collections.abc import Callable
 
 _CHUNK = 65536
@@ -79,7 +79,10 @@ def statfs(fd: int) -> bytes:
     """
     global _fstatfs  # looked up once a process
     if _fstatfs is None:
-        import ctypes  # slow to import, and Linux hardly ever comes here
+        try:
+            import ctypes  # slow to import, and Linux hardly ever comes here
+        except ImportError as error:  # it cannot be found any more, in a chroot
+            raise OSError(errno.ENOSYS, "no ctypes, hence no statfs") from error
 
         libc = ctypes.CDLL(None, use_errno=True)
         # On 64-bit Intel macOS the plain symbol is the old structure (<sys/mount.h>).
@@ -118,8 +121,6 @@ class MountWatch:
     __slots__ = ("_cookie", "_fd", "_namespace", "_pid", "_poll", "_quiet", "entries")
 
     def __init__(self, path: str = "/proc/self/mountinfo") -> None:
-        import select  # an extension module of its own in many builds
-
         self.entries: dict[int, object] = {}
         self._fd = -1
         self._pid = os.getpid()
