@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from safeatomic_core import _trace
 from safeatomic_core._posix import intercept
+
+# No deadlines: machines are shared. The same examples at each run of CI, others elsewhere.
+settings.register_profile("safeatomic", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("safeatomic")
 
 
 class Faults:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from safeatomic_formats import _pyyaml
@@ -99,6 +99,7 @@ def pure(document: object, style: bool | None) -> str:
 
 @needs_libyaml
 @settings(max_examples=300)
+@example(document={"a\rb": None}, style=False)
 @given(documents, styles)
 def test_both_write_the_same_text(document: object, style: bool | None) -> None:
     assert _pyyaml.render(document, style, sort_keys=False) == pure(document, style)

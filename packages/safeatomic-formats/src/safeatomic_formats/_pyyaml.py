@@ -162,13 +162,17 @@ if yaml.__with_libyaml__:
         def represent_mapping(
             self, tag: str, mapping: Any, flow_style: bool | None = None
         ) -> yaml.MappingNode:
-            """Give up on keys about as long as may stand before a colon.
+            """Give up on keys that only one of the two would write before a plain colon.
 
-            That is 127 characters with its tag for the pure emitter, and 128 bytes for libyaml.
+            Those are keys about as long as may stand there, which is 127 characters with its tag
+            for the pure emitter and 128 bytes for libyaml, and keys with a carriage return, which
+            libyaml alone takes for a line break.
             """
             node = super().represent_mapping(tag, mapping, flow_style)
             for key, _ in node.value:
                 text = key.value
+                if isinstance(text, str) and "\r" in text:
+                    raise _DisagreementError
                 if isinstance(text, str) and len(text) > 28:  # 4 bytes each, at most
                     octets = len(text.encode())
                     if octets > 112 and (len(text) < 128 or octets <= 128):
