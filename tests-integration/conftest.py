@@ -6,7 +6,6 @@ from collections import Counter
 
 import pytest
 
-
 _TALLY: pytest.StashKey[Counter[str]] = pytest.StashKey()
 
 

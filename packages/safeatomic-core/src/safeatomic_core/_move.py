@@ -180,10 +180,14 @@ class _Move:
                 if self._announcement is not None:
                     discard_quietly(self._announcement, self._dst)
             finally:
-                if self._source_fd >= 0:
-                    close_quietly(self._source_fd)
-                self._src.close()
-                self._dst.close()
+                try:
+                    if self._source_fd >= 0:
+                        close_quietly(self._source_fd)
+                finally:
+                    try:
+                        self._src.close()
+                    finally:
+                        self._dst.close()
 
     def _release(self, locks: list[Lock]) -> None:
         """Release every lock, even if an interrupt comes in between."""

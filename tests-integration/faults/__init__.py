@@ -1,0 +1,1 @@
+"""Faults: what the library does when system calls fail, processes die and machines crash."""

@@ -1,0 +1,315 @@
+"""What must hold after a fault, whatever it was.
+
+`take` looks at a directory with nothing but plain system calls; `judge` compares two looks and the
+exception in between, and says in words what is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import safeatomic_core as sa
+from safeatomic_core import _posix
+from safeatomic_core._checksum import MalformedError, agreeing, hash_bytes, parse_record
+from safeatomic_core._errors import NEW, NEW_UNCONFIRMED, UNCHANGED
+from safeatomic_core._lock_file import look
+from safeatomic_core._temp import is_temp_name
+
+from .injection import unsynced
+from .scenarios import HAS_XATTRS, XATTR
+
+if TYPE_CHECKING:
+    from .scenarios import Scenario
+
+SIDECAR = ".sha256"
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name: what a plain look at it shows."""
+
+    content: bytes
+    mode: int
+    xattr: bytes | None
+
+
+Tree = dict[str, Entry]
+
+
+def take(directory: str) -> Tree:
+    """Look at every regular file below a directory."""
+    tree: Tree = {}
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(parent, name)
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode):
+                continue
+            with open(path, "rb") as file:
+                content = file.read()
+            xattr = None
+            if HAS_XATTRS and XATTR[0] in os.listxattr(path):
+                xattr = os.getxattr(path, XATTR[0])
+            tree[os.path.relpath(path, directory)] = Entry(
+                content, stat.S_IMODE(status.st_mode), xattr
+            )
+    return tree
+
+
+def data(tree: Tree) -> Tree:
+    """Return the entries that are neither sidecars, locks nor temps."""
+    return {
+        name: entry
+        for name, entry in tree.items()
+        if not name.endswith((SIDECAR, LOCK)) and name not in temps(tree)
+    }
+
+
+def temps(tree: Tree) -> list[str]:
+    """Return the names of temporary files, of the writer and of the doctor."""
+    return [
+        name
+        for name in tree
+        if is_temp_name(os.path.basename(name)) or ".safeatomic-doctor-" in name
+    ]
+
+
+def locks(tree: Tree) -> list[str]:
+    """Return the names of lock files."""
+    return [name for name in tree if name.endswith(LOCK)]
+
+
+def pair_flaw(tree: Tree, name: str) -> str | None:
+    """Say what is wrong between a file and its sidecar; None when they agree or one is missing."""
+    raw = tree.get(name + SIDECAR)
+    content = tree.get(name)
+    if raw is None:
+        return None
+    try:
+        record = parse_record(raw.content, "sha256")
+    except MalformedError as flaw:
+        return f"the sidecar of {name} is malformed: {flaw}"
+    if content is None:
+        return None
+    if agreeing(record, lambda algo: hash_bytes(content.content, algo)) is None:
+        return f"{name} does not match its sidecar"
+    return None
+
+
+def dead(directory: str, name: str) -> bool:
+    """Tell whether a lock that was left behind is one that the next writer takes over."""
+    parent, base = os.path.split(os.path.join(directory, name))
+    fd = os.open(parent, os.O_RDONLY)
+    try:
+        found = look(fd, base)
+        found.close()
+        return found.takeable
+    finally:
+        os.close(fd)
+
+
+def claim(error: BaseException) -> str | None:
+    """Return what an error's notes or message claim about the target, None if nothing."""
+    text = "\n".join([*getattr(error, "__notes__", []), str(error)])
+    for words in (NEW_UNCONFIRMED, NEW, UNCHANGED):
+        if words in text:
+            return words
+    lower = text.lower()
+    if "target is unchanged" in lower or "nothing was" in lower or "both are unchanged" in lower:
+        return UNCHANGED
+    return None
+
+
+def judge(
+    scenario: Scenario,
+    directory: str,
+    before: Tree,
+    error: BaseException | None,
+    *,
+    clean: bool,
+    sidecars_back: bool,
+    metadata: bool = True,
+) -> list[str]:
+    """Say what is wrong after a call in which something failed.
+
+    Args:
+        scenario: What was called.
+        directory: Where.
+        before: What was there before.
+        error: What the call raised, None if it returned.
+        clean: Whether nothing at all may be left over; else a dead lock and orphans may.
+        sidecars_back: Whether the former sidecar must be back if nothing was published; else a
+            record that agrees with the old content will do.
+        metadata: Whether new content must have the old metadata.
+    """
+    now = take(directory)
+    wrong: list[str] = []
+    old = data(before)
+    seen = data(now)
+    old_state = seen == old
+    new_state = {name: entry.content for name, entry in seen.items()} == dict(scenario.after)
+    moved_twice = _source_and_destination(scenario, old, seen)
+    if scenario.reads_only:
+        if seen != old:
+            wrong.append("a call that only reads has changed the data")
+    elif not (old_state or new_state or moved_twice):
+        wrong.append(f"the data is neither old nor new: {_shorten(seen)}")
+    if metadata and new_state and not old_state:
+        wrong += _metadata_flaws(scenario, old, seen)
+    for name in scenario.targets:
+        flaw = pair_flaw(now, name)
+        if flaw is not None and pair_flaw(before, name) is None:
+            wrong.append(flaw)
+    if error is None:
+        if not new_state:
+            wrong.append("the call returned, but its effect is not there")
+        wrong += [
+            f"the call returned, but {name} has no sidecar"
+            for name in scenario.checked
+            if name + SIDECAR not in now
+        ]
+        wrong += [
+            f"the call returned, but {name} still has a sidecar"
+            for name in scenario.targets
+            if name not in scenario.checked and name + SIDECAR in now
+        ]
+    else:
+        wrong += _claim_flaws(scenario, error, old_state=old_state)
+    if old_state and error is not None and sidecars_back:
+        changed = {
+            name
+            for name in {*before, *now}
+            if name.endswith(SIDECAR) and _content(before, name) != _content(now, name)
+        }
+        wrong += [f"{name} is not what it was" for name in sorted(changed)]
+    wrong += _leftovers(scenario, directory, before, now, error, clean=clean)
+    return wrong
+
+
+def next_write_flaws(scenario: Scenario, directory: str) -> list[str]:
+    """Do the next writes, without any fault; say what does not work or is left over."""
+    wrong: list[str] = []
+    for name in scenario.targets:
+        path = os.path.join(directory, name)
+        sa.release_lock(path)  # ours if a release was interrupted before it was begun
+        for checked in (True, False):
+            content = b"the next, %d" % checked
+            try:
+                with _posix.intercept(unsynced):
+                    sa.write_atomic_bytes(path, content, write_checksum=checked)
+                if sa.read_atomic_bytes(path, check_checksum=checked) != content:
+                    wrong.append(f"the next write of {name} did not arrive")
+            except Exception as error:
+                wrong.append(f"the next write of {name} fails: {error!r}")
+    left = take(directory)
+    wrong += [
+        f"{name} was not cleared by the next write"
+        for name in locks(left)
+        if name not in temps(left)
+    ]
+    return wrong
+
+
+def open_descriptors() -> set[str]:
+    """Return what this process has open, except what the library keeps on purpose."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:
+            continue
+        if not target.endswith("/mountinfo"):
+            found.add(f"{number} {target}")
+    return found
+
+
+def close_lost(lost: list[int]) -> None:
+    """Close descriptors that an interrupt made nobody's, as the end of the process would."""
+    for fd in lost:
+        _posix._held.discard(fd)
+        os.close(fd)
+    lost.clear()
+
+
+def _content(tree: Tree, name: str) -> bytes | None:
+    entry = tree.get(name)
+    return None if entry is None else entry.content
+
+
+def _source_and_destination(scenario: Scenario, old: Tree, seen: Tree) -> bool:
+    """Tell whether a move by link stands between link and unlink: both names, one content."""
+    if "source" not in str(scenario.targets):
+        return False
+    contents = {name: entry.content for name, entry in seen.items()}
+    sources = {name: entry.content for name, entry in old.items() if name not in scenario.after}
+    return contents == {**scenario.after, **sources}
+
+
+def _metadata_flaws(scenario: Scenario, old: Tree, seen: Tree) -> list[str]:
+    wrong = []
+    for name, entry in seen.items():
+        former = old.get(name)
+        if "source" in str(scenario.targets):
+            former = next(value for key, value in old.items() if key.endswith("source"))
+        if scenario.name == "overwrite-as-new" or former is None:
+            continue
+        if (entry.mode, entry.xattr) != (former.mode, former.xattr):
+            wrong.append(f"{name} lost metadata: {entry.mode:o} {entry.xattr!r}")
+    return wrong
+
+
+def _claim_flaws(scenario: Scenario, error: BaseException, *, old_state: bool) -> list[str]:
+    claimed = claim(error)
+    if claimed is None:
+        if scenario.before == scenario.after or scenario.owns_lock:
+            return []
+        if not isinstance(error, Exception):
+            return []  # an interrupt is no failure of a step
+        return [f"{error!r} does not say what became of the target"]
+    if scenario.before == scenario.after:
+        return []
+    if claimed == UNCHANGED and not old_state:
+        return ["the error says that the target is unchanged, and it is not"]
+    if claimed != UNCHANGED and old_state:
+        return ["the error says that the new content is visible, and it is not"]
+    return []
+
+
+def _leftovers(
+    scenario: Scenario,
+    directory: str,
+    before: Tree,
+    now: Tree,
+    error: BaseException | None,
+    *,
+    clean: bool,
+) -> list[str]:
+    wrong = []
+    known = {*locks(before), *temps(before)}
+    for name in temps(now):
+        if clean and name not in known:
+            wrong.append(f"the temp {name} was left behind")
+    for name in locks(now):
+        # What was found there may stay if the call was refused, or did not want to write.
+        if name in known and (error is not None or scenario.before == scenario.after):
+            continue
+        if clean:
+            wrong.append(f"the lock {name} was left behind")
+        elif not dead(directory, name):
+            wrong.append(f"the lock {name} was left behind, and not dead")
+    if scenario.reads_only:
+        others = {name for name in {*before, *now} if name not in {*locks(now), *temps(now)}}
+        wrong += [
+            f"a call that only reads has changed {name}"
+            for name in sorted(others)
+            if before.get(name) != now.get(name)
+        ]
+    return wrong
+
+
+def _shorten(tree: Tree) -> str:
+    return ", ".join(f"{name}: {entry.content[:24]!r}" for name, entry in tree.items())

@@ -1,0 +1,87 @@
+"""Run one scenario with something injected, and look at what it left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import safeatomic_core as sa
+from safeatomic_core import _posix
+
+from .injection import Injection, LivelockError
+from .judging import Tree, close_lost, locks, open_descriptors, take
+
+if TYPE_CHECKING:
+    from .scenarios import Scenario
+
+
+@dataclass
+class Run:
+    """What happened in one run of a scenario.
+
+    Attributes:
+        directory: Where it ran.
+        before: What was there before.
+        error: What the call raised, None if it returned.
+        leaked: Descriptors that are open now and were not before.
+    """
+
+    directory: str
+    before: Tree
+    error: BaseException | None
+    leaked: set[str]
+
+
+class Runner:
+    """Runs scenarios, each in a fresh directory below one that is given."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._count = 0
+
+    def run(self, scenario: Scenario, injection: Injection) -> Run:
+        """Run a scenario with an injection."""
+        self._count += 1
+        directory = os.path.join(self._root, str(self._count))
+        scenario.set_up(directory)
+        before = take(directory)
+        open_before = open_descriptors()
+        error: BaseException | None = None
+        with _posix.intercept(injection.wrap):
+            try:
+                scenario.run(directory)
+            except (Exception, KeyboardInterrupt, SystemExit, LivelockError) as caught:
+                error = caught
+        if scenario.owns_lock:
+            # A release that cannot even open the directory leaves the lock held, and says so.
+            for name in locks(take(directory)):
+                sa.release_lock(os.path.join(directory, name.removesuffix(".lock")))
+        close_lost(injection.lost)
+        return Run(directory, before, error, open_descriptors() - open_before)
+
+    def calls(self, scenario: Scenario) -> list[tuple[str, str]]:
+        """Return the system calls of an undisturbed run.
+
+        The first run finds out about the filesystem and so makes calls that no later one makes.
+        """
+        for _ in range(2):
+            injection = Injection(unsupported=scenario.unsupported)
+            run = self.run(scenario, injection)
+            if run.error is not None:
+                raise AssertionError(f"{scenario.name} fails undisturbed") from run.error
+            shutil.rmtree(run.directory)
+        return injection.calls
+
+
+def chain(error: BaseException | None) -> list[BaseException]:
+    """Return an exception and everything that led to it."""
+    found: list[BaseException] = []
+    todo = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and one not in found:
+            found.append(one)
+            todo += [one.__cause__, one.__context__]
+    return found

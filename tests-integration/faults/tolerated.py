@@ -1,0 +1,147 @@
+"""The places where the library goes on after an error, and why that is right.
+
+`test_errors` holds that an injected error either surfaces or comes from one of these places, and that
+every place is one: whoever swallows an error has to enter it here.
+"""
+
+from __future__ import annotations
+
+import errno as e
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Place:
+    """A seam entry and who calls it.
+
+    Attributes:
+        entry: The entry of the seam.
+        callers: A regular expression for the library's functions that call it, innermost first.
+        codes: The errors that may be tolerated there; None for all that the entry can return.
+        why: Why going on is right.
+        log: The level of the message that must be logged, None if nothing is said.
+        metadata: Whether the new file may then lack metadata of the old one.
+    """
+
+    entry: str
+    callers: str
+    codes: frozenset[int] | None
+    why: str
+    log: str | None = None
+    metadata: bool = False
+
+    def matches(self, site: tuple[str, str], code: int) -> bool:
+        """Tell whether an error belongs to this place."""
+        return (
+            site[0] == self.entry
+            and re.match(self.callers, site[1]) is not None
+            and (self.codes is None or code in self.codes)
+        )
+
+
+def _only(*codes: int) -> frozenset[int]:
+    return frozenset(codes)
+
+
+_UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.ENOLCK, e.EISDIR, e.ENOENT)
+
+_LOOKERS = "look < (inspect_lock|force_release_lock|_release_stale)"
+
+PLACES = (
+    Place("close", "close_quietly", None, "it was only read, or is flushed already", "DEBUG"),
+    Place("posix_fadvise", "start_writeback", None, "the flush waits longer, that is all", "DEBUG"),
+    Place(
+        "open_anonymous",
+        "open_held < Lock._make_inode",
+        _UNSUPPORTED,
+        "no O_TMPFILE here: the lock is made under a temp's name",
+    ),
+    Place(
+        "rename_noreplace",
+        "_Move._rename_noreplace",
+        _UNSUPPORTED,
+        "no such rename here: link and unlink refuse to replace as well",
+    ),
+    Place("flock", "Temp._claim", _UNSUPPORTED, "no flock, hence no sweeper either"),
+    Place("flock", "probe_free < _conclude < look", None, "an inspection says alive='unknown'"),
+    Place("flock", "_join_takeover < force_release_lock", None, "force asks nobody"),
+    Place("fstat", _LOOKERS, None, "alive='unknown', hence not stale"),
+    Place("pread", _LOOKERS, None, "alive='unknown', hence not stale"),
+    Place("open", f"open_held < {_LOOKERS}", None, "alive='unknown', hence not stale"),
+    Place("flock", "_join_takeover < _release_stale", None, "not known to be stale"),
+    Place("stat", "still_named < Lock.owned < Lock._unlink_own", None, "tried once more"),
+    Place("unlink", "_unlink_once < unlink_if_there", None, "tried once more"),
+    Place("fchown", "Announcement._write_temp", None, "the sidecar keeps our owner", "DEBUG"),
+    Place(
+        "fchown",
+        "preserve",
+        _only(e.EPERM, e.EINVAL),
+        "not ours to give: a warning, and no set-id bits for the wrong owner",
+    ),
+    Place(
+        "getxattr_at",
+        "_copy_xattrs",
+        _only(e.EACCES, e.EPERM, e.ENODATA, e.EOPNOTSUPP),
+        "an attribute that may not be read or has gone",
+        "WARNING",
+        metadata=True,
+    ),
+    Place(
+        "setxattr",
+        "_copy_xattrs",
+        _only(e.EACCES, e.EPERM, e.EINVAL, e.EOPNOTSUPP),
+        "an attribute that may not be set",
+        "WARNING",
+        metadata=True,
+    ),
+    Place(
+        "listxattr_at",
+        "_copy_xattrs",
+        _only(e.EACCES, e.ENOENT),
+        "a security module, or no /proc",
+        "WARNING",
+        metadata=True,
+    ),
+    Place(
+        "listxattr",
+        "_copy_xattrs",
+        _only(e.EOPNOTSUPP),
+        "a filesystem without attributes has none to lose",
+        metadata=True,
+    ),
+    Place(
+        "listxattr_at",
+        "_copy_xattrs",
+        _only(e.EOPNOTSUPP),
+        "a filesystem without attributes has none to lose",
+        metadata=True,
+    ),
+    Place("listdir", "orphans < recover", None, "a sweep never makes a write fail", "DEBUG"),
+    Place("open", "open_held < _reap", None, "what cannot be opened is no proven orphan"),
+    Place("flock", "_reap", None, "what cannot be flocked is no proven orphan"),
+    Place("fstat", "_reap", None, "no proven orphan"),
+    Place("stat", "_reap", None, "no proven orphan"),
+    Place("unlink", "_reap", None, "an orphan that stays is swept another time"),
+    Place(
+        "fsync",
+        "settle_directory < _remove",
+        None,
+        "removing a lock on request does not depend on the disk",
+        "WARNING",
+    ),
+    Place("lseek", "_Raw.tell < AtomicReader", None, "io.BufferedReader asks only for its cache"),
+    Place(
+        "stat",
+        "_device_of_directory < inspect_guarantees",
+        None,
+        "the nearest parent that can be looked at is judged",
+    ),
+    Place("read", "_Raw.readinto", _only(e.EINTR), "io.BufferedReader repeats it (PEP 475)"),
+    Place("write", "_Raw.write", _only(e.EINTR), "io.BufferedWriter repeats it (PEP 475)"),
+)
+
+
+def place_of(site: tuple[str, str], code: int) -> Place | None:
+    """Return the place an error was tolerated at, None if there is none."""
+    return next((place for place in PLACES if place.matches(site, code)), None)
