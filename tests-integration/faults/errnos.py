@@ -1,6 +1,6 @@
 """Which error each system call can return, and who says so.
 
-Names of manual pages without further words mean the ERRORS section of that page (Linux man-pages 6).
+The name of a manual page without further words means its ERRORS section (Linux man-pages 6).
 Filesystems return more than the pages list; what is added for that reason says where it was seen.
 EINTR stands for a handler that raises: Python itself repeats a call that was merely interrupted
 (PEP 475), except close(2).

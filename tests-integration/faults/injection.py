@@ -21,6 +21,7 @@ from .errnos import ERRNOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import FrameType
 
 _LIBRARY = os.path.dirname(_posix.__file__) + os.sep
 _LIVELOCK = 20_000  # calls; the longest scenario makes about 150
@@ -117,12 +118,12 @@ def _flush_nothing(fd: int) -> None:
 def _callers() -> str:
     """Name the library's functions that led here, the innermost first, at most four."""
     names: list[str] = []
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None and len(names) < 4:
         code = frame.f_code
         if code.co_filename.startswith(_LIBRARY):
             names.append(code.co_qualname)
         elif names:
             break
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return " < ".join(names)

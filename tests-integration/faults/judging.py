@@ -290,9 +290,8 @@ def _leftovers(
 ) -> list[str]:
     wrong = []
     known = {*locks(before), *temps(before)}
-    for name in temps(now):
-        if clean and name not in known:
-            wrong.append(f"the temp {name} was left behind")
+    if clean:
+        wrong += [f"the temp {name} was left behind" for name in temps(now) if name not in known]
     for name in locks(now):
         # What was found there may stay if the call was refused, or did not want to write.
         if name in known and (error is not None or scenario.before == scenario.after):

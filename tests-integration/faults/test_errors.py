@@ -1,10 +1,10 @@
 """An error at every system call of every public call, once and for ever.
 
-For N = 1, 2, 3 … the N-th call of the seam fails with each error that it can return (`errnos`), until
-a run is long enough to be undisturbed. After each run the directory is judged from the outside
-(`judging`): old or new and nothing else, nothing left over, what the error says about the target is
-true, no descriptor is leaked, and the next plain write works. Every injected error is accounted for:
-it surfaced, or it came from a place where going on is right (`tolerated`).
+For N = 1, 2, 3 … the N-th call of the seam fails with each error that it can return (`errnos`),
+until N is beyond the last call. After each run the directory is judged from the outside (`judging`):
+old or new and nothing else, nothing left over, what the error says about the target is true, no
+descriptor is leaked, and the next plain write works. Every injected error is accounted for: it
+surfaced, or it came from a place where going on is right (`tolerated`).
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ def test_one_error_leaves_everything_or_nothing(
             place = place_of(injection.sites[0], code)
             if _surfaced(run.error, injection.raised[0]):
                 surfaced += 1
-            elif answer:
-                answered += 1
-            elif scenario.never_raises and run.error is None:
+            elif answer or (scenario.never_raises and run.error is None):
                 answered += 1
             elif run.error is None and place is not None:
                 tolerated += 1
@@ -90,10 +88,8 @@ def test_one_error_leaves_everything_or_nothing(
     tally["errors injected, once: surfaced"] += surfaced
     tally["errors injected, once: tolerated in a listed place"] += tolerated
     tally["errors injected, once: taken for an answer"] += answered
-    clean = runner.run(
-        scenario, Injection((len(calls) + 1,), errno.EIO, unsupported=scenario.unsupported)
-    )
-    assert clean.error is None
+    beyond = Injection((len(calls) + 1,), errno.EIO, unsupported=scenario.unsupported)
+    assert runner.run(scenario, beyond).error is None
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -172,12 +168,7 @@ def test_a_second_error_during_the_clean_up_does_no_more_harm(
 def test_every_place_where_an_error_may_be_tolerated_is_one() -> None:
     if len(_scenarios_done) < len(SCENARIOS):
         pytest.skip("needs the whole of this file to have run, and to have passed")
-    missing = [
-        f"{place.entry} [{place.callers}]"
-        for place in PLACES
-        # These two are reached by the errors that --long adds, on every scenario.
-        if place not in _reached
-    ]
+    missing = [f"{place.entry} [{place.callers}]" for place in PLACES if place not in _reached]
     assert not missing
 
 

@@ -1,7 +1,7 @@
 """The places where the library goes on after an error, and why that is right.
 
-`test_errors` holds that an injected error either surfaces or comes from one of these places, and that
-every place is one: whoever swallows an error has to enter it here.
+`test_errors` holds that an injected error either surfaces or comes from one of these places, and
+that every place is one: whoever swallows an error has to enter it here.
 """
 
 from __future__ import annotations
