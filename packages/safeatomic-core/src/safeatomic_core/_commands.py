@@ -8,7 +8,7 @@ import stat
 import sys
 
 from . import _checksum, _lock, _temp
-from ._doctor import doctor
+from ._doctor import doctor, wants_colour
 from ._errors import ChecksumMismatchError, SafeAtomicError
 from ._guarantees import inspect_guarantees
 from ._integrity import get_checksum_info, write_checksum_file
@@ -103,9 +103,9 @@ def doctor_(arguments: Namespace) -> int:
         arguments.path, destructive=arguments.destructive, require=arguments.require or None
     )
     if arguments.json:
-        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        print(json.dumps(report.to_dict(), indent=2))
     else:
-        print(report.summary())
+        print(report.summary(colour=wants_colour(sys.stdout)))
     return OK if report.ok else NO
 
 
