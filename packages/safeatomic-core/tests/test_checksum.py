@@ -108,6 +108,8 @@ def test_what_is_no_record_says_why(raw: bytes, flaw: str) -> None:
         (b"a" * 64 + b"  f\nalgo=sha256\ntimestamp=2026\n", "sha256"),
         (b"a" * 64 + b"  f\n# algo=SHA256\nnoise\n", "sha256"),
         (b"a" * 64 + b"  f\n# algo=sha256\n\0\0\0\0\0", "sha256"),
+        (b"a" * 64 + b"  f\n# algo=sha256\n# previous=sha256:ab\0\0\0", "sha256"),
+        (b"a" * 64 + b"  f\n# algo=sha256\n\0\0\0us=sha256:abab\n", "sha256"),
         (b"a" * 128 + b"  f\n", "blake2b"),
         (b"a" * 40 + b"  f\n", "sha1"),
         (b"a" * 64 + b"  f\n# algo=whirlpool9\n", "whirlpool9"),

@@ -45,6 +45,7 @@ def test_a_file_is_renamed(src: Path, listing: Listing, steps: Any) -> None:
         "Harden",
         "Publish",
         "Settle",
+        "Settle",
     ]
 
 

@@ -136,8 +136,11 @@ def parse_record(raw: bytes, hint: str) -> Checksum:
     """
     if len(raw) > _CAP:
         raise MalformedError(f"longer than {_CAP} bytes")
-    # A crash inside Seal's truncation can leave the cut-off lines there as NULs: a sealed record.
-    body = raw.rstrip(b"\0")
+    # Seal truncates by zeroing: a crash inside it, or a read beside it, can meet NULs where a line
+    # of previous digests is being cut off. What stands before them is the sealed record.
+    body, nul, _ = raw.partition(b"\0")
+    if nul:
+        body = body[: body.rfind(b"\n") + 1]
     first, _, rest = body.partition(b"\n")
     digest = _parse_line(first)
     fields, previous = _parse_metadata(rest)

@@ -132,6 +132,7 @@ class _Move:
         self._step = _trace.SETTLE
         # The destination first: at no moment may a crash show the file in neither directory.
         settled = settle_directory(dst.dir_fd, dst.path, self._policy.safety)
+        self._report(_trace.SETTLE, {"durable": settled})
         if self._linked:
             kernel.unlink(src.name, dir_fd=src.dir_fd)
         if new is not None and settled and self._announcement is not None:
