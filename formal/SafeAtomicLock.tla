@@ -50,7 +50,7 @@
 EXTENDS Integers, FiniteSets, TLC
 
 CONSTANTS
-  Procs,      \* the processes (attempts) that use the lock
+  Processes,  \* the processes (attempts) that use the lock
   Inspectors, \* those of them that also call inspect_lock, is_stale_lock and release_stale_lock
   MaxIno,     \* inode numbers 1..MaxIno; EnoughInodes shows that they suffice
   Bounded,    \* whether kills, machine crashes, Force and foreign locks are limited in number ...
@@ -59,7 +59,6 @@ CONSTANTS
 
 Inodes == 1..MaxIno
 None   == 0
-Nobody == "nobody"
 
 Variants == {"none", "visible-early", "release-blind", "release-early", "stale-by-pid", "pid-reuse",
              "takeover-no-flock", "takeover-no-name-check", "publish-unchecked", "foreign-as-dead",
@@ -119,7 +118,7 @@ Holds(p) == pc[p] \in {"held", "rename", "seal", "release", "relunlink"}
 \* p keeps inode i open.  (The defect "number-reuse" closes it and remembers the number.)
 Pins(p, i) == \/ own[p] = i
               \/ seen[p] = i /\ ~(Broken = "number-reuse" /\ pc[p] = "stale")
-InUse(i) == name = i \/ \E p \in Procs : Pins(p, i)
+InUse(i) == name = i \/ \E p \in Processes : Pins(p, i)
 Unused == Inodes \ DOMAIN kind
 
 \* Inode numbers mean nothing but "the same" and "another", so the lowest free one stands for any; it is also the
@@ -148,14 +147,13 @@ Contended(p) == Turned(p) /\ UNCHANGED spent
 Guarding(p) == \/ pc[p] \in {"rename", "relunlink"} /\ own[p] = name
                \/ pc[p] = "unlink" /\ seen[p] = name
 
-\* The name is removed, by a process or by Force.  A process that was overtaken does what Force made it do.
+\* The name is removed, by = {p}, or by Force, by = {}.  A process that was overtaken does what Force made it do.
 Removal(by) ==
   /\ name' = None
-  /\ LET others == Procs \ {by}
-     IN IF name # None /\ (by = Nobody \/ by \in overtaken)
-        THEN /\ ousted' = (ousted \cup {p \in others : Holds(p) /\ own[p] = name}) \ {by}
-             /\ overtaken' = (overtaken \cup {p \in others : Guarding(p)}) \ {by}
-        ELSE ousted' = ousted \ {by} /\ overtaken' = overtaken \ {by}
+  /\ IF name # None /\ by \subseteq overtaken
+     THEN /\ ousted' = (ousted \cup {p \in Processes : Holds(p) /\ own[p] = name}) \ by
+          /\ overtaken' = (overtaken \cup {p \in Processes : Guarding(p)}) \ by
+     ELSE ousted' = ousted \ by /\ overtaken' = overtaken \ by
 
 Disturb == IF Bounded THEN spent < Budget /\ spent' = spent + 1 ELSE UNCHANGED spent
 
@@ -206,14 +204,14 @@ AcquireOpenGone(p) ==
   /\ IF own[p] # None THEN Go(p, "link") /\ UNCHANGED <<own, seen, ex, sh, Ghosts>> ELSE Contended(p)
   /\ UNCHANGED name /\ Reap
 
-ExclusiveOn(i) == \E p \in Procs : <<p, i>> \in ex
-SharedOn(i)    == \E p \in Procs : <<p, i>> \in sh
+ExclusiveOn(i) == \E p \in Processes : <<p, i>> \in ex
+SharedOn(i)    == \E p \in Processes : <<p, i>> \in sh
 
 \* What the two PID defects ask instead of the flock table.  One process lives in another PID namespace: its
-\* PID means nothing to the others and theirs mean nothing to it.
-Elsewhere == CHOOSE p \in Procs : TRUE
+\* PID means nothing to the others, and theirs mean nothing to it.
+Elsewhere == CHOOSE p \in Processes : TRUE
 SeemsDead(p, i) ==
-  CASE Broken = "stale-by-pid" -> \A q \in Procs : own[q] = i => (q = Elsewhere) # (p = Elsewhere)
+  CASE Broken = "stale-by-pid" -> \A q \in Processes : own[q] = i => (q = Elsewhere) # (p = Elsewhere)
     [] Broken = "pid-reuse"    -> FALSE     \* by now some other process has that PID
     [] OTHER                   -> ~ExclusiveOn(i)
 
@@ -255,10 +253,10 @@ AcquireCheckStale(p) ==
 
 AcquireUnlinkStale(p) ==
   /\ pc[p] = "unlink"
-  /\ Removal(p) /\ Go(p, "drop")
+  /\ Removal({p}) /\ Go(p, "drop")
   /\ UNCHANGED <<own, seen, ex, sh, spent>> /\ Reap
 
-\* The stale inode is closed.  The next link may be lost to another acquirer: then it starts again with that one's lock.
+\* The stale inode is closed.  The next link may be lost to another acquirer; then it starts again with that lock.
 AcquireDropStale(p) ==
   /\ pc[p] = "drop"
   /\ IF own[p] = None THEN CloseAll(p) ELSE /\ ex' = ex \ {<<p, seen[p]>>} /\ Go(p, "link")
@@ -303,8 +301,15 @@ ReleaseCheck(p) ==
      ELSE Go(p, "close") /\ ousted' = ousted \ {p}
   /\ UNCHANGED <<name, own, seen, ex, sh, overtaken, spent>> /\ Reap
 
+\* The name cannot be unlinked, or is left on purpose after a write that could not be undone: the lock stays, and
+\* is dead as soon as the descriptor is closed.
+ReleaseLeave(p) ==
+  /\ pc[p] \in {"held", "seal", "relunlink"} /\ own[p] # None /\ Disturb
+  /\ Go(p, "close") /\ ousted' = ousted \ {p} /\ overtaken' = overtaken \ {p}
+  /\ UNCHANGED <<name, own, seen, ex, sh>> /\ Reap
+
 ReleaseUnlink(p) ==
-  /\ pc[p] = "relunlink" /\ Removal(p) /\ Go(p, "close")
+  /\ pc[p] = "relunlink" /\ Removal({p}) /\ Go(p, "close")
   /\ UNCHANGED <<own, seen, ex, sh, spent>> /\ Reap
 
 ReleaseClose(p) ==
@@ -324,8 +329,8 @@ Kill(p) ==
 \* Everything volatile is gone.  The name is there or not, with or without its payload.
 MachineCrash ==
   /\ Disturb
-  /\ pc' = [p \in Procs |-> "idle"]
-  /\ own' = [p \in Procs |-> None] /\ seen' = [p \in Procs |-> None]
+  /\ pc' = [p \in Processes |-> "idle"]
+  /\ own' = [p \in Processes |-> None] /\ seen' = [p \in Processes |-> None]
   /\ ex' = {} /\ sh' = {}
   /\ ousted' = {} /\ overtaken' = {}
   /\ \E k \in {"nothing"} \cup (IF name # None /\ kind[name] \in Alien THEN {kind[name], "orphan", "corrupt"}
@@ -340,7 +345,7 @@ Outsider(p) ==
   /\ Turned(p) /\ UNCHANGED name /\ Reap
 
 Force ==
-  /\ name # None /\ Disturb /\ Removal(Nobody)
+  /\ name # None /\ Disturb /\ Removal({})
   /\ UNCHANGED <<own, seen, ex, sh, pc>> /\ Reap
 
 \* Another tool's lock, or something that nobody can parse, gets the name.
@@ -368,8 +373,8 @@ ForeignLeaves ==
 Init ==
   /\ name = None /\ spent = 0 /\ ousted = {} /\ overtaken = {}
   /\ kind = <<>> /\ ex = {} /\ sh = {}
-  /\ own = [p \in Procs |-> None] /\ seen = [p \in Procs |-> None]
-  /\ pc = [p \in Procs |-> "idle"]
+  /\ own = [p \in Processes |-> None] /\ seen = [p \in Processes |-> None]
+  /\ pc = [p \in Processes |-> "idle"]
 
 Try(p) == \/ AcquirePrepare(p) \/ AcquireLink(p)
           \/ AcquireOpenAlien(p) \/ AcquireOpenOurs(p) \/ AcquireOpenGone(p)
@@ -382,7 +387,7 @@ Step(p) == Try(p) \/ Use(p)
 World == \/ MachineCrash \/ Force
          \/ ForeignAppears \/ CorruptAppears \/ ForeignDies \/ ForeignLeaves
 
-Next == (\E p \in Procs : Step(p) \/ InspectBegin(p) \/ Outsider(p) \/ Kill(p)) \/ World
+Next == (\E p \in Processes : Step(p) \/ InspectBegin(p) \/ ReleaseLeave(p) \/ Outsider(p) \/ Kill(p)) \/ World
 
 Spec == Init /\ [][Next]_vars
 
@@ -392,47 +397,47 @@ Spec == Init /\ [][Next]_vars
 TypeOK ==
   /\ name \in Inodes \cup {None}
   /\ DOMAIN kind = {i \in Inodes : InUse(i)} /\ \A i \in DOMAIN kind : kind[i] \in Kinds
-  /\ ex \subseteq Procs \X Inodes /\ sh \subseteq Procs \X Inodes
+  /\ ex \subseteq Processes \X Inodes /\ sh \subseteq Processes \X Inodes
   /\ \A f, g \in ex : f[2] = g[2] => f = g
   /\ \A f \in ex, g \in sh : f[2] # g[2]
-  /\ own \in [Procs -> Inodes \cup {None}] /\ seen \in [Procs -> Inodes \cup {None}]
-  /\ pc \in [Procs -> Places]
-  /\ ousted \subseteq Procs /\ overtaken \subseteq Procs /\ spent \in Nat
+  /\ own \in [Processes -> Inodes \cup {None}] /\ seen \in [Processes -> Inodes \cup {None}]
+  /\ pc \in [Processes -> Places]
+  /\ ousted \subseteq Processes /\ overtaken \subseteq Processes /\ spent \in Nat
 
 \* The bound on inode numbers cuts no behaviour off.
-EnoughInodes == name = None \/ (\E p \in Procs : pc[p] = "idle") => Unused # {}
+EnoughInodes == name = None \/ (\E p \in Processes : pc[p] = "idle") => Unused # {}
 
 \* At most one process holds the lock.  A process that lost it to Force does not count, whatever it believes;
 \* without Force nobody is ever ousted.
-MutualExclusion == Cardinality({p \in Procs : Holds(p) /\ p \notin ousted}) <= 1
+MutualExclusion == Cardinality({p \in Processes : Holds(p) /\ p \notin ousted}) <= 1
 
 \* As long as a live process holds the lock, the name points to its inode, and only Force changes that.
-LiveLockNeverRemoved == \A p \in Procs : Holds(p) /\ p \notin ousted => name = own[p]
+LiveLockNeverRemoved == \A p \in Processes : Holds(p) /\ p \notin ousted => name = own[p]
 
 \* Of all that find the same dead lock, one gets to unlink it, and unlinks nothing else.
 OneTakeoverWinner ==
-  LET winners == {p \in Procs : pc[p] = "unlink" /\ p \notin overtaken}
+  LET winners == {p \in Processes : pc[p] = "unlink" /\ p \notin overtaken}
   IN Cardinality(winners) <= 1 /\ \A p \in winners : name = seen[p]
 
 \* A lock lost before the check is noticed at the check: whoever is about to rename either still has the name, or
 \* lost it to Force in the instant after its check.
-FencedPublish == \A p \in Procs : pc[p] = "rename" => name = own[p] \/ p \in overtaken
+FencedPublish == \A p \in Processes : pc[p] = "rename" => name = own[p] \/ p \in overtaken
 
 \* Locks of others and unreadable ones are removed by their makers or by Force; provably dead ones by
 \* release_stale_lock too, which has no inode of its own.
 ForeignNeverTaken ==
-  \A p \in Procs : pc[p] \in {"unlink", "relunlink"} /\ p \notin overtaken /\ name # None =>
+  \A p \in Processes : pc[p] \in {"unlink", "relunlink"} /\ p \notin overtaken /\ name # None =>
     /\ kind[name] \notin {"foreign", "corrupt"}
     /\ kind[name] = "orphan" => own[p] = None
 
 \* Whoever opens the name finds a complete payload, and a flock if the holder lives.
 NeverIncomplete ==
   name # None => /\ kind[name] # "blank"
-                 /\ \A p \in Procs : own[p] = name => kind[name] = "ours" /\ <<p, name>> \in ex
+                 /\ \A p \in Processes : own[p] = name => kind[name] = "ours" /\ <<p, name>> \in ex
 
 \* NOT an invariant, with or without defects: the run "window" shows how Force, striking between PublishCheck and
 \* PublishRename, leaves two processes that both rename.
-NoOverlapEverUnderForce == Cardinality({p \in Procs : pc[p] \in {"rename", "seal"}}) <= 1
+NoOverlapEverUnderForce == Cardinality({p \in Processes : pc[p] \in {"rename", "seal"}}) <= 1
 
 (***************************************************************************)
 (* Liveness.  Fairness assumed:                                            *)
@@ -444,26 +449,26 @@ NoOverlapEverUnderForce == Cardinality({p \in Procs : pc[p] \in {"rename", "seal
 (* Nothing is said about who gets the lock: there is no queue.             *)
 (***************************************************************************)
 MeetsProber(p) == pc[p] = "stale" /\ pc'[p] = "probe" /\ SharedOn(seen[p])
-Fairness == \A p \in Procs : WF_vars(Step(p)) /\ <>[][~MeetsProber(p)]_vars
+Fairness == \A p \in Processes : WF_vars(Step(p)) /\ <>[][~MeetsProber(p)]_vars
 FairSpec == Spec /\ Fairness
 
-Dead(i) == kind[i] \in {"ours", "mark"} /\ \A p \in Procs : own[p] # i
+Dead(i) == kind[i] \in {"ours", "mark"} /\ \A p \in Processes : own[p] # i
 
 \* A crashed holder does not block for ever.
 DeadLockInPlace == name # None /\ Dead(name)
 DeadHolderDoesNotBlock == DeadLockInPlace ~> ~DeadLockInPlace
 
 \* A free lock is acquired, unless a foreign or corrupt one takes the name.
-FreeLockIsAcquired == (name = None) ~> (name # None /\ (kind[name] \in Alien \/ \E p \in Procs : Holds(p)))
+FreeLockIsAcquired == (name = None) ~> (name # None /\ (kind[name] \in Alien \/ \E p \in Processes : Holds(p)))
 
 (***************************************************************************)
 (* For TLC.  Processes may be exchanged.  States that differ only in the   *)
 (* numbers of their inodes are one: an inode in use is determined by who   *)
 (* refers to it.  (Neither is used where liveness is checked.)             *)
 (***************************************************************************)
-Symmetry == {f \in Permutations(Procs) : \A p \in Inspectors : f[p] \in Inspectors}
+Symmetry == {f \in Permutations(Processes) : \A p \in Inspectors : f[p] \in Inspectors}
 
-View == <<{<<name = i, {p \in Procs : own[p] = i}, {p \in Procs : seen[p] = i}, kind[i],
-             {p \in Procs : <<p, i>> \in ex}, {p \in Procs : <<p, i>> \in sh}>> : i \in DOMAIN kind},
+View == <<{<<name = i, {p \in Processes : own[p] = i}, {p \in Processes : seen[p] = i}, kind[i],
+             {p \in Processes : <<p, i>> \in ex}, {p \in Processes : <<p, i>> \in sh}>> : i \in DOMAIN kind},
           pc, ousted, overtaken, spent>>
 =============================================================================

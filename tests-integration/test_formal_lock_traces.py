@@ -1,0 +1,500 @@
+"""The running code against the model of the lock.
+
+Real processes contend for one lock under the trace hook, are killed between any two system calls,
+take over from the dead, and lose their lock to force. TLC must find every trace among the
+behaviours of `SafeAtomicLock`; the same scenes played by code that is broken on purpose must be
+rejected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import safeatomic_core as sa
+from safeatomic_core import _lock, _lock_file, _posix, _protocol, _trace
+
+FORMAL = Path(__file__).resolve().parent.parent / "formal"
+sys.path.insert(0, str(FORMAL))
+
+import tlc  # noqa: E402
+import trace_check  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+
+    from trace_check import Event, Verdict
+
+TRACES = 75  # of each kind
+CALLS_OF_A_WRITE = 40  # about as many system calls as a checked write makes
+
+
+@pytest.fixture(scope="module")
+def tool() -> tlc.Tlc:
+    try:
+        return tlc.find_tlc()
+    except tlc.ToolMissingError as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"on CI the traces must be checked: {missing}")
+        pytest.skip(f"TRACES WERE NOT CHECKED: {missing}")
+
+
+class Gate:
+    """A door between processes: whoever waits at it goes on once it was opened."""
+
+    def __init__(self) -> None:
+        self._out, self._in = os.pipe()
+
+    def open(self) -> None:
+        os.write(self._in, b"x" * 64)
+
+    def wait(self) -> None:
+        os.read(self._out, 1)
+
+    def close(self) -> None:
+        os.close(self._out)
+        os.close(self._in)
+
+
+@dataclass
+class Actor:
+    """What one process does.
+
+    Attributes:
+        key: Names the process in the trace.
+        play: What it does, given the target and itself.
+        die_at: It is killed before its n-th system call; 0 for never.
+        at: What it does before a system call or after an event was logged, by the name of the
+            call or of the event's phase (or step); each once.
+        breakage: Called first in the process; breaks the code there.
+    """
+
+    key: str
+    play: Callable[[Path, Actor], None]
+    die_at: int = 0
+    at: dict[str, Callable[[], None]] = field(default_factory=dict)
+    breakage: Callable[[], None] | None = None
+    _log: int = -1
+    _calls: int = 0
+
+    def run(self, target: Path, log: int) -> None:
+        """Do everything; called in a process of its own."""
+        self._log = log
+        self.say("begin")
+        if self.breakage is not None:
+            self.breakage()
+        _trace.hook = self._hook
+        with _posix.intercept(self._wrap):
+            self.play(target, self)
+
+    def say(self, step: str, **facts: object) -> None:
+        """Log an event."""
+        line = json.dumps([step, {**facts, "process": self.key}]) + "\n"
+        os.write(self._log, line.encode())
+
+    def _hook(self, step: str, facts: dict[str, object]) -> None:
+        self.say(step, **facts)
+        self.at.pop(str(facts.get("phase", step)), lambda: None)()
+
+    def _wrap(self, name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object, **kwargs: object) -> object:
+            self._calls += 1
+            if self._calls == self.die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.at.pop(name, lambda: None)()
+            if name == "fsync":
+                return None  # nothing of the lock depends on it, and this disk is busy
+            return call(*args, **kwargs)
+
+        return wrapped
+
+
+def record(folder: Path, *acts: list[Actor], gates: tuple[Gate, ...] = ()) -> list[Event]:
+    """Play acts one after another, the actors of each at the same time; return the log."""
+    folder.mkdir()
+    target = folder / "t"
+    log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    outside = Actor("outside", lambda *_: None, _log=log)
+    try:
+        for act in acts:
+            start = Gate()
+            children = {_spawn(actor, target, log, start, gates): actor for actor in act}
+            start.open()
+            while children:
+                pid, status = os.wait()
+                actor = children.pop(pid)
+                killed = os.WIFSIGNALED(status)
+                assert killed or status == 0, f"{actor.key} failed"
+                Actor(actor.key, actor.play, _log=log).say("kill" if killed else "end")
+            start.close()
+        outside.say("seen", inode=inode_of(target))
+    finally:
+        os.close(log)
+        for gate in gates:
+            gate.close()
+    return trace_check.load(folder / "log")
+
+
+def _spawn(actor: Actor, target: Path, log: int, start: Gate, gates: tuple[Gate, ...]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        start.wait()
+        actor.run(target, log)
+        code = 0
+    finally:
+        for gate in gates:
+            gate.open()  # nobody waits for an actor that is gone
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def inode_of(target: Path) -> int:
+    """Return the inode of the target's lock, 0 if there is none."""
+    try:
+        return target.with_name("t.lock").stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+# What actors do.
+
+
+def write(target: Path, me: Actor, *, checked: bool = False, retries: int = 3) -> None:
+    ok = True
+    try:
+        sa.write_atomic_bytes(
+            target, me.key.encode(), write_checksum=checked, retries=retries, delay=0.0005
+        )
+    except sa.LockError:
+        ok = False
+    me.say("return", ok=ok)
+
+
+def hold(target: Path, _me: Actor) -> None:
+    """Take the lock and die with it."""
+    sa.try_acquire_lock(target)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def take_and_release(target: Path, _me: Actor) -> None:
+    if sa.try_acquire_lock(target, retries=3, delay=0.0005):
+        sa.release_lock(target)
+
+
+def force(target: Path, me: Actor) -> None:
+    if sa.force_release_lock(target):
+        me.say("force")
+
+
+def clear(target: Path, me: Actor) -> None:
+    sa.inspect_lock(target)
+    if sa.release_stale_lock(target):
+        me.say("stale-released")
+
+
+def appear(kind: str) -> Callable[[Path, Actor], None]:
+    """Make something else take the lock's name: another tool's lock, or garbage."""
+
+    def play(target: Path, me: Actor) -> None:
+        payload = {
+            "version": 1,
+            "pid": 2**31 - 1,  # of nobody
+            "hostname": os.uname().nodename,
+            "session_hash": None,
+            "timestamp": "2026-01-01T00:00:00+00:00",
+        }
+        text = json.dumps(payload) if kind == "foreign" else "garbage"
+        target.with_name("made").write_text(text)
+        target.with_name("made").rename(target.with_name("t.lock"))
+        me.say("foreign", inode=inode_of(target), kind=kind)
+        if kind == "foreign":
+            me.say("foreign-dies")
+
+    return play
+
+
+def sequence(*plays: Callable[[Path, Actor], None]) -> Callable[[Path, Actor], None]:
+    def play(target: Path, me: Actor) -> None:
+        for one in plays:
+            one(target, me)
+
+    return play
+
+
+def checked_write(target: Path, me: Actor) -> None:
+    write(target, me, checked=True)
+
+
+# Traces of the code as it is.
+
+
+def crowd(dice: random.Random, letters: str) -> list[Actor]:
+    """Make processes that write or just lock; half of them are killed somewhere."""
+    return [
+        Actor(
+            key,
+            sequence(*dice.choices([write, checked_write, take_and_release], k=dice.randint(1, 2))),
+            dice.randint(1, CALLS_OF_A_WRITE) if dice.random() < 0.5 else 0,
+        )
+        for key in letters
+    ]
+
+
+def contention(folder: Path, dice: random.Random) -> list[Event]:
+    """Three at a time, twice: the second three find what the first left."""
+    return record(folder, crowd(dice, "abc"), crowd(dice, "def"))
+
+
+def takeover(folder: Path, dice: random.Random) -> list[Event]:
+    """A holder dies; three contend for its lock, and then two more for theirs."""
+    return record(folder, [Actor("a", hold)], crowd(dice, "bcd"), crowd(dice, "ef"))
+
+
+def force_among_them(folder: Path, dice: random.Random) -> list[Event]:
+    """Somebody removes locks by force, or stale ones, while others use them."""
+    rough = Actor("x", sequence(*dice.choices([force, clear, write], k=3)))
+    return record(folder, crowd(dice, "ab"), [*crowd(dice, "cd"), rough], crowd(dice, "e"))
+
+
+def foreign_locks(folder: Path, dice: random.Random) -> list[Event]:
+    """Another tool's lock, or a corrupt one, stands in the way until somebody clears it."""
+    kind = dice.choice(["foreign", "corrupt"])
+    return record(
+        folder,
+        [Actor("x", appear(kind))],
+        [*crowd(dice, "ab"), Actor("y", clear)],
+        [Actor("z", sequence(clear, force)), *crowd(dice, "c")],
+    )
+
+
+@pytest.mark.slow
+def test_every_trace_of_the_code_is_a_behaviour_of_the_model(
+    tmp_path: Path, tool: tlc.Tlc, seed: int, tally: Counter[str]
+) -> None:
+    traces = []
+    for scenario in (contention, takeover, force_among_them, foreign_locks):
+        for number in range(TRACES):
+            dice = random.Random(f"{scenario.__name__} {seed} {number}")
+            traces.append(scenario(tmp_path / f"{scenario.__name__}.{number}", dice))
+    verdicts = trace_check.check("lock", traces, tool=tool)
+    assert_all_accepted(verdicts)
+    tally["traces of the lock accepted by the model"] += len(traces)
+    tally["events in them"] += sum(map(len, traces))
+    # What the scenarios are meant to bring about did come about.
+    seen = {event["e"] for verdict in verdicts for event in verdict.events}
+    wanted = {"Contended", "StaleFlocked", "StaleUnlinked", "Killed", "Forced", "StaleReleased"}
+    wanted |= {"Lost", "Unlinked", "Published", "Sealed", "Appeared", "Returned"}
+    assert not wanted - seen
+
+
+def assert_all_accepted(verdicts: list[Verdict]) -> None:
+    rejected = [f"trace {i}: {v}" for i, v in enumerate(verdicts) if not v.accepted]
+    assert not rejected, f"{len(rejected)} of {len(verdicts)}:\n" + "\n".join(rejected[:5])
+
+
+# Scenes in which a defect shows. Each is played by the code as it is, and by broken code.
+
+
+def two_takers(folder: Path, breakage: Callable[[], None] | None) -> list[Event]:
+    """While one has flocked a dead lock, another tries to take it over."""
+    flocked, go_on = Gate(), Gate()
+
+    def pause() -> None:
+        flocked.open()
+        go_on.wait()
+
+    def second(target: Path, me: Actor) -> None:
+        flocked.wait()
+        write(target, me, retries=0)
+
+    slow = Actor("b", take_and_release, at={"stale-flocked": pause}, breakage=breakage)
+    quick = Actor("c", second, breakage=breakage)
+    return record(folder, [Actor("a", hold)], [slow, _last(quick, go_on)], gates=(flocked, go_on))
+
+
+def late_taker(folder: Path, breakage: Callable[[], None] | None) -> list[Event]:
+    """Between looking at a dead lock and flocking it, another takes it over and keeps it."""
+    looked, taken, done = Gate(), Gate(), Gate()
+
+    def pause() -> None:
+        looked.open()
+        taken.wait()
+
+    def second(target: Path, _me: Actor) -> None:
+        looked.wait()
+        assert sa.try_acquire_lock(target)
+        taken.open()
+        done.wait()
+        sa.release_lock(target)
+
+    original = _lock._flock_stale
+
+    def flock_late(fd: int) -> bool:
+        pause()
+        return original(fd)
+
+    def patch() -> None:
+        swap(_lock, "_flock_stale", flock_late)
+        if breakage is not None:
+            breakage()
+
+    late = Actor("b", take_and_release, breakage=patch)
+    return record(
+        folder,
+        [Actor("a", hold)],
+        [_last(late, done), Actor("c", second)],
+        gates=(looked, taken, done),
+    )
+
+
+def living_holder(folder: Path, breakage: Callable[[], None] | None) -> list[Event]:
+    """Somebody tries to acquire while the holder lives."""
+    held, tried = Gate(), Gate()
+
+    def first(target: Path, _me: Actor) -> None:
+        assert sa.try_acquire_lock(target)
+        held.open()
+        tried.wait()
+        sa.release_lock(target)
+
+    def second(target: Path, me: Actor) -> None:
+        held.wait()
+        write(target, me, retries=0)
+
+    return record(
+        folder,
+        [Actor("a", first, breakage=breakage), _last(Actor("b", second, breakage=breakage), tried)],
+        gates=(held, tried),
+    )
+
+
+def forced_holder(folder: Path, breakage: Callable[[], None] | None) -> list[Event]:
+    """The lock of a writer is removed before it publishes, and taken by another."""
+    ready, gone = Gate(), Gate()
+
+    def pause() -> None:
+        ready.open()
+        gone.wait()
+
+    def rough(target: Path, me: Actor) -> None:
+        ready.wait()
+        force(target, me)
+        assert sa.try_acquire_lock(target)
+
+    writer = Actor("a", write, at={"Fill": pause}, breakage=breakage)
+    return record(folder, [writer, _last(Actor("x", rough), gone)], gates=(ready, gone))
+
+
+def one_writer(folder: Path, breakage: Callable[[], None] | None) -> list[Event]:
+    return record(folder, [Actor("a", checked_write, breakage=breakage)])
+
+
+def foreign_in_the_way(folder: Path, breakage: Callable[[], None] | None) -> list[Event]:
+    """Another tool's lock stands there, its owner dead."""
+    return record(
+        folder,
+        [Actor("x", appear("foreign"))],
+        [Actor("a", take_and_release, breakage=breakage)],
+    )
+
+
+def _last(actor: Actor, gate: Gate) -> Actor:
+    """Open a gate when an actor is done."""
+    play = actor.play
+
+    def then_open(target: Path, me: Actor) -> None:
+        try:
+            play(target, me)
+        finally:
+            gate.open()
+
+    actor.play = then_open
+    return actor
+
+
+def swap(owner: object, name: str, stand_in: object) -> None:
+    setattr(owner, name, stand_in)
+
+
+def takeover_without_flock() -> None:
+    swap(_lock, "_flock_stale", lambda _fd: True)
+    swap(_lock_file, "probe_free", lambda _fd: True)
+
+
+def takeover_without_name_check() -> None:
+    swap(_lock, "still_named", lambda *_: True)
+
+
+def unlocked_lock() -> None:
+    """Acquire links the lock before it is flocked."""
+    swap(_posix.kernel, "flock", lambda *_: None)
+
+
+def release_without_identity_check() -> None:
+    swap(_lock.Lock, "owned", lambda _self: True)
+
+
+def publish_without_check() -> None:
+    swap(_protocol.Write, "_require_lock", lambda _self: None)
+
+
+def release_before_settle() -> None:
+    settle = _protocol.Write.settle
+
+    def release_first(write: _protocol.Write) -> None:
+        write.release()
+        settle(write)
+
+    swap(_protocol.Write, "settle", release_first)
+
+
+def foreign_taken_for_dead() -> None:
+    conclude = _lock_file._conclude
+
+    def conclude_dead(found: _lock_file.Found, mode: int) -> None:
+        conclude(found, mode)
+        found.takeable = True
+
+    swap(_lock_file, "_conclude", conclude_dead)
+
+
+SCENES = [
+    (two_takers, takeover_without_flock),
+    (late_taker, takeover_without_name_check),
+    (living_holder, takeover_without_flock),
+    (living_holder, unlocked_lock),
+    (forced_holder, release_without_identity_check),
+    (forced_holder, publish_without_check),
+    (one_writer, release_before_settle),
+    (foreign_in_the_way, foreign_taken_for_dead),
+]
+
+
+def test_broken_code_leaves_traces_that_the_model_rejects(tmp_path: Path, tool: tlc.Tlc) -> None:
+    sound, broken, names = [], [], []
+    for number, (scene, breakage) in enumerate(SCENES):
+        sound.append(scene(tmp_path / f"sound.{number}", None))
+        broken.append(scene(tmp_path / f"broken.{number}", breakage))
+        names.append(f"{scene.__name__}, {breakage.__name__}")
+    verdicts = trace_check.check("lock", sound + broken, tool=tool)
+    assert_all_accepted(verdicts[: len(sound)])
+    missed = [
+        name
+        for name, verdict in zip(names, verdicts[len(sound) :], strict=True)
+        if verdict.accepted
+    ]
+    assert not missed
