@@ -277,6 +277,7 @@ def test_durability_is_judged_with_its_reason(
         ("/lib/x86_64-linux-gnu/libc.so.6", "pass"),
         ("/lib/ld-musl-x86_64.so.1", "pass"),
         ("/usr/lib/system/libsystem_kernel.dylib", "pass"),
+        ("/usr/local/bin/static-python", "pass"),
         ("/usr/lib/libclever.so", "warn"),
     ],
 )

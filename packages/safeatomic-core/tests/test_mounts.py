@@ -117,12 +117,49 @@ def test_statfs_of_a_bad_descriptor_is_an_error() -> None:
 
 
 def test_the_c_library_provides_fsync() -> None:
-    assert os.path.basename(mounts.fsync_provider()).startswith(("libc.", "ld-musl", "libpthread"))
+    assert mounts.is_c_library(mounts.fsync_provider())
+
+
+@pytest.mark.parametrize(
+    ("by_library", "provider"),
+    [
+        ({"/lib/liba.so": "/lib/libc.so.6", "/lib/libb.so": "/lib/libc.so.6"}, "/lib/libc.so.6"),
+        ({"/lib/liba.so": "/lib/libc.so.6", "/lib/eat.so": "/lib/eat.so"}, "/lib/eat.so"),
+        ({"/lib/gone.so": ""}, "python"),
+        ({}, "python"),
+    ],
+)
+def test_a_program_with_an_entry_of_its_own_is_looked_behind(
+    monkeypatch: pytest.MonkeyPatch, by_library: dict[str, str], provider: str
+) -> None:
+    def provider_in(library: str | None) -> str:
+        if library is None:
+            return "python"
+        if not by_library[library]:
+            raise AttributeError("undefined symbol: fsync")
+        return by_library[library]
+
+    monkeypatch.setattr(mounts, "_provider_in", provider_in)
+    monkeypatch.setattr(mounts, "_loaded_libraries", lambda: sorted(by_library))
+    assert mounts.fsync_provider() == provider
+
+
+def test_every_loaded_library_can_be_asked_or_refuses() -> None:
+    libraries = mounts._loaded_libraries()
+    assert any(mounts.is_c_library(library) for library in libraries)
+    for library in libraries:
+        try:
+            found = mounts._provider_in(library)
+        except (OSError, AttributeError):
+            continue
+        assert mounts.is_c_library(found) or "san" in found, found
 
 
 def test_a_provider_that_cannot_be_found_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ctypes.CDLL
+
     class Libc:
-        fsync = ctypes.CDLL(None).fsync
+        fsync = real(None).fsync
 
         class dladdr:  # noqa: N801
             argtypes: object = None
@@ -130,7 +167,7 @@ def test_a_provider_that_cannot_be_found_is_an_error(monkeypatch: pytest.MonkeyP
             def __new__(cls, *_args: object) -> int:  # type: ignore[misc]
                 return 0
 
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Libc)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name, **_options: Libc)
     with pytest.raises(FileNotFoundError):
         mounts.fsync_provider()
 

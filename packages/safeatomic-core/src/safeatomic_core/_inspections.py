@@ -157,11 +157,12 @@ def durability(place: Place, report: GuaranteeReport) -> Finding:
 def fsync_provider(place: Place) -> Finding:
     """Say which library answers this process's fsync."""
     name = _mounts.fsync_provider()
-    base = os.path.basename(name)
     if place.environment.durability_findings and _mounts.fsync_is_ignored():
         return failed(f"fsync succeeds on a descriptor that does not exist ({shown(name)})")
-    if base.startswith(("libc.", "libc-", "libpthread", "ld-musl", "libSystem", "libsystem_")):
+    if _mounts.is_c_library(name):
         return passed(f"fsync is the C library's own ({shown(name)})")
+    if not _mounts.is_library(name):
+        return passed(f"fsync is linked into the program itself ({shown(name)})")
     return warned(
         f"fsync is provided by {shown(name)}, not by the C library: find out what that library "
         "does with it, or start the program without it (LD_PRELOAD, /etc/ld.so.preload)",
