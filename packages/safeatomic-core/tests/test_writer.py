@@ -247,14 +247,6 @@ def test_a_failure_inside_a_nested_wrapper_aborts(target: Path, listing: Listing
     assert listing() == ["data.bin"]
 
 
-def test_numpy_saves_here(target: Path) -> None:
-    numpy = pytest.importorskip("numpy", reason="numpy is not installed")
-    with AtomicWriter(target) as file:
-        numpy.save(file, numpy.arange(100_000))
-    with AtomicReader(target) as opened:
-        assert numpy.load(opened).sum() == 4999950000
-
-
 def test_a_full_disk_aborts(target: Path, listing: Listing, faults: Any) -> None:
     faults.fail("write", errno.ENOSPC, when=lambda _fd, data: len(data) > 1000)
     with pytest.raises(OSError, match="No space") as caught, AtomicWriter(target) as file:
