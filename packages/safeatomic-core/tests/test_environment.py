@@ -32,6 +32,11 @@ def dev(text: str) -> int:
     return os.makedev(*map(int, text.split(":")))
 
 
+@pytest.fixture(autouse=True)
+def forget_what_was_preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_eater", None)
+
+
 @pytest.fixture
 def no_findings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_process_findings", tuple)
@@ -400,6 +405,28 @@ def test_without_proc_the_environment_variable_tells(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libgood.so:/usr/lib/libeatmydata.so")
     assert "libeatmydata.so" in describe(None, 0).durability_findings[0]
     monkeypatch.delenv("LD_PRELOAD")
+    monkeypatch.setattr(environment, "_eater", None)
+    assert describe(None, 0).durability_findings == ()
+
+
+def test_libraries_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read_proc(path: str) -> bytes:
+        asked.append(path)
+        return b""
+
+    monkeypatch.setattr(mounts, "read_proc", read_proc)
+    describe(None, 0)
+    describe(None, 0)
+    assert asked == ["/proc/self/maps"]
+
+
+def test_a_shortage_while_looking_for_libraries_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "read_proc", raising(errno.EMFILE))
+    with pytest.raises(OSError, match="Too many open files"):
+        describe(None, 0)
+    monkeypatch.setattr(mounts, "read_proc", lambda _path: b"")
     assert describe(None, 0).durability_findings == ()
 
 

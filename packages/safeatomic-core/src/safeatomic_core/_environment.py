@@ -152,7 +152,20 @@ def _process_findings() -> tuple[str, ...]:
 
 
 def _preloaded_eater() -> str:
-    """Return the name of a loaded library that is known for ignoring fsync, or nothing."""
+    """Return the name of a loaded library that is known for ignoring fsync, or nothing.
+
+    Looked for once: only a library that was there before the first call can stand in its way.
+    """
+    global _eater
+    if _eater is None:
+        _eater = _find_eater()
+    return _eater
+
+
+_eater: str | None = None
+
+
+def _find_eater() -> str:
     try:
         loaded = _mounts.read_proc("/proc/self/maps")
     except OSError as error:
