@@ -137,6 +137,7 @@ def record(folder: Path, *acts: list[Actor], gates: tuple[Gate, ...] = ()) -> li
                 assert killed or status == 0, f"{actor.key} failed"
                 Actor(actor.key, actor.play, _log=log).say("kill" if killed else "end")
             start.close()
+        outside.say("begin")
         outside.say("seen", inode=inode_of(target))
     finally:
         os.close(log)
@@ -498,3 +499,55 @@ def test_broken_code_leaves_traces_that_the_model_rejects(tmp_path: Path, tool: 
         if verdict.accepted
     ]
     assert not missed
+
+
+def without(phase: str) -> Callable[[list[Event]], list[Event]]:
+    """Leave the first event of a phase out."""
+
+    def doctor(events: list[Event]) -> list[Event]:
+        where = next(i for i, (_, facts) in enumerate(events) if facts.get("phase") == phase)
+        return events[:where] + events[where + 1 :]
+
+    return doctor
+
+
+def changed(
+    step: str, phase: str | None, /, **facts: object
+) -> Callable[[list[Event]], list[Event]]:
+    """Change facts of the last event of a step and phase."""
+
+    def doctor(events: list[Event]) -> list[Event]:
+        where = max(
+            i for i, (word, old) in enumerate(events) if word == step and old.get("phase") == phase
+        )
+        return [
+            *events[:where],
+            (step, {**events[where][1], **facts}),
+            *events[where + 1 :],
+        ]
+
+    return doctor
+
+
+DOCTORED = [
+    (two_takers, without("stale-flocked")),
+    (two_takers, without("contended")),
+    (living_holder, without("unlinked")),
+    (living_holder, changed("Acquire", "contended", phase="linked")),
+    (living_holder, changed("Acquire", "contended", phase="stale-flocked")),
+    (one_writer, changed("Release", "unlinked", phase="lost")),
+    (one_writer, changed("Release", "unlinked", inode=1)),
+    (one_writer, changed("Publish", None, lock_checked=False)),
+    (forced_holder, changed("Release", "lost", phase="unlinked")),
+    (forced_holder, changed("seen", None, inode=0)),
+    (foreign_in_the_way, changed("foreign", None, kind="corrupt", inode=1)),
+]
+
+
+def test_doctored_traces_are_rejected(tmp_path: Path, tool: tlc.Tlc) -> None:
+    traces = [
+        doctor(scene(tmp_path / str(number), None))
+        for number, (scene, doctor) in enumerate(DOCTORED)
+    ]
+    verdicts = trace_check.check("lock", traces, tool=tool)
+    assert [i for i, verdict in enumerate(verdicts) if verdict.accepted] == []
