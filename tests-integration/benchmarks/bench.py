@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.contextmanager(machine.workspace)(
         machine.find_ext4(options.ext4), options.tmpfs
     ) as folders:
-        print(json.dumps(machine.describe(folders)))
+        described = machine.describe(folders)
+        print(json.dumps(described))
         outcomes = []
         for row in chosen:
             outcome = run_row(row, folders, budget)
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcomes.append(outcome)
         if options.json:
             with open(options.json, "w", encoding="utf-8") as file:
-                json.dump(as_json(outcomes, folders, budget), file, indent=1)
+                json.dump(as_json(outcomes, described, budget), file, indent=1)
                 file.write("\n")
     missed = [outcome.row.name for outcome in outcomes if outcome.verdict == "MISS"]
     print(f"{len(missed)} missed" + (f": {', '.join(missed)}" if missed else ""))
@@ -71,8 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def all_rows() -> list[Row]:
-    """Return every row, in the order of the table."""
-    return [*rows_files.rows(), *rows_programs.rows()]
+    """Return every row; those that leave much to be deleted come last."""
+    return [
+        *rows_files.rows(),
+        *rows_programs.rows(),
+        *rows_files.rows_new_names(),
+        *rows_programs.rows_crowded(),
+    ]
 
 
 def run_row(row: Row, folders: Folders, budget: float) -> Outcome:
@@ -107,10 +113,12 @@ def line(outcome: Outcome) -> str:
     )
 
 
-def as_json(outcomes: list[Outcome], folders: Folders, budget: float) -> dict[str, object]:
+def as_json(
+    outcomes: list[Outcome], described: dict[str, object], budget: float
+) -> dict[str, object]:
     """Return the whole run as plain data."""
     return {
-        "machine": machine.describe(folders),
+        "machine": described,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seconds_per_row": budget,
         "rows": [

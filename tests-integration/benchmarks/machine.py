@@ -28,6 +28,8 @@ def describe(folders: Folders) -> dict[str, object]:
         "ext4": _filesystem(folders.ext4),
         "tmpfs": _filesystem(folders.tmpfs),
         "virtual": "hypervisor" in (_first("/proc/cpuinfo", "flags") or ""),
+        "load": round(os.getloadavg()[0], 1),
+        "real_time": os.sched_getscheduler(0) in {os.SCHED_RR, os.SCHED_FIFO},
     }
 
 

@@ -47,10 +47,12 @@ def machine(results: dict[str, Any]) -> str:
     facts = results["machine"]
     kind = "a virtual machine" if facts["virtual"] else "a machine"
     ext4 = facts["ext4"]
+    priority = "; the benchmark ran with real-time priority" if facts["real_time"] else ""
     return (
         f"Measured on {results['date']}, {facts['kernel']}, Python {facts['python']}, on {kind} "
         f"with {facts['cores']} cores ({facts['processor']}) and {facts['memory_gib']} GiB; "
-        f"ext4 on a {ext4['device']} disk (`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`."
+        f"ext4 on a {ext4['device']} disk (`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`. "
+        f"The load was {facts['load']:g} at the start{priority}."
     )
 
 
