@@ -204,7 +204,12 @@ def test_the_steps_are_reported_in_their_order(target: Path, steps: Any) -> None
     [("open", "Stage"), ("write", "Fill"), ("fsync", "Harden"), ("rename", "Publish")],
 )
 def test_a_failure_before_publish_leaves_everything(
-    target: Path, listing: Listing, faults: Any, call: str, step: str
+    target: Path,
+    listing: Listing,
+    faults: Any,
+    caplog: pytest.LogCaptureFixture,
+    call: str,
+    step: str,
 ) -> None:
     when = None
     if call == "open":
@@ -218,6 +223,7 @@ def test_a_failure_before_publish_leaves_everything(
     assert f"safeatomic: {step} failed; the target is unchanged" in caught.value.__notes__
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
+    assert "clean up" not in caplog.text
 
 
 @pytest.mark.parametrize("checksum", [False, True])

@@ -62,6 +62,9 @@ class Temp:
             except FileExistsError:
                 self.name = ""
                 continue
+            except OSError:
+                self.name = ""  # nothing was made, so nothing is to be discarded
+                raise
             if self._claim():
                 return
             self.discard()  # whoever was quicker may only have looked at it
