@@ -53,10 +53,11 @@ def crash(session: nox.Session) -> None:
     pytest(session, "tests-integration/crash", "tests-integration/faults")
 
 
-@nox.session(allow_parallel=True)
+@nox.session(requires=["wheels"], allow_parallel=True)
 def formal(session: nox.Session) -> None:
-    """Check the TLA+ models, and that their broken variants are refuted (needs Java)."""
-    install(session, groups=["formal"])
+    """Check the TLA+ models, refute their broken variants, replay the code's traces (needs Java)."""
+    install(session, CORE, groups=["formal"])
+    pytest(session, *map(str, sorted(ROOT.glob("tests-integration/test_formal*.py"))))
     try:
         session.run("python", "formal/run.py", *session.posargs)
     except nox.command.CommandFailed as error:
@@ -96,18 +97,17 @@ def vendored(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests across packages."""
     install(session, *NEEDS[META], extra="ruamel", groups=["integration"])
-    elsewhere = ("crash", "faults", "benchmarks", "test_wheels.py", "test_typing.py")
-    pytest(
-        session,
-        "tests-integration",
-        *(f"--ignore=tests-integration/{name}" for name in elsewhere),
-    )
+    elsewhere = ("crash", "faults", "benchmarks", "typing")  # other sessions, and no tests at all
+    elsewhere += ("test_formal*.py", "test_lockstep.py", "test_wheels.py", "test_typing.py")
+    ignored = (f"--ignore-glob=tests-integration/{name}" for name in elsewhere)
+    pytest(session, "tests-integration", *ignored)
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
 def build(session: nox.Session) -> None:
-    """Check what is in the wheels and sdists, and that they install and rebuild from each other."""
-    install(session, groups=["build"])
+    """Install from the wheels alone; check what is in wheels and sdists, and that they rebuild."""
+    install(session, *NEEDS[META], groups=["build"])
+    session.run("pip", "check")
     session.run("twine", "check", "--strict", *map(str, sorted(DIST.iterdir())))
     pytest(session, "tests-integration/test_wheels.py", "tests-integration/test_lockstep.py")
 

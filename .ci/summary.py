@@ -10,7 +10,11 @@ from pathlib import Path
 
 def main(folder: Path) -> int:
     """Print the summary, its last line ``N passed, N failed, N skipped``; return an exit code."""
-    sessions = json.loads((folder / "sessions.json").read_text(encoding="utf-8"))["sessions"]
+    table = folder / "sessions.json"
+    if not table.exists():  # nox was interrupted
+        print("0 passed, 1 failed, 0 skipped")
+        return 1
+    sessions = json.loads(table.read_text(encoding="utf-8"))["sessions"]
     for session in sessions:
         name = session["signatures"][0]
         print(f"{session['duration']:7.1f} s  {session['result']:8} {name}")
