@@ -55,7 +55,7 @@ def crash(session: nox.Session) -> None:
 
 @nox.session(requires=["wheels"], allow_parallel=True)
 def formal(session: nox.Session) -> None:
-    """Check the TLA+ models, refute their broken variants, replay the code's traces (needs Java)."""
+    """Check the models, refute their broken variants, replay the code's traces (needs Java)."""
     install(session, CORE, groups=["formal"])
     pytest(session, *map(str, sorted(ROOT.glob("tests-integration/test_formal*.py"))))
     try:
