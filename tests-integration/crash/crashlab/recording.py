@@ -168,14 +168,14 @@ class Session:
             _trace.hook = before
 
 
-def prepare(root: str, files: Mapping[str, Value | None]) -> None:
-    """Make the files that a workload starts with."""
+def prepare(root: str, files: Mapping[str, Value | None], size: int) -> None:
+    """Make the files that a workload starts with, of a size in bytes."""
     for name, value in files.items():
         if value is None:
             continue
         path = f"{root}/{name}"
         with open(path, "wb") as file:
-            file.write(payload.content(value.version, 300))
+            file.write(payload.content(value.version, size))
         payload.set_meta(path, value.meta)
         if value.sidecar:
             safeatomic_core.write_checksum_file(path)

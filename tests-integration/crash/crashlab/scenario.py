@@ -198,7 +198,7 @@ def _record(
         with isolation.mounted(block_device, place, filesystem.name, spec.options) as root:
             for directory in workloads.DIRECTORIES:
                 os.mkdir(f"{root}/{directory}")
-            recording.prepare(root, workload.initial)
+            recording.prepare(root, workload.initial, workloads.INITIAL_SIZE)
             noise = filesystems.Noise(
                 spec.noise, spec.filesystem, root, random.Random(f"{spec} noise")
             )

@@ -7,9 +7,11 @@ btrfs keeps inside its tree, a few blocks, and many.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from . import payload
 from .operations import Arrive, Move, Write
 from .recording import After
 from .worlds import Value
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 DIRECTORIES = ("d", "e")
 SMALL, MIDDLE, LARGE = 200, 5000, 70000  # bytes
+INITIAL_SIZE = 300  # bytes
 # Mode, owner and attribute of files that are there in the beginning, all unlike a new file's.
 ONE = "640 1001:1002 one"
 OTHER = "604 1003:1004 other"
@@ -57,6 +60,11 @@ def in_turn(
 ) -> Workload:
     """Make a workload that performs its operations one after the other."""
     return Workload(name, about, initial, operations, lambda run: run.do(*operations), checked)
+
+
+def initial_digest(value: Value) -> str:
+    """Return the SHA-256 of a file that is there in the beginning."""
+    return hashlib.sha256(payload.content(value.version, INITIAL_SIZE)).hexdigest()
 
 
 def _plain(version: int = 100, meta: str = ONE) -> Value:
