@@ -163,9 +163,16 @@ def test_an_interrupt_waits_for_the_command(target: Path, monkeypatch: pytest.Mo
     assert len(waits) == 2
 
 
-def test_a_signal_before_or_after_the_child_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_while_the_child_is_being_started_reaches_it() -> None:
     forward = _commands._Forwarding(signal.SIGTERM)
     forward._pass_on(signal.SIGTERM, None)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        forward.to(child.pid)
+        assert child.wait() == -signal.SIGTERM
+
+
+def test_a_signal_after_the_child_is_harmless() -> None:
+    forward = _commands._Forwarding(signal.SIGTERM)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     forward.to(gone.pid)

@@ -244,11 +244,14 @@ class _Forwarding:
     def __init__(self, *signals: int) -> None:
         self._signals = signals
         self._before: dict[int, object] = {}
+        self._early: list[int] = []
         self._pid = 0
 
     def to(self, pid: int) -> None:
-        """Name the child."""
+        """Name the child; it gets what came while it was being started."""
         self._pid = pid
+        for number in self._early:
+            self._pass_on(number, None)
 
     def __enter__(self) -> Self:
         import signal
@@ -264,11 +267,13 @@ class _Forwarding:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _pass_on(self, number: int, _frame: object) -> None:
-        if self._pid:
-            try:
-                kernel.kill(self._pid, number)
-            except ProcessLookupError:
-                return
+        if not self._pid:
+            self._early.append(number)
+            return
+        try:
+            kernel.kill(self._pid, number)
+        except ProcessLookupError:
+            return
 
 
 class _Progress:
