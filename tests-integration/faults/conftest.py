@@ -14,6 +14,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .simulation import Recorder
+    from .stories import Start
+
 
 class Records(logging.Handler):
     """Keeps what the library logs; a fresh list for each run."""
@@ -50,3 +53,41 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
     directory = tempfile.mkdtemp(prefix="faults-", dir=memory)
     yield Path(directory)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+class Stage:
+    """Fresh directories for one recording after the other."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._count = 0
+        self.root = ""
+
+    def begin(self, start: Start) -> Recorder:
+        """Make a start in a fresh directory, which replaces the one before."""
+        self.clear()
+        self._count += 1
+        self.root = str(self._scratch / str(self._count))
+        return start.begin(self.root)
+
+    def clear(self) -> None:
+        """Remove the present directory."""
+        if self.root:
+            shutil.rmtree(self.root)
+            self.root = ""
+
+
+@pytest.fixture
+def stage(scratch: Path) -> Iterator[Stage]:
+    """Fresh directories to record in."""
+    stage = Stage(scratch)
+    yield stage
+    stage.clear()
+
+
+@pytest.fixture(scope="module")
+def module_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The same for a whole file of tests."""
+    stage = Stage(tmp_path_factory.mktemp("stage"))
+    yield stage
+    stage.clear()

@@ -63,7 +63,7 @@ class Injection:
         """Return what stands in for an entry of the seam."""
 
         def stand_in(*args: Any, **kwargs: Any) -> Any:
-            site = (name, _callers())
+            site = (name, callers(2))
             self.calls.append(site)
             number = len(self.calls)
             if number > _LIVELOCK:
@@ -115,10 +115,10 @@ def _flush_nothing(fd: int) -> None:
     os.fstat(fd)
 
 
-def _callers() -> str:
+def callers(depth: int) -> str:
     """Name the library's functions that led here, the innermost first, at most four."""
     names: list[str] = []
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None and len(names) < 4:
         code = frame.f_code
         if code.co_filename.startswith(_LIBRARY):

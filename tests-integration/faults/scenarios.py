@@ -45,6 +45,8 @@ class Scenario:
         owns_lock: Whether the call takes a lock by name and releases it by name.
         replaces_sidecar: Whether a failure may leave the former sidecar replaced: where that is
             what was asked for, and where the former one was unsealed (rule R4).
+        may_leave: Locks that may be left behind, dead: that of a source whose sidecar a crash could
+            still bring back.
         unsupported: Entries of the seam that this machine is not to have.
     """
 
@@ -58,6 +60,7 @@ class Scenario:
     never_raises: bool = False
     owns_lock: bool = False
     replaces_sidecar: bool = False
+    may_leave: frozenset[str] = frozenset({"source.lock", "a/source.lock"})
     unsupported: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -1,10 +1,10 @@
 """An error at every system call of every public call, once and for ever.
 
 For N = 1, 2, 3 … the N-th call of the seam fails with each error that it can return (`errnos`),
-until N is beyond the last call. After each run the directory is judged from the outside (`judging`):
-old or new and nothing else, nothing left over, what the error says about the target is true, no
-descriptor is leaked, and the next plain write works. Every injected error is accounted for: it
-surfaced, or it came from a place where going on is right (`tolerated`).
+until N is beyond the last call. After each run the directory is judged from the outside
+(`judging`): old or new and nothing else, nothing left over, what the error says about the target
+is true, no descriptor is leaked, and the next plain write works. Every injected error is accounted
+for: it surfaced, or it came from a place where going on is right (`tolerated`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ctrl-C and sys.exit() at every system call: nothing is left over, and nothing is swallowed.
 
 A signal handler runs between two bytecodes, so the exception comes just before a system call or
-just after it took effect, and then nobody has seen what the call returned. A descriptor that is lost
-this way stays open until the process ends; everything else must be as after an error.
+just after it took effect, and then nobody has seen what the call returned. A descriptor that is
+lost this way stays open until the process ends; everything else must be as after an error.
 """
 
 from __future__ import annotations

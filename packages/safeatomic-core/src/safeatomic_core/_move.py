@@ -97,8 +97,10 @@ class _Move:
         self._publishing = False  # set before the call: an interrupt may come right after it
         self._settled = False
         self._source_fd = -1
+        self._loose = False  # whether the source's sidecar is gone, but perhaps not for good
         self._announcement: Announcement | None = None
         self._locks: list[Lock] = []
+        self._source_lock: Lock | None = None
         self._linked = False
         self._src = open_gate(src, policy, op="move")
         try:
@@ -141,8 +143,10 @@ class _Move:
             self._report(_trace.SEAL, {})
             # Only now: before, a crash could bring the source back without its sidecar.
             self._step = _trace.SETTLE
+            self._loose = True
             unlink_if_there(src.name + SUFFIX, src.dir_fd)
         self._settled = settle_directory(src.dir_fd, src.path, self._policy.safety) and settled
+        self._loose = False
         self._report(_trace.SETTLE, {"durable": self._settled})
 
     def fail(self, error: BaseException) -> BaseException:
@@ -174,6 +178,10 @@ class _Move:
     def close(self) -> None:
         """Release both locks and close every descriptor."""
         self._step = _trace.RELEASE
+        if self._loose and self._source_lock is not None:
+            # Otherwise the next writer of the source would not know that a crash may bring the
+            # sidecar back; a dead lock tells it to flush the directory first (R2).
+            self._source_lock.leave_behind()
         try:
             self._release(self._locks)
         finally:
@@ -249,6 +257,8 @@ class _Move:
         for target in sorted((self._src, self._dst), key=order):
             lock = new_lock(target, self._policy.safety)
             self._locks.append(lock)
+            if target is self._src:
+                self._source_lock = lock
             take_lock(lock, target, self._policy)
             target.look_again()
             target.require_regular()
