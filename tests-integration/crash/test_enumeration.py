@@ -164,7 +164,7 @@ def test_lost_metadata_and_a_lost_sidecar_are_told_apart_from_lost_content() -> 
         "metadata"
     )
     assert (complaint(seen(OLD._replace(sidecar=True)), tracker.allowed()) or ("",))[0] == "sidecar"
-    assert complaint(seen(OLD._replace(sidecar=True)), tracker.allowed(), content_only=True) is None
+    assert complaint(seen(OLD._replace(sidecar=True)), tracker.allowed(), sidecars=False) is None
 
 
 def test_a_moved_file_may_show_in_both_directories_but_never_in_neither() -> None:

@@ -1,4 +1,4 @@
-"""The recording device sees every write and flush in order and fails what it is told to, no more."""
+"""The recording device sees every write and flush in order, and fails what it is told to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import require_devices
 from .crashlab import filesystems, isolation, loop
-from .crashlab.device import Record, RecordingDevice
+from .crashlab.device import Kind, Record, RecordingDevice
 from .crashlab.payload import content, version_of
 
 if TYPE_CHECKING:
@@ -74,8 +74,10 @@ def test_an_fsync_is_recorded_as_writes_and_a_flush_between_its_marks(tmp_path: 
 
 
 @pytest.mark.parametrize("operation", ["write", "flush"])
-def test_the_nth_request_fails_with_eio_and_healing_ends_it(tmp_path: Path, operation: str) -> None:
-    def work(root: str, device: RecordingDevice) -> tuple[str | None, list[str]]:
+def test_a_request_that_is_to_fail_is_answered_with_eio_and_not_recorded(
+    tmp_path: Path, operation: Literal[write, flush]
+) -> None:
+    def work(root: str, device: RecordingDevice) -> tuple[str | None, list[Kind]]:
         isolation.syncfs(root)
         before = len(device.records())
         device.fail(operation, nth=1, times=None)

@@ -11,7 +11,7 @@ import argparse
 import logging
 import sys
 
-from . import driver, filesystems, mutants, workloads
+from . import driver, filesystems, mutants, tables, workloads
 from .scenario import LIBRARY, Spec
 
 
@@ -30,6 +30,9 @@ def main() -> int:
     run.add_argument("--cap", type=int, default=12, help="subsets of unflushed writes at a moment")
     run.add_argument("--limit", type=int, default=0, help="images to judge, 0 for all")
     commands.add_parser("list", help="list filesystems, workloads and mutants")
+    for name, about in (("peers", "compare with other writers"), ("mutants", "show each mutant")):
+        table = commands.add_parser(name, help=f"{about}; rewrites a table of the documentation")
+        table.add_argument("--limit", type=int, default=150, help="images in each scenario")
     serve = commands.add_parser("serve")
     serve.add_argument("scratch")
     serve.add_argument("tag")
@@ -37,6 +40,10 @@ def main() -> int:
     command = arguments.pop("command")
     if command == "serve":
         driver.serve(**arguments)
+        return 0
+    if command in ("peers", "mutants"):
+        make = tables.compare_peers if command == "peers" else tables.show_mutants
+        make(**arguments)
         return 0
     if command == "list":
         for workload in workloads.ALL.values():

@@ -283,7 +283,7 @@ def _conclude(
         report.left += found.left
     report.marks = plan.marks
     report.sightings = _sightings(points, findings)
-    content_only = report.spec.subject.startswith("peer:")
+    sidecars = not report.spec.subject.startswith("peer:")
     tracker = Tracker(workload.initial, workload.operations)
     known = 0
     allowed = tracker.allowed()
@@ -296,7 +296,7 @@ def _conclude(
             allowed = tracker.allowed()
         key = (point.image, allowed)
         if key not in verdicts:
-            verdicts[key] = _complaints(findings[point.image], allowed, content_only=content_only)
+            verdicts[key] = _complaints(findings[point.image], allowed, sidecars=sidecars)
         for kind, sentence in verdicts[key]:
             report.violations[kind] = report.violations.get(kind, 0) + 1
             if not report.example:
@@ -343,12 +343,12 @@ def _follow(tracker: Tracker, mark: dict[str, object]) -> None:
 
 
 def _complaints(
-    found: Findings, allowed: frozenset[World], *, content_only: bool
+    found: Findings, allowed: frozenset[World], *, sidecars: bool
 ) -> list[tuple[str, str]]:
     """Say what is wrong with an image at one moment."""
     if found.defects:
         return found.defects
-    wrong = complaint(found.seen, allowed, content_only=content_only)
+    wrong = complaint(found.seen, allowed, sidecars=sidecars)
     return [] if wrong is None else [wrong]
 
 

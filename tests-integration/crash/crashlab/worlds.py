@@ -129,14 +129,14 @@ class Tracker:
 
 
 def complaint(
-    seen: Mapping[str, Value | None], allowed: frozenset[World], *, content_only: bool = False
+    seen: Mapping[str, Value | None], allowed: frozenset[World], *, sidecars: bool = True
 ) -> tuple[str, str] | None:
     """Say what is wrong with what an image shows; None if it is legitimate.
 
     Args:
         seen: What stands at each name.
         allowed: The worlds that may be seen.
-        content_only: Do not look at metadata and sidecars.
+        sidecars: Whether to look at sidecars as well.
 
     Returns:
         The kind and a sentence. Kinds: ``lost`` (a name shows a version that it must not show),
@@ -147,7 +147,7 @@ def complaint(
         wanted = _cut(seen.items(), fields)
         return any(_cut(world, fields) == wanted for world in allowed)
 
-    if matches(1 if content_only else 3):
+    if matches(3 if sidecars else 2):
         return None
     choices = " or ".join(sorted(_print(dict(world)) for world in allowed))
     sentence = f"shows {_print(seen)}; legitimate: {choices}"
