@@ -61,13 +61,13 @@ def test_numpy_saves_and_loads(tmp_path: Path) -> None:
     with AtomicWriter(path, write_checksum=True) as file:
         np.save(file, array)
     assert verify_checksum(path)
-    with AtomicReader(path, check_checksum=True) as file:
-        assert (np.load(file) == array).all()
+    with AtomicReader(path, check_checksum=True) as opened:
+        assert (np.load(opened) == array).all()
 
 
 def test_numpy_archives_seek_and_come_back(tmp_path: Path) -> None:
     path = tmp_path / "arrays.npz"
     with AtomicWriter(path, write_checksum=True) as file:
         np.savez_compressed(file, a=np.zeros(10), b=np.ones((3, 4)))
-    with AtomicReader(path, check_checksum=True) as file, np.load(file) as archive:
+    with AtomicReader(path, check_checksum=True) as opened, np.load(opened) as archive:
         assert archive["b"].sum() == 12
