@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tlc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 HERE = Path(__file__).resolve().parent
 REPORTS = HERE / "reports"
@@ -95,16 +95,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"formal: {wrong}")
         return 1
     print(f"{len(selected)} runs of TLC, {options.jobs} at a time, one worker each", flush=True)
-    results = execute(tool, selected, jobs=options.jobs)
+    recorded = read_manifest(REPORTS)
+
+    def done(result: Result) -> None:
+        if options.update:
+            update_reports(REPORTS, [result], runs)
+        else:
+            now = entry(HERE, result)
+            result.problems += differences(now, recorded.get(result.run.name))
+        mark = "NOT AS EXPECTED" if result.problems else "ok"
+        print(f"  {result.run.name:32} {result.seconds:6.1f} s  {mark}", flush=True)
+
+    results = execute(tool, selected, jobs=options.jobs, done=done)
     if not options.only:
         for result in results:
             result.problems += not_covered(result, results)
-    if options.update:
-        update_reports(REPORTS, results, runs)
-    else:
-        recorded = read_manifest(REPORTS)
-        for result in results:
-            result.problems += differences(entry(HERE, result), recorded.get(result.run.name))
     stray = sorted(read_manifest(REPORTS).keys() - {run.name for run in runs})
     _print_table(results)
     return _summarise(results, stray)
@@ -149,15 +154,21 @@ def select(runs: list[Run], *, only: list[str] | None, large: bool) -> list[Run]
     return chosen
 
 
-def execute(tool: tlc.Tlc, runs: list[Run], *, jobs: int) -> list[Result]:
-    """Make the runs, `jobs` at a time, those that pass (the long ones) first; keep their order."""
-    order = sorted(runs, key=lambda run: (run.expect != "pass", run.size != "large"))
+def execute(
+    tool: tlc.Tlc, runs: list[Run], *, jobs: int, done: Callable[[Result], None]
+) -> list[Result]:
+    """Make the runs, `jobs` at a time, long ones first; call `done` with each; keep the order."""
+    order = sorted(runs, key=lambda run: (run.size != "large", run.expect != "pass"))
+    results = {}
     pool = ThreadPoolExecutor(max_workers=jobs)
     try:
-        futures = {run.name: pool.submit(_execute_one, tool, run) for run in order}
-        return [futures[run.name].result() for run in runs]
+        for future in as_completed([pool.submit(_execute_one, tool, run) for run in order]):
+            result = future.result()
+            results[result.run.name] = result
+            done(result)
     finally:
         pool.shutdown(cancel_futures=True)
+    return [results[run.name] for run in runs]
 
 
 def judge(run: Run, outcome: tlc.Outcome) -> list[str]:
@@ -313,10 +324,7 @@ def _execute_one(tool: tlc.Tlc, run: Run) -> Result:
         deadlock=run.deadlock,
         coverage=run.expect == "pass",
     )
-    result = Result(run, outcome, time.monotonic() - started, judge(run, outcome))
-    mark = "ok" if not result.problems else "NOT AS EXPECTED"
-    print(f"  {run.name:32} {result.seconds:6.1f} s  {mark}", flush=True)
-    return result
+    return Result(run, outcome, time.monotonic() - started, judge(run, outcome))
 
 
 def _judge_pass(run: Run, outcome: tlc.Outcome) -> list[str]:
