@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import pytest
 
@@ -75,7 +75,7 @@ def test_an_fsync_is_recorded_as_writes_and_a_flush_between_its_marks(tmp_path: 
 
 @pytest.mark.parametrize("operation", ["write", "flush"])
 def test_a_request_that_is_to_fail_is_answered_with_eio_and_not_recorded(
-    tmp_path: Path, operation: Literal[write, flush]
+    tmp_path: Path, operation: Literal["write", "flush"]
 ) -> None:
     def work(root: str, device: RecordingDevice) -> tuple[str | None, list[Kind]]:
         isolation.syncfs(root)

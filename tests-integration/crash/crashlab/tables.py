@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _PLACE = Path(__file__).resolve().parents[1]
 _DOCUMENT = _PLACE.parents[1] / "docs" / "crash-testing.md"
 _PEER_WORKLOADS = ("overwrite", "create")
+_NOTHING = "\u2013"
 _DISTRIBUTIONS = ("atomicwrites", "boltons", "safer")
 
 
@@ -83,7 +84,7 @@ def show_mutants(limit: int) -> None:
                 and report.violations
             }
             cells.append(
-                ", ".join(kind for kind in filesystem.noises if kind in caught) or "\u2013"
+                ", ".join(kind for kind in filesystem.noises if kind in caught) or _NOTHING
             )
         lines.append(f"| {name} | {mutant.about} | {mutant.shows} | {' | '.join(cells)} |")
     _write("mutants", [*lines, "", f"On {_machine()}."])
@@ -100,7 +101,7 @@ def _outcome(reports: Iterable[Report]) -> str:
     kinds = {kind for report in reports for kind in report.violations}
     return (
         ", ".join(words.get(kind, kind) for kind in sorted(kinds, key=list(words).index))
-        or "\u2013"
+        or _NOTHING
     )
 
 
