@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -221,7 +222,10 @@ def test_checksum_writes_sidecars(target: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_verify_has_four_answers(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = {name: target.with_name(name) for name in ("good", "bad", "bare", "gone", "odd", "dir")}
+    paths = {
+        name: target.with_name(name)
+        for name in ("good", "bad", "bare", "gone", "odd", "dir", "no.sha256")
+    }
     for name in ("good", "bad"):
         write_atomic_bytes(paths[name], b"x", write_checksum=True)
     paths["bad"].write_bytes(b"y")
@@ -309,3 +313,15 @@ def test_a_reader_that_leaves_early_is_no_traceback(target: Path) -> None:
         process.stdout.close()
         assert process.wait() == 2
         assert process.stderr.read() == b""
+
+
+def test_the_bar_is_drawn_when_it_grows(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = _commands._Progress([])
+    progress._total = 1000
+    for size in (10, 1, 10):
+        progress._advance(size)
+    assert capsys.readouterr().err.count("%") == 2
+
+
+def test_importing_the_main_module_runs_nothing() -> None:
+    assert importlib.import_module("safeatomic_core.__main__").main is main

@@ -136,3 +136,10 @@ def test_a_failure_leaves_the_former_sidecar(
     assert caught.value.errno == errno.EIO
     assert Path(str(target) + ".sha256").read_bytes() == before
     assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+def test_a_file_that_cannot_be_read_is_named(target: Path, faults: Any) -> None:
+    faults.fail("pread", errno.EIO)
+    with pytest.raises(OSError, match="Input/output") as caught:
+        compute_hash_file(target)
+    assert caught.value.filename == str(target)

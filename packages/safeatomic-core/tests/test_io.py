@@ -22,7 +22,9 @@ from safeatomic_core import (
     write_atomic,
     write_atomic_bytes,
 )
+from safeatomic_core._policy import Policy
 from safeatomic_core._posix import kernel
+from safeatomic_core._protocol import Write
 
 Listing = Callable[[], list[str]]
 # The public calls without their types, to be called wrongly.
@@ -441,3 +443,48 @@ def test_reading_errors_name_the_path(target: Path, faults: Any) -> None:
     with pytest.raises(PermissionError) as caught:
         read_atomic_bytes(target)
     assert caught.value.filename == str(target)
+
+
+def test_a_roll_back_keeps_what_resolving_has_ruled_out(target: Path, faults: Any) -> None:
+    write_atomic_bytes(target, b"one", write_checksum=True)
+    faults.fail("ftruncate", errno.EIO, at=1)
+    with pytest.raises(SafeAtomicError):
+        write_atomic_bytes(target, b"two", write_checksum=True)
+    faults.fail("rename", errno.EIO, when=lambda _src, dst, **_k: dst == "data.bin")
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"three", write_checksum=True)
+    assert target.read_bytes() == b"two"
+    assert verify_checksum(target)
+    target.write_bytes(b"one")
+    assert not verify_checksum(target)
+
+
+def test_a_clean_up_that_cannot_look_at_its_lock_is_logged(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_atomic_bytes(target, b"old", write_checksum=True)
+    faults.fail("rename", errno.EIO, when=lambda _src, dst, **_k: dst == "data.bin")
+    faults.fail(
+        "stat",
+        errno.EIO,
+        when=lambda name, **_k: name == "data.bin.lock" and faults.raised > 0,
+    )
+    with pytest.raises(OSError, match="cannot replace"):
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    assert "could not clean up" in caplog.text
+
+
+def test_not_knowing_whether_it_was_published_counts_as_not(target: Path, faults: Any) -> None:
+    faults.fail("rename", errno.EIO)
+    faults.fail("fstat", errno.EIO, when=lambda _fd: "rename" in faults.calls)
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"new", concurrency="none")
+    assert target.read_bytes() == b"old"
+
+
+def test_an_error_is_explained_once(target: Path) -> None:
+    write = Write(target, Policy("none", True, False, None, None, None, None, "strict"))
+    error = write.explained(ValueError("odd"))
+    assert write.explained(error) is error
+    assert len(error.__notes__) == 1
+    write.close()

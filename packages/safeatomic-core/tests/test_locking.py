@@ -16,6 +16,7 @@ import pytest
 
 from safeatomic_core import (
     LockError,
+    _lock,
     force_release_lock,
     get_lock_age,
     inspect_lock,
@@ -27,7 +28,8 @@ from safeatomic_core import (
     write_atomic_bytes,
 )
 from safeatomic_core._lock_file import payload
-from safeatomic_core._posix import kernel
+from safeatomic_core._posix import close_held, kernel
+from safeatomic_core._target import locate
 
 
 @pytest.fixture
@@ -474,3 +476,47 @@ def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
         try_acquire_lock(tmp_path / "missing" / "data")
     with pytest.raises(FileNotFoundError):
         is_locked(tmp_path / "missing" / "data")
+
+
+def test_a_lock_of_the_parent_is_not_the_child_s_to_release(data: Path) -> None:
+    target = locate(data)
+    lock = _lock.Lock(target, lambda: None)
+    assert lock.attempt(None) is None
+    fd = lock.fd
+    lock._pid = -1  # as a forked child sees it
+    lock.release()
+    assert lock.fd == -1
+    assert is_locked(data)
+    close_held(fd)
+    target.close()
+
+
+def test_a_lock_that_is_lost_and_cannot_be_looked_at_is_left_alone(data: Path, faults: Any) -> None:
+    assert try_acquire_lock(data)
+    os.unlink(lock_of(data))
+    faults.fail("stat", errno.EIO, at=2, when=lambda name, **_k: name == "data.lock")
+    assert release_lock(data) is False
+
+
+def test_an_interrupt_before_the_temp_is_ours_leaves_no_temp(
+    data: Path, faults: Any, listing: Any
+) -> None:
+    faults.fail("open_anonymous", errno.EOPNOTSUPP)
+    target = locate(data)
+    lock = _lock.Lock(target, lambda: None)
+    lock._make_inode(0o600)
+    lock.fd = -1  # as if the interrupt came before the descriptor was taken over
+    lock.release()
+    target.close()
+    assert listing() == []
+
+
+def test_only_the_lock_that_is_not_kept_is_disowned(data: Path) -> None:
+    other = data.with_name("other")
+    assert try_acquire_lock(data)
+    assert try_acquire_lock(other)
+    (mine,) = (lock for key, (lock, _) in _lock._mine.items() if key[2] == "data")
+    _lock.disown(mine)
+    assert release_lock(data) is False
+    assert release_lock(other) is True
+    mine.release()

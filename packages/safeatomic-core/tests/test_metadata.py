@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import write_atomic_bytes
+from safeatomic_core import verify_checksum, write_atomic_bytes
 from safeatomic_core._posix import kernel
 
 ACL = "system.posix_acl_access"
@@ -161,3 +161,35 @@ def test_an_acl_of_the_target_is_kept(tmp_path: Path) -> None:
     write_atomic_bytes(path, b"new")
     assert os.getxattr(path, ACL) == acl
     assert path.stat().st_mode == mode
+
+
+def test_an_error_while_the_group_is_kept_is_one(target: Path, faults: Any) -> None:
+    faults.fail("fchown", errno.EPERM, at=1)
+    faults.fail("fchown", errno.EIO, when=lambda _fd, uid, _gid: uid == -1)
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"new", concurrency="none")
+    assert target.read_bytes() == b"old"
+
+
+def test_losing_the_group_alone_says_only_that(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_fstat = kernel.fstat
+
+    def fstat(fd: int) -> Any:
+        fields = list(real_fstat(fd))
+        fields[5] += 1
+        return os.stat_result(fields)
+
+    faults.fail("fchown", errno.EPERM)
+    monkeypatch.setattr(kernel, "fstat", fstat, raising=False)
+    write_atomic_bytes(target, b"new", concurrency="none")
+    assert "could not preserve group" in caplog.text
+
+
+def test_a_sidecar_whose_owner_cannot_be_kept_is_written_all_the_same(
+    target: Path, faults: Any
+) -> None:
+    faults.fail("fchown", errno.EPERM)
+    write_atomic_bytes(target, b"new", write_checksum=True)
+    assert verify_checksum(target)

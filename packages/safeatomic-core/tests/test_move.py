@@ -15,6 +15,7 @@ from safeatomic_core import (
     SafeAtomicError,
     force_release_lock,
     get_checksum_info,
+    is_stale_lock,
     move_atomic,
     read_atomic_bytes,
     release_lock,
@@ -316,3 +317,44 @@ def test_bad_arguments_are_refused(
     with pytest.raises(error, match=message):
         move_atomic(*args, **options)
     assert faults.calls == []
+
+
+def test_a_roll_back_that_fails_leaves_dead_locks_to_tell_of_it(
+    src: Path, faults: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    dst = src.with_name("dst")
+    write_atomic_bytes(src, b"moved", write_checksum=True)
+    faults.fail("rename_noreplace", errno.EIO)
+    faults.fail("unlink", errno.EIO, when=lambda name, **_k: name == "dst.sha256")
+    with pytest.raises(OSError, match="cannot move"):
+        move_atomic(src, dst)
+    assert "could not put the checksum sidecar" in caplog.text
+    assert is_stale_lock(src)
+    assert is_stale_lock(dst)
+
+
+def test_a_roll_back_that_cannot_even_look_is_logged(
+    src: Path, faults: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_atomic_bytes(src, b"moved", write_checksum=True)
+    faults.fail("rename_noreplace", errno.EIO)
+    count = {"n": 0}
+
+    def after_the_rename(name: str, **_options: object) -> bool:
+        count["n"] += name.endswith(".lock")
+        return name.endswith(".lock") and "rename_noreplace" in faults.calls
+
+    faults.fail("stat", errno.EIO, when=after_the_rename)
+    with pytest.raises(OSError, match="cannot move"):
+        move_atomic(src, src.with_name("dst"))
+    assert "could not clean up" in caplog.text
+
+
+def test_not_knowing_whether_it_was_moved_counts_as_not(
+    src: Path, faults: Any, listing: Listing
+) -> None:
+    faults.fail("rename", errno.EIO)
+    faults.fail("fstat", errno.EIO, when=lambda _fd: "rename" in faults.calls)
+    with pytest.raises(OSError, match="unchanged"):
+        move_atomic(src, src.with_name("dst"), force=True)
+    assert listing() == ["src"]

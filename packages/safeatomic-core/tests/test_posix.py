@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,3 +115,31 @@ def test_a_forked_child_keeps_no_held_descriptor(tmp_path: Path) -> None:
     _posix._held.discard(closed_by_the_program)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_a_name_that_cannot_be_looked_up_is_no_missing_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(OSError, match="no"):
+        _posix._exists_at("x", 0)
+
+
+def test_a_platform_without_fork_needs_no_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "register_at_fork")
+    monkeypatch.setattr(_posix, "_fork_hook_set", False)
+    close_held(open_held(os.open, tmp_path / "held", os.O_RDWR | os.O_CREAT))
+
+
+def test_a_platform_without_fcntl_can_import_the_library() -> None:
+    code = (
+        "import sys; sys.modules['fcntl'] = None; from safeatomic_core import _posix; "
+        "assert _posix.fcntl is None"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

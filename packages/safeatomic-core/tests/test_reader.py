@@ -94,3 +94,14 @@ def test_it_follows_a_link(lines: Path) -> None:
     link.symlink_to("lines")
     with AtomicReader(link, check_checksum=True) as file:
         assert file.read(3) == b"one"
+
+
+def test_a_mismatch_and_a_missing_sidecar_are_traced(lines: Path, steps: Any) -> None:
+    lines.write_bytes(b"changed")
+    with pytest.raises(ChecksumMismatchError):
+        AtomicReader(lines, check_checksum=True)
+    lines.with_name("lines.sha256").unlink()
+    with pytest.raises(FileNotFoundError):
+        AtomicReader(lines, check_checksum=True)
+    verdicts = [facts["verdict"] for step, facts in steps if facts.get("phase") == "verdict"]
+    assert verdicts == ["mismatch", "missing"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import write_atomic_bytes
+from safeatomic_core._posix import kernel
 from safeatomic_core._target import check_path, locate
 
 
@@ -112,3 +113,17 @@ def test_a_failing_look_closes_the_directory(tmp_path: Path, faults: Any) -> Non
     with pytest.raises(OSError, match="Input/output"):
         locate(tmp_path / "x")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_error_without_a_number_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = OSError("odd")
+
+    def stat(*_args: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(kernel, "stat", stat, raising=False)
+    with pytest.raises(OSError, match="odd") as caught:
+        locate(tmp_path / "x")
+    assert caught.value is error

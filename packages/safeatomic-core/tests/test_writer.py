@@ -303,3 +303,15 @@ def test_an_interrupt_while_it_is_made_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         AtomicWriter(target)
     assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("call", ["lseek", "ftruncate"])
+def test_a_position_that_cannot_be_set_is_an_error_of_the_stream(
+    target: Path, faults: Any, call: str
+) -> None:
+    faults.fail(call, errno.EIO)
+    with pytest.raises(OSError, match="unchanged") as caught, AtomicWriter(target) as file:
+        file.seek(5)
+        file.truncate(2)
+    assert caught.value.errno == errno.EIO
+    assert target.read_bytes() == b"old"

@@ -266,7 +266,7 @@ def verify(
             still_named(target.dir_fd, target.name, inode) and sidecar.still_there(target)
         )
         if _trace.hook is not None:
-            _report(inode, sidecar, actual, agrees=agrees, current=current)
+            _report(_trace.hook, inode, sidecar, actual, agrees=agrees, current=current)
         if agrees:
             return True
         if not current:
@@ -334,7 +334,13 @@ def _compare(
 
 
 def _report(
-    inode: tuple[int, int], sidecar: Sidecar, actual: str, *, agrees: bool, current: bool
+    hook: _trace.Hook,
+    inode: tuple[int, int],
+    sidecar: Sidecar,
+    actual: str,
+    *,
+    agrees: bool,
+    current: bool,
 ) -> None:
     recorded = [] if sidecar.record is None else [hexa for _, hexa in sidecar.record.digests]
     verdict = "retry"
@@ -349,8 +355,7 @@ def _report(
         "recorded": recorded,
         "verdict": verdict,
     }
-    if _trace.hook is not None:
-        _trace.hook("read", facts)
+    hook("read", facts)
 
 
 def _format_line(name: bytes, digest: str) -> bytes:

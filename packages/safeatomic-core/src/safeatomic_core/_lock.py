@@ -62,24 +62,23 @@ class Lock:
         "_inode",
         "_owns_directory",
         "_pid",
-        "_settle",
+        "_recover",
         "_temp",
         "fd",
         "linked",
         "name",
-        "took_over",
     )
 
-    def __init__(self, target: Target, settle: Callable[[], object]) -> None:
+    def __init__(self, target: Target, recover: Callable[[], object]) -> None:
         """Make nothing yet.
 
         Args:
             target: What is to be locked.
-            settle: Flushes the target's directory; called before a dead holder's lock is removed.
+            recover: Clears up behind a dead holder; called before its lock is removed.
         """
         self._dir_fd = target.dir_fd
         self._directory = target.directory
-        self._settle = settle
+        self._recover = recover
         self._inode = (0, 0)
         self._owns_directory = False
         self._pid = os.getpid()
@@ -87,7 +86,6 @@ class Lock:
         self.name = target.name + SUFFIX
         self.fd = -1
         self.linked = False
-        self.took_over = False
 
     def attempt(self, session: str | None) -> Found | None:
         """Try once to take the lock; never waits.
@@ -136,7 +134,7 @@ class Lock:
             return
         try:
             if self._temp is not None:
-                self._drop_temp_name()
+                self._drop_name_of(self._temp)
             if self.linked:
                 self.linked = False
                 self._unlink_own()
@@ -233,17 +231,16 @@ class Lock:
             self.linked = False
             raise
         if self._temp is not None:
-            self._drop_temp_name()
+            self._drop_name_of(self._temp)
         self._report("linked", self._inode[1])
         return True
 
-    def _drop_temp_name(self) -> None:
+    def _drop_name_of(self, temp: Temp) -> None:
         """Remove the temp's name and keep its descriptor, which is ours."""
-        temp, self._temp = self._temp, None
-        if temp is not None:
-            if self.fd >= 0:
-                temp.release_descriptor()
-            temp.discard()
+        self._temp = None
+        if self.fd >= 0:
+            temp.release_descriptor()
+        temp.discard()
 
     def _link_anonymous(self) -> None:
         try:
@@ -262,14 +259,14 @@ class Lock:
         # replaced the lock before we got here, and we would unlink a live one.
         if still_named(self._dir_fd, self.name, stale.inode):
             # The lock is the only sign that its holder may have died between unlinking a sidecar
-            # and its barrier (rule R2 in formal/notes-checksum.md): it goes last, or we may die
-            # here and the next writer would know nothing of it.
-            self._settle()
+            # and its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it
+            # goes last, or we may die here and the next writer would know nothing of it.
+            self._recover()
             try:
                 kernel.unlink(self.name, dir_fd=self._dir_fd)
             except FileNotFoundError:
                 return True
-            self.took_over = True
+            _log.info("%r: took over the lock of a dead holder", self.name)
             self._report("stale-unlinked", stale.inode[1])
         return True
 

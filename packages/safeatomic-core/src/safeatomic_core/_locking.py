@@ -23,7 +23,7 @@ from ._lock import (
 from ._lock_file import Found, look, still_named
 from ._policy import check_safety, check_session
 from ._posix import LOCK_EX, LOCK_NB, kernel
-from ._protocol import new_lock, recover, settle_directory
+from ._protocol import new_lock, recover
 from ._target import Naming, locate
 from ._types import WRITER_EXCLUSION, Record
 
@@ -130,8 +130,6 @@ def try_acquire_lock(
             gate(target.device(), safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
             found = acquire(lock, target, session=session, retries=retries, delay=delay)
             if found is None:
-                if lock.took_over:
-                    recover(target)
                 remember(target, lock)
                 taken = True
                 return True
@@ -337,9 +335,9 @@ def _check_age(max_age_s: float | None) -> float | None:
 
 def _remove(name: str, target: Target) -> bool:
     """Unlink a lock; False if somebody else was quicker."""
-    # With the lock goes the only sign that its holder may have left something undurable behind
-    # (rule R2 in formal/notes-checksum.md), so that is made durable first.
-    settle_directory(target.dir_fd, target.path, "best_effort")
+    # With the lock goes the only sign of what its holder may have left behind, undurable (rule R2
+    # in formal/notes-checksum.md) or orphaned.
+    recover(target, "best_effort")
     try:
         kernel.unlink(name, dir_fd=target.dir_fd)
     except FileNotFoundError:

@@ -205,8 +205,7 @@ class Write:
     def seal(self) -> None:
         """Cut the previous digest off the record; until then a roll-back would go unnoticed."""
         self.step = _trace.SEAL
-        if self._announcement is None:
-            return
+        assert self._announcement is not None  # noqa: S101 - only a checked write is sealed
         try:
             self._announcement.seal()
         except OSError as error:
@@ -381,14 +380,12 @@ def discard_quietly(resource: Temp | Announcement, target: Target) -> None:
 
 
 def take_lock(lock: Lock, target: Target, policy: Policy) -> None:
-    """Acquire the lock or say who holds it; after a takeover, clear up behind the dead holder."""
+    """Acquire the lock or say who holds it."""
     found = acquire(
         lock, target, session=policy.session, retries=policy.retries, delay=policy.delay
     )
     if found is not None:
         raise contention(target, found)
-    if lock.took_over:
-        recover(target)
 
 
 def settle_directory(dir_fd: int, path: str, safety: str) -> bool:
@@ -414,12 +411,12 @@ def settle_directory(dir_fd: int, path: str, safety: str) -> bool:
 
 def new_lock(target: Target, safety: str) -> Lock:
     """Return a lock of the target, not yet taken."""
-    return Lock(target, lambda: settle_directory(target.dir_fd, target.path, safety))
+    return Lock(target, lambda: recover(target, safety))
 
 
-def recover(target: Target) -> None:
-    """Sweep what a dead writer left behind."""
-    _log.info("%r: took over the lock of a dead writer", target.path)
+def recover(target: Target, safety: str) -> None:
+    """Clear up behind a dead writer, while its lock still tells of it."""
+    settle_directory(target.dir_fd, target.path, safety)
     try:
         swept = orphans(target.dir_fd, remove=True)
     except OSError as error:
