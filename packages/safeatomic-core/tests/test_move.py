@@ -358,3 +358,16 @@ def test_not_knowing_whether_it_was_moved_counts_as_not(
     with pytest.raises(OSError, match="unchanged"):
         move_atomic(src, src.with_name("dst"), force=True)
     assert listing() == ["src"]
+
+
+def test_an_unflushed_removal_of_the_sidecar_leaves_a_dead_lock_to_tell_of_it(
+    src: Path, faults: Any
+) -> None:
+    (src.parent / "sub").mkdir()
+    write_atomic_bytes(src, b"moved", write_checksum=True)
+    inode = src.parent.stat().st_ino
+    faults.fail("fsync", errno.EIO, when=lambda fd: os.fstat(fd).st_ino == inode)
+    with pytest.raises(OSError, match="durability is not confirmed"):
+        move_atomic(src, src.parent / "sub" / "dst")
+    assert verify_checksum(src.parent / "sub" / "dst")
+    assert is_stale_lock(src)
