@@ -62,7 +62,9 @@ MOVE_RETIRE_BARRIER = Step(
     "fsyncdir", "settle_directory < _Move._sync_destination < Announcement.ret"
 )
 SETTLE = Step("fsyncdir", "settle_directory < Write.settle")
-TAKEOVER_FLUSH = Step("fsyncdir", "settle_directory < new_lock.<locals>.<lambda> < Lock._clear")
+TAKEOVER_FLUSH = Step(
+    "fsyncdir", "settle_directory < recover < new_lock.<locals>.<lambda> < Lock._clear"
+)
 SOURCE_FLUSH = Step("fsync", "_Move._harden")
 MOVE_SETTLE = Step("fsyncdir", "settle_directory < _Move.run")
 SOURCE_SETTLE = Step("fsyncdir", "settle_directory < _Move.run", 1)
@@ -320,8 +322,8 @@ def test_flushing_after_the_dead_lock_is_gone_is_caught(
     real = _lock.Lock._clear
 
     def late(self: _lock.Lock, stale: Found) -> bool:
-        settle = self._settle
-        self._settle = lambda: None
+        settle = self._recover
+        self._recover = lambda: None
         cleared = real(self, stale)
         settle()
         return cleared

@@ -125,7 +125,7 @@ PLACES = (
     Place("unlink", "_reap", None, "an orphan that stays is swept another time"),
     Place(
         "fsync",
-        "settle_directory < _remove",
+        "settle_directory < recover < _remove",
         None,
         "removing a lock on request does not depend on the disk",
         "WARNING",

@@ -1,0 +1,363 @@
+"""Many processes at one file: one holder at a time, and readers that are never deceived.
+
+Each claim is checked by something that is not the library: a POSIX record lock and a value in
+shared memory tell of two holders, contents that hold their own digest tell of tears.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import itertools
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+import safeatomic_core as sa
+
+from .judging import locks, take, temps
+from .processes import Children, Pipe, Shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+WORKERS = 8
+DOUBLE, LOST, VALUE, COUNTS = 0, 1, 2, 3  # places in the shared memory
+
+
+def test_a_dead_lock_has_one_taker_and_a_live_one_none(
+    scratch: Path, tally: Counter[str], long_run: bool, seed: int
+) -> None:
+    target = str(scratch / "target")
+    wanted = 30_000 if long_run else 3_000
+    shared = Shared(COUNTS + WORKERS)
+    marker = os.open(scratch / "marker", os.O_RDWR | os.O_CREAT)
+
+    def work(worker: int, life: int) -> None:
+        rng = random.Random(f"{seed} {worker} {life}")
+        # Opened before any lock: a dying process closes its lowest descriptors first, so the marker
+        # is free by the time that the lock can be taken over.
+        own = os.open(scratch / "marker", os.O_RDWR)
+        while sum(shared[COUNTS + one] for one in range(WORKERS)) < wanted:
+            if not sa.try_acquire_lock(target):
+                os.sched_yield()
+                continue
+            try:
+                fcntl.lockf(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                shared[DOUBLE] += 1
+            token = rng.getrandbits(60)
+            shared[VALUE] = token
+            os.sched_yield()
+            if shared[VALUE] != token:
+                shared[DOUBLE] += 1
+            shared[COUNTS + worker] += 1
+            if rng.random() < 0.12:
+                os.kill(os.getpid(), signal.SIGKILL)
+            fcntl.lockf(own, fcntl.LOCK_UN)
+            if not sa.release_lock(target):
+                shared[LOST] += 1
+
+    kills = 0
+    with Children() as children:
+        workers = {children.fork(lambda one=one: work(one, 0)): one for one in range(WORKERS)}  # type: ignore[misc]
+        for life in itertools.count(1):
+            pid, status = children.wait_for_any()
+            worker = workers.pop(pid)
+            assert status in (0, -signal.SIGKILL)
+            if status == 0:
+                break
+            kills += 1
+            workers[children.fork(lambda one=worker, turn=life: work(one, turn))] = worker  # type: ignore[misc]
+        for _ in workers:
+            children.wait_for_any()
+    os.close(marker)
+    counts = [shared[COUNTS + one] for one in range(WORKERS)]
+    assert shared[DOUBLE] == 0, "two holders at once"
+    assert shared[LOST] == 0, "a living holder's lock was removed"
+    assert sum(counts) >= wanted
+    assert kills > wanted // 20
+    assert min(counts) > 0, "somebody starved"
+    tally["acquisitions of a contended lock"] += sum(counts)
+    tally["holders killed while holding"] += kills
+    tally["acquisitions of the least lucky of 8 processes"] = min(counts)
+    tally["acquisitions of the luckiest of 8 processes"] = max(counts)
+    sa.write_atomic_bytes(target, b"last")
+    assert not locks(take(str(scratch)))
+
+
+# ---------------------------------------------------------------------------------- readers
+
+
+def _content(number: int, rng: random.Random) -> bytes:
+    """Return content of 1 byte to 60 KB that shows any tear."""
+    if number % 50 == 0:
+        return b"1"
+    body = rng.randbytes(rng.choice([10, 500, 4096, 20_000, 60_000]))
+    return hashlib.sha256(body).digest() + body
+
+
+def _whole(content: bytes) -> bool:
+    return content == b"1" or content[:32] == hashlib.sha256(content[32:]).digest()
+
+
+def _checked(target: str, number: int, rng: random.Random) -> None:
+    sa.write_atomic_bytes(
+        target, _content(number, rng), write_checksum=True, retries=10**6, delay=0
+    )
+
+
+def _alternating(target: str, number: int, rng: random.Random) -> None:
+    content = _content(number, rng)
+    checked = rng.random() < 0.5
+    sa.write_atomic_bytes(target, content, write_checksum=checked, retries=10**6, delay=0)
+
+
+def _moving(target: str, number: int, rng: random.Random) -> None:
+    own = f"{target}.{os.getpid()}"
+    sa.write_atomic_bytes(own, _content(number, rng), write_checksum=True)
+    while True:
+        try:
+            sa.move_atomic(own, target, force=True)
+        except sa.LockError:
+            os.sched_yield()
+        else:
+            return
+
+
+WRITERS = {"checked": _checked, "moves": _moving, "alternating": _alternating}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_checked_readers_beside_writers_see_no_false_alarm(
+    kind: str, scratch: Path, tally: Counter[str], long_run: bool, seed: int
+) -> None:
+    target = str(scratch / "target")
+    wanted = 50_000 if long_run else 10_000
+    may_be_missing = kind == "alternating"
+    shared = Shared(1)  # whether to stop
+    mismatches, torn, missing, seen = 1, 2, 3, 4  # two places each, one for each reader
+    counts = Shared(10)  # the first two places are the writers'
+    sa.write_atomic_bytes(target, b"1", write_checksum=True)
+
+    def write(writer: int) -> None:
+        rng = random.Random(f"{seed} {kind} {writer}")
+        for number in itertools.count():
+            if shared[0]:
+                return
+            WRITERS[kind](target, number, rng)
+            counts[writer] += 1
+
+    def read(reader: int) -> None:
+        last = b""
+        for _ in range(wanted // 2):
+            try:
+                content = sa.read_atomic_bytes(target, check_checksum=True)
+            except sa.ChecksumMismatchError:
+                counts[mismatches * 2 + reader] += 1
+            except FileNotFoundError:
+                counts[missing * 2 + reader] += 1
+            else:
+                counts[torn * 2 + reader] += not _whole(content)
+                counts[seen * 2 + reader] += content != last
+                last = content
+
+    with Children() as children:
+        writers = [children.fork(lambda one=one: write(one)) for one in range(2)]  # type: ignore[misc]
+        readers = [children.fork(lambda one=one: read(one)) for one in range(2)]  # type: ignore[misc]
+        for pid in readers:
+            assert children.wait(pid) == 0
+        shared[0] = 1
+        for pid in writers:
+            assert children.wait(pid) == 0
+
+    def both(place: int) -> int:
+        return counts[place * 2] + counts[place * 2 + 1]
+
+    assert both(mismatches) == 0, "false alarms"
+    assert both(torn) == 0
+    assert both(missing) == 0 or may_be_missing
+    assert both(seen) > 10, "the readers met no change"
+    assert counts[0] > 5
+    assert counts[1] > 5
+    tally["checked reads beside writers"] += wanted
+    tally["writes beside checked readers"] += counts[0] + counts[1]
+    assert not temps(take(str(scratch)))
+    assert not locks(take(str(scratch)))
+
+
+# ------------------------------------------------------------------------------------- moves
+
+
+def test_six_movers_to_one_name_have_one_winner(scratch: Path, tally: Counter[str]) -> None:
+    for turn in range(25):
+        directory = scratch / str(turn)
+        directory.mkdir()
+        sources = [directory / f"source-{one}" for one in range(6)]
+        for source in sources:
+            sa.write_atomic_bytes(source, source.name.encode(), write_checksum=turn % 2 == 0)
+        start = Pipe()
+
+        def move(source: Path) -> int:
+            start.hear()  # noqa: B023
+            try:
+                sa.move_atomic(source, source.with_name("target"))
+            except (FileExistsError, sa.LockError):
+                return 1
+            return 0
+
+        with Children() as children:
+            pids = [children.fork(lambda one=one: move(one)) for one in sources]  # type: ignore[misc]
+            start.say(b"." * len(pids))
+            results = [children.wait(pid) for pid in pids]
+        start.close()
+        assert sorted(results) == [0, 1, 1, 1, 1, 1]
+        winner = sources[results.index(0)]
+        assert (directory / "target").read_bytes() == winner.name.encode()
+        for source in sources:
+            if source is winner:
+                assert not source.exists()
+            else:
+                assert source.read_bytes() == source.name.encode()
+                if turn % 2 == 0:
+                    assert sa.verify_checksum(source)
+        left = take(str(directory))
+        assert not locks(left)
+        assert not temps(left)
+        tally["moves raced for one name"] += len(results)
+
+
+# ----------------------------------------------------------------------------------- threads
+
+
+def test_threads_exclude_each_other(scratch: Path) -> None:
+    target = scratch / "target"
+    inside = 0
+    worst = 0
+    guard = threading.Lock()
+    taken = Counter[int]()
+
+    def work(worker: int) -> None:
+        nonlocal inside, worst
+        while taken[worker] < 50:
+            if not sa.try_acquire_lock(target):
+                os.sched_yield()
+                continue
+            with guard:
+                inside += 1
+                worst = max(worst, inside)
+            taken[worker] += 1
+            with guard:
+                inside -= 1
+            assert sa.release_lock(target)
+            os.sched_yield()
+
+    with ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(work, one) for one in range(6)]:
+            done.result()
+    assert worst == 1
+    assert sum(taken.values()) == 300
+
+
+def test_tasks_write_through_threads(scratch: Path) -> None:
+    target = scratch / "target"
+
+    async def write(number: int) -> None:
+        await asyncio.to_thread(
+            sa.write_atomic_bytes,
+            target,
+            b"%d" % number * 1000,
+            write_checksum=True,
+            retries=10**6,
+            delay=0,
+        )
+        content = await asyncio.to_thread(sa.read_atomic_bytes, target, check_checksum=True)
+        assert len(set(content.decode().split())) == 1
+
+    async def main() -> None:
+        await asyncio.gather(*(write(number % 10) for number in range(40)))
+
+    asyncio.run(main())
+    assert sa.verify_checksum(target)
+    assert not locks(take(str(scratch)))
+
+
+# --------------------------------------------------------------------------------------- fork
+
+
+def _in_child(children: Children, question: Callable[[], bool]) -> bool:
+    """Ask something in a forked child."""
+    status = children.wait(children.fork(lambda: 0 if question() else 1))
+    assert status in (0, 1)
+    return status == 0
+
+
+def test_a_forked_child_owns_nothing_of_its_parents(scratch: Path) -> None:
+    target = scratch / "target"
+    assert sa.try_acquire_lock(target)
+    with Children() as children:
+        assert not _in_child(children, lambda: sa.release_lock(target))
+        assert not _in_child(children, lambda: sa.try_acquire_lock(target))
+        # The child's exit, with its copies of our descriptors, has not let the lock go.
+        assert sa.inspect_lock(target).alive == "yes"
+        with sa.AtomicWriter(scratch / "other") as writer:
+            writer.write(b"parent")
+
+            def use() -> bool:
+                for call in (lambda: writer.write(b"child"), writer.commit, writer.abort):
+                    try:
+                        call()
+                    except sa.SafeAtomicError:
+                        continue
+                    return False
+                return True
+
+            assert _in_child(children, use)
+            assert _in_child(children, lambda: sa.inspect_lock(scratch / "other").alive == "yes")
+    assert (scratch / "other").read_bytes() == b"parent"
+    assert sa.release_lock(target)
+    assert not sa.is_locked(target)
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["lock", "AtomicWriter"])
+def test_a_forked_child_does_not_keep_a_dead_parents_lock_alive(
+    streaming: bool, scratch: Path
+) -> None:
+    target = scratch / "target"
+    sa.write_atomic_bytes(target, b"old", write_checksum=True)
+    ready, hold = Pipe(), Pipe()
+
+    def parent() -> None:
+        writer = None
+        if streaming:
+            writer = sa.AtomicWriter(target, write_checksum=True)
+            writer.write(b"never")
+        else:
+            assert sa.try_acquire_lock(target)
+        if os.fork() == 0:
+            ready.say()
+            hold.only_read()
+            hold.hear()  # until the test closes its end
+            os._exit(0)
+        signal.pause()
+        del writer
+
+    with Children() as children:
+        pid = children.fork(parent)
+        ready.hear()
+        assert sa.inspect_lock(target).alive == "yes"
+        os.kill(pid, signal.SIGKILL)
+        children.wait(pid)
+        sa.write_atomic_bytes(target, b"new", write_checksum=True)  # at once
+    assert sa.read_atomic_bytes(target, check_checksum=True) == b"new"
+    assert not temps(take(str(scratch)))
+    hold.close()
+    ready.close()
