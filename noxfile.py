@@ -57,7 +57,8 @@ def crash(session: nox.Session) -> None:
 def formal(session: nox.Session) -> None:
     """Check the models, refute their broken variants, replay the code's traces (needs Java)."""
     install(session, CORE, groups=["formal"])
-    pytest(session, *map(str, sorted(ROOT.glob("tests-integration/test_formal*.py"))))
+    traces = sorted(ROOT.glob("tests-integration/test_formal*.py"))
+    pytest(session, *map(str, traces), options=[])
     try:
         session.run("python", "formal/run.py", *session.posargs)
     except nox.command.CommandFailed as error:
@@ -192,8 +193,13 @@ def install(
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def pytest(session: nox.Session, *arguments: str, prefix: list[str] | None = None) -> None:
-    """Run pytest and leave its results in ``.nox/reports``."""
+def pytest(
+    session: nox.Session,
+    *arguments: str,
+    prefix: list[str] | None = None,
+    options: list[str] | None = None,
+) -> None:
+    """Run pytest, with the options after ``--`` by default; leave its results in ``.nox/reports``."""
     report = REPORTS / (re.sub(r"[^\w.]+", "-", session.name).strip("-") + ".xml")
     report.unlink(missing_ok=True)
     session.run(
@@ -203,6 +209,6 @@ def pytest(session: nox.Session, *arguments: str, prefix: list[str] | None = Non
         "no:cacheprovider",
         f"--junitxml={report}",
         *arguments,
-        *session.posargs,
+        *(session.posargs if options is None else options),
         env={"SAFEATOMIC_DIST": str(DIST)},
     )
