@@ -199,7 +199,7 @@ def pytest(
     prefix: list[str] | None = None,
     options: list[str] | None = None,
 ) -> None:
-    """Run pytest, with the options after ``--`` by default; leave its results in ``.nox/reports``."""
+    """Run pytest, by default with what follows ``--``; leave results in ``.nox/reports``."""
     report = REPORTS / (re.sub(r"[^\w.]+", "-", session.name).strip("-") + ".xml")
     report.unlink(missing_ok=True)
     session.run(
