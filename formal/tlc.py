@@ -18,6 +18,10 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 JAR_SHA256 = "58c6df9a1045beb341ee947bc640fe8d89988ad1d0b700e392aa8dd97502129a"
 JAVA_MINIMUM = 11
@@ -151,11 +155,18 @@ def run(
             command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
-    return read_output(done.returncode, normalise(done.stdout))
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in files}
+    return read_output(done.returncode, normalise(done.stdout), sources)
 
 
-def read_output(exit_code: int, text: str) -> Outcome:
-    """Read the verdict and the numbers out of TLC's output."""
+def read_output(exit_code: int, text: str, sources: Mapping[str, str] | None = None) -> Outcome:
+    """Read the verdict and the numbers out of TLC's output.
+
+    Args:
+        exit_code: TLC's exit code.
+        text: Its output, normalised.
+        sources: The text of each module, by its name.
+    """
     named = re.search(
         r"^Error: (?:Invariant|Action property) (\w+) is violated", text, re.MULTILINE
     )
@@ -173,13 +184,6 @@ def read_output(exit_code: int, text: str) -> Outcome:
     )
     states, distinct, left = map(int, totals[-1]) if totals else (0, 0, 0)
     depth = re.search(r"^The depth of the complete state graph search is (\d+)", text, re.MULTILINE)
-    actions: dict[str, tuple[int, int]] = {}
-    for action, new, taken in re.findall(
-        r"^<(\w+) line \d+.* of module \w+>: (\d+):(\d+)$", text, re.MULTILINE
-    ):
-        before = actions.get(action, (0, 0))
-        actions[action] = (before[0] + int(new), before[1] + int(taken))
-    actions.pop("Init", None)
     return Outcome(
         exit_code=exit_code,
         verdict=verdict,
@@ -189,7 +193,7 @@ def read_output(exit_code: int, text: str) -> Outcome:
         depth=int(depth.group(1)) if depth else 0,
         left=left,
         trace_length=len(re.findall(r"^State \d+: <", text, re.MULTILINE)),
-        actions=actions,
+        actions=_actions(text, sources or {}),
         text=text,
     )
 
@@ -203,6 +207,35 @@ def normalise(text: str) -> str:
     text = re.sub(r"^(Finished checking temporal properties) in .*$", r"\1.", text, flags=re.M)
     text = re.sub(r"(?: at)? \(?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\)?", "", text)
     return _coverage_of_actions(text)
+
+
+def _actions(text: str, sources: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """Read the coverage: for each action the new states and the steps that it resulted in.
+
+    An action under a quantifier over a set that is no constant is shown as a place inside the
+    action around it; then the last operator named at that place is meant.
+    """
+    actions: dict[str, tuple[int, int]] = {}
+    for name, module, place, new, taken in re.findall(
+        r"^<(\w+) line \d+.* of module (\w+)(?: \(([\d ]+)\))?>: (\d+):(\d+)$", text, re.MULTILINE
+    ):
+        inner = re.findall(r"(\w+)\(", _excerpt(sources.get(module, ""), place)) if place else []
+        action = inner[-1] if inner else f"{name} {place}".strip()
+        before = actions.get(action, (0, 0))
+        actions[action] = (before[0] + int(new), before[1] + int(taken))
+    actions.pop("Init", None)
+    return actions
+
+
+def _excerpt(source: str, place: str) -> str:
+    """Cut out of a module what TLC names by first line and column, last line and column."""
+    first, start, last, end = map(int, place.split())
+    lines = source.splitlines()[first - 1 : last]
+    if not lines:
+        return ""
+    lines[-1] = lines[-1][:end]
+    lines[0] = lines[0][start - 1 :]
+    return "\n".join(lines)
 
 
 def _coverage_of_actions(text: str) -> str:

@@ -70,6 +70,11 @@ def outcome(**fields: Any) -> tlc.Outcome:
     return dataclasses.replace(sound, **fields)
 
 
+def recorded_of(model: str) -> list[dict[str, Any]]:
+    """Return what is recorded of a model's passing runs."""
+    return [run for run in MANIFEST.values() if run["model"] == model and run["expect"] == "pass"]
+
+
 REAL = runner.Run("real", "M", "M.cfg", "pass", None, "default", "")
 VARIANT = runner.Run("variant", "M", "M.cfg", "violation", "NoTornRead", "default", "")
 REFUTED = {"exit_code": 12, "verdict": "violation", "violated": "NoTornRead", "trace_length": 7}
@@ -77,6 +82,8 @@ REFUTED = {"exit_code": 12, "verdict": "violation", "violated": "NoTornRead", "t
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_recorded_numbers_belong_to_these_files(run: Any) -> None:
+    if run.size == "large" and run.name not in MANIFEST:
+        pytest.skip("a large run that has not been recorded: formal/run.py --large --update")
     recorded = MANIFEST[run.name]
     files = [*tlc.local_modules(FORMAL, run.model), FORMAL / run.config]
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -87,7 +94,7 @@ def test_recorded_numbers_belong_to_these_files(run: Any) -> None:
 
 
 def test_manifest_records_no_other_runs() -> None:
-    assert MANIFEST.keys() == {run.name for run in RUNS}
+    assert MANIFEST.keys() <= {run.name for run in RUNS}
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -115,11 +122,11 @@ def test_only_broken_variants_switch_an_idea_off(run: Any) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_actions_carry_the_step_words(model: str) -> None:
-    actions = {name for run in RUNS if run.model == model for name in MANIFEST[run.name]["actions"]}
+    actions = {name for recorded in recorded_of(model) for name in recorded["actions"]}
     used = {word for word in STEP_WORDS for name in actions if name.startswith(word)}
     expected = {
         "SafeAtomicSmoke": set(STEP_WORDS) - {"Announce", "Seal"},
-        "SafeAtomicLock": {"Acquire", "Publish", "Settle", "Release"},
+        "SafeAtomicLock": {"Acquire", "Publish", "Seal", "Release"},
         "SafeAtomicChecksum": {
             "Acquire", "Harden", "Announce", "Publish", "Settle", "Seal", "Release",
         },
@@ -129,9 +136,8 @@ def test_actions_carry_the_step_words(model: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_action_is_taken_in_some_run(model: str) -> None:
-    passing = [MANIFEST[run.name] for run in RUNS if run.model == model and run.expect == "pass"]
     steps: dict[str, int] = {}
-    for recorded in passing:
+    for recorded in recorded_of(model):
         for name, count in recorded["actions"].items():
             steps[name] = steps.get(name, 0) + count
     assert steps
@@ -144,7 +150,7 @@ def test_reports_hold_nothing_of_the_machine_they_were_made_on() -> None:
     for path in files:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"(^|[\s\"'(])/(\w+/)+", text), path.name
-        assert not re.search(r"\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d|\bpid\b|heap", text), path.name
+        assert not re.search(r"\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d|pid: \d|heap", text), path.name
 
 
 @pytest.mark.parametrize(
@@ -264,8 +270,8 @@ VARIABLE x
 Init == x = 0
 Gate == x < 3 /\\ x' = x + 1
 Never == x > 9 /\\ x' = 0
-Reset == x = 3 /\\ x' = IF Broken = "no-reset" THEN 7 ELSE 0
-Next == Gate \\/ Never \\/ Reset
+Reset(y) == y = 3 /\\ x' = IF Broken = "no-reset" THEN 7 ELSE 0
+Next == Gate \\/ Never \\/ \\E y \\in {x} : Reset(y)
 Spec == Init /\\ [][Next]_x /\\ WF_x(Next)
 Small == x < 4
 Returns == []<>(x = 0)
