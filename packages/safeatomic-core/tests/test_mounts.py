@@ -247,6 +247,16 @@ def test_a_forked_child_does_not_trust_its_parents_watch(watch: MountWatch) -> N
     assert not watch.unchanged()
 
 
+def test_a_watch_bears_the_end_of_the_interpreter(
+    watch: MountWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = watch._fd
+    with monkeypatch.context() as patch:
+        patch.setattr(mounts, "os", None)
+        watch.__del__()
+    os.close(number)  # what the end of the process would do
+
+
 def test_a_watch_closes_its_descriptor_once(watch: MountWatch) -> None:
     number = watch._fd
     watch.close()

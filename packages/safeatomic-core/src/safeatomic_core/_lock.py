@@ -114,6 +114,15 @@ class Lock:
                 found.close()
         return found
 
+    def __del__(self) -> None:
+        """Drop the flock of a lock that nobody can release any more.
+
+        Only an interrupt between two of our own statements leads here. What is left is a dead lock,
+        which the next writer takes over, instead of one that lives as long as this process.
+        """
+        if self.fd >= 0 and self._temp is None and self.ours():
+            self._close()
+
     def ours(self) -> bool:
         """Tell whether this process, not a parent it was forked from, took the lock."""
         return self._pid == os.getpid()

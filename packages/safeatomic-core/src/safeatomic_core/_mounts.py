@@ -174,7 +174,10 @@ class MountWatch:
             pass  # closed by the program
 
     def __del__(self) -> None:
-        self.close()
+        try:
+            self.close()
+        except AttributeError:
+            return  # the interpreter is going down and has taken our imports along
 
 
 def _namespace() -> int:

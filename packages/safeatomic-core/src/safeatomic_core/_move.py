@@ -186,6 +186,7 @@ class _Move:
             self._release(self._locks)
         finally:
             try:
+                self._release(self._locks)  # unless an interrupt came first, a no-op
                 if self._announcement is not None:
                     discard_quietly(self._announcement, self._dst)
             finally:

@@ -266,7 +266,11 @@ class Write:
             try:
                 discard_quietly(self.temp, self.target)
             finally:
-                self.target.close()
+                try:
+                    if self._lock is not None:
+                        release_quietly(self._lock)  # unless an interrupt came first, a no-op
+                finally:
+                    self.target.close()
 
     def undo(self) -> None:
         """Put the sidecar back and remove the temp; never masks an error that is under way."""

@@ -42,12 +42,22 @@ class Temp:
         fd: Its descriptor, open for reading and writing; -1 when closed.
     """
 
-    __slots__ = ("dir_fd", "fd", "name")
+    __slots__ = ("_pid", "dir_fd", "fd", "name")
 
     def __init__(self, dir_fd: int) -> None:
+        self._pid = os.getpid()
         self.dir_fd = dir_fd
         self.name = ""
         self.fd = -1
+
+    def __del__(self) -> None:
+        """Drop the flock of a temp that nobody can discard any more: it is an orphan then.
+
+        Only an interrupt between two of our own statements leads here. In a forked child the number
+        of the descriptor may belong to another file.
+        """
+        if self.fd >= 0 and self._pid == os.getpid():
+            self.close()
 
     def create(self, mode: int) -> None:
         """Create the file under a new name and flock it.
