@@ -130,8 +130,9 @@ class _Projector:
             elif facts["durable"]:
                 self._emit(process, "settle")
                 process.settled = True
-        else:
+        elif not (process.kind == "move" and process.settled):
             self._emit(process, "settle" if facts["durable"] else "settle-fails")
+            process.settled = bool(facts["durable"])  # a move's second flush adds nothing here
 
     def _on_seal(self, process: _Process, _facts: Mapping[str, Any]) -> None:
         if process.kind == "move" and not process.settled:
