@@ -137,21 +137,20 @@ def select(runs: list[Run], *, only: list[str] | None, large: bool) -> list[Run]
     """Choose the runs to make. A large run is made with `large`, or where it is named in full.
 
     Raises:
-        ValueError: Nothing is chosen.
+        ValueError: A name or pattern chooses nothing.
     """
-    words = only or ["*"]
-    chosen = [
-        run
-        for run in runs
-        if run.name in words
-        or (
+
+    def chosen(run: Run, word: str) -> bool:
+        return run.name == word or (
             (large or run.size == "default")
-            and any(fnmatch.fnmatch(text, word) for word in words for text in (run.name, run.model))
+            and any(fnmatch.fnmatch(text, word) for text in (run.name, run.model))
         )
-    ]
-    if not chosen:
-        raise ValueError(f"no run is named {', '.join(only)}" if only else "there are no runs")
-    return chosen
+
+    words = only or ["*"]
+    for word in words:
+        if not any(chosen(run, word) for run in runs):
+            raise ValueError(f"no run is named {word}" if only else "there are no runs")
+    return [run for run in runs if any(chosen(run, word) for word in words)]
 
 
 def execute(
