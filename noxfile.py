@@ -98,8 +98,8 @@ def vendored(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests across packages."""
     install(session, *NEEDS[META], extra="ruamel", groups=["integration"])
-    elsewhere = ("crash", "faults", "benchmarks", "typing")  # other sessions, and no tests at all
-    elsewhere += ("test_formal*.py", "test_lockstep.py", "test_wheels.py", "test_typing.py")
+    elsewhere = ["crash", "faults", "benchmarks", "typing"]  # other sessions, and no tests at all
+    elsewhere += ["test_formal*.py", "test_lockstep.py", "test_wheels.py", "test_typing.py"]
     ignored = (f"--ignore-glob=tests-integration/{name}" for name in elsewhere)
     pytest(session, "tests-integration", *ignored)
 
