@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,13 @@ from .injection import Injection, LivelockError
 from .judging import Tree, close_lost, locks, open_descriptors, take
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, TypeAlias
+
     from .scenarios import Scenario
+
+    TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
 
 
 @dataclass
@@ -41,8 +48,10 @@ class Runner:
         self._root = root
         self._count = 0
 
-    def run(self, scenario: Scenario, injection: Injection) -> Run:
-        """Run a scenario with an injection."""
+    def run(
+        self, scenario: Scenario, injection: Injection, *, trace: TraceFunction | None = None
+    ) -> Run:
+        """Run a scenario with an injection, under a trace function if one is given."""
         self._count += 1
         directory = os.path.join(self._root, str(self._count))
         scenario.set_up(directory)
@@ -50,10 +59,19 @@ class Runner:
         open_before = open_descriptors()
         error: BaseException | None = None
         with _posix.intercept(injection.wrap):
+            tracing = sys.gettrace()
+            if trace is not None:
+                sys.settrace(trace)
             try:
                 scenario.run(directory)
             except (Exception, KeyboardInterrupt, SystemExit, LivelockError) as caught:
                 error = caught
+            finally:
+                sys.settrace(tracing)
+        if trace is not None and error is not None:
+            # Its frames keep alive what the interrupted call could not clear up.
+            error = error.with_traceback(None)
+            error.__context__ = None
         if scenario.owns_lock:
             # A release that cannot even open the directory leaves the lock held, and says so.
             for name in locks(take(directory)):

@@ -7,11 +7,16 @@ lost this way stays open until the process ends; everything else must be as afte
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
+import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from safeatomic_core import _posix
 
 from .injection import Injection
 from .judging import judge, next_write_flaws
@@ -20,6 +25,7 @@ from .scenarios import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import FrameType
 
     from .conftest import Records
 
@@ -60,4 +66,78 @@ def test_an_interrupt_leaves_nothing_behind(
             here.append(f"leaks {sorted(run.leaked)}")
         shutil.rmtree(run.directory)
         wrong += [f"{entry}, call {number} [{callers}]: {flaw}" for flaw in here]
+    assert not wrong, f"{len(wrong)} flaws\n" + "\n".join(wrong[:40])
+
+
+class _Alarm:
+    """Raises KeyboardInterrupt before the N-th bytecode that the library executes."""
+
+    def __init__(self, number: int) -> None:
+        self._left = number
+        self.where = ""
+
+    def call(self, frame: FrameType, _event: str, _arg: object) -> Any:
+        code = frame.f_code
+        # A finalizer's exceptions go nowhere, and `intercept` is the test's own.
+        own = code.co_qualname.startswith("intercept") or code.co_name == "__del__"
+        if own or not code.co_filename.startswith(_LIBRARY):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return self.step
+
+    def step(self, frame: FrameType, event: str, _arg: object) -> Any:
+        if event == "opcode":
+            self._left -= 1
+            if self._left == 0:
+                self.where = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self.step
+
+
+_LIBRARY = os.path.dirname(_posix.__file__) + os.sep
+_ANYWHERE = [
+    one
+    for one in SCENARIOS
+    if one.name
+    in (
+        "overwrite",
+        "checked-over-sealed",
+        "unchecked-over-sealed",
+        "checked-after-a-dead-writer",
+        "stream-checked",
+        "move-with-sidecar-over-sidecar",
+        "lock-and-release",
+    )
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*dropped undecided:ResourceWarning")
+@pytest.mark.parametrize("scenario", _ANYWHERE, ids=lambda scenario: scenario.name)
+def test_an_interrupt_between_any_two_bytecodes_blocks_nobody(
+    scenario: Scenario, scratch: Path, log: Records, tally: Counter[str], long_run: bool, seed: int
+) -> None:
+    # Between the end of a step and the clean-up no Python program can catch it. What may be left
+    # then is a dead lock, never a living one, and never a false alarm or half a file.
+    wrong: list[str] = []
+    runner = Runner(str(scratch))
+    runner.calls(scenario)
+    rng = random.Random(f"{seed} {scenario.name}")
+    number = 0
+    while True:
+        number += 1 if long_run else rng.randint(1, 15)
+        alarm = _Alarm(number)
+        run = runner.run(scenario, Injection(unsupported=scenario.unsupported), trace=alarm.call)
+        if not alarm.where:
+            break
+        tally["interrupts at any bytecode"] += 1
+        here = judge(
+            scenario, run.directory, run.before, run.error, clean=False, sidecars_back=False
+        )
+        run.error = None
+        here += next_write_flaws(scenario, run.directory)
+        shutil.rmtree(run.directory)
+        wrong += [f"bytecode {number}, {alarm.where}: {flaw}" for flaw in here]
+    assert number > 500
     assert not wrong, f"{len(wrong)} flaws\n" + "\n".join(wrong[:40])

@@ -120,7 +120,7 @@ class Lock:
         Only an interrupt between two of our own statements leads here. What is left is a dead lock,
         which the next writer takes over, instead of one that lives as long as this process.
         """
-        if self.fd >= 0 and self._temp is None and self.ours():
+        if getattr(self, "fd", -1) >= 0 and self._temp is None and self.ours():
             self._close()
 
     def ours(self) -> bool:

@@ -234,8 +234,7 @@ class Write:
         """
         self._find_out_whether_published()
         result = self.explained(error)
-        if not self.published:
-            self.undo()
+        self.undo()
         return result
 
     def explained(self, error: BaseException) -> BaseException:
@@ -273,7 +272,13 @@ class Write:
                     self.target.close()
 
     def undo(self) -> None:
-        """Put the sidecar back and remove the temp; never masks an error that is under way."""
+        """Put the sidecar back and remove the temp; never masks an error that is under way.
+
+        What is published stays: the former sidecar beside the new content would be a false alarm.
+        """
+        self._find_out_whether_published()
+        if self.published:
+            return
         try:
             announcement = self._announcement
             if announcement is not None and (self._lock is None or self._lock.owned()):

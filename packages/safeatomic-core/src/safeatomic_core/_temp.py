@@ -56,7 +56,7 @@ class Temp:
         Only an interrupt between two of our own statements leads here. In a forked child the number
         of the descriptor may belong to another file.
         """
-        if self.fd >= 0 and self._pid == os.getpid():
+        if getattr(self, "fd", -1) >= 0 and self._pid == os.getpid():
             self.close()
 
     def create(self, mode: int) -> None:

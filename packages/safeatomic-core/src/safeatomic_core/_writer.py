@@ -181,7 +181,9 @@ class AtomicWriter(io.BufferedIOBase):
         if self._verdict == "aborted":
             return
         write = self._check_undecided()
-        self._raw.finished = True
+        raw = getattr(self, "_raw", None)  # an interrupt may have come before it was made
+        if raw is not None:
+            raw.finished = True
         try:
             write.undo()
         finally:
