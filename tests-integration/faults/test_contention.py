@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import functools
 import hashlib
 import itertools
 import os
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import safeatomic_core as sa
+from safeatomic_core import _checksum, _lock, _lock_file
 
 from .judging import locks, take, temps
 from .processes import Children, Pipe, Shared
@@ -33,11 +35,19 @@ WORKERS = 8
 DOUBLE, LOST, VALUE, COUNTS = 0, 1, 2, 3  # places in the shared memory
 
 
-def test_a_dead_lock_has_one_taker_and_a_live_one_none(
-    scratch: Path, tally: Counter[str], long_run: bool, seed: int
-) -> None:
+def _contend(scratch: Path, wanted: int, seed: str, *, until_caught: bool) -> tuple[Shared, int]:
+    """Let 8 processes acquire one lock, holders being killed while they hold it.
+
+    Args:
+        scratch: An empty directory.
+        wanted: How many acquisitions there are to be.
+        seed: Seed of who is killed.
+        until_caught: End as soon as there were two holders.
+
+    Returns:
+        The figures, and how many were killed.
+    """
     target = str(scratch / "target")
-    wanted = 30_000 if long_run else 3_000
     shared = Shared(COUNTS + WORKERS)
     marker = os.open(scratch / "marker", os.O_RDWR | os.O_CREAT)
 
@@ -47,6 +57,8 @@ def test_a_dead_lock_has_one_taker_and_a_live_one_none(
         # is free by the time that the lock can be taken over.
         own = os.open(scratch / "marker", os.O_RDWR)
         while sum(shared[COUNTS + one] for one in range(WORKERS)) < wanted:
+            if until_caught and shared[DOUBLE]:
+                return
             if not sa.try_acquire_lock(target):
                 os.sched_yield()
                 continue
@@ -68,7 +80,7 @@ def test_a_dead_lock_has_one_taker_and_a_live_one_none(
 
     kills = 0
     with Children() as children:
-        workers = {children.fork(lambda one=one: work(one, 0)): one for one in range(WORKERS)}  # type: ignore[misc]
+        workers = {children.fork(functools.partial(work, one, 0)): one for one in range(WORKERS)}
         for life in itertools.count(1):
             pid, status = children.wait_for_any()
             worker = workers.pop(pid)
@@ -76,10 +88,18 @@ def test_a_dead_lock_has_one_taker_and_a_live_one_none(
             if status == 0:
                 break
             kills += 1
-            workers[children.fork(lambda one=worker, turn=life: work(one, turn))] = worker  # type: ignore[misc]
+            workers[children.fork(functools.partial(work, worker, life))] = worker
         for _ in workers:
             children.wait_for_any()
     os.close(marker)
+    return shared, kills
+
+
+def test_a_dead_lock_has_one_taker_and_a_live_one_none(
+    scratch: Path, tally: Counter[str], long_run: bool, seed: int
+) -> None:
+    wanted = 30_000 if long_run else 3_000
+    shared, kills = _contend(scratch, wanted, str(seed), until_caught=False)
     counts = [shared[COUNTS + one] for one in range(WORKERS)]
     assert shared[DOUBLE] == 0, "two holders at once"
     assert shared[LOST] == 0, "a living holder's lock was removed"
@@ -90,8 +110,17 @@ def test_a_dead_lock_has_one_taker_and_a_live_one_none(
     tally["holders killed while holding"] += kills
     tally["acquisitions of the least lucky of 8 processes"] = min(counts)
     tally["acquisitions of the luckiest of 8 processes"] = max(counts)
-    sa.write_atomic_bytes(target, b"last")
+    sa.write_atomic_bytes(scratch / "target", b"last")
     assert not locks(take(str(scratch)))
+
+
+def test_a_lock_that_takes_the_living_for_dead_is_caught(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(_lock_file, "probe_free", lambda _: True)
+    monkeypatch.setattr(_lock, "_flock_stale", lambda _: True)
+    shared, _ = _contend(scratch, 3_000, str(seed), until_caught=True)
+    assert shared[DOUBLE] > 0
 
 
 # ---------------------------------------------------------------------------------- readers
@@ -136,62 +165,80 @@ def _moving(target: str, number: int, rng: random.Random) -> None:
 WRITERS = {"checked": _checked, "moves": _moving, "alternating": _alternating}
 
 
-@pytest.mark.parametrize("kind", WRITERS)
-def test_checked_readers_beside_writers_see_no_false_alarm(
-    kind: str, scratch: Path, tally: Counter[str], long_run: bool, seed: int
-) -> None:
-    target = str(scratch / "target")
-    wanted = 50_000 if long_run else 10_000
-    may_be_missing = kind == "alternating"
-    shared = Shared(1)  # whether to stop
-    mismatches, torn, missing, seen = 1, 2, 3, 4  # two places each, one for each reader
-    counts = Shared(10)  # the first two places are the writers'
+STOP, WRITTEN, MISMATCHES, TORN, MISSING, SEEN = 0, 1, 3, 5, 7, 9  # two places for each, but STOP
+
+
+def _read_beside_writers(
+    kind: str, target: str, wanted: int, seed: str, *, until_caught: bool
+) -> Shared:
+    """Let two processes read with checks while two write; return the figures of each."""
+    counts = Shared(11)
     sa.write_atomic_bytes(target, b"1", write_checksum=True)
 
     def write(writer: int) -> None:
         rng = random.Random(f"{seed} {kind} {writer}")
         for number in itertools.count():
-            if shared[0]:
+            if counts[STOP]:
                 return
             WRITERS[kind](target, number, rng)
-            counts[writer] += 1
+            counts[WRITTEN + writer] += 1
 
     def read(reader: int) -> None:
         last = b""
         for _ in range(wanted // 2):
+            if until_caught and counts[MISMATCHES] + counts[MISMATCHES + 1]:
+                return
             try:
                 content = sa.read_atomic_bytes(target, check_checksum=True)
             except sa.ChecksumMismatchError:
-                counts[mismatches * 2 + reader] += 1
+                counts[MISMATCHES + reader] += 1
             except FileNotFoundError:
-                counts[missing * 2 + reader] += 1
+                counts[MISSING + reader] += 1
             else:
-                counts[torn * 2 + reader] += not _whole(content)
-                counts[seen * 2 + reader] += content != last
+                counts[TORN + reader] += not _whole(content)
+                counts[SEEN + reader] += content != last
                 last = content
 
     with Children() as children:
-        writers = [children.fork(lambda one=one: write(one)) for one in range(2)]  # type: ignore[misc]
-        readers = [children.fork(lambda one=one: read(one)) for one in range(2)]  # type: ignore[misc]
+        writers = [children.fork(functools.partial(write, one)) for one in range(2)]
+        readers = [children.fork(functools.partial(read, one)) for one in range(2)]
         for pid in readers:
             assert children.wait(pid) == 0
-        shared[0] = 1
+        counts[STOP] = 1
         for pid in writers:
             assert children.wait(pid) == 0
+    return counts
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_checked_readers_beside_writers_see_no_false_alarm(
+    kind: str, scratch: Path, tally: Counter[str], long_run: bool, seed: int
+) -> None:
+    wanted = 50_000 if long_run else 10_000
+    target = str(scratch / "target")
+    counts = _read_beside_writers(kind, target, wanted, str(seed), until_caught=False)
 
     def both(place: int) -> int:
-        return counts[place * 2] + counts[place * 2 + 1]
+        return counts[place] + counts[place + 1]
 
-    assert both(mismatches) == 0, "false alarms"
-    assert both(torn) == 0
-    assert both(missing) == 0 or may_be_missing
-    assert both(seen) > 10, "the readers met no change"
-    assert counts[0] > 5
-    assert counts[1] > 5
+    assert both(MISMATCHES) == 0, "false alarms"
+    assert both(TORN) == 0
+    assert both(MISSING) == 0 or kind == "alternating"
+    assert both(SEEN) > 10, "the readers met no change"
+    assert min(counts[WRITTEN], counts[WRITTEN + 1]) > 5
     tally["checked reads beside writers"] += wanted
-    tally["writes beside checked readers"] += counts[0] + counts[1]
+    tally["writes beside checked readers"] += both(WRITTEN)
     assert not temps(take(str(scratch)))
     assert not locks(take(str(scratch)))
+
+
+def test_a_reader_that_does_not_look_twice_is_caught(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(_checksum, "still_named", lambda *_: True)
+    target = str(scratch / "target")
+    counts = _read_beside_writers("checked", target, 100_000, str(seed), until_caught=True)
+    assert counts[MISMATCHES] + counts[MISMATCHES + 1] > 0
 
 
 # ------------------------------------------------------------------------------------- moves
@@ -215,7 +262,7 @@ def test_six_movers_to_one_name_have_one_winner(scratch: Path, tally: Counter[st
             return 0
 
         with Children() as children:
-            pids = [children.fork(lambda one=one: move(one)) for one in sources]  # type: ignore[misc]
+            pids = [children.fork(functools.partial(move, one)) for one in sources]
             start.say(b"." * len(pids))
             results = [children.wait(pid) for pid in pids]
         start.close()

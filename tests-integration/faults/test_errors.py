@@ -9,25 +9,28 @@ for: it surfaced, or it came from a place where going on is right (`tolerated`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import safeatomic_core as sa
+from safeatomic_core import _lock, _protocol, _sidecar, _target, _temp
 
 from .errnos import ANSWERS, ERRNOS
 from .injection import Injection
-from .judging import judge, next_write_flaws
+from .judging import close_lost, judge, next_write_flaws
 from .running import Run, Runner, chain
 from .scenarios import SCENARIOS, Scenario
 from .tolerated import PLACES, Place, place_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from .conftest import Records
@@ -41,25 +44,46 @@ def test_one_error_leaves_everything_or_nothing(
     scenario: Scenario, scratch: Path, log: Records, tally: Counter[str], long_run: bool
 ) -> None:
     runner = Runner(str(scratch))
-    wrong: list[str] = []
     calls = runner.calls(scenario)
-    surfaced = tolerated = answered = injected = 0
+    wrong, counts = _one_error_each(scenario, runner, calls, log, all_codes=long_run)
+    assert not wrong, _report(wrong)
+    assert counts["surfaced"] + counts["tolerated"] + counts["answered"] == counts["injected"]
+    _scenarios_done.add(scenario.name)
+    tally["errors injected, once"] += counts["injected"]
+    tally["errors injected, once: surfaced"] += counts["surfaced"]
+    tally["errors injected, once: tolerated in a listed place"] += counts["tolerated"]
+    tally["errors injected, once: taken for an answer"] += counts["answered"]
+    beyond = Injection((len(calls) + 1,), errno.EIO, unsupported=scenario.unsupported)
+    assert runner.run(scenario, beyond).error is None
+
+
+def _one_error_each(
+    scenario: Scenario,
+    runner: Runner,
+    calls: list[tuple[str, str]],
+    log: Records,
+    *,
+    all_codes: bool,
+) -> tuple[list[str], Counter[str]]:
+    """Let each call fail with each of its errors; return what is wrong, and what was counted."""
+    wrong: list[str] = []
+    counts = Counter[str]()
     for number, (entry, _) in enumerate(calls, 1):
-        for code in _codes(scenario, entry, number, all_of_them=long_run):
+        for code in _codes(scenario, entry, number, all_of_them=all_codes):
             injection = Injection((number,), code, unsupported=scenario.unsupported)
             log.seen.clear()
             run = runner.run(scenario, injection)
             assert len(injection.raised) == 1, f"{scenario.name} does not repeat itself"
-            injected += 1
+            counts["injected"] += 1
             here: list[str] = []
             answer = (entry, code) in ANSWERS
             place = place_of(injection.sites[0], code)
             if _surfaced(run.error, injection.raised[0]):
-                surfaced += 1
+                counts["surfaced"] += 1
             elif answer or (scenario.never_raises and run.error is None):
-                answered += 1
+                counts["answered"] += 1
             elif run.error is None and place is not None:
-                tolerated += 1
+                counts["tolerated"] += 1
                 _reached.add(place)
                 if place.log and place.log not in {record.levelname for record in log.seen}:
                     here.append(f"tolerated without a message at {place.log}")
@@ -81,15 +105,7 @@ def test_one_error_leaves_everything_or_nothing(
             here += flaws
             here += _finish(scenario, run, injection)
             wrong += [f"{_name(entry, calls, number, code)}: {flaw}" for flaw in here]
-    assert not wrong, _report(wrong)
-    assert surfaced + tolerated + answered == injected
-    _scenarios_done.add(scenario.name)
-    tally["errors injected, once"] += injected
-    tally["errors injected, once: surfaced"] += surfaced
-    tally["errors injected, once: tolerated in a listed place"] += tolerated
-    tally["errors injected, once: taken for an answer"] += answered
-    beyond = Injection((len(calls) + 1,), errno.EIO, unsupported=scenario.unsupported)
-    assert runner.run(scenario, beyond).error is None
+    return wrong, counts
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -170,6 +186,67 @@ def test_every_place_where_an_error_may_be_tolerated_is_one() -> None:
         pytest.skip("needs the whole of this file to have run, and to have passed")
     missing = [f"{place.entry} [{place.callers}]" for place in PLACES if place not in _reached]
     assert not missing
+
+
+def _swallowing(function: Callable[..., Any]) -> Callable[..., Any]:
+    def swallow(*args: Any, **kwargs: Any) -> Any:
+        with contextlib.suppress(OSError):
+            return function(*args, **kwargs)
+
+    return swallow
+
+
+# A library with one thing wrong, and what the tests above must say of it.
+BROKEN: dict[str, tuple[object, str, Callable[[Any], Any], str]] = {
+    "a failed flush is ignored": (_protocol.Write, "harden", _swallowing, "swallowed"),
+    "a failed settle is ignored": (_protocol.Write, "settle", _swallowing, "swallowed"),
+    "the temp stays": (_temp, "unlink_if_there", lambda _: lambda *_: None, "was left behind"),
+    "the lock stays": (_lock.Lock, "release", lambda _: lambda _: None, "was left behind"),
+    "the sidecar is not put back": (
+        _sidecar.Announcement,
+        "roll_back",
+        lambda _: lambda *_: True,
+        "is not what it was",
+    ),
+    "the directory stays open": (_target.Target, "close", lambda _: lambda _: None, "leaks"),
+    "errors keep their words to themselves": (
+        _protocol.Write,
+        "explained",
+        lambda _: lambda _, error: error,
+        "does not say what became of the target",
+    ),
+    "errors lie": (
+        _protocol.Write,
+        "outcome",
+        lambda _: lambda _: "the target is unchanged",
+        "says that the target is unchanged, and it is not",
+    ),
+    "another errno is raised": (
+        _protocol,
+        "explain",
+        lambda real: lambda error, *rest: real(OSError(errno.ENOTTY, "?"), *rest),
+        "errno is",
+    ),
+    "metadata is not kept": (_protocol, "preserve", lambda _: lambda *_: None, "lost metadata"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_library_is_caught(
+    name: str, scratch: Path, log: Records, monkeypatch: pytest.MonkeyPatch, tally: Counter[str]
+) -> None:
+    scenario = next(one for one in SCENARIOS if one.name == "checked-over-sealed")
+    owner, attribute, replacement, said = BROKEN[name]
+    runner = Runner(str(scratch))
+    monkeypatch.setattr(owner, attribute, replacement(getattr(owner, attribute)))
+    calls = runner.calls(scenario)
+    wrong, _ = _one_error_each(scenario, runner, calls, log, all_codes=False)
+    assert any(said in one for one in wrong), wrong[:5]
+    tally["broken libraries caught by injected errors"] += 1
+    for name_or_number in set(os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            if str(scratch) in os.readlink(f"/proc/self/fd/{name_or_number}"):
+                close_lost([int(name_or_number)])
 
 
 def _codes(scenario: Scenario, entry: str, number: int, *, all_of_them: bool) -> tuple[int, ...]:
