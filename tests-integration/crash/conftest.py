@@ -10,7 +10,7 @@ import pytest
 from .crashlab import catalogue, filesystems
 from .crashlab.driver import Lab
 from .crashlab.mutants import Mutant
-from .crashlab.scenario import Spec
+from .crashlab.scenario import LIBRARY, Report, Spec
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest, tally: Counter[str]) -> Iterator[Lab]:
-    """Two workers that run scenarios; nothing of them may be left in the end."""
+    """Workers that run scenarios; nothing of them may be left in the end."""
     require_devices()
     announced = request.config.stash[_ANNOUNCED]
     laboratory = Lab()
@@ -46,7 +46,7 @@ def lab(request: pytest.FixtureRequest, tally: Counter[str]) -> Iterator[Lab]:
         left = laboratory.close()
     assert not left, f"left behind: {left}"
     for report in laboratory.reports():
-        _count(tally, report.spec.subject, report.__dict__)
+        _count(tally, report)
 
 
 def require_devices() -> None:
@@ -60,13 +60,17 @@ def require_devices() -> None:
     pytest.skip(reason)
 
 
-def _count(tally: Counter[str], subject: str, figures: dict[str, int]) -> None:
-    tally["crash images judged"] += figures["images"]
-    tally["moments of a crash judged"] += figures["points"]
-    if subject.startswith("mutant:"):
+def _count(tally: Counter[str], report: Report) -> None:
+    if report.spec.subject != LIBRARY:
+        tally["crash images of mutants judged"] += report.images
         return
+    filesystem = report.spec.filesystem
     tally["crash scenarios of the library"] += 1
-    tally["images with a lock that had lost its payload"] += figures["lost_payloads"]
-    tally["dead locks taken over by the next write"] += figures["takeovers"]
-    tally["orphaned temps swept by that write"] += figures["swept"]
-    tally["orphaned temps without a lock, swept by clean"] += figures["left"]
+    tally[f"crash images of the library judged on {filesystem}"] += report.images
+    tally["moments of a crash judged"] += report.points
+    tally[f"images with a lock that had lost its payload on {filesystem}"] += report.lost_payloads
+    for state, count in report.locks.items():
+        tally[f"locks found in images: {state}"] += count
+    tally["dead locks taken over by the next write"] += report.takeovers
+    tally["orphaned temps swept by that write"] += report.swept
+    tally["orphaned temps without a lock, swept by clean"] += report.left

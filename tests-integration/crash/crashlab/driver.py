@@ -1,4 +1,4 @@
-"""Running scenarios in worker processes, two at a time, and cleaning up whatever happens.
+"""Running scenarios in worker processes, and cleaning up whatever happens.
 
 A worker reads scenarios from its standard input, runs each in a forked child (so that every one
 starts with a fresh mount namespace and fresh caches) and answers with a report. The `Lab` hands
@@ -36,10 +36,10 @@ class Lab:
     """Runs scenarios; use it as a context manager.
 
     Args:
-        workers: How many processes.
+        workers: How many processes; mounting is mostly waiting, so one more than two cores.
     """
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(self, workers: int = 3) -> None:
         self._tag = f"safeatomic-crash-{os.getpid()}-{os.urandom(4).hex()}"
         self._scratch = tempfile.mkdtemp(prefix="safeatomic-crash-")
         self._size = workers
