@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -58,6 +59,8 @@ class Runner:
         before = take(directory)
         open_before = open_descriptors()
         error: BaseException | None = None
+        # What an earlier run left to the collector must not make its calls in the middle of this one.
+        gc.disable()
         with _posix.intercept(injection.wrap):
             tracing = sys.gettrace()
             if trace is not None:
@@ -68,6 +71,7 @@ class Runner:
                 error = caught
             finally:
                 sys.settrace(tracing)
+        gc.enable()
         if trace is not None and error is not None:
             # Its frames keep alive what the interrupted call could not clear up.
             error = error.with_traceback(None)
