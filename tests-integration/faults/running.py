@@ -59,7 +59,7 @@ class Runner:
         before = take(directory)
         open_before = open_descriptors()
         error: BaseException | None = None
-        # What an earlier run left to the collector must not make its calls in the middle of this one.
+        # What an earlier run left to the collector must not make its calls inside this one.
         gc.disable()
         with _posix.intercept(injection.wrap):
             tracing = sys.gettrace()
