@@ -116,7 +116,7 @@ def dead_lock(directory: str, name: str = "target") -> None:
     with open(path, "wb") as file:
         file.write(payload(None))
     os.chmod(path, 0o1600)
-    temp = os.path.join(os.path.dirname(path), ".safeatomic-tmp-0123456789abcdef.tmp")
+    temp = os.path.join(os.path.dirname(path), f".safeatomic-tmp-{0:016x}.tmp")
     with open(temp, "wb") as file:
         file.write(b"half-writ")
 
