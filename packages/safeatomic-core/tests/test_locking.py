@@ -491,6 +491,18 @@ def test_a_lock_of_the_parent_is_not_the_child_s_to_release(data: Path) -> None:
     target.close()
 
 
+def test_a_lock_that_nobody_can_release_any_more_is_dead(data: Path) -> None:
+    target = locate(data)
+    lock = _lock.Lock(target, lambda: None)
+    assert lock.attempt(None) is None
+    assert is_locked(data)
+    del lock
+    info = inspect_lock(data)
+    assert info is not None
+    assert info.alive == "no"
+    target.close()
+
+
 def test_a_lock_that_is_lost_and_cannot_be_looked_at_is_left_alone(data: Path, faults: Any) -> None:
     assert try_acquire_lock(data)
     os.unlink(lock_of(data))

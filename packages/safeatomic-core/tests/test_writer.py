@@ -21,6 +21,7 @@ from safeatomic_core import (
     AtomicWriter,
     LockError,
     SafeAtomicError,
+    _writer,
     is_locked,
     release_lock,
     try_acquire_lock,
@@ -97,6 +98,24 @@ def test_a_dropped_writer_aborts_and_warns(target: Path, listing: Listing) -> No
     file.write(b"new")
     with pytest.warns(ResourceWarning, match="dropped undecided"):
         del file
+        gc.collect()
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+def test_a_writer_dropped_while_it_is_made_aborts(
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    # As if it came where no handler of ours is in force yet.
+    monkeypatch.setattr(AtomicWriter, "_failed", lambda _self, error: error)
+    monkeypatch.setattr(_writer, "_Raw", interrupt)
+    with pytest.warns(ResourceWarning, match="dropped undecided"):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            AtomicWriter(target)
+        del caught
         gc.collect()
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
@@ -252,6 +271,25 @@ def test_a_full_disk_aborts(target: Path, listing: Listing, faults: Any) -> None
     with pytest.raises(OSError, match="No space") as caught, AtomicWriter(target) as file:
         file.write(b"x" * 1_000_000)
     assert caught.value.errno == errno.ENOSPC
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("call", ["write", "ftruncate"])
+def test_what_failed_on_the_way_is_not_published_by_going_on(
+    target: Path, listing: Listing, faults: Any, call: str
+) -> None:
+    file = AtomicWriter(target)
+    file.write(b"x" * 300_000)
+    faults.fail(call, errno.ENOSPC)
+    with pytest.raises(OSError, match="No space") as first:
+        file.truncate(250_000) if call == "ftruncate" else file.write(b"y" * 300_000)
+    faults.rules.clear()
+    file.write(b"z")
+    with pytest.raises(OSError, match="No space") as second:
+        file.commit()
+    assert second.value is first.value
+    assert second.value.__notes__ == ["safeatomic: Fill failed; the target is unchanged"]
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 

@@ -159,8 +159,9 @@ class AtomicWriter(io.BufferedIOBase):
             SafeAtomicError: The checksum could not be sealed (the target is new), or this is a
                 forked child (the target is unchanged).
             LockError: The lock was forced away. The target is unchanged.
-            OSError: A system call failed. The target is unchanged; or new, durability unconfirmed,
-                if the flush of the directory failed. The note says.
+            OSError: A system call failed, now or in an earlier `write` or `truncate`, which may
+                have left out any part of what was given. The target is unchanged; or new,
+                durability unconfirmed, if the flush of the directory failed. The note says.
         """
         write = self._check_undecided()
         try:
@@ -268,6 +269,7 @@ class _Raw(io.RawIOBase):
 
     Attributes:
         finished: Whether the content is complete or given up; nothing is written from then on.
+        failure: What a change of the content failed with, None while all of them succeeded.
     """
 
     def __init__(self, write: Write, algo: str | None) -> None:
@@ -279,6 +281,7 @@ class _Raw(io.RawIOBase):
         self._hashed = 0  # bytes from the start that the hash has seen
         self._straight = True  # whether the hash has seen the file's bytes, each once, in order
         self.finished = False
+        self.failure: BaseException | None = None
 
     def writable(self) -> bool:
         return True
@@ -294,7 +297,8 @@ class _Raw(io.RawIOBase):
         try:
             written = kernel.write(self._write.temp.fd, data)
         except OSError as error:
-            raise self._failed(error) from error
+            self.failure = self._failed(error)
+            raise self.failure from error
         if self._hash is not None:
             if self._position == self._hashed:
                 self._hash.update(memoryview(data)[:written])
@@ -319,7 +323,8 @@ class _Raw(io.RawIOBase):
         try:
             kernel.ftruncate(self._write.temp.fd, size)
         except OSError as error:
-            raise self._failed(error) from error
+            self.failure = self._failed(error)
+            raise self.failure from error
         if size != self._hashed:
             self._straight = False
         return size
@@ -334,8 +339,13 @@ class _Raw(io.RawIOBase):
         return self._write.explained(error)
 
     def finish(self) -> tuple[int, str | None]:
-        """Return the size and, if it was asked for, the digest of the complete content."""
+        """Return the size and, if it was asked for, the digest of the complete content.
+
+        Content that is not complete, because somebody went on after an error, is refused with it.
+        """
         self.finished = True
+        if self.failure is not None:
+            raise self.failure
         fd = self._write.temp.fd
         if self._hash is None or self._algo is None:
             return self._position, None
