@@ -33,8 +33,14 @@ class Entry:
     """A name: what a plain look at it shows."""
 
     content: bytes
+    owner: tuple[int, int]
     mode: int
     xattr: bytes | None
+
+    @property
+    def metadata(self) -> tuple[object, ...]:
+        """What an overwritten file keeps."""
+        return self.owner, self.mode, self.xattr
 
 
 Tree = dict[str, Entry]
@@ -54,8 +60,9 @@ def take(directory: str) -> Tree:
             xattr = None
             if HAS_XATTRS and XATTR[0] in os.listxattr(path):
                 xattr = os.getxattr(path, XATTR[0])
+            owner = (status.st_uid, status.st_gid)
             tree[os.path.relpath(path, directory)] = Entry(
-                content, stat.S_IMODE(status.st_mode), xattr
+                content, owner, stat.S_IMODE(status.st_mode), xattr
             )
     return tree
 
@@ -257,8 +264,8 @@ def _metadata_flaws(scenario: Scenario, old: Tree, seen: Tree) -> list[str]:
             former = next(value for key, value in old.items() if key.endswith("source"))
         if scenario.name == "overwrite-as-new" or former is None:
             continue
-        if (entry.mode, entry.xattr) != (former.mode, former.xattr):
-            wrong.append(f"{name} lost metadata: {entry.mode:o} {entry.xattr!r}")
+        if entry.metadata != former.metadata:
+            wrong.append(f"{name} lost metadata: {entry.owner} {entry.mode:o} {entry.xattr!r}")
     return wrong
 
 

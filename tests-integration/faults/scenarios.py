@@ -26,6 +26,7 @@ OTHER = b"what was at the destination, " * 30
 STREAMED = bytes(range(256)) * 1200
 
 MODE = 0o640
+OWNER = (12345, 12345)  # any that is not ours; root may give files away
 XATTR = ("user.safeatomic-test", b"kept")
 
 
@@ -80,9 +81,11 @@ class Scenario:
 
 
 def put(path: str, content: bytes, mode: int = MODE) -> None:
-    """Create a file with a mode and an extended attribute of its own, where there are any."""
+    """Create a file with an owner, a mode and an extended attribute that a new one has not."""
     with open(path, "wb") as file:
         file.write(content)
+    if os.geteuid() == 0:
+        os.chown(path, *OWNER)
     os.chmod(path, mode)
     if HAS_XATTRS:
         os.setxattr(path, *XATTR)

@@ -75,9 +75,11 @@ PLACES = (
     Place("fchown", "Announcement._write_temp", None, "the sidecar keeps our owner", "DEBUG"),
     Place(
         "fchown",
-        "preserve",
+        "_chown_what_we_may",
         _only(e.EPERM, e.EINVAL),
         "not ours to give: a warning, and no set-id bits for the wrong owner",
+        "WARNING",
+        metadata=True,
     ),
     Place(
         "getxattr_at",

@@ -10,6 +10,7 @@ import pytest
 
 from safeatomic_core import verify_checksum, write_atomic_bytes
 from safeatomic_core._posix import kernel
+from safeatomic_core._temp import Temp
 
 ACL = "system.posix_acl_access"
 
@@ -163,7 +164,10 @@ def test_an_acl_of_the_target_is_kept(tmp_path: Path) -> None:
     assert path.stat().st_mode == mode
 
 
-def test_an_error_while_the_group_is_kept_is_one(target: Path, faults: Any) -> None:
+def test_an_error_while_the_group_is_kept_is_one(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Temp, "belongs_to", lambda *_: False)
     faults.fail("fchown", errno.EPERM, at=1)
     faults.fail("fchown", errno.EIO, when=lambda _fd, uid, _gid: uid == -1)
     with pytest.raises(OSError, match="unchanged"):
@@ -188,8 +192,17 @@ def test_losing_the_group_alone_says_only_that(
 
 
 def test_a_sidecar_whose_owner_cannot_be_kept_is_written_all_the_same(
-    target: Path, faults: Any
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(Temp, "belongs_to", lambda *_: False)
     faults.fail("fchown", errno.EPERM)
-    write_atomic_bytes(target, b"new", write_checksum=True)
+    with caplog.at_level("DEBUG"):
+        write_atomic_bytes(target, b"new", write_checksum=True)
     assert verify_checksum(target)
+    assert "the sidecar keeps our owner" in caplog.text
+
+
+def test_an_owner_that_is_right_already_is_not_set_again(target: Path, faults: Any) -> None:
+    faults.fail("fchown", errno.EIO)
+    write_atomic_bytes(target, b"new", write_checksum=True)
+    assert target.read_bytes() == b"new"

@@ -113,6 +113,32 @@ def test_a_filesystem_without_flock_has_temps_all_the_same(dir_fd: int, faults: 
     temp.discard()
 
 
+def test_a_filesystem_that_counts_no_links_has_temps_all_the_same(
+    tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = kernel.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        fields = list(real(fd))
+        fields[3] = 0
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(kernel, "fstat", fstat, raising=False)
+    temp = Temp(dir_fd)
+    temp.create(0o600)
+    assert (tmp_path / temp.name).exists()
+    temp.discard()
+
+
+def test_a_temp_that_nobody_can_discard_any_more_is_an_orphan(dir_fd: int) -> None:
+    temp = Temp(dir_fd)
+    temp.create(0o600)
+    name = temp.name
+    assert orphans(dir_fd, remove=False) == []
+    del temp
+    assert orphans(dir_fd, remove=True) == [(name, 0)]
+
+
 def test_short_writes_are_continued(
     tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import os
 
     from ._target import Target
+    from ._temp import Temp
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ACL = "system.posix_acl_access"
@@ -26,12 +27,12 @@ _ACL = "system.posix_acl_access"
 _NOT_OURS_TO_GIVE = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
 
 
-def preserve(target: Target, fd: int) -> None:
+def preserve(target: Target, temp: Temp) -> None:
     """Give a temp the metadata of the file it is going to replace.
 
     Args:
         target: The target, whose ``status`` is that of the file to be replaced.
-        fd: Descriptor of the temp.
+        temp: The temp.
 
     Raises:
         OSError: The mode cannot be set on our own temp, or an attribute fails with a real error.
@@ -39,27 +40,27 @@ def preserve(target: Target, fd: int) -> None:
     status = target.status
     assert status is not None  # noqa: S101 - callers ask for an existing file's metadata
     lost: list[str] = []
-    # chown first: it clears setuid and setgid bits (chown(2)), which chmod then sets.
     mode = stat.S_IMODE(status.st_mode)
-    try:
-        kernel.fchown(fd, status.st_uid, status.st_gid)
-    except OSError as error:
-        if error.errno not in _NOT_OURS_TO_GIVE:
-            raise
-        mode = _chown_what_we_may(status, fd, mode, lost)
-    _copy_xattrs(target, fd, lost)
-    kernel.fchmod(fd, mode)
+    # chown first: it clears setuid and setgid bits (chown(2)), which chmod then sets. Where there
+    # is nothing to change it would still cost a journal entry.
+    if not temp.belongs_to(status.st_uid, status.st_gid):
+        mode = _chown_what_we_may(status, temp.fd, mode, lost)
+    _copy_xattrs(target, temp.fd, lost)
+    kernel.fchmod(temp.fd, mode)
     if lost:
         _log.warning("%r: could not preserve %s", target.path, ", ".join(lost))
 
 
 def _chown_what_we_may(status: os.stat_result, fd: int, mode: int, lost: list[str]) -> int:
-    """Keep the group if the owner cannot be kept; return the mode that is safe with the result."""
-    try:
-        kernel.fchown(fd, -1, status.st_gid)
-    except OSError as error:
-        if error.errno not in _NOT_OURS_TO_GIVE:
-            raise
+    """Keep owner and group, or the group alone; return the mode that is safe with the result."""
+    for owner in (status.st_uid, -1):
+        try:
+            kernel.fchown(fd, owner, status.st_gid)
+        except OSError as error:
+            if error.errno not in _NOT_OURS_TO_GIVE:
+                raise
+        else:
+            break
     now = kernel.fstat(fd)
     # A set-id bit would now lend the rights of somebody else than it was set for.
     if now.st_uid != status.st_uid:

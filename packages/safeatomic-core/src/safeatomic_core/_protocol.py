@@ -170,7 +170,7 @@ class Write:
         """Give the temp its metadata and flush it; without this a crash may publish NULs."""
         self.step = _trace.HARDEN
         if self._policy.preserve_metadata and self.target.status is not None:
-            preserve(self.target, self.temp.fd)
+            preserve(self.target, self.temp)
         # A failed flush is never tried again: the kernel has dropped the pages it could not write
         # and a second call would report success (fsync(2), PostgreSQL's fsyncgate).
         kernel.fsync(self.temp.fd)

@@ -214,17 +214,19 @@ class Announcement:
     def _write_temp(self, content: bytes) -> None:
         """Write a sidecar under a temp's name, readable by whoever may read the data."""
         status = self._target.status
+        temp = self._temp
         if status is None:
-            self._temp.create(_PERMISSIONS)
+            temp.create(_PERMISSIONS)
         else:
-            self._temp.create(stat.S_IRUSR | stat.S_IWUSR)
-            try:
-                kernel.fchown(self._temp.fd, status.st_uid, status.st_gid)
-            except OSError as error:
-                _log.debug("the sidecar keeps our owner, not the data's (%s)", error)
-            kernel.fchmod(self._temp.fd, status.st_mode & _PERMISSIONS)
-        self._temp.write_all(content)
-        start_writeback(self._temp.fd)
+            temp.create(stat.S_IRUSR | stat.S_IWUSR)
+            if not temp.belongs_to(status.st_uid, status.st_gid):
+                try:
+                    kernel.fchown(temp.fd, status.st_uid, status.st_gid)
+                except OSError as error:
+                    _log.debug("the sidecar keeps our owner, not the data's (%s)", error)
+            kernel.fchmod(temp.fd, status.st_mode & _PERMISSIONS)
+        temp.write_all(content)
+        start_writeback(temp.fd)
 
     def _report(self, phase: str) -> None:
         if _trace.hook is not None:

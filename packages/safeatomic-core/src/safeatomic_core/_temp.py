@@ -42,13 +42,14 @@ class Temp:
         fd: Its descriptor, open for reading and writing; -1 when closed.
     """
 
-    __slots__ = ("_pid", "dir_fd", "fd", "name")
+    __slots__ = ("_owner", "_pid", "dir_fd", "fd", "name")
 
     def __init__(self, dir_fd: int) -> None:
         self._pid = os.getpid()
         self.dir_fd = dir_fd
         self.name = ""
         self.fd = -1
+        self._owner = (-1, -1)
 
     def __del__(self) -> None:
         """Drop the flock of a temp that nobody can discard any more: it is an orphan then.
@@ -88,9 +89,15 @@ class Temp:
             return False
         except OSError as error:
             if error.errno not in NOT_SUPPORTED:
-                raise
-            return True  # no flock here: then no sweeper can prove anything either
-        return kernel.exists_at(self.name, self.dir_fd)
+                raise  # without flock no sweeper can prove anything either
+        status = kernel.fstat(self.fd)
+        self._owner = (status.st_uid, status.st_gid)
+        # Some filesystems in user space count no links at all: there the name itself is asked.
+        return status.st_nlink > 0 or kernel.exists_at(self.name, self.dir_fd)
+
+    def belongs_to(self, uid: int, gid: int) -> bool:
+        """Tell whether the file was created with this owner and group."""
+        return self._owner == (uid, gid)
 
     def write_all(self, data: memoryview | bytes) -> None:
         """Write every byte at the descriptor's position, however short the single writes are."""
