@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from opponents import atomicwrites_writer, bare_write, bare_write_all
 from rows import KIB, MIB, Folders, Plan, Row, relative
+from straight import STRAIGHT
 
 from safeatomic_core import inspect_guarantees, read_atomic_bytes, write_atomic_bytes
 
@@ -37,6 +38,7 @@ def rows() -> list[Row]:
             _against_atomicwrites("none", filesystem),
             _against_atomicwrites("default", filesystem),
         ]
+        table += [_floor(mode, filesystem) for mode in MODES]
     table += [_large(), _large_checked()]
     for filesystem in _BATCH:
         table += [_read(filesystem, 4 * KIB, 1.6), _read(filesystem, 64 * MIB, 1.03)]
@@ -77,6 +79,18 @@ def _overwrite(mode: str, filesystem: str, limit: float) -> Row:
 
     what = f"{CALLS[mode]}, 4 KiB over an existing file, {filesystem}"
     return Row(f"write-{mode}-{filesystem}", what, "the bare protocol", "x", limit, prepare)
+
+
+def _floor(mode: str, filesystem: str) -> Row:
+    def prepare(folders: Folders) -> Iterator[Plan]:
+        folder = folders.of(filesystem)
+        floor = _writer(STRAIGHT[mode], folder, "floor")
+        MODES[mode](os.path.join(folder, "floor"), _SMALL)  # with a sidecar where there is one
+        candidates = {"bare": _writer(bare_write, folder, "bare"), "straight": floor}
+        yield Plan(candidates, relative("straight", "bare"), _BATCH[filesystem])
+
+    what = f"the system calls of {CALLS[mode]} from one straight function, {filesystem}"
+    return Row(f"floor-{mode}-{filesystem}", what, "the bare protocol", "x", None, prepare)
 
 
 def _against_atomicwrites(mode: str, filesystem: str) -> Row:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from opponents import Skipped, bare_write, bare_write_all, optional
 from rows import KIB, Folders, Plan, Row, relative
 from rows_files import MODES
+from straight import STRAIGHT
 
 from safeatomic_core import write_atomic_bytes
 
@@ -41,8 +42,10 @@ def rows() -> list[Row]:
         *_yaml(),
         _json("ext4"),
         _json("tmpfs"),
-        _threads("default", 0.95),
-        _threads("none", 0.95),
+        _threads("default", MODES["default"], 0.95),
+        _threads("none", MODES["none"], 0.95),
+        _threads("straight default", STRAIGHT["default"]),
+        _threads("straight none", STRAIGHT["none"]),
         _contention(),
     ]
 
@@ -144,18 +147,22 @@ def _json(filesystem: str) -> Row:
     return Row(f"json-dump-{filesystem}", what, against, "x", 1.1, prepare)
 
 
-def _threads(mode: str, limit: float) -> Row:
+def _threads(mode: str, write: Callable[[str, bytes], None], limit: float | None = None) -> Row:
     def prepare(folders: Folders) -> Iterator[Plan]:
         folder = folders.of("ext4")
+        for number in range(_THREADS):
+            bare_write(os.path.join(folder, f"ours-{number}"), _SMALL)
         candidates = {
             "bare": in_threads(bare_write, folder, "bare", _THREADS, _WRITES_PER_THREAD),
-            mode: in_threads(MODES[mode], folder, "ours", _THREADS, _WRITES_PER_THREAD),
+            mode: in_threads(write, folder, "ours", _THREADS, _WRITES_PER_THREAD),
         }
         yield Plan(candidates, relative("bare", mode))
 
     what = f"{_THREADS} threads on {_THREADS} files, {mode}, ext4: throughput"
     against = f"the bare protocol in {_THREADS} threads"
-    return Row(f"threads-{mode}", what, against, "x", limit, prepare, at_least=True)
+    return Row(
+        f"threads-{mode.replace(' ', '-')}", what, against, "x", limit, prepare, at_least=True
+    )
 
 
 def in_threads(

@@ -17,6 +17,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from straight import STRAIGHT
+
 import safeatomic_core
 from safeatomic_core import (
     AtomicReader,
@@ -128,6 +130,24 @@ def modes() -> list[Mode]:
         Mode("move-checked", "move_atomic()", "with a sidecar", _checked, _move),
         Mode("lock", "try_acquire_lock()", "", _plain, try_acquire_lock),
         Mode("unlock", "release_lock()", "", try_acquire_lock, release_lock),
+    ]
+
+
+def straight_modes() -> list[Mode]:
+    """Return the floors under the benchmark's rows, which are to make the same calls."""
+
+    def calling(write: Callable[[str, bytes], None]) -> Callable[[str], None]:
+        return lambda path: write(path, _DATA)
+
+    return [
+        Mode(
+            f"straight-{name}",
+            write.__name__,
+            "",
+            _checked if name == "checksum" else _plain,
+            calling(write),
+        )
+        for name, write in STRAIGHT.items()
     ]
 
 
@@ -341,7 +361,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     safeatomic_core.inspect_guarantees(tempfile.gettempdir())  # warm, as in a running program
     if options.json:
-        print(json.dumps({mode.name: record(mode) for mode in modes()}, indent=1))
+        recorded = [*modes(), *straight_modes()]
+        print(json.dumps({mode.name: record(mode) for mode in recorded}, indent=1))
         return 0
     page = markdown()
     if options.write:

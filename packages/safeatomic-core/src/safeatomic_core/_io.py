@@ -188,7 +188,4 @@ def _write(path: StrPath, data: memoryview | bytes, policy: Policy) -> None:
     except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise write.fail(error)  # noqa: B904 - the cause is set
     finally:
-        try:
-            write.release()
-        finally:
-            write.close()
+        write.close()

@@ -187,7 +187,8 @@ class Lock:
             if self.owned():
                 unlink_if_there(self.name, self._dir_fd)
             raise
-        self._report("unlinked" if ours else "lost", self._inode[1], _trace.RELEASE)
+        if _trace.hook is not None:
+            self._report("unlinked" if ours else "lost", self._inode[1], _trace.RELEASE)
 
     def _prepare(self, session: str | None) -> None:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
@@ -205,7 +206,8 @@ class Lock:
         self._inode = (status.st_dev, status.st_ino)
         kernel.flock(self.fd, LOCK_EX | LOCK_NB)
         kernel.write(self.fd, payload(session))
-        self._report("prepared", self._inode[1])
+        if _trace.hook is not None:
+            self._report("prepared", self._inode[1])
 
     def _make_inode(self, mode: int) -> None:
         """Create the inode without a name, or with a temp's where the filesystem cannot."""
@@ -241,7 +243,8 @@ class Lock:
             raise
         if self._temp is not None:
             self._drop_name_of(self._temp)
-        self._report("linked", self._inode[1])
+        if _trace.hook is not None:
+            self._report("linked", self._inode[1])
         return True
 
     def _drop_name_of(self, temp: Temp) -> None:

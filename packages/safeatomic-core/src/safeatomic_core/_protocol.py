@@ -53,11 +53,14 @@ _NEEDED = {
 _NEW_FILE_MODE = 0o666  # the kernel applies the umask and default ACLs, as for open(path, "w")
 _OVERWRITE_MODE = stat.S_IRUSR | stat.S_IWUSR
 _NOTE = "safeatomic: "
+# Bytes up to which the time gained counts. Of a larger file the kernel would drop from its cache
+# what is on the disk by then, and would have to read it again (POSIX_FADV_DONTNEED, mm/fadvise.c).
+_WRITTEN_BACK_EARLY = 8 * 2**20
 _HASH_ASIDE = 262144  # bytes from which hashing in a second thread pays for starting one
 
 
 class Write:
-    """One write under way. Call the steps in order; on any error call `fail`, at the end `close`.
+    """One write under way. Call the steps in order; on any error call `fail`, always `close`.
 
     Attributes:
         target: The name that is written.
@@ -135,32 +138,33 @@ class Write:
 
     def filled(self, size: int, digest: str | None = None) -> None:
         """Take note that the temp is complete, and of its digest if the caller knows it."""
-        self.step = _trace.FILL
         if digest is not None:
             self._digest = digest
+        if self._policy.write_checksum or size <= _WRITTEN_BACK_EARLY:
+            # The disk works on the content while we do what does not need it.
+            start_writeback(self.temp.fd)
         if _trace.hook is not None:
             _trace.hook(_trace.FILL, {"bytes": size})
 
     def commit(self) -> None:
         """Do the remaining steps up to Seal."""
         checked = self._policy.write_checksum
+        announcement = None
+        self.step = _trace.ANNOUNCE
         if checked:
-            # Both temps are written and on their way to the disk before either is waited for.
-            start_writeback(self.temp.fd)
             self._join_hash()
-            self.step = _trace.ANNOUNCE
             self._announcement = announcement = Announcement(self.target)
             announcement.draft(self._policy.algo, self._digest, self._sync_directory)
+        elif kernel.exists_at(self.target.name + SIDECAR_SUFFIX, self.target.dir_fd):
+            self._announcement = announcement = Announcement(self.target)
         self.harden()
-        if checked:
+        if announcement is not None:
             self.step = _trace.ANNOUNCE
             self._require_lock()
-            announcement.announce(self._sync_directory)
-        elif self._has_sidecar():
-            self.step = _trace.ANNOUNCE
-            self._require_lock()
-            self._announcement = Announcement(self.target)
-            self._announcement.retire(self._sync_directory)
+            if checked:
+                announcement.announce(self._sync_directory)
+            else:
+                announcement.retire(self._sync_directory)
         self.publish()
         self.settle()
         if checked and self._settled:
@@ -216,12 +220,6 @@ class Write:
         if _trace.hook is not None:
             _trace.hook(_trace.SEAL, {})
 
-    def release(self) -> None:
-        """Give the lock up; a failure is logged, because the write itself is done."""
-        self.step = _trace.RELEASE
-        if self._lock is not None:
-            release_quietly(self._lock)
-
     def fail(self, error: BaseException) -> BaseException:
         """Undo what was not published, and return the error the caller is to raise.
 
@@ -256,20 +254,27 @@ class Write:
         return NEW if self._settled else NEW_UNCONFIRMED
 
     def close(self) -> None:
-        """Close every descriptor; the temp's goes last, since its flock protects its name."""
-        self._join_hash()
+        """Do the Release step, which fails in the log only, then close every descriptor."""
+        self.step = _trace.RELEASE
+        lock = self._lock
         try:
-            if self._announcement is not None:
-                discard_quietly(self._announcement, self.target)
+            if lock is not None:
+                release_quietly(lock)
         finally:
             try:
-                discard_quietly(self.temp, self.target)
+                if self._hash_thread is not None:
+                    self._join_hash()
+                if self._announcement is not None:
+                    discard_quietly(self._announcement, self.target)
             finally:
                 try:
-                    if self._lock is not None:
-                        release_quietly(self._lock)  # unless an interrupt came first, a no-op
+                    discard_quietly(self.temp, self.target)
                 finally:
-                    self.target.close()
+                    try:
+                        if lock is not None and lock.fd >= 0:
+                            release_quietly(lock)  # an interrupt came before the first attempt
+                    finally:
+                        self.target.close()
 
     def undo(self) -> None:
         """Put the sidecar back and remove the temp; never masks an error that is under way.
@@ -310,9 +315,6 @@ class Write:
                 "the lock was removed by force while this write was under way; the target is "
                 "unchanged. Find out who called force_release_lock(), then write again",
             )
-
-    def _has_sidecar(self) -> bool:
-        return kernel.exists_at(self.target.name + SIDECAR_SUFFIX, self.target.dir_fd)
 
     def _sync_directory(self) -> None:
         """Flush the directory in the middle of a write, by the same policy as Settle."""

@@ -164,6 +164,7 @@ class AtomicWriter(io.BufferedIOBase):
                 durability unconfirmed, if the flush of the directory failed. The note says.
         """
         write = self._check_undecided()
+        write.step = _trace.FILL
         try:
             self.close()
             size, digest = self._raw.finish()
@@ -247,10 +248,7 @@ class AtomicWriter(io.BufferedIOBase):
         try:
             super().close()
         finally:
-            try:
-                write.release()
-            finally:
-                write.close()
+            write.close()
 
     def _failed(self, error: BaseException) -> BaseException:
         """Undo, and return the error with its explanation."""

@@ -1,0 +1,151 @@
+"""The library's system calls from one straight Python function each, and nothing around them.
+
+No class, no check of arguments, no clean-up, no error message: whatever a Python program does
+around these very calls comes on top. So these are the floor under the rows of the table, and what a
+row takes beyond its floor is the library's own code. `tests-integration/test_system_calls.py` holds
+the calls against those of the library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import stat
+from hashlib import sha256
+
+from safeatomic_core._posix import LOCK_EX, LOCK_NB, kernel
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_TEMP = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SIDECAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CLAIM = LOCK_EX | LOCK_NB
+_LOCK_MODE = 0o1600
+_PAYLOAD = b"x" * 235
+_METADATA = b"# algo=sha256\n# timestamp=2026-01-02T03:04:05Z\n"
+
+_mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+_poll = select.poll()
+_poll.register(_mounts, select.POLLPRI | select.POLLERR)
+
+
+def straight_none(path: str, data: bytes) -> None:
+    """Make the calls of ``write_atomic_bytes(concurrency="none")`` over a file."""
+    k = kernel
+    directory, _, name = path.rpartition("/")
+    dir_fd = k.open(directory, _DIRECTORY)
+    status = k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    k.fstat(dir_fd)
+    os.lseek(_mounts, 0, os.SEEK_CUR)
+    _poll.poll(0)
+    temp = f".safeatomic-tmp-{os.urandom(8).hex()}.tmp"
+    fd = k.open(temp, _TEMP, 0o600, dir_fd=dir_fd)
+    k.flock(fd, _CLAIM)
+    k.fstat(fd)
+    k.write(fd, data)
+    k.posix_fadvise(fd, 0, 0)
+    k.exists_at(name + ".sha256", dir_fd)
+    k.listxattr_at(name, dir_fd)
+    k.listxattr(fd)
+    k.fchmod(fd, stat.S_IMODE(status.st_mode))
+    k.fsync(fd)
+    k.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    k.fsync(dir_fd)
+    k.close(fd)
+    k.close(dir_fd)
+
+
+def straight_default(path: str, data: bytes) -> None:
+    """Make the calls of ``write_atomic_bytes()`` over a file."""
+    k = kernel
+    directory, _, name = path.rpartition("/")
+    dir_fd = k.open(directory, _DIRECTORY)
+    k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    k.fstat(dir_fd)
+    os.lseek(_mounts, 0, os.SEEK_CUR)
+    _poll.poll(0)
+    lock = k.open_anonymous(dir_fd, _LOCK_MODE)
+    k.fstat(lock)
+    k.flock(lock, _CLAIM)
+    os.urandom(8)
+    k.write(lock, _PAYLOAD)
+    k.link_anonymous(lock, name + ".lock", dir_fd)
+    status = k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    temp = f".safeatomic-tmp-{os.urandom(8).hex()}.tmp"
+    fd = k.open(temp, _TEMP, 0o600, dir_fd=dir_fd)
+    k.flock(fd, _CLAIM)
+    k.fstat(fd)
+    k.write(fd, data)
+    k.posix_fadvise(fd, 0, 0)
+    k.exists_at(name + ".sha256", dir_fd)
+    k.listxattr_at(name, dir_fd)
+    k.listxattr(fd)
+    k.fchmod(fd, stat.S_IMODE(status.st_mode))
+    k.fsync(fd)
+    k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
+    k.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    k.fsync(dir_fd)
+    k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
+    k.unlink(name + ".lock", dir_fd=dir_fd)
+    k.close(lock)
+    k.close(fd)
+    k.close(dir_fd)
+
+
+def straight_checksum(path: str, data: bytes) -> None:
+    """Make the calls of ``write_atomic_bytes(write_checksum=True)`` over a file with a sidecar."""
+    k = kernel
+    directory, _, name = path.rpartition("/")
+    dir_fd = k.open(directory, _DIRECTORY)
+    k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    k.fstat(dir_fd)
+    os.lseek(_mounts, 0, os.SEEK_CUR)
+    _poll.poll(0)
+    lock = k.open_anonymous(dir_fd, _LOCK_MODE)
+    k.fstat(lock)
+    k.flock(lock, _CLAIM)
+    os.urandom(8)
+    k.write(lock, _PAYLOAD)
+    k.link_anonymous(lock, name + ".lock", dir_fd)
+    status = k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    temp = f".safeatomic-tmp-{os.urandom(8).hex()}.tmp"
+    fd = k.open(temp, _TEMP, 0o600, dir_fd=dir_fd)
+    k.flock(fd, _CLAIM)
+    k.fstat(fd)
+    digest = sha256(data).hexdigest().encode()
+    k.write(fd, data)
+    k.posix_fadvise(fd, 0, 0)
+    with contextlib.suppress(FileNotFoundError):
+        before = k.open(name + ".sha256", _SIDECAR, dir_fd=dir_fd)
+        k.fstat(before)
+        k.pread(before, 65537, 0)
+        k.close(before)
+    record = f".safeatomic-tmp-{os.urandom(8).hex()}.tmp"
+    sidecar = k.open(record, _TEMP, 0o600, dir_fd=dir_fd)
+    k.flock(sidecar, _CLAIM)
+    k.fstat(sidecar)
+    k.fchmod(sidecar, status.st_mode & 0o666)
+    sealed = b"%b  %b\n%b" % (digest, name.encode(), _METADATA)
+    k.write(sidecar, b"%b# previous=sha256:%b\n" % (sealed, digest))
+    k.posix_fadvise(sidecar, 0, 0)
+    k.listxattr_at(name, dir_fd)
+    k.listxattr(fd)
+    k.fchmod(fd, stat.S_IMODE(status.st_mode))
+    k.fsync(fd)
+    k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
+    k.fsync(sidecar)
+    k.rename(record, name + ".sha256", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    k.fsync(dir_fd)
+    k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
+    k.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    k.fsync(dir_fd)
+    k.ftruncate(sidecar, len(sealed))
+    k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
+    k.unlink(name + ".lock", dir_fd=dir_fd)
+    k.close(lock)
+    k.close(sidecar)
+    k.close(fd)
+    k.close(dir_fd)
+
+
+STRAIGHT = {"none": straight_none, "default": straight_default, "checksum": straight_checksum}
