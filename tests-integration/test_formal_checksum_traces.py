@@ -283,7 +283,8 @@ def release_before_seal() -> None:
 
     def early(self: _protocol.Write) -> None:
         settle(self)
-        self.release()
+        assert self._lock is not None
+        self._lock.release()
 
     _replace(_protocol.Write, "settle", early)
 

@@ -457,7 +457,8 @@ def release_before_settle() -> None:
     settle = _protocol.Write.settle
 
     def release_first(write: _protocol.Write) -> None:
-        write.release()
+        assert write._lock is not None
+        write._lock.release()
         settle(write)
 
     swap(_protocol.Write, "settle", release_first)

@@ -155,7 +155,7 @@ class Write:
             self._join_hash()
             self._announcement = announcement = Announcement(self.target)
             announcement.draft(self._policy.algo, self._digest, self._sync_directory)
-        elif kernel.exists_at(self.target.name + SIDECAR_SUFFIX, self.target.dir_fd):
+        elif self._has_sidecar():
             self._announcement = announcement = Announcement(self.target)
         self.harden()
         if announcement is not None:
@@ -315,6 +315,9 @@ class Write:
                 "the lock was removed by force while this write was under way; the target is "
                 "unchanged. Find out who called force_release_lock(), then write again",
             )
+
+    def _has_sidecar(self) -> bool:
+        return kernel.exists_at(self.target.name + SIDECAR_SUFFIX, self.target.dir_fd)
 
     def _sync_directory(self) -> None:
         """Flush the directory in the middle of a write, by the same policy as Settle."""
