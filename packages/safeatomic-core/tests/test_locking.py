@@ -491,6 +491,25 @@ def test_a_lock_of_the_parent_is_not_the_child_s_to_release(data: Path) -> None:
     target.close()
 
 
+def test_a_lock_that_was_forced_away_during_a_takeover_is_not_removed(data: Path) -> None:
+    data.with_name("data.lock").write_bytes(payload(None))
+    target = locate(data)
+    other = _lock.Lock(target, lambda: None)
+
+    def recover() -> None:
+        assert force_release_lock(data)
+        assert other.attempt(None) is None
+
+    lock = _lock.Lock(target, recover)
+    found = lock.attempt(None)
+    assert found is not None
+    assert found.alive == "yes"
+    assert other.owned()
+    lock.release()
+    other.release()
+    target.close()
+
+
 def test_a_lock_that_nobody_can_release_any_more_is_dead(data: Path) -> None:
     target = locate(data)
     lock = _lock.Lock(target, lambda: None)

@@ -269,11 +269,14 @@ class Lock:
         self._report("stale-flocked", stale.inode[1])
         # The flock orders us with every other acquirer; without this look one of them could have
         # replaced the lock before we got here, and we would unlink a live one.
+        if not still_named(self._dir_fd, self.name, stale.inode):
+            return True
+        # The lock is the only sign that its holder may have died between unlinking a sidecar and
+        # its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it goes
+        # last, or we may die here and the next writer would know nothing of it.
+        self._recover()
+        # That takes a flush, and whoever uses force waits for no flock.
         if still_named(self._dir_fd, self.name, stale.inode):
-            # The lock is the only sign that its holder may have died between unlinking a sidecar
-            # and its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it
-            # goes last, or we may die here and the next writer would know nothing of it.
-            self._recover()
             try:
                 kernel.unlink(self.name, dir_fd=self._dir_fd)
             except FileNotFoundError:
