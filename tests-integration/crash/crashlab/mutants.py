@@ -45,11 +45,16 @@ class Mutant:
 
 @contextlib.contextmanager
 def applied(name: str | None) -> Iterator[None]:
-    """Break the library inside a ``with`` block; None leaves it whole."""
+    """Break the library inside a ``with`` block; None leaves it whole.
+
+    A broken one does not start the disk early either (`docs/adr/0020-early-writeback.md`): what is
+    on its way already hides that nobody waits for it.
+    """
     if name is None:
         yield
         return
     before = dict(vars(kernel))
+    kernel.posix_fadvise = lambda *_: None  # type: ignore[method-assign, assignment]
     try:
         with ALL[name].apply():
             yield

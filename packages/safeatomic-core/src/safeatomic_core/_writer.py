@@ -295,8 +295,10 @@ class _Raw(io.RawIOBase):
         try:
             written = kernel.write(self._write.temp.fd, data)
         except OSError as error:
-            self.failure = self._failed(error)
-            raise self.failure from error
+            explained = self._failed(error)
+            if not isinstance(error, InterruptedError):  # that io.BufferedWriter tries again
+                self.failure = explained
+            raise explained from error
         if self._hash is not None:
             if self._position == self._hashed:
                 self._hash.update(memoryview(data)[:written])

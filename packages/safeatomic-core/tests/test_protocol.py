@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import AtomicWriter, _protocol, is_locked, write_atomic_bytes
+
+Listing = Callable[[], list[str]]
+
+
+@pytest.mark.parametrize(
+    ("size", "checked", "early"),
+    [(10, False, True), (11, False, False), (11, True, True)],
+)
+def test_small_or_checked_content_is_on_its_way_before_it_is_flushed(
+    target: Path,
+    faults: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    checked: bool,
+    early: bool,
+) -> None:
+    monkeypatch.setattr(_protocol, "_WRITTEN_BACK_EARLY", 10)
+    write_atomic_bytes(target, b"x" * size, write_checksum=checked)
+    before_the_flush = faults.calls[: faults.calls.index("fsync")]
+    assert ("posix_fadvise" in before_the_flush) is early
+
+
+def test_a_writeback_that_cannot_be_started_changes_nothing(target: Path, faults: Any) -> None:
+    faults.fail("posix_fadvise", errno.EIO)
+    write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+
+
+def test_a_write_that_fails_waits_for_its_hash(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, listing: Listing
+) -> None:
+    monkeypatch.setattr(_protocol, "_HASH_ASIDE", 1)
+    faults.fail("write", errno.ENOSPC, when=lambda _fd, data: len(data) == 1_000_000)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic_bytes(target, b"x" * 1_000_000, write_checksum=True)
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+def test_an_interrupt_just_before_release_does_not_keep_the_lock(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = _protocol.release_quietly
+    interrupts = iter([KeyboardInterrupt])
+
+    def release(lock: Any) -> None:
+        for interrupt in interrupts:
+            raise interrupt
+        really(lock)
+
+    monkeypatch.setattr(_protocol, "release_quietly", release)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic_bytes(target, b"new")
+    assert not is_locked(target)
+
+
+def test_a_write_that_was_interrupted_by_a_signal_is_continued(target: Path, faults: Any) -> None:
+    faults.fail("write", errno.EINTR, at=2)  # the first is the lock's
+    with AtomicWriter(target) as file:
+        file.write(b"x" * 300_000)
+    assert target.read_bytes() == b"x" * 300_000
