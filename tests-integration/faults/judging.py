@@ -19,10 +19,10 @@ from safeatomic_core._lock_file import look
 from safeatomic_core._temp import is_temp_name
 
 from .injection import unsynced
-from .scenarios import HAS_XATTRS, XATTR
+from .situations import HAS_XATTRS, XATTR
 
 if TYPE_CHECKING:
-    from .scenarios import Scenario
+    from .situations import Scenario
 
 SIDECAR = ".sha256"
 LOCK = ".lock"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, TypeAlias
 
-    from .scenarios import Scenario
+    from .situations import Scenario
 
     TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
 

@@ -11,8 +11,8 @@ from safeatomic_core._checksum import Checksum, format_record, hash_bytes
 from safeatomic_core._lock_file import payload
 
 from .oracle import Operation, Version, move, record, world, write
-from .scenarios import HAS_XATTRS, XATTR
 from .simulation import File, Recorder
+from .situations import HAS_XATTRS, XATTR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,7 +26,8 @@ from .errnos import ANSWERS, ERRNOS
 from .injection import Injection
 from .judging import close_lost, judge, next_write_flaws
 from .running import Run, Runner, chain
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import SCENARIOS
+from .situations import Scenario
 from .tolerated import PLACES, Place, place_of
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from safeatomic_core import _posix
 from .injection import Injection
 from .judging import judge, next_write_flaws
 from .running import Runner
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import SCENARIOS
+from .situations import Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,8 @@ from safeatomic_core import _posix, _trace
 from .injection import unsynced
 from .judging import data, judge, next_write_flaws, pair_flaw, take, temps
 from .processes import Children, Pipe
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import SCENARIOS
+from .situations import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

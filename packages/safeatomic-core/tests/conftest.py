@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from safeatomic_core import _trace
+from safeatomic_core import _doctor, _trace
+from safeatomic_core import _environment as environment
+from safeatomic_core import _guarantees as guarantees
+from safeatomic_core import _mounts as mounts
+from safeatomic_core._guarantees import GuaranteeReport
+from safeatomic_core._place import Place
 from safeatomic_core._posix import intercept
 
 # No deadlines: machines are shared. The same examples at each run of CI, others elsewhere.
@@ -90,3 +95,110 @@ def target(tmp_path: Path) -> Path:
 def listing(tmp_path: Path) -> Callable[[], list[str]]:
     """Return the names in the test's directory when called."""
     return lambda: sorted(os.listdir(tmp_path))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The path of a file that does not exist yet."""
+    return tmp_path / "data"
+
+
+class FakeWatch:
+    """A mount table that a test writes."""
+
+    table = b""
+    made = 0
+    reads = 0
+    open_now = 0
+    changing = False
+    failure: OSError | None = None
+
+    def __init__(self) -> None:
+        if FakeWatch.failure is not None:
+            raise FakeWatch.failure
+        self.entries: dict[int, object] = {}
+        self._seen = FakeWatch.table
+        self.namespace = 1
+        FakeWatch.made += 1
+        FakeWatch.open_now += 1
+
+    def unchanged(self) -> bool:
+        return self._seen == FakeWatch.table and not FakeWatch.changing
+
+    def same_namespace(self) -> bool:
+        return self.namespace == 1
+
+    def read(self) -> bytes:
+        FakeWatch.reads += 1
+        return FakeWatch.table
+
+    def close(self) -> None:
+        FakeWatch.open_now -= 1
+
+    @staticmethod
+    def mounted(device: int, fstype: str, options: str = "rw", point: str = "/") -> bytes:
+        numbers = f"{os.major(device)}:{os.minor(device)}"
+        return f"27 1 {numbers} / {point} rw,relatime - {fstype} source {options}\n".encode()
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeWatch]]:
+    """Let the library see a mount table of the test's own, and find mounts by device and path."""
+    monkeypatch.setattr(mounts, "MountWatch", FakeWatch)
+    monkeypatch.setattr(mounts, "mount_id", lambda _fd: None)
+    monkeypatch.setattr(environment, "PLATFORM", "linux")
+    monkeypatch.setattr(environment, "_process_findings", tuple)
+    monkeypatch.setattr(guarantees, "_idle", [])
+    FakeWatch.made = FakeWatch.reads = FakeWatch.open_now = 0
+    FakeWatch.changing = False
+    FakeWatch.failure = None
+    FakeWatch.table = b""
+    yield FakeWatch
+    FakeWatch.failure = None
+
+
+@pytest.fixture
+def report_on() -> Callable[[str], GuaranteeReport]:
+    """Judge the mount that a line of a mount table describes."""
+
+    def judge(line: str) -> GuaranteeReport:
+        mount = environment.parse_mount(line.encode())
+        assert mount is not None
+        return guarantees._judge(mount, os.makedev(*map(int, mount.device.split(":")))).report
+
+    return judge
+
+
+@pytest.fixture
+def at(report_on: Callable[[str], GuaranteeReport]) -> Iterator[Callable[..., Place]]:
+    """Open places, on ext4 unless a report says otherwise; they are closed after the test."""
+    ext4 = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw")
+    places: list[Place] = []
+
+    def opened(path: str | Path, report: GuaranteeReport = ext4) -> Place:
+        place = Place(str(path), report.environment)
+        places.append(place)
+        return place
+
+    yield opened
+    for place in places:
+        place.close()
+
+
+@pytest.fixture
+def on(
+    monkeypatch: pytest.MonkeyPatch, report_on: Callable[[str], GuaranteeReport]
+) -> Callable[[str], None]:
+    """Let the doctor find a filesystem of the test's choice."""
+
+    def choose(line: str) -> None:
+        report = report_on(f"1 1 8:1 / / rw - {line}")
+        monkeypatch.setattr(_doctor, "inspect_guarantees", lambda _path: report)
+
+    return choose
+
+
+@pytest.fixture
+def ext4(on: Callable[[str], None]) -> None:
+    """Let the doctor find ext4."""
+    on("ext4 /dev/sda1 rw")

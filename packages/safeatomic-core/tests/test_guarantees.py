@@ -1,4 +1,4 @@
-"""The report, its cache and the gate."""
+"""The report and its cache."""
 
 from __future__ import annotations
 
@@ -8,81 +8,21 @@ import os
 import pickle
 import sys
 import threading
-import types
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safeatomic_core import (
-    UnsupportedEnvironmentError,
-    UnsupportedEnvironmentWarning,
-    inspect_guarantees,
-)
 from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
-from safeatomic_core._guarantees import GuaranteeReport, gate, report_for_device, warn_caller
+from safeatomic_core import inspect_guarantees
+from safeatomic_core._guarantees import GuaranteeReport, gate, report_for_device
 from safeatomic_core._posix import intercept
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
-
-
-class FakeWatch:
-    """A mount table that a test writes."""
-
-    table = b""
-    made = 0
-    reads = 0
-    open_now = 0
-    changing = False
-    failure: OSError | None = None
-
-    def __init__(self) -> None:
-        if FakeWatch.failure is not None:
-            raise FakeWatch.failure
-        self.entries: dict[int, object] = {}
-        self._seen = FakeWatch.table
-        self.namespace = 1
-        FakeWatch.made += 1
-        FakeWatch.open_now += 1
-
-    def unchanged(self) -> bool:
-        return self._seen == FakeWatch.table and not FakeWatch.changing
-
-    def same_namespace(self) -> bool:
-        return self.namespace == 1
-
-    def read(self) -> bytes:
-        FakeWatch.reads += 1
-        return FakeWatch.table
-
-    def close(self) -> None:
-        FakeWatch.open_now -= 1
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeWatch]]:
-    """Let the library see a mount table of the test's own, and find mounts by device and path."""
-    monkeypatch.setattr(mounts, "MountWatch", FakeWatch)
-    monkeypatch.setattr(mounts, "mount_id", lambda _fd: None)
-    monkeypatch.setattr(environment, "PLATFORM", "linux")
-    monkeypatch.setattr(environment, "_process_findings", tuple)
-    monkeypatch.setattr(guarantees, "_idle", [])
-    FakeWatch.made = FakeWatch.reads = FakeWatch.open_now = 0
-    FakeWatch.changing = False
-    FakeWatch.failure = None
-    FakeWatch.table = b""
-    yield FakeWatch
-    FakeWatch.failure = None
-
-
-def mounted(device: int, fstype: str, options: str = "rw", point: str = "/") -> bytes:
-    numbers = f"{os.major(device)}:{os.minor(device)}"
-    return f"27 1 {numbers} / {point} rw,relatime - {fstype} source {options}\n".encode()
 
 
 def raising(code: int) -> Callable[..., object]:
@@ -95,10 +35,8 @@ def raising(code: int) -> Callable[..., object]:
 # ----------------------------------------------------------------------------------------- reports
 
 
-def test_a_report_lists_every_guarantee_with_its_reason(
-    tmp_path: Path, fake: type[FakeWatch]
-) -> None:
-    fake.table = mounted(tmp_path.stat().st_dev, "tmpfs")
+def test_a_report_lists_every_guarantee_with_its_reason(tmp_path: Path, fake: Any) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "tmpfs")
     report = inspect_guarantees(tmp_path)
     assert tuple(report.guarantees) == tuple(report.reasons) == GUARANTEES
     assert report.degraded() == (CRASH_DURABILITY,)
@@ -135,10 +73,8 @@ def test_what_is_no_path_is_refused(path: object, error: type[Exception], messag
         inspect_guarantees(path)  # type: ignore[arg-type]
 
 
-def test_a_file_its_directory_and_what_does_not_exist_yet_agree(
-    target: Path, fake: type[FakeWatch]
-) -> None:
-    fake.table = mounted(target.stat().st_dev, "ext4")
+def test_a_file_its_directory_and_what_does_not_exist_yet_agree(target: Path, fake: Any) -> None:
+    fake.table = fake.mounted(target.stat().st_dev, "ext4")
     reports = {
         str(inspect_guarantees(path))
         for path in (
@@ -156,17 +92,15 @@ def test_a_file_its_directory_and_what_does_not_exist_yet_agree(
 
 
 def test_a_relative_path_is_judged_where_we_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: type[FakeWatch]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any
 ) -> None:
-    fake.table = mounted(tmp_path.stat().st_dev, "xfs")
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "xfs")
     monkeypatch.chdir(tmp_path)
     assert inspect_guarantees("new").environment.filesystem == "xfs"
 
 
-def test_links_are_followed_dangling_ones_and_loops_too(
-    tmp_path: Path, fake: type[FakeWatch]
-) -> None:
-    fake.table = mounted(tmp_path.stat().st_dev, "xfs")
+def test_links_are_followed_dangling_ones_and_loops_too(tmp_path: Path, fake: Any) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "xfs")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "file")
     (tmp_path / "loop").symlink_to("loop")
     for name in ("dangling", "loop"):
@@ -174,7 +108,7 @@ def test_links_are_followed_dangling_ones_and_loops_too(
 
 
 def test_a_directory_that_cannot_be_opened_is_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: type[FakeWatch]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any
 ) -> None:
     monkeypatch.setattr(mounts, "open_directory", raising(errno.EACCES))
     assert inspect_guarantees(tmp_path).environment.filesystem == "unknown"
@@ -184,7 +118,7 @@ def test_a_directory_that_cannot_be_opened_is_unknown(
 
 
 def test_a_system_that_tells_nothing_is_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: type[FakeWatch], faults: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any, faults: Any
 ) -> None:
     faults.fail("stat", errno.EACCES)
     monkeypatch.setattr(mounts, "open_directory", raising(errno.EACCES))
@@ -192,9 +126,9 @@ def test_a_system_that_tells_nothing_is_unknown(
 
 
 def test_a_file_that_vanishes_or_cannot_be_seen_meanwhile_does_no_harm(
-    target: Path, fake: type[FakeWatch], faults: Any
+    target: Path, fake: Any, faults: Any
 ) -> None:
-    fake.table = mounted(target.stat().st_dev, "ext4")
+    fake.table = fake.mounted(target.stat().st_dev, "ext4")
     faults.fail("stat", errno.ENOENT, at=1)  # gone, and back for the second look: a link's, perhaps
     assert inspect_guarantees(target).environment.filesystem == "ext4"
     faults.rules.clear()
@@ -203,16 +137,14 @@ def test_a_file_that_vanishes_or_cannot_be_seen_meanwhile_does_no_harm(
 
 
 def test_a_lost_descriptor_is_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: type[FakeWatch]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any
 ) -> None:
     monkeypatch.setattr(guarantees, "_look", raising(errno.EIO))
     assert inspect_guarantees(tmp_path).environment.filesystem == "unknown"
 
 
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.EPERM])
-def test_without_proc_the_filesystem_is_unknown(
-    tmp_path: Path, fake: type[FakeWatch], code: int
-) -> None:
+def test_without_proc_the_filesystem_is_unknown(tmp_path: Path, fake: Any, code: int) -> None:
     fake.failure = OSError(code, os.strerror(code))
     report = inspect_guarantees(tmp_path)
     assert report.environment.filesystem_class == "unknown"
@@ -220,9 +152,7 @@ def test_without_proc_the_filesystem_is_unknown(
     assert "could not be determined" in report.reasons[CRASH_DURABILITY]
 
 
-def test_a_shortage_of_descriptors_is_raised_as_what_it_is(
-    tmp_path: Path, fake: type[FakeWatch]
-) -> None:
+def test_a_shortage_of_descriptors_is_raised_as_what_it_is(tmp_path: Path, fake: Any) -> None:
     fake.failure = OSError(errno.EMFILE, "Too many open files")
     with pytest.raises(OSError, match="Too many open files"):
         inspect_guarantees(tmp_path)
@@ -252,28 +182,26 @@ def test_this_machine_is_not_unknown(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- cache
 
 
-def test_a_second_look_reads_no_table(tmp_path: Path, fake: type[FakeWatch]) -> None:
-    fake.table = mounted(tmp_path.stat().st_dev, "ext4")
+def test_a_second_look_reads_no_table(tmp_path: Path, fake: Any) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
     first = inspect_guarantees(tmp_path)
     assert inspect_guarantees(tmp_path / "new") is first
     assert fake.reads == 1
 
 
-def test_a_change_of_the_mount_table_empties_the_cache(
-    tmp_path: Path, fake: type[FakeWatch]
-) -> None:
+def test_a_change_of_the_mount_table_empties_the_cache(tmp_path: Path, fake: Any) -> None:
     device = tmp_path.stat().st_dev
-    fake.table = mounted(device, "ext4")
+    fake.table = fake.mounted(device, "ext4")
     assert inspect_guarantees(tmp_path).environment.filesystem == "ext4"
-    fake.table = mounted(device, "nfs4")  # unmounted, and the number given to another
+    fake.table = fake.mounted(device, "nfs4")  # unmounted, and the number given to another
     assert inspect_guarantees(tmp_path).environment.filesystem == "nfs4"
     assert fake.open_now == 1
 
 
 def test_a_table_that_keeps_changing_is_read_a_few_times_and_not_remembered(
-    tmp_path: Path, fake: type[FakeWatch]
+    tmp_path: Path, fake: Any
 ) -> None:
-    fake.table = mounted(tmp_path.stat().st_dev, "ext4")
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
     fake.changing = True
     assert inspect_guarantees(tmp_path).environment.filesystem == "ext4"
     assert fake.reads == guarantees._ATTEMPTS
@@ -281,10 +209,10 @@ def test_a_table_that_keeps_changing_is_read_a_few_times_and_not_remembered(
     assert guarantees._idle == []
 
 
-def test_two_devices_are_remembered_side_by_side(tmp_path: Path, fake: type[FakeWatch]) -> None:
+def test_two_devices_are_remembered_side_by_side(tmp_path: Path, fake: Any) -> None:
     here = tmp_path.stat().st_dev
     other = os.makedev(250, 77)
-    fake.table = mounted(here, "ext4") + mounted(other, "xfs", point="/elsewhere")
+    fake.table = fake.mounted(here, "ext4") + fake.mounted(other, "xfs", point="/elsewhere")
     for _ in range(3):
         assert report_for_device(here).environment.filesystem == "ext4"
         assert report_for_device(other).environment.filesystem == "xfs"
@@ -292,10 +220,10 @@ def test_two_devices_are_remembered_side_by_side(tmp_path: Path, fake: type[Fake
 
 
 def test_a_device_mounted_twice_is_looked_at_each_time_by_path(
-    tmp_path: Path, fake: type[FakeWatch], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = tmp_path.stat().st_dev
-    fake.table = mounted(device, "ext4") + mounted(device, "ext4", point="/bound")
+    fake.table = fake.mounted(device, "ext4") + fake.mounted(device, "ext4", point="/bound")
     for place in ("/", "/bound"):
         monkeypatch.setattr(mounts, "directory_of", lambda _fd, place=place: place)
         assert inspect_guarantees(tmp_path).environment.mount_point == place
@@ -305,21 +233,21 @@ def test_a_device_mounted_twice_is_looked_at_each_time_by_path(
     assert fake.reads == reads
 
 
-def test_an_automount_point_is_not_remembered(tmp_path: Path, fake: type[FakeWatch]) -> None:
-    fake.table = mounted(tmp_path.stat().st_dev, "autofs")
+def test_an_automount_point_is_not_remembered(tmp_path: Path, fake: Any) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "autofs")
     inspect_guarantees(tmp_path)
     inspect_guarantees(tmp_path)
     assert fake.reads == 2
 
 
-def test_an_unlisted_mount_is_not_remembered(tmp_path: Path, fake: type[FakeWatch]) -> None:
+def test_an_unlisted_mount_is_not_remembered(tmp_path: Path, fake: Any) -> None:
     inspect_guarantees(tmp_path)
     inspect_guarantees(tmp_path)
     assert fake.reads == 2
 
 
 def test_a_mount_outside_the_table_is_not_remembered(
-    tmp_path: Path, fake: type[FakeWatch], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mounts, "mount_id", lambda _fd: 999)
     monkeypatch.setattr(
@@ -334,10 +262,10 @@ def test_a_mount_outside_the_table_is_not_remembered(
 
 
 def test_a_process_that_left_its_mount_namespace_starts_a_new_watch(
-    tmp_path: Path, fake: type[FakeWatch]
+    tmp_path: Path, fake: Any
 ) -> None:
     device = tmp_path.stat().st_dev
-    fake.table = mounted(device, "ext4")
+    fake.table = fake.mounted(device, "ext4")
     inspect_guarantees(tmp_path)
     guarantees._idle[0].namespace = 2  # type: ignore[attr-defined]
     report_for_device(os.makedev(250, 77))  # unknown so far: the table of which namespace is asked?
@@ -345,17 +273,15 @@ def test_a_process_that_left_its_mount_namespace_starts_a_new_watch(
     assert fake.open_now == 1
 
 
-def test_a_stale_idle_watch_is_replaced_before_reading(
-    tmp_path: Path, fake: type[FakeWatch]
-) -> None:
-    fake.table = mounted(tmp_path.stat().st_dev, "ext4")
+def test_a_stale_idle_watch_is_replaced_before_reading(tmp_path: Path, fake: Any) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
     guarantees._idle.append(mounts.MountWatch())
-    fake.table += mounted(os.makedev(250, 77), "xfs", point="/new")
+    fake.table += fake.mounted(os.makedev(250, 77), "xfs", point="/new")
     guarantees._put_back(guarantees._take_watch())
     assert (fake.made, fake.open_now) == (2, 1)
 
 
-def test_only_a_few_watches_are_kept(fake: type[FakeWatch]) -> None:
+def test_only_a_few_watches_are_kept(fake: Any) -> None:
     watches = [guarantees._take_watch() for _ in range(guarantees._MOST_IDLE + 3)]
     for watch in watches:
         guarantees._put_back(watch)
@@ -380,13 +306,11 @@ def test_threads_at_once_get_the_same_answer(tmp_path: Path) -> None:
     assert len(guarantees._idle) <= guarantees._MOST_IDLE
 
 
-def test_a_device_is_remembered_under_its_own_number_only(
-    tmp_path: Path, fake: type[FakeWatch]
-) -> None:
+def test_a_device_is_remembered_under_its_own_number_only(tmp_path: Path, fake: Any) -> None:
     # A file can show another device number than its directory (an overlay, a file mounted over).
     device = tmp_path.stat().st_dev
     other = os.makedev(250, 77)
-    fake.table = mounted(device, "ext4") + mounted(other, "nfs4", point="/net")
+    fake.table = fake.mounted(device, "ext4") + fake.mounted(other, "nfs4", point="/net")
     fd = mounts.open_directory(str(tmp_path))
     try:
         assert report_for_device(other, fd).environment.filesystem == "ext4"
@@ -395,17 +319,17 @@ def test_a_device_is_remembered_under_its_own_number_only(
     assert report_for_device(other).environment.filesystem == "nfs4"
 
 
-def test_a_path_helps_where_the_device_number_is_not_listed(fake: type[FakeWatch]) -> None:
-    fake.table = mounted(os.makedev(0, 28), "btrfs", point="/home")
+def test_a_path_helps_where_the_device_number_is_not_listed(fake: Any) -> None:
+    fake.table = fake.mounted(os.makedev(0, 28), "btrfs", point="/home")
     report = report_for_device(os.makedev(0, 99), None, "/home/user")
     assert report.environment.filesystem == "btrfs"
 
 
-def test_a_file_mounted_over_is_judged_by_its_directory(
-    target: Path, fake: type[FakeWatch]
-) -> None:
+def test_a_file_mounted_over_is_judged_by_its_directory(target: Path, fake: Any) -> None:
     device = target.stat().st_dev
-    fake.table = mounted(device, "ext4") + mounted(os.makedev(250, 77), "tmpfs", point="/x")
+    fake.table = fake.mounted(device, "ext4") + fake.mounted(
+        os.makedev(250, 77), "tmpfs", point="/x"
+    )
 
     def with_other_device(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def other(path: str, **options: Any) -> os.stat_result:
@@ -512,166 +436,3 @@ def test_grades_are_not_remembered_without_end(
     monkeypatch.setattr(guarantees, "_MOST_BY_STATFS", 0)
     assert inspect_guarantees(tmp_path).environment.filesystem == "apfs"
     assert guarantees._by_statfs == {}
-
-
-def test_windows_is_refused_under_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "PLATFORM", "win32")
-    with pytest.raises(UnsupportedEnvironmentError) as caught:
-        gate(1, "strict", "C:\\data", NEEDED)
-    assert caught.value.level == "NonTarget"
-    assert "Windows" in caught.value.reason
-
-
-# --------------------------------------------------------------------------------------- the gate
-
-
-@pytest.mark.parametrize(
-    ("fstype", "options", "refused"),
-    [
-        ("ext4", "rw", None),
-        ("zfs", "rw", None),
-        ("tmpfs", "rw", None),
-        ("overlay", "rw", None),
-        ("ext4", "rw,nobarrier", CRASH_DURABILITY),
-        ("overlay", "rw,volatile", CRASH_DURABILITY),
-        ("nfs4", "rw", ATOMIC_VISIBILITY),
-        ("fuse.s3fs", "rw", ATOMIC_VISIBILITY),
-        ("ntfs3", "rw", ATOMIC_VISIBILITY),
-        ("whatfs", "rw", ATOMIC_VISIBILITY),
-    ],
-)
-def test_strict_refuses_what_is_no_target_or_unsupported(
-    fake: type[FakeWatch], fstype: str, options: str, refused: str | None
-) -> None:
-    device = os.makedev(250, 77)
-    fake.table = mounted(device, fstype, options)
-    if refused is None:
-        gate(device, "strict", "/data", NEEDED)
-        return
-    with pytest.raises(UnsupportedEnvironmentError) as caught:
-        gate(device, "strict", "/data", NEEDED)
-    error = caught.value
-    assert (error.path, error.filesystem, error.guarantee) == ("/data", fstype, refused)
-    assert error.level in ("NonTarget", "Unsupported")
-    assert "safety='warn'" in str(error)
-
-
-def test_strict_looks_at_what_is_needed_only(fake: type[FakeWatch]) -> None:
-    device = os.makedev(250, 77)
-    fake.table = mounted(device, "ext4", "rw,nobarrier")
-    gate(device, "strict", "/data", (ATOMIC_VISIBILITY,))
-
-
-def test_an_unknown_filesystem_is_called_so(fake: type[FakeWatch]) -> None:
-    with pytest.raises(UnsupportedEnvironmentError, match="is on an unknown filesystem"):
-        gate(os.makedev(250, 77), "strict", "/data", NEEDED)
-
-
-@pytest.mark.parametrize("safety", ["strict", "warn", "best_effort"])
-def test_a_good_place_passes_without_a_word(fake: type[FakeWatch], safety: str) -> None:
-    device = os.makedev(250, 77)
-    fake.table = mounted(device, "ext4")
-    gate(device, safety, "/data", GUARANTEES)
-
-
-def test_best_effort_does_not_even_look(fake: type[FakeWatch]) -> None:
-    gate(os.makedev(250, 77), "best_effort", "/data", NEEDED)
-    assert fake.made == 0
-
-
-def test_warn_names_everything_that_is_not_guaranteed(fake: type[FakeWatch]) -> None:
-    device = os.makedev(250, 77)
-    fake.table = mounted(device, "nfs4")
-    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        gate(device, "warn", "/data", NEEDED)
-    (warning,) = caught
-    text = str(warning.message)
-    assert "'/data' is on nfs4" in text
-    assert "AtomicVisibility is NonTarget" in text
-    assert "CrashDurability is NonTarget" in text
-
-
-def test_warn_says_nothing_of_what_is_not_needed(fake: type[FakeWatch]) -> None:
-    device = os.makedev(250, 77)
-    fake.table = mounted(device, "tmpfs")
-    gate(device, "warn", "/data", (ATOMIC_VISIBILITY,))
-    with pytest.warns(UnsupportedEnvironmentWarning, match="CrashDurability is BestEffort"):
-        gate(device, "warn", "/data", NEEDED)
-
-
-# ------------------------------------------------------------------------ where the warning points
-
-
-def test_a_warning_points_at_the_callers_line(fake: type[FakeWatch]) -> None:
-    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        gate(os.makedev(250, 77), "warn", "/data", NEEDED)
-        line = sys._getframe().f_lineno - 1
-    assert (caught[0].filename, caught[0].lineno) == (__file__, line)
-
-
-def call_through(module: str, filename: str, function: Callable[[], None]) -> None:
-    """Call a function through a frame of another file, as a sibling package would."""
-    code = compile("def run(function): function()", filename, "exec")
-    names: dict[str, Callable[[Callable[[], None]], None]] = {}
-    exec(code, names)
-    names["run"](function)
-    assert module
-
-
-@pytest.mark.parametrize("sibling", ["safeatomic", "safeatomic_formats"])
-def test_frames_of_the_sibling_packages_are_skipped(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sibling: str
-) -> None:
-    module = types.ModuleType(sibling)
-    module.__file__ = str(tmp_path / sibling / "__init__.py")
-    monkeypatch.setitem(sys.modules, sibling, module)
-    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        call_through(
-            sibling, str(tmp_path / sibling / "_json.py"), lambda: warn_caller("something")
-        )
-    # The lambda is this file's; what matters is that a frame of the sibling's would be skipped.
-    assert caught[0].filename == __file__
-    assert os.path.join(str(tmp_path / sibling), "") in guarantees._own_directories()
-
-
-def test_a_sibling_frame_directly_above_is_skipped(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    module = types.ModuleType("safeatomic_formats")
-    module.__file__ = str(tmp_path / "safeatomic_formats" / "__init__.py")
-    monkeypatch.setitem(sys.modules, "safeatomic_formats", module)
-    code = compile(
-        "def dump(warn): warn('something')",
-        str(tmp_path / "safeatomic_formats" / "_json.py"),
-        "exec",
-    )
-    names: dict[str, Callable[[Callable[[str], None]], None]] = {}
-    exec(code, names)
-    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        names["dump"](warn_caller)
-        line = sys._getframe().f_lineno - 1
-    assert (caught[0].filename, caught[0].lineno) == (__file__, line)
-
-
-def test_a_neighbour_with_a_longer_name_is_not_skipped(tmp_path: Path) -> None:
-    own = guarantees._own_directories()[0]
-    other = own.rstrip(os.sep) + "_extras" + os.sep + "tool.py"
-    code = compile("def run(warn): warn('something')", other, "exec")
-    names: dict[str, Callable[[Callable[[str], None]], None]] = {}
-    exec(code, names)
-    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        names["run"](warn_caller)
-    assert caught[0].filename == other
-
-
-def test_a_module_without_a_file_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "safeatomic", types.ModuleType("safeatomic"))
-    monkeypatch.delitem(sys.modules, "safeatomic_formats", raising=False)
-    assert len(guarantees._own_directories()) == 1
-
-
-def test_an_error_filter_turns_the_warning_into_an_error(fake: type[FakeWatch]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(UnsupportedEnvironmentWarning):
-            gate(os.makedev(250, 77), "warn", "/data", NEEDED)

@@ -1,67 +1,30 @@
-"""What the doctor sees without writing: every finding brought about for real where possible."""
+"""What the doctor sees of the directory and the filesystem, without writing.
+
+Every finding is brought about for real where possible.
+"""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
-import socket
 import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _inspections as look
 from safeatomic_core import _mounts as mounts
-from safeatomic_core import (
-    release_lock,
-    try_acquire_lock,
-    write_atomic_bytes,
-)
-from safeatomic_core._checksum import Checksum, format_record, hash_bytes
-from safeatomic_core._environment import parse_mount
-from safeatomic_core._inspections import PROBE_PREFIX, SkippedError
+from safeatomic_core._guarantees import GuaranteeReport
+from safeatomic_core._inspections import SkippedError
 from safeatomic_core._place import Place, shown, size_text
 from safeatomic_core._posix import intercept
 
-if TYPE_CHECKING:
-    from safeatomic_core._guarantees import GuaranteeReport
-
-
-def report_on(line: str) -> GuaranteeReport:
-    mount = parse_mount(line.encode())
-    assert mount is not None
-    return guarantees._judge(mount, os.makedev(*map(int, mount.device.split(":")))).report
-
-
-EXT4 = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw")
-
-
-class Opened:
-    """Places that are closed at the end of the test."""
-
-    def __init__(self) -> None:
-        self.places: list[Place] = []
-
-    def __call__(self, path: str | Path, report: GuaranteeReport = EXT4) -> Place:
-        place = Place(str(path), report.environment)
-        self.places.append(place)
-        return place
-
-
-@pytest.fixture
-def at() -> Any:
-    opened = Opened()
-    yield opened
-    for place in opened.places:
-        place.close()
-
-
 At = Callable[..., Place]
+ReportOn = Callable[[str], GuaranteeReport]
 
 
 def changed_stat(**changes: int) -> Callable[[str, Callable[..., Any]], Callable[..., Any]]:
@@ -145,12 +108,12 @@ def test_writable_and_not(at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "chmod u+wx" in detail
 
 
-def test_a_directory_that_an_ordinary_user_may_not_write_fails() -> None:
+def test_a_directory_that_an_ordinary_user_may_not_write_fails(at: At) -> None:
     def body(directory: str) -> bool:
         if os.geteuid() == 0:
             os.setegid(65534)
             os.seteuid(65534)
-        place = Place(os.path.join(directory, "f"), EXT4.environment)
+        place = at(os.path.join(directory, "f"))
         return look.parent_writable(place)[0] == "fail"
 
     # Not below tmp_path, which is closed to everybody but the user who runs the tests.
@@ -167,7 +130,7 @@ def test_a_directory_that_an_ordinary_user_may_not_write_fails() -> None:
         os.chmod(directory, 0o755)
 
 
-def test_a_read_only_mount_fails(at: At, tmp_path: Path) -> None:
+def test_a_read_only_mount_fails(at: At, report_on: ReportOn, tmp_path: Path) -> None:
     place = at(tmp_path / "f", report_on("1 1 8:1 / / ro - ext4 /dev/sda1 ro"))
     status, detail = look.parent_writable(place)
     assert status == "fail"
@@ -235,7 +198,7 @@ def test_a_link_on_the_way_is_reported(at: At, tmp_path: Path) -> None:
     ],
 )
 def test_the_filesystem_is_judged_by_its_guarantees(
-    at: At, tmp_path: Path, line: str, status: str, words: list[str]
+    at: At, report_on: ReportOn, tmp_path: Path, line: str, status: str, words: list[str]
 ) -> None:
     report = report_on(f"1 1 8:1 / / rw - {line}")
     found = look.filesystem(at(tmp_path / "f", report), report)
@@ -263,7 +226,7 @@ def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -
     ],
 )
 def test_durability_is_judged_with_its_reason(
-    at: At, tmp_path: Path, line: str, status: str, word: str
+    at: At, report_on: ReportOn, tmp_path: Path, line: str, status: str, word: str
 ) -> None:
     report = report_on(f"1 1 8:1 / / rw - {line}")
     found = look.durability(at(tmp_path / "f", report), report)
@@ -291,14 +254,16 @@ def test_the_provider_of_fsync_is_named(
 
 
 def test_an_fsync_that_is_ignored_fails(
-    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: At, report_on: ReportOn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mounts, "fsync_is_ignored", lambda: True)
     report = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw")
     assert look.fsync_provider(at(tmp_path / "f", report))[0] == "fail"
 
 
-def test_write_caches_are_looked_for_under_disks_only(at: At, tmp_path: Path) -> None:
+def test_write_caches_are_looked_for_under_disks_only(
+    at: At, report_on: ReportOn, tmp_path: Path
+) -> None:
     for line in ("tmpfs tmpfs rw", "nfs4 filer:/x rw"):
         report = report_on(f"1 1 0:50 / / rw - {line}")
         assert look.write_cache(at(tmp_path / "f", report))[0] == "unknown"
@@ -419,47 +384,6 @@ def test_a_setgid_directory_is_charged_to_its_group(
     assert asked == [4711]
 
 
-# --------------------------------------------------------------------------------------- the target
-
-
-def test_targets_of_every_kind(at: At, tmp_path: Path) -> None:
-    (tmp_path / "regular").write_bytes(b"12345")
-    (tmp_path / "fifo").parent.mkdir(exist_ok=True)
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "twin").write_bytes(b"")
-    os.link(tmp_path / "twin", tmp_path / "other-twin")
-    (tmp_path / "link").symlink_to("regular")
-    (tmp_path / "dangling").symlink_to("nowhere")
-    (tmp_path / "loop").symlink_to("loop")
-    listener = socket.socket(socket.AF_UNIX)
-    with listener:
-        here = os.open(".", os.O_RDONLY)
-        try:
-            os.chdir(tmp_path)  # a socket's path is short
-            listener.bind("socket")
-        finally:
-            os.fchdir(here)
-            os.close(here)
-    expected = {
-        "regular": ("pass", "a regular file of 5 bytes"),
-        "absent": ("pass", "does not exist yet"),
-        "fifo": ("fail", "a FIFO"),
-        "socket": ("fail", "a socket"),
-        "twin": ("warn", "2 hard links"),
-        "link": ("warn", "a symbolic link, which is followed"),
-        "dangling": ("warn", "does not exist yet: a symbolic link"),
-        "loop": ("fail", "a symbolic link"),
-    }
-    for name, (status, word) in expected.items():
-        found = look.target(at(tmp_path / name))
-        assert found[0] == status, name
-        assert word in found[1], name
-    assert look.target(at(tmp_path)) == (
-        "pass",
-        "the path is a directory; give a file's path to have the file examined",
-    )
-
-
 @pytest.mark.parametrize(
     ("length", "status", "word"),
     [
@@ -481,179 +405,6 @@ def test_names_are_measured_with_their_sidecars(
 
 def test_a_directory_has_no_name_to_measure(at: At, tmp_path: Path) -> None:
     assert look.name_length(at(tmp_path))[0] == "pass"
-
-
-# ---------------------------------------------------------------------------------------- leftovers
-
-
-def temp(directory: Path, number: int, size: int) -> Path:
-    path = directory / f".safeatomic-tmp-{number:016x}.tmp"
-    path.write_bytes(bytes(size))
-    return path
-
-
-def test_an_empty_directory_has_no_leftovers(at: At, tmp_path: Path) -> None:
-    assert look.leftovers(at(tmp_path / "f"))[0] == "pass"
-
-
-def test_orphans_are_counted_with_their_size_and_left_alone(at: At, tmp_path: Path) -> None:
-    orphans = [temp(tmp_path, number, 1500) for number in range(2)]
-    status, detail = look.leftovers(at(tmp_path / "f"))
-    assert status == "warn"
-    assert "2 orphaned temporary files, 2.9 KiB" in detail
-    assert "safeatomic clean" in detail
-    assert all(path.exists() for path in orphans)
-    orphans[0].unlink()
-    assert "1 orphaned temporary file," in look.leftovers(at(tmp_path / "f"))[1]
-
-
-def test_temps_of_living_writers_are_no_orphans(at: At, tmp_path: Path) -> None:
-    fcntl = pytest.importorskip("fcntl")
-    with temp(tmp_path, 1, 10).open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert look.leftovers(at(tmp_path / "f")) == (
-            "pass",
-            "1 temporary file of writers at work, no orphan",
-        )
-
-
-def test_files_of_a_killed_doctor_are_reported(at: At, tmp_path: Path) -> None:
-    (tmp_path / f"{PROBE_PREFIX}0123456789abcdef-lock").touch()
-    status, detail = look.leftovers(at(tmp_path / "f"))
-    assert status == "warn"
-    assert "1 file named" in detail
-
-
-# ---------------------------------------------------------------------------------------- the lock
-
-
-def write_lock(target: Path, **changes: object) -> Path:
-    payload: dict[str, object] = {
-        "version": 1,
-        "pid": os.getpid(),
-        "hostname": os.uname().nodename,
-        "session_hash": None,
-        "timestamp": "2026-01-02T03:04:05Z",
-        "kernel_lock": "flock",
-        "token": "t",
-    }
-    payload.update(changes)
-    lock = target.with_name(target.name + ".lock")
-    lock.write_text(json.dumps({key: value for key, value in payload.items() if value != ""}))
-    return lock
-
-
-def test_no_lock_and_a_directory_pass(at: At, target: Path) -> None:
-    assert look.lock(at(target)) == ("pass", "not locked")
-    assert look.lock(at(target.parent))[0] == "pass"
-
-
-def test_a_living_holder_passes(at: At, target: Path) -> None:
-    assert try_acquire_lock(target)
-    try:
-        status, detail = look.lock(at(target))
-    finally:
-        release_lock(target)
-    assert status == "pass"
-    assert f"process {os.getpid()}" in detail
-    assert "alive" in detail
-
-
-def test_a_dead_holder_is_taken_over_by_the_next_writer(at: At, target: Path) -> None:
-    lock = write_lock(target)
-    status, detail = look.lock(at(target))
-    assert status == "warn"
-    assert "the next writer takes it over" in detail
-    assert lock.exists()
-
-
-def test_a_lock_that_lost_its_payload_in_a_crash_is_taken_over(at: At, target: Path) -> None:
-    lock = target.with_name(target.name + ".lock")
-    lock.write_bytes(bytes(20))
-    lock.chmod(0o1600)
-    assert look.lock(at(target))[0] == "warn"
-
-
-def test_a_dead_lock_of_another_kind_must_be_removed(at: At, target: Path) -> None:
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    write_lock(target, kernel_lock="", pid=child)
-    status, detail = look.lock(at(target))
-    assert status == "fail"
-    assert "release_stale_lock()" in detail
-
-
-def test_a_lock_of_another_host_is_unknown(at: At, target: Path) -> None:
-    write_lock(target, kernel_lock="", hostname="elsewhere")
-    status, detail = look.lock(at(target))
-    assert status == "warn"
-    assert "elsewhere" in detail
-
-
-def test_a_corrupt_lock_fails(at: At, target: Path) -> None:
-    target.with_name(target.name + ".lock").write_bytes(b"something else")
-    status, detail = look.lock(at(target))
-    assert status == "fail"
-    assert "force_release_lock()" in detail
-
-
-# ------------------------------------------------------------------------------------- the checksum
-
-
-def test_no_checksum_and_a_directory_pass(at: At, target: Path) -> None:
-    assert look.checksum(at(target))[0] == "pass"
-    assert look.checksum(at(target.parent))[0] == "pass"
-
-
-def test_a_matching_checksum_passes(at: At, target: Path) -> None:
-    write_atomic_bytes(target, b"content", write_checksum=True, safety="best_effort")
-    assert look.checksum(at(target)) == ("pass", "the content matches its checksum")
-
-
-def test_damage_fails(at: At, target: Path) -> None:
-    write_atomic_bytes(target, b"content", write_checksum=True, safety="best_effort")
-    target.write_bytes(b"other")
-    status, detail = look.checksum(at(target))
-    assert status == "fail"
-    assert hash_bytes(b"content", "sha256")[:16] in detail
-    assert hash_bytes(b"other", "sha256")[:16] in detail
-
-
-@pytest.mark.parametrize("current", [b"old", b"new"])
-def test_an_interrupted_pair_is_good_and_said_to_be_unsettled(
-    at: At, target: Path, current: bytes
-) -> None:
-    digests = {word: hash_bytes(word, "sha256") for word in (b"old", b"new")}
-    record = Checksum("sha256", digests[b"new"], (("sha256", digests[b"old"]),), "now")
-    target.with_name(target.name + ".sha256").write_bytes(format_record(target.name, record)[0])
-    target.write_bytes(current)
-    status, detail = look.checksum(at(target))
-    assert status == "warn"
-    assert "interrupted" in detail
-
-
-def test_a_malformed_sidecar_fails(at: At, target: Path) -> None:
-    target.with_name(target.name + ".sha256").write_bytes(b"nonsense")
-    status, detail = look.checksum(at(target))
-    assert status == "fail"
-    assert "is no checksum sidecar" in detail
-
-
-def test_a_sidecar_without_its_file_is_a_warning(at: At, target: Path) -> None:
-    write_atomic_bytes(target, b"content", write_checksum=True, safety="best_effort")
-    target.unlink()
-    assert look.checksum(at(target))[0] == "warn"
-
-
-def test_an_unknown_algorithm_is_unknown(at: At, target: Path) -> None:
-    target.with_name(target.name + ".sha256").write_bytes(
-        b"00ff  data.bin\n# algo=rot13\n# timestamp=2026-01-02T03:04:05Z\n"
-    )
-    status, detail = look.checksum(at(target))
-    assert status == "unknown"
-    assert "rot13" in detail
 
 
 # ---------------------------------------------------------------------------------------- the rest
@@ -681,7 +432,7 @@ def test_a_check_without_a_directory_is_skipped(
         check(at(tmp_path / "missing" / "f"))
 
 
-def test_a_place_that_fails_to_open_leaks_nothing(tmp_path: Path) -> None:
+def test_a_place_that_fails_to_open_leaks_nothing(at: At, tmp_path: Path) -> None:
     def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def interrupted(*args: Any, **options: Any) -> Any:
             if options.get("dir_fd") is not None:
@@ -692,7 +443,7 @@ def test_a_place_that_fails_to_open_leaks_nothing(tmp_path: Path) -> None:
 
     before = len(os.listdir("/dev/fd"))
     with intercept(wrap), pytest.raises(KeyboardInterrupt):
-        Place(str(tmp_path / "f"), EXT4.environment)
+        at(tmp_path / "f")
     assert len(os.listdir("/dev/fd")) == before
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import AtomicWriter, _protocol, is_locked, write_atomic_bytes
+from safeatomic_core import AtomicWriter, _lock, _protocol, is_locked, write_atomic_bytes
 
 Listing = Callable[[], list[str]]
 
@@ -50,7 +50,7 @@ def test_a_write_that_fails_waits_for_its_hash(
 def test_an_interrupt_just_before_release_does_not_keep_the_lock(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = _protocol.release_quietly
+    really = _lock.release_quietly
     interrupts = iter([KeyboardInterrupt])
 
     def release(lock: Any) -> None:

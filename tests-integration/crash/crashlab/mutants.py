@@ -54,7 +54,7 @@ def applied(name: str | None) -> Iterator[None]:
         yield
         return
     before = dict(vars(kernel))
-    kernel.posix_fadvise = lambda *_: None  # type: ignore[method-assign, assignment]
+    kernel.posix_fadvise = lambda *_: None
     try:
         with ALL[name].apply():
             yield

@@ -1,0 +1,184 @@
+"""The gate that every write passes, and where its warnings point."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import UnsupportedEnvironmentError, UnsupportedEnvironmentWarning
+from safeatomic_core import _environment as environment
+from safeatomic_core import _guarantees as guarantees
+from safeatomic_core._guarantees import gate, warn_caller
+from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
+
+NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
+
+
+# --------------------------------------------------------------------------------------- the gate
+
+
+@pytest.mark.parametrize(
+    ("fstype", "options", "refused"),
+    [
+        ("ext4", "rw", None),
+        ("zfs", "rw", None),
+        ("tmpfs", "rw", None),
+        ("overlay", "rw", None),
+        ("ext4", "rw,nobarrier", CRASH_DURABILITY),
+        ("overlay", "rw,volatile", CRASH_DURABILITY),
+        ("nfs4", "rw", ATOMIC_VISIBILITY),
+        ("fuse.s3fs", "rw", ATOMIC_VISIBILITY),
+        ("ntfs3", "rw", ATOMIC_VISIBILITY),
+        ("whatfs", "rw", ATOMIC_VISIBILITY),
+    ],
+)
+def test_strict_refuses_what_is_no_target_or_unsupported(
+    fake: Any, fstype: str, options: str, refused: str | None
+) -> None:
+    device = os.makedev(250, 77)
+    fake.table = fake.mounted(device, fstype, options)
+    if refused is None:
+        gate(device, "strict", "/data", NEEDED)
+        return
+    with pytest.raises(UnsupportedEnvironmentError) as caught:
+        gate(device, "strict", "/data", NEEDED)
+    error = caught.value
+    assert (error.path, error.filesystem, error.guarantee) == ("/data", fstype, refused)
+    assert error.level in ("NonTarget", "Unsupported")
+    assert "safety='warn'" in str(error)
+
+
+def test_strict_looks_at_what_is_needed_only(fake: Any) -> None:
+    device = os.makedev(250, 77)
+    fake.table = fake.mounted(device, "ext4", "rw,nobarrier")
+    gate(device, "strict", "/data", (ATOMIC_VISIBILITY,))
+
+
+def test_an_unknown_filesystem_is_called_so(fake: Any) -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="is on an unknown filesystem"):
+        gate(os.makedev(250, 77), "strict", "/data", NEEDED)
+
+
+@pytest.mark.parametrize("safety", ["strict", "warn", "best_effort"])
+def test_a_good_place_passes_without_a_word(fake: Any, safety: str) -> None:
+    device = os.makedev(250, 77)
+    fake.table = fake.mounted(device, "ext4")
+    gate(device, safety, "/data", GUARANTEES)
+
+
+def test_best_effort_does_not_even_look(fake: Any) -> None:
+    gate(os.makedev(250, 77), "best_effort", "/data", NEEDED)
+    assert fake.made == 0
+
+
+def test_warn_names_everything_that_is_not_guaranteed(fake: Any) -> None:
+    device = os.makedev(250, 77)
+    fake.table = fake.mounted(device, "nfs4")
+    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
+        gate(device, "warn", "/data", NEEDED)
+    (warning,) = caught
+    text = str(warning.message)
+    assert "'/data' is on nfs4" in text
+    assert "AtomicVisibility is NonTarget" in text
+    assert "CrashDurability is NonTarget" in text
+
+
+def test_warn_says_nothing_of_what_is_not_needed(fake: Any) -> None:
+    device = os.makedev(250, 77)
+    fake.table = fake.mounted(device, "tmpfs")
+    gate(device, "warn", "/data", (ATOMIC_VISIBILITY,))
+    with pytest.warns(UnsupportedEnvironmentWarning, match="CrashDurability is BestEffort"):
+        gate(device, "warn", "/data", NEEDED)
+
+
+def test_windows_is_refused_under_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "PLATFORM", "win32")
+    with pytest.raises(UnsupportedEnvironmentError) as caught:
+        gate(1, "strict", "C:\\data", NEEDED)
+    assert caught.value.level == "NonTarget"
+    assert "Windows" in caught.value.reason
+
+
+# ------------------------------------------------------------------------ where the warning points
+
+
+def test_a_warning_points_at_the_callers_line(fake: Any) -> None:
+    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
+        gate(os.makedev(250, 77), "warn", "/data", NEEDED)
+        line = sys._getframe().f_lineno - 1
+    assert (caught[0].filename, caught[0].lineno) == (__file__, line)
+
+
+def call_through(module: str, filename: str, function: Callable[[], None]) -> None:
+    """Call a function through a frame of another file, as a sibling package would."""
+    code = compile("def run(function): function()", filename, "exec")
+    names: dict[str, Callable[[Callable[[], None]], None]] = {}
+    exec(code, names)
+    names["run"](function)
+    assert module
+
+
+@pytest.mark.parametrize("sibling", ["safeatomic", "safeatomic_formats"])
+def test_frames_of_the_sibling_packages_are_skipped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sibling: str
+) -> None:
+    module = types.ModuleType(sibling)
+    module.__file__ = str(tmp_path / sibling / "__init__.py")
+    monkeypatch.setitem(sys.modules, sibling, module)
+    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
+        call_through(
+            sibling, str(tmp_path / sibling / "_json.py"), lambda: warn_caller("something")
+        )
+    # The lambda is this file's; what matters is that a frame of the sibling's would be skipped.
+    assert caught[0].filename == __file__
+    assert os.path.join(str(tmp_path / sibling), "") in guarantees._own_directories()
+
+
+def test_a_sibling_frame_directly_above_is_skipped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = types.ModuleType("safeatomic_formats")
+    module.__file__ = str(tmp_path / "safeatomic_formats" / "__init__.py")
+    monkeypatch.setitem(sys.modules, "safeatomic_formats", module)
+    code = compile(
+        "def dump(warn): warn('something')",
+        str(tmp_path / "safeatomic_formats" / "_json.py"),
+        "exec",
+    )
+    names: dict[str, Callable[[Callable[[str], None]], None]] = {}
+    exec(code, names)
+    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
+        names["dump"](warn_caller)
+        line = sys._getframe().f_lineno - 1
+    assert (caught[0].filename, caught[0].lineno) == (__file__, line)
+
+
+def test_a_neighbour_with_a_longer_name_is_not_skipped(tmp_path: Path) -> None:
+    own = guarantees._own_directories()[0]
+    other = own.rstrip(os.sep) + "_extras" + os.sep + "tool.py"
+    code = compile("def run(warn): warn('something')", other, "exec")
+    names: dict[str, Callable[[Callable[[str], None]], None]] = {}
+    exec(code, names)
+    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
+        names["run"](warn_caller)
+    assert caught[0].filename == other
+
+
+def test_a_module_without_a_file_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "safeatomic", types.ModuleType("safeatomic"))
+    monkeypatch.delitem(sys.modules, "safeatomic_formats", raising=False)
+    assert len(guarantees._own_directories()) == 1
+
+
+def test_an_error_filter_turns_the_warning_into_an_error(fake: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UnsupportedEnvironmentWarning):
+            gate(os.makedev(250, 77), "warn", "/data", NEEDED)
