@@ -175,9 +175,14 @@ def in_threads(
 ) -> Operation:
     """Return an operation: so many threads, each overwriting a file of its own so many times."""
 
+    failures: list[BaseException] = []
+
     def work(path: str) -> None:
-        for _ in range(writes):
-            write(path, data)
+        try:
+            for _ in range(writes):
+                write(path, data)
+        except BaseException as error:
+            failures.append(error)
 
     def operation() -> None:
         workers = [
@@ -188,6 +193,8 @@ def in_threads(
             worker.start()
         for worker in workers:
             worker.join()
+        if failures:
+            raise failures[0]  # what was not written must not count as fast
 
     return operation
 

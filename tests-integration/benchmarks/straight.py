@@ -25,8 +25,9 @@ _PAYLOAD = b"x" * 235
 _METADATA = b"# algo=sha256\n# timestamp=2026-01-02T03:04:05Z\n"
 
 _mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-_poll = select.poll()
-_poll.register(_mounts, select.POLLPRI | select.POLLERR)
+_polls = [select.poll() for _ in range(64)]  # one at a time for each thread
+for _poll in _polls:
+    _poll.register(_mounts, select.POLLPRI | select.POLLERR)
 
 
 def straight_none(path: str, data: bytes) -> None:
@@ -36,8 +37,10 @@ def straight_none(path: str, data: bytes) -> None:
     dir_fd = k.open(directory, _DIRECTORY)
     status = k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     k.fstat(dir_fd)
+    poll = _polls.pop()
     os.lseek(_mounts, 0, os.SEEK_CUR)
-    _poll.poll(0)
+    poll.poll(0)
+    _polls.append(poll)
     temp = f".safeatomic-tmp-{os.urandom(8).hex()}.tmp"
     fd = k.open(temp, _TEMP, 0o600, dir_fd=dir_fd)
     k.flock(fd, _CLAIM)
@@ -62,8 +65,10 @@ def straight_default(path: str, data: bytes) -> None:
     dir_fd = k.open(directory, _DIRECTORY)
     k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     k.fstat(dir_fd)
+    poll = _polls.pop()
     os.lseek(_mounts, 0, os.SEEK_CUR)
-    _poll.poll(0)
+    poll.poll(0)
+    _polls.append(poll)
     lock = k.open_anonymous(dir_fd, _LOCK_MODE)
     k.fstat(lock)
     k.flock(lock, _CLAIM)
@@ -99,8 +104,10 @@ def straight_checksum(path: str, data: bytes) -> None:
     dir_fd = k.open(directory, _DIRECTORY)
     k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     k.fstat(dir_fd)
+    poll = _polls.pop()
     os.lseek(_mounts, 0, os.SEEK_CUR)
-    _poll.poll(0)
+    poll.poll(0)
+    _polls.append(poll)
     lock = k.open_anonymous(dir_fd, _LOCK_MODE)
     k.fstat(lock)
     k.flock(lock, _CLAIM)

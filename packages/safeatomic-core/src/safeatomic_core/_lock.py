@@ -138,7 +138,7 @@ class Lock:
             OSError: The name could not be removed; what is left is a dead lock that the next
                 writer takes over.
         """
-        if not self.ours():
+        if self._pid != os.getpid():
             self.fd = -1  # a forked child owns nothing; its copy of the descriptor is closed
             return
         try:
@@ -226,7 +226,7 @@ class Lock:
         self.linked = True  # before the call: an interrupt right after it must find it to undo
         try:
             if self._temp is None:
-                self._link_anonymous()
+                kernel.link_anonymous(self.fd, self.name, self._dir_fd)
             else:
                 kernel.link(
                     self._temp.name,
@@ -238,8 +238,11 @@ class Lock:
         except FileExistsError:
             self.linked = False
             return False
-        except OSError:
+        except OSError as error:
             self.linked = False
+            if self._temp is None and error.errno == errno.ENOENT:
+                reason = "/proc is not mounted, or the directory was removed"
+                raise OSError(errno.ENOENT, reason, self.name) from error
             raise
         if self._temp is not None:
             self._drop_name_of(self._temp)
@@ -253,14 +256,6 @@ class Lock:
         if self.fd >= 0:
             temp.release_descriptor()
         temp.discard()
-
-    def _link_anonymous(self) -> None:
-        try:
-            kernel.link_anonymous(self.fd, self.name, self._dir_fd)
-        except FileNotFoundError as error:
-            raise OSError(
-                errno.ENOENT, "/proc is not mounted, or the directory was removed", self.name
-            ) from error
 
     def _clear(self, stale: Found) -> bool:
         """Remove a dead holder's lock; False when it turns out to be held or pinned."""

@@ -160,7 +160,8 @@ class Write:
         self.harden()
         if announcement is not None:
             self.step = _trace.ANNOUNCE
-            self._require_lock()
+            if self._lock is not None:
+                self._require_lock()
             if checked:
                 announcement.announce(self._sync_directory)
             else:
@@ -184,8 +185,8 @@ class Write:
     def publish(self) -> None:
         """Rename the temp over the target, if the lock is still ours."""
         self.step = _trace.PUBLISH
-        # A lock that was forced away belongs to somebody who may be writing now.
-        self._require_lock()
+        if self._lock is not None:
+            self._require_lock()
         dir_fd = self.target.dir_fd
         temp = self.temp
         self.publishing = True  # an interrupt after the call must not be taken for one before it
@@ -268,7 +269,10 @@ class Write:
                     discard_quietly(self._announcement, self.target)
             finally:
                 try:
-                    discard_quietly(self.temp, self.target)
+                    if self.temp.name:
+                        discard_quietly(self.temp, self.target)
+                    else:
+                        self.temp.close()
                 finally:
                     try:
                         if lock is not None and lock.fd >= 0:
@@ -308,8 +312,9 @@ class Write:
                 self.temp.name = ""
 
     def _require_lock(self) -> None:
-        """Fail if the lock's name no longer points to our inode."""
-        if self._lock is not None and not self._lock.owned():
+        """Fail if the lock was forced away: it belongs to somebody who may be writing now."""
+        assert self._lock is not None  # noqa: S101 - callers have just looked
+        if not self._lock.owned():
             raise LockError(
                 self.target.path,
                 "the lock was removed by force while this write was under way; the target is "
