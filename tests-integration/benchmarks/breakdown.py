@@ -2,7 +2,8 @@
 
 Every system call of the library passes one seam, so timing its entries splits a call into the
 flushes, the other system calls (names, locks, metadata) and what is left: the interpreter. Timing
-costs something itself; that is measured with an empty entry and taken off.
+costs something itself; that is measured with an empty entry and taken off. How many Python
+functions a call runs through is counted as well.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ import machine
 from opponents import bare_write
 from rows_files import CALLS, MODES
 
+import safeatomic_core
 from safeatomic_core import read_atomic_bytes
 from safeatomic_core._posix import intercept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
 _FLUSHES = ("fsync", "posix_fadvise")
 
@@ -92,6 +95,7 @@ def breakdown(title: str, operation: Callable[[], object], calls: int) -> dict[s
         "flushes": flushes * 1e6,
         "others": others * 1e6,
         "interpreter": max(0.0, whole - flushes - others) * 1e6,
+        "functions": python_functions(operation),
         "entries": {name: [times, seconds * 1e6] for name, (times, seconds) in parts.items()},
     }
     print(f"  {title}: {whole * 1e6:.1f} us")
@@ -99,9 +103,26 @@ def breakdown(title: str, operation: Callable[[], object], calls: int) -> dict[s
         print(f"    {name:<16} {times:>3} x {seconds * 1e6:>10.1f} us")
     print(
         f"    flushes {result['flushes']:.1f} us, other system calls {result['others']:.1f} us, "
-        f"interpreter {result['interpreter']:.1f} us"
+        f"interpreter {result['interpreter']:.1f} us in {result['functions']} Python functions"
     )
     return result
+
+
+def python_functions(operation: Callable[[], object]) -> int:
+    """Return how many of the library's Python functions a call runs through."""
+    library = os.path.dirname(safeatomic_core.__file__)
+    called: list[str] = []
+
+    def note(frame: FrameType, event: str, _arg: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(library):
+            called.append(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    try:
+        operation()
+    finally:
+        sys.setprofile(None)
+    return len(called)
 
 
 def whole_and_parts(

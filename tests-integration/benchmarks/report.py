@@ -76,12 +76,12 @@ def breakdown(parts: dict[str, Any]) -> str:
         lines += [
             f"On {filesystem}, microseconds; the bare protocol takes {measured['bare']:.0f}:",
             "",
-            "| call | whole | flushes | other system calls | interpreter |",
-            "|---|---|---|---|---|",
+            "| call | whole | flushes | other system calls | interpreter | Python functions |",
+            "|---|---|---|---|---|---|",
         ]
         lines += [
             f"| `{call['call']}` | {call['whole']:.0f} | {call['flushes']:.0f} | "
-            f"{call['others']:.0f} | {call['interpreter']:.0f} |"
+            f"{call['others']:.0f} | {call['interpreter']:.0f} | {call['functions']} |"
             for call in measured["calls"]
         ]
         lines.append("")
