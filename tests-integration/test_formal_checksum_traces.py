@@ -23,7 +23,7 @@ import tlc
 import trace_check
 
 import safeatomic_core as sa
-from safeatomic_core import _checksum, _move, _protocol, _sidecar, _trace
+from safeatomic_core import _checksum, _move, _posix, _protocol, _sidecar, _trace
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -290,7 +290,7 @@ def release_before_seal() -> None:
 
 
 def no_retire() -> None:
-    _replace(_protocol.Write, "_has_sidecar", lambda _self: False)
+    _replace(_posix.kernel, "exists_at", lambda _name, _dir_fd: False)
 
 
 def previous_by_hash() -> None:
@@ -332,7 +332,7 @@ def one_look() -> None:
     _checksum.__dict__["still_named"] = here
 
 
-def _replace(owner: type, name: str, function: Callable[..., object]) -> None:
+def _replace(owner: object, name: str, function: Callable[..., object]) -> None:
     setattr(owner, name, function)
 
 

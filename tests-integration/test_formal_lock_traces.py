@@ -226,6 +226,31 @@ def foreign_in_the_way(folder: Path, breakage: Callable[[], None] | None) -> lis
     )
 
 
+def late_word(folder: Path) -> list[Event]:
+    """Somebody removes a dead lock, and another uses its inode again before that is said."""
+    removed, used, said = Gate(), Gate(), Gate()
+
+    def pause() -> None:
+        used.open()
+        said.wait()
+
+    def first(target: Path, me: Actor) -> None:
+        assert sa.release_stale_lock(target)
+        removed.open()
+        used.wait()
+        me.say("stale-released")
+        said.open()
+
+    def second(target: Path, me: Actor) -> None:
+        removed.wait()
+        write(target, me)
+
+    user = Actor("b", second, at={"prepared": pause})
+    return record(
+        folder, [Actor("a", hold)], [Actor("x", first), user], gates=(removed, used, said)
+    )
+
+
 def _last(actor: Actor, gate: Gate) -> Actor:
     """Open a gate when an actor is done."""
     play = actor.play
@@ -313,6 +338,10 @@ def test_broken_code_leaves_traces_that_the_model_rejects(tmp_path: Path, tool: 
         if verdict.accepted
     ]
     assert not missed
+
+
+def test_a_word_that_comes_late_is_believed(tmp_path: Path, tool: tlc.Tlc) -> None:
+    assert_all_accepted(trace_check.check("lock", [late_word(tmp_path / "scene")], tool=tool))
 
 
 def without(phase: str) -> Callable[[list[Event]], list[Event]]:

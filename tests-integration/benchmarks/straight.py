@@ -14,7 +14,7 @@ import select
 import stat
 from hashlib import sha256
 
-from safeatomic_core._posix import LOCK_EX, LOCK_NB, kernel
+from safeatomic_core._posix import LOCK_EX, LOCK_NB, POSIX_FADV_DONTNEED, kernel
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TEMP = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,7 +46,7 @@ def straight_none(path: str, data: bytes) -> None:
     k.flock(fd, _CLAIM)
     k.fstat(fd)
     k.write(fd, data)
-    k.posix_fadvise(fd, 0, 0)
+    k.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
     k.exists_at(name + ".sha256", dir_fd)
     k.listxattr_at(name, dir_fd)
     k.listxattr(fd)
@@ -81,7 +81,7 @@ def straight_default(path: str, data: bytes) -> None:
     k.flock(fd, _CLAIM)
     k.fstat(fd)
     k.write(fd, data)
-    k.posix_fadvise(fd, 0, 0)
+    k.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
     k.exists_at(name + ".sha256", dir_fd)
     k.listxattr_at(name, dir_fd)
     k.listxattr(fd)
@@ -121,7 +121,7 @@ def straight_checksum(path: str, data: bytes) -> None:
     k.fstat(fd)
     digest = sha256(data).hexdigest().encode()
     k.write(fd, data)
-    k.posix_fadvise(fd, 0, 0)
+    k.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
     with contextlib.suppress(FileNotFoundError):
         before = k.open(name + ".sha256", _SIDECAR, dir_fd=dir_fd)
         k.fstat(before)
@@ -134,7 +134,7 @@ def straight_checksum(path: str, data: bytes) -> None:
     k.fchmod(sidecar, status.st_mode & 0o666)
     sealed = b"%b  %b\n%b" % (digest, name.encode(), _METADATA)
     k.write(sidecar, b"%b# previous=sha256:%b\n" % (sealed, digest))
-    k.posix_fadvise(sidecar, 0, 0)
+    k.posix_fadvise(sidecar, 0, 0, POSIX_FADV_DONTNEED)
     k.listxattr_at(name, dir_fd)
     k.listxattr(fd)
     k.fchmod(fd, stat.S_IMODE(status.st_mode))

@@ -106,7 +106,7 @@ ATTRIBUTE = Step("setxattr", "_copy_xattrs")
 MOVE_PUBLISH = Step("rename", "_Move._publish")
 MOVE_RECORD = Step("rename", "Announcement.announce < _Move.run")
 MOVE_SEAL = Step("truncate", "Announcement.seal < _Move.run")
-SOURCE_SIDECAR = Step("unlink", "_unlink_once < unlink_if_there < _Move.run")
+SOURCE_SIDECAR = Step("unlink", "unlink_if_there < _Move.run")
 
 # (what is moved, to just behind what)
 EXCHANGES = {

@@ -70,8 +70,8 @@ PLACES = (
     Place("pread", _LOOKERS, None, "alive='unknown', hence not stale"),
     Place("open", f"open_held < {_LOOKERS}", None, "alive='unknown', hence not stale"),
     Place("flock", "_join_takeover < _release_stale", None, "not known to be stale"),
-    Place("stat", "still_named < Lock.owned < Lock._unlink_own", None, "tried once more"),
-    Place("unlink", "_unlink_once < unlink_if_there", None, "tried once more"),
+    Place("stat", "Lock.owned < Lock._unlink_own", None, "tried once more"),
+    Place("unlink", "unlink_if_there", None, "tried once more"),
     Place("fchown", "Announcement._write_temp", None, "the sidecar keeps our owner", "DEBUG"),
     Place(
         "fchown",

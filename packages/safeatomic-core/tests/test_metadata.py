@@ -167,7 +167,7 @@ def test_an_acl_of_the_target_is_kept(tmp_path: Path) -> None:
 def test_an_error_while_the_group_is_kept_is_one(
     target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Temp, "belongs_to", lambda *_: False)
+    monkeypatch.setattr(Temp, "owner", property(lambda _self: (-1, -1), lambda *_: None))
     faults.fail("fchown", errno.EPERM, at=1)
     faults.fail("fchown", errno.EIO, when=lambda _fd, uid, _gid: uid == -1)
     with pytest.raises(OSError, match="unchanged"):
@@ -194,7 +194,7 @@ def test_losing_the_group_alone_says_only_that(
 def test_a_sidecar_whose_owner_cannot_be_kept_is_written_all_the_same(
     target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(Temp, "belongs_to", lambda *_: False)
+    monkeypatch.setattr(Temp, "owner", property(lambda _self: (-1, -1), lambda *_: None))
     faults.fail("fchown", errno.EPERM)
     with caplog.at_level("DEBUG"):
         write_atomic_bytes(target, b"new", write_checksum=True)

@@ -69,3 +69,17 @@ def test_a_write_that_was_interrupted_by_a_signal_is_continued(target: Path, fau
     with AtomicWriter(target) as file:
         file.write(b"x" * 300_000)
     assert target.read_bytes() == b"x" * 300_000
+
+
+def test_an_interrupt_of_the_clean_up_leaves_no_temp(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, listing: Listing
+) -> None:
+    def interrupt(_write: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_protocol.Write, "undo", interrupt)
+    faults.fail("fsync", errno.EIO)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]

@@ -240,3 +240,22 @@ def test_a_clean_up_finishes_before_an_interrupt_goes_on(
 
 def test_the_module_names_temps_as_documented() -> None:
     assert (_temp.PREFIX, _temp.SUFFIX) == (".safeatomic-tmp-", ".tmp")
+
+
+def test_an_interrupt_after_the_name_was_removed_is_no_failure_to_remove_it(
+    dir_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = kernel.unlink
+    interrupts = iter([KeyboardInterrupt])
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        really(name, dir_fd=dir_fd)
+        for interrupt in interrupts:
+            raise interrupt
+
+    temp = Temp(dir_fd)
+    temp.create(0o600)
+    monkeypatch.setattr(kernel, "unlink", unlink, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        temp.discard()
+    assert orphans(dir_fd, remove=False) == []

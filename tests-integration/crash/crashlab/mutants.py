@@ -212,10 +212,7 @@ def _seal_before_settle() -> Iterator[None]:
 def _record_unflushed() -> Any:
     def without_file_fsync(real: Callable[..., None]) -> Callable[..., None]:
         def announce(announcement: Any, sync_directory: Callable[[], None]) -> None:
-            with (
-                _replace(kernel, "fsync", _skipping_fsync(_is_file)),
-                _replace(kernel, "posix_fadvise", lambda _real: lambda *_args: None),
-            ):
+            with _replace(kernel, "fsync", _skipping_fsync(_is_file)):
                 real(announcement, sync_directory)
 
         return announce

@@ -118,7 +118,7 @@ def write_atomic_bytes(
         session,
         safety,
     )
-    _write(path, check_data(data), policy)
+    _write(path, data if type(data) is bytes else check_data(data), policy)
 
 
 def read_atomic(

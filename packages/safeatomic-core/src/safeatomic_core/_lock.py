@@ -129,7 +129,11 @@ class Lock:
 
     def owned(self) -> bool:
         """Tell whether the name still points to our inode."""
-        return still_named(self._dir_fd, self.name, self._inode)
+        try:
+            status = kernel.stat(self.name, dir_fd=self._dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
 
     def release(self) -> None:
         """Unlink the name if it is still ours and drop the flock.

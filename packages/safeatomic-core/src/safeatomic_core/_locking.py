@@ -127,7 +127,7 @@ def try_acquire_lock(
     try:
         with Naming(target):
             target.require_regular()
-            gate(target.device(), safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
+            gate(target.directory().st_dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
             found = acquire(lock, target, session=session, retries=retries, delay=delay)
             if found is None:
                 remember(target, lock)

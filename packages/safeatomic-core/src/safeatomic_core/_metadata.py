@@ -43,7 +43,7 @@ def preserve(target: Target, temp: Temp) -> None:
     mode = stat.S_IMODE(status.st_mode)
     # chown first: it clears setuid and setgid bits (chown(2)), which chmod then sets. Where there
     # is nothing to change it would still cost a journal entry.
-    if not temp.belongs_to(status.st_uid, status.st_gid):
+    if temp.owner != (status.st_uid, status.st_gid):
         mode = _chown_what_we_may(status, temp.fd, mode, lost)
     _copy_xattrs(target, temp.fd, lost)
     kernel.fchmod(temp.fd, mode)

@@ -37,6 +37,7 @@ O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
 O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
 O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
+POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 
 LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 
@@ -128,11 +129,6 @@ def _realpath(path: str) -> str:
     return os.path.realpath(path)
 
 
-def _posix_fadvise(fd: int, offset: int, length: int) -> None:
-    """Start writing dirty pages back without waiting (POSIX_FADV_DONTNEED, mm/fadvise.c)."""
-    os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
-
-
 def _rename_noreplace(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
     """Rename unless the destination exists, in one step of the kernel.
 
@@ -187,9 +183,7 @@ class Kernel:
     lseek = staticmethod(os.lseek)
     ftruncate = staticmethod(os.ftruncate)
     fsync = staticmethod(_fsync if sys.platform == "darwin" else os.fsync)
-    posix_fadvise = staticmethod(
-        _posix_fadvise if hasattr(os, "posix_fadvise") else _missing("posix_fadvise")
-    )
+    posix_fadvise = staticmethod(_or_missing("posix_fadvise", getattr(os, "posix_fadvise", None)))
     flock = staticmethod(_or_missing("flock", getattr(fcntl, "flock", None)))
     # metadata
     stat = staticmethod(os.stat)

@@ -155,7 +155,7 @@ class Write:
             self._join_hash()
             self._announcement = announcement = Announcement(self.target)
             announcement.draft(self._policy.algo, self._digest, self._sync_directory)
-        elif self._has_sidecar():
+        elif kernel.exists_at(self.target.name + SIDECAR_SUFFIX, self.target.dir_fd):
             self._announcement = announcement = Announcement(self.target)
         self.harden()
         if announcement is not None:
@@ -321,9 +321,6 @@ class Write:
                 "unchanged. Find out who called force_release_lock(), then write again",
             )
 
-    def _has_sidecar(self) -> bool:
-        return kernel.exists_at(self.target.name + SIDECAR_SUFFIX, self.target.dir_fd)
-
     def _sync_directory(self) -> None:
         """Flush the directory in the middle of a write, by the same policy as Settle."""
         settle_directory(self.target.dir_fd, self.target.path, self._policy.safety)
@@ -361,7 +358,7 @@ def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
     try:
         target.require_regular()
         needed = _NEEDED[policy.lock, policy.write_checksum]
-        gate(target.device(), policy.safety, target.path, needed, target.dir_fd)
+        gate(target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd)
         if _trace.hook is not None:
             status = target.directory()
             _trace.hook(

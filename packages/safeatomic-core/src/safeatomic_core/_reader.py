@@ -185,7 +185,7 @@ class _Opened:
                 raise FileNotFoundError(2, os.strerror(2), target.path)
             target.require_regular()
             needed = _NEEDED_CHECKED if options.check else _NEEDED
-            gate(target.device(), options.safety, target.path, needed, target.dir_fd)
+            gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
             self.fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
             status = kernel.fstat(self.fd)
             self.inode = (status.st_dev, status.st_ino)

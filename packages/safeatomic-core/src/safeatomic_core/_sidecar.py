@@ -23,7 +23,7 @@ from ._checksum import (
     hash_fd,
     timestamp_now,
 )
-from ._posix import O_CLOEXEC, O_NOFOLLOW, close_quietly, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, POSIX_FADV_DONTNEED, close_quietly, kernel
 from ._temp import Temp, unlink_if_there
 
 TYPE_CHECKING = False
@@ -219,7 +219,7 @@ class Announcement:
             temp.create(_PERMISSIONS)
         else:
             temp.create(stat.S_IRUSR | stat.S_IWUSR)
-            if not temp.belongs_to(status.st_uid, status.st_gid):
+            if temp.owner != (status.st_uid, status.st_gid):
                 try:
                     kernel.fchown(temp.fd, status.st_uid, status.st_gid)
                 except OSError as error:
@@ -248,8 +248,11 @@ def memoized(fd: int) -> Callable[[str], str]:
 
 
 def start_writeback(fd: int) -> None:
-    """Let the kernel write a file's pages back while we go on; else fsync waits longer."""
+    """Let the kernel write a file's pages back while we go on; else fsync waits longer.
+
+    Linux starts the writeback of dirty pages that are said not to be needed (mm/fadvise.c).
+    """
     try:
-        kernel.posix_fadvise(fd, 0, 0)
+        kernel.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
     except OSError as error:
         _log.debug("no early writeback (%s)", error)

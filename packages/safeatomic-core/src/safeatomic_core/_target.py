@@ -56,18 +56,15 @@ class Target:
         return self.status
 
     def directory(self) -> os.stat_result:
-        """Return what the directory was when first asked; it stays the same one while open."""
+        """Return what the directory was when first asked; it stays the same one while open.
+
+        Its device number is what tells the filesystem. A file may show another one: where it is
+        mounted over, and on an overlay, which hands out the numbers of its layers
+        (Documentation/filesystems/overlayfs.rst).
+        """
         if self._directory is None:
             self._directory = kernel.fstat(self.dir_fd)
         return self._directory
-
-    def device(self) -> int:
-        """Return the device number that tells the filesystem: the directory's.
-
-        A file may show another one: where it is mounted over, and on an overlay, which hands out
-        the numbers of its layers (Documentation/filesystems/overlayfs.rst).
-        """
-        return self.directory().st_dev
 
     def require_regular(self) -> None:
         """Refuse, by its name, what is no regular file; an absent name is welcome."""
@@ -146,16 +143,20 @@ def locate(path: StrPath, argument: str = "path", *, follow: bool = True) -> Tar
     text = check_path(path, argument)
     target = _open_parent(text, text)
     try:
-        status = _look(target)
+        status = target.look_again()
         if status is not None and stat.S_ISLNK(status.st_mode) and follow:
             resolved = kernel.realpath(text)
             target.close()
             target = _open_parent(resolved, text)
-            status = _look(target)
+            status = target.look_again()
             if status is not None and stat.S_ISLNK(status.st_mode):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), text)
-    except BaseException:
+    except BaseException as error:
         target.close()
+        if isinstance(error, OSError):  # not `Naming`, which would slow every read and write down
+            named = target.named(error)
+            if named is not error:
+                raise named from error
         raise
     return target
 
@@ -174,14 +175,3 @@ def _open_parent(path: str, given: str) -> Target:
         raise IsADirectoryError(errno.EISDIR, "the path names a directory, not a file", given)
     dir_fd = kernel.open(directory or separator or ".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     return Target(given, name, dir_fd, None)
-
-
-def _look(target: Target) -> os.stat_result | None:
-    """Look a target up; an error names the caller's path."""
-    try:
-        return target.look_again()
-    except OSError as error:  # not `Naming`, which would slow every read and write down
-        named = target.named(error)
-        if named is error:
-            raise
-        raise named from error

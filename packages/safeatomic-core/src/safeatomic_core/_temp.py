@@ -40,16 +40,17 @@ class Temp:
     Attributes:
         name: Its name in the directory; empty once it was published or discarded.
         fd: Its descriptor, open for reading and writing; -1 when closed.
+        owner: User and group number that the file was created with.
     """
 
-    __slots__ = ("_owner", "_pid", "dir_fd", "fd", "name")
+    __slots__ = ("_pid", "dir_fd", "fd", "name", "owner")
 
     def __init__(self, dir_fd: int) -> None:
         self._pid = os.getpid()
         self.dir_fd = dir_fd
         self.name = ""
         self.fd = -1
-        self._owner = (-1, -1)
+        self.owner = (-1, -1)
 
     def __del__(self) -> None:
         """Drop the flock of a temp that nobody can discard any more: it is an orphan then.
@@ -91,13 +92,9 @@ class Temp:
             if error.errno not in NOT_SUPPORTED:
                 raise  # without flock no sweeper can prove anything either
         status = kernel.fstat(self.fd)
-        self._owner = (status.st_uid, status.st_gid)
+        self.owner = (status.st_uid, status.st_gid)
         # Some filesystems in user space count no links at all: there the name itself is asked.
         return status.st_nlink > 0 or kernel.exists_at(self.name, self.dir_fd)
-
-    def belongs_to(self, uid: int, gid: int) -> bool:
-        """Tell whether the file was created with this owner and group."""
-        return self._owner == (uid, gid)
 
     def write_all(self, data: memoryview | bytes) -> None:
         """Write every byte at the descriptor's position, however short the single writes are."""
@@ -135,19 +132,20 @@ def unlink_if_there(name: str, dir_fd: int) -> None:
     is reported.
     """
     try:
-        _unlink_once(name, dir_fd)
-    except OSError:
-        _unlink_once(name, dir_fd)
-    except BaseException:
-        _unlink_once(name, dir_fd)
-        raise
-
-
-def _unlink_once(name: str, dir_fd: int) -> None:
-    try:
         kernel.unlink(name, dir_fd=dir_fd)
     except FileNotFoundError:
         pass  # never made, or already removed
+    except BaseException as error:
+        _unlink_once_more(name, dir_fd)
+        if not isinstance(error, OSError):
+            raise
+
+
+def _unlink_once_more(name: str, dir_fd: int) -> None:
+    try:
+        kernel.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        pass
 
 
 def is_temp_name(name: str) -> bool:
