@@ -2,7 +2,8 @@
 
 A flock belongs to what parent and child share. So a process in which several threads take and give
 up locks forks now and then, and is killed; its children live on. Whatever locks it held must be
-dead for the next writer all the same, which waits for nobody here.
+dead for the next writer all the same: as soon as the children have run at all, since they close
+their copies before anything else.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _THREADS = 4
 _FORKS = 3
 _ROUNDS = 30
+_PAUSE = 0.05  # seconds
+_ATTEMPTS = 100  # until the children have run; they live much longer
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
@@ -47,7 +50,7 @@ def test_children_of_a_killed_process_keep_none_of_its_locks(
                 path = folder / str(thread)
                 found += sa.inspect_lock(path) is not None
                 try:
-                    sa.write_atomic_bytes(path, b"next")
+                    sa.write_atomic_bytes(path, b"next", retries=_ATTEMPTS, delay=_PAUSE)
                 except sa.LockError as error:
                     kept.append(f"round {number}, thread {thread}: {error}")
         pipe.close()  # the end of the children
