@@ -204,7 +204,25 @@ def test_a_fork_does_not_wait_for_ever(
     with _SlowOpener(tmp_path / "slow"):
         _posix._before_fork()
         _posix._after_fork()
-    assert "may share its lock with the child" in caplog.text
+    assert "a forked child may share the file's lock" in caplog.text
+
+
+def test_nobody_waits_for_ever_for_a_fork(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    close_held(open_held(os.open, tmp_path / "held", os.O_RDWR | os.O_CREAT))
+    monkeypatch.setattr(_posix, "_LONGEST_WAIT", 0.05)
+    _posix._before_fork()
+    thread = threading.Thread(
+        target=lambda: close_held(open_held(os.open, tmp_path / "held", os.O_RDWR))
+    )
+    thread.start()
+    thread.join(10)
+    ended = not thread.is_alive()
+    _posix._after_fork()
+    thread.join()
+    assert ended
+    assert caplog.text.count("a fork takes longer") == 2
 
 
 def test_the_thread_that_forks_does_not_wait_for_itself(

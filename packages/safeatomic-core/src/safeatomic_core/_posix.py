@@ -254,6 +254,7 @@ _forking = 0  # the thread that is about to fork
 _fork_guard = RLock()  # held by that thread; reentrant: a signal handler may write a file, too
 _fork_hook_set = False
 _LONGEST_WAIT = 5.0  # seconds; a fork is not to hang as long as a file server that does not answer
+_MAY_SHARE = "a forked child may share the file's lock"
 
 
 def open_held(opener: Callable[..., int], *args: object, **kwargs: object) -> int:
@@ -289,14 +290,18 @@ def _let_fork_pass(token: object) -> None:
     """Step back while another thread forks.
 
     The token is entered first and `_forking` asked then, and a fork does the same the other way
-    round: one of the two sees the other.
+    round: one of the two sees the other. Not for ever: another hook of that fork may be waiting
+    for something that this thread holds.
     """
     thread = get_ident()
     while _forking not in (0, thread):
         _busy.pop(token, None)
-        with _fork_guard:
-            pass  # it is free again after the fork
+        free = _fork_guard.acquire(timeout=_LONGEST_WAIT)
         _busy[token] = thread
+        if not free:
+            _log.warning("a fork takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)
+            return
+        _fork_guard.release()
 
 
 def _set_fork_hook() -> None:
@@ -319,11 +324,7 @@ def _before_fork() -> None:
     deadline = time.monotonic() + _LONGEST_WAIT
     while any(thread != _forking for thread in list(_busy.values())):
         if time.monotonic() > deadline:
-            _log.warning(
-                "fork: somebody has been opening or closing a file for %g s and may share "
-                "its lock with the child",
-                _LONGEST_WAIT,
-            )
+            _log.warning("opening a file takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)
             break
         time.sleep(0.0001)
 
