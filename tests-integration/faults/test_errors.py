@@ -13,6 +13,7 @@ import contextlib
 import errno
 import os
 import random
+import resource
 import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from .situations import Scenario
 from .tolerated import PLACES, Place, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from .conftest import Records
@@ -186,6 +187,8 @@ def test_every_place_where_an_error_may_be_tolerated_is_one() -> None:
     if len(_scenarios_done) < len(SCENARIOS):
         pytest.skip("needs the whole of this file to have run, and to have passed")
     missing = [f"{place.entry} [{place.callers}]" for place in PLACES if place not in _reached]
+    if os.geteuid() != 0:  # who cannot give files away finds none to be given back
+        missing = [place for place in missing if not place.startswith("fchown ")]
     assert not missing
 
 
@@ -232,6 +235,16 @@ BROKEN: dict[str, tuple[object, str, Callable[[Any], Any], str]] = {
 }
 
 
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Allow as many open files as may be had: a library that closes none uses up a thousand."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_library_is_caught(
     name: str, scratch: Path, log: Records, monkeypatch: pytest.MonkeyPatch, tally: Counter[str]
