@@ -83,3 +83,29 @@ def test_an_interrupt_of_the_clean_up_leaves_no_temp(
         write_atomic_bytes(target, b"new")
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
+
+
+def test_a_sidecar_that_somebody_else_removes_meanwhile_is_no_obstacle(
+    target: Path, monkeypatch: pytest.MonkeyPatch, listing: Listing
+) -> None:
+    write_atomic_bytes(target, b"checked", write_checksum=True)
+    really = _protocol.Write.harden
+
+    def harden(write: _protocol.Write) -> None:
+        really(write)
+        target.with_name("data.bin.sha256").unlink()
+
+    monkeypatch.setattr(_protocol.Write, "harden", harden)
+    write_atomic_bytes(target, b"new", concurrency="none")
+    assert target.read_bytes() == b"new"
+    assert listing() == ["data.bin"]
+
+
+def test_a_sidecar_that_is_there_and_cannot_be_removed_stops_the_write(
+    target: Path, faults: Any
+) -> None:
+    write_atomic_bytes(target, b"checked", write_checksum=True)
+    faults.fail("unlink", errno.ENOENT, when=lambda name, **_: name.endswith(".sha256"))
+    with pytest.raises(FileNotFoundError, match="unchanged"):
+        write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"checked"

@@ -128,7 +128,13 @@ class Announcement:
         present.close()
         self._before = present.raw
         self.retired = True  # before the unlink, for the same reason as in announce()
-        kernel.unlink(self._target.name + SUFFIX, dir_fd=self._target.dir_fd)
+        name = self._target.name + SUFFIX
+        try:
+            kernel.unlink(name, dir_fd=self._target.dir_fd)
+        except FileNotFoundError:
+            if kernel.exists_at(name, self._target.dir_fd):
+                raise
+            # Somebody who takes no lock was quicker.
         self._report("retire")
         # Without this barrier a crash may keep the data's rename and bring the old digest back.
         sync_directory()
