@@ -241,6 +241,17 @@ def test_every_trace_of_the_code_is_a_behaviour_of_the_model(
     assert not wanted - set(seen)
 
 
+def test_the_same_content_again_killed_anywhere(tmp_path: Path, tool: tlc.Tlc) -> None:
+    traces = []
+    for die_at in range(1, 14):
+        folder, log = tmp_path / str(die_at), tmp_path / f"{die_at}.log"
+        folder.mkdir()
+        record(folder, [Program("first", [("repeat", "t")])], log)
+        record(folder, [Program("again", [("repeat", "t")], die_at)], log)
+        traces.append(record(folder, [Program("next", [("checked", "t")])], log))
+    assert_all_accepted(trace_check.check("checksum", traces, tool=tool))
+
+
 def no_barrier() -> None:
     report, announce = _sidecar.Announcement._report, _sidecar.Announcement.announce
 

@@ -109,3 +109,17 @@ def test_a_sidecar_that_is_there_and_cannot_be_removed_stops_the_write(
     with pytest.raises(FileNotFoundError, match="unchanged"):
         write_atomic_bytes(target, b"new")
     assert target.read_bytes() == b"checked"
+
+
+def test_the_same_content_again_is_announced_by_a_sealed_record(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomic_bytes(target, b"same", write_checksum=True)
+    sealed = target.with_name("data.bin.sha256").read_bytes()
+    monkeypatch.setattr(_protocol.Write, "seal", lambda _write: None)
+    write_atomic_bytes(target, b"same", write_checksum=True)
+    again = target.with_name("data.bin.sha256").read_bytes()
+    assert b"previous" not in again
+    assert len(again) == len(sealed)
+    write_atomic_bytes(target, b"other", write_checksum=True)
+    assert b"previous" in target.with_name("data.bin.sha256").read_bytes()

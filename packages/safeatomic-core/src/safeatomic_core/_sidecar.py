@@ -90,7 +90,9 @@ class Announcement:
             self._outdated = present.record is not None and bool(present.record.previous)
         finally:
             present.close()
-        previous = carried((*rest, *self._previous))
+        # The same content again needs no second digest: the record is a sealed one from the start.
+        former = (one for one in self._previous if one != (algo, digest))
+        previous = carried((*rest, *former))
         stamp = timestamp_now()
         record = Checksum(algo, digest, previous, stamp)
         content, self._sealed_length = format_record(target.name, record)
