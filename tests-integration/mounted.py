@@ -173,6 +173,10 @@ def _ext(work: Path, *features: str, fstype: str = "ext4", options: str = "") ->
     return _on_loop(work, (f"mkfs.{fstype}", "-q", "-F", *features), fstype, options)
 
 
+def _no_journal(work: Path) -> Path:
+    return _ext(work, "-O", "^has_journal")
+
+
 def _xfs(work: Path) -> Path:
     return _on_loop(work, ("mkfs.xfs", "-q", "-f"), "xfs", size_mb=320)
 
@@ -264,6 +268,7 @@ KINDS = (
     Kind("ext4, nobarrier", functools.partial(_ext, options="nobarrier"), _EXT4, ""),
     Kind("ext4, data=journal", functools.partial(_ext, options="data=journal"), _EXT4, ""),
     Kind("ext4, data=writeback", functools.partial(_ext, options="data=writeback"), _EXT4, ""),
+    Kind("ext4, no journal", _no_journal, _EXT4, ""),
     Kind("ext4, read-only", _read_only, _EXT4, ""),
     Kind("ext4, bind mount", _bind, _EXT4, "a directory of an ext4 mounted elsewhere as well"),
     Kind(

@@ -53,6 +53,7 @@ EXPECTED = {
     "ext4, nobarrier": ("ext4", LOCAL, (YES, NO, YES, SOME), "refused: CrashDurability"),
     "ext4, data=journal": ("ext4", LOCAL, ALL, "works"),
     "ext4, data=writeback": ("ext4", LOCAL, ALL, "works"),
+    "ext4, no journal": ("ext4", LOCAL, (YES, SOME, YES, SOME), "works"),
     "ext4, read-only": ("ext4", LOCAL, ALL, "fails: Read-only file system"),
     "ext4, bind mount": ("ext4", LOCAL, ALL, "works"),
     "ext4, odd name": ("ext4", LOCAL, ALL, "works"),

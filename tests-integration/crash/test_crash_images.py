@@ -43,3 +43,12 @@ def test_a_lock_that_lost_its_payload_was_met_on_each_filesystem_and_recovered(l
         assert report.lost_payloads > 0
         assert report.takeovers >= report.lost_payloads
         assert not report.violations, str(report)
+
+
+def test_an_ext4_without_a_journal_loses_old_and_new_and_is_not_guaranteed(lab: Lab) -> None:
+    """The finding behind `docs/adr/0021-no-journal.md`; fsck has been run on each image."""
+    kinds: set[str] = set()
+    for noise in ("none", "file"):
+        kinds |= lab.run(Spec("ext4-nojournal", "overwrite", noise=noise)).violations.keys()
+    assert "lost" in kinds  # neither the old nor the new file
+    assert "torn" in kinds  # another file's content in its place

@@ -148,6 +148,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeWatch]]:
     monkeypatch.setattr(mounts, "mount_id", lambda _fd: None)
     monkeypatch.setattr(environment, "PLATFORM", "linux")
     monkeypatch.setattr(environment, "_process_findings", tuple)
+    monkeypatch.setattr(environment, "has_journal", lambda _environment: True)
     monkeypatch.setattr(guarantees, "_idle", [])
     FakeWatch.made = FakeWatch.reads = FakeWatch.open_now = 0
     FakeWatch.changing = False
@@ -158,8 +159,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeWatch]]:
 
 
 @pytest.fixture
-def report_on() -> Callable[[str], GuaranteeReport]:
-    """Judge the mount that a line of a mount table describes."""
+def report_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], GuaranteeReport]:
+    """Judge the mount that a line of a mount table describes; an ext4 there has a journal."""
+    monkeypatch.setattr(environment, "has_journal", lambda _environment: True)
 
     def judge(line: str) -> GuaranteeReport:
         mount = environment.parse_mount(line.encode())
@@ -167,6 +169,15 @@ def report_on() -> Callable[[str], GuaranteeReport]:
         return guarantees._judge(mount, os.makedev(*map(int, mount.device.split(":")))).report
 
     return judge
+
+
+@pytest.fixture
+def guaranteed_place(
+    monkeypatch: pytest.MonkeyPatch, report_on: Callable[[str], GuaranteeReport]
+) -> None:
+    """Let every call take its place for one where all is guaranteed, whatever it really is."""
+    verdict = guarantees._Verdict(report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw"), shared=False)
+    monkeypatch.setattr(guarantees, "_remembered", lambda _dev: verdict)
 
 
 @pytest.fixture

@@ -453,6 +453,72 @@ def test_a_ram_disk_is_recognized(line: bytes, memory: bool) -> None:
     assert environment.lives_in_memory(describe(mount, dev(mount.device))) == memory
 
 
+# ------------------------------------------------------------------------------------ the journal
+
+PARTITIONS = b"""\
+major minor  #blocks  name
+
+   8        0  268435456 sda
+   8        1  268435455 sda1
+ 104        1       2048 cciss/c0d0p1
+"""
+JOURNALED = b"rw\nbsddf\ndata=ordered\nbarrier\n"
+BARE = b"rw\nbsddf\nbarrier\n"
+
+
+@pytest.fixture
+def proc(monkeypatch: pytest.MonkeyPatch, no_findings: None) -> dict[str, bytes]:
+    files = {"/proc/partitions": PARTITIONS}
+
+    def read_proc(path: str) -> bytes:
+        if path not in files:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return files[path]
+
+    monkeypatch.setattr(mounts, "read_proc", read_proc)
+    return files
+
+
+def ext4_on(device: str) -> environment.Environment:
+    line = f"1 1 {device} / /d rw - ext4 /dev/root rw"
+    return describe(parse_mount(line.encode()), dev(device))
+
+
+@pytest.mark.parametrize(
+    ("device", "disk"), [("8:0", "sda"), ("8:1", "sda1"), ("104:1", "cciss!c0d0p1")]
+)
+@pytest.mark.parametrize(("options", "journal"), [(JOURNALED, True), (BARE, False)])
+def test_a_journal_is_seen_in_the_options_in_force(
+    proc: dict[str, bytes], device: str, disk: str, options: bytes, journal: bool
+) -> None:
+    proc[f"/proc/fs/ext4/{disk}/options"] = options
+    assert environment.has_journal(ext4_on(device)) is journal
+
+
+def test_an_ext4_whose_options_are_hidden_may_have_a_journal_or_not(proc: dict[str, bytes]) -> None:
+    assert environment.has_journal(ext4_on("8:1")) is None  # no /proc/fs/ext4
+    assert environment.has_journal(ext4_on("9:9")) is None  # no such disk
+    proc["/proc/partitions"] = b"something\nquite\ndifferent\n"
+    assert environment.has_journal(ext4_on("8:1")) is None
+
+
+def test_only_ext4_is_asked_for_its_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "read_proc", raising(errno.EIO))
+    monkeypatch.setattr(environment, "_eater", "")
+    line = b"1 1 8:1 / /d rw - xfs /dev/sda1 rw"
+    assert environment.has_journal(describe(parse_mount(line), dev("8:1"))) is True
+    assert environment.has_journal(describe(None, 0)) is True
+
+
+def test_a_shortage_while_looking_for_the_journal_is_raised(
+    proc: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ext4_on("8:1")
+    monkeypatch.setattr(mounts, "read_proc", raising(errno.EMFILE))
+    with pytest.raises(OSError, match="Too many open files"):
+        environment.has_journal(place)
+
+
 def test_this_machines_root_is_found(tmp_path: Path) -> None:
     if not os.path.exists("/proc/self/mountinfo"):
         pytest.skip("no /proc/self/mountinfo here")

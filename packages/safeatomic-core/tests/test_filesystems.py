@@ -97,6 +97,31 @@ def test_a_network_filesystem_without_fsync_is_unsupported_for_durability() -> N
     assert reasons["CrashDurability"] == "no fsync"
 
 
+@pytest.mark.parametrize(
+    ("name", "journal", "reason"),
+    [
+        ("ext4", False, "this ext4 has no journal"),
+        ("ext4", None, "cannot be seen from here"),
+        ("ext2", True, "this ext2 has no journal"),  # none ever has
+    ],
+)
+def test_without_a_journal_nothing_survives_a_crash_for_certain(
+    name: str, journal: bool | None, reason: str
+) -> None:
+    levels, reasons = filesystems.levels("linux", name, filesystems.PERSISTENT, (), journal=journal)
+    assert levels["CrashDurability"] == levels["IntegrityDetection"] == "BestEffort"
+    assert reason in reasons["CrashDurability"]
+    assert reason in reasons["IntegrityDetection"]
+    whole = "Guaranteed" if name == "ext4" else "BestEffort"
+    assert levels["AtomicVisibility"] == whole
+
+
+def test_barriers_that_are_off_weigh_more_than_a_missing_journal() -> None:
+    found = filesystems.thieves("ext4", ("rw", "nobarrier"))
+    levels, _ = filesystems.levels("linux", "ext4", filesystems.PERSISTENT, found, journal=False)
+    assert levels["CrashDurability"] == "Unsupported"
+
+
 def test_hidden_mount_options_leave_durability_open() -> None:
     levels, reasons = filesystems.levels(
         "linux", "ext4", filesystems.PERSISTENT, (), options_seen=False

@@ -228,6 +228,7 @@ def test_a_failure_before_publish_leaves_everything(
     assert "clean up" not in caplog.text
 
 
+@pytest.mark.usefixtures("guaranteed_place")
 @pytest.mark.parametrize("checksum", [False, True])
 def test_a_directory_that_cannot_be_flushed(
     target: Path, faults: Any, caplog: pytest.LogCaptureFixture, checksum: bool

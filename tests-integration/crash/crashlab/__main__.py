@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m crashlab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run one scenario")
-    run.add_argument("filesystem", choices=filesystems.ALL)
+    run.add_argument("filesystem", choices=filesystems.KNOWN)
     run.add_argument("workload", choices=workloads.ALL)
     run.add_argument("--subject", default=LIBRARY, help="or mutant:NAME, or peer:NAME")
     run.add_argument("--noise", default="none", choices=("none", "file", "commit", "mixed"))

@@ -24,11 +24,12 @@ class Filesystem(NamedTuple):
     """One kind of filesystem.
 
     Attributes:
-        name: The type, as mount(8) knows it.
+        name: The type, and behind a hyphen what is special.
         size: Size of the device in bytes.
         make: The mkfs command, without the device.
         clone_options: Options for mounting a copy while the original may be mounted, too.
         noises: The kinds of noise that make a difference here.
+        repair: The fsck command that comes before a mount after a crash, without the device.
     """
 
     name: str
@@ -36,6 +37,12 @@ class Filesystem(NamedTuple):
     make: tuple[str, ...]
     clone_options: str
     noises: tuple[str, ...]
+    repair: tuple[str, ...] = ()
+
+    @property
+    def type(self) -> str:
+        """The type as mount(8) knows it."""
+        return self.name.partition("-")[0]
 
 
 EXT4 = Filesystem(
@@ -65,6 +72,13 @@ BTRFS = Filesystem(
     ("none", "file", "commit", "mixed"),
 )
 ALL = {filesystem.name: filesystem for filesystem in (EXT4, XFS, BTRFS)}
+# No place for what has to survive: here to show that (docs/adr/0021-no-journal.md).
+NO_JOURNAL = EXT4._replace(
+    name="ext4-nojournal",
+    make=(*EXT4.make[:5], "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"),
+    repair=("e2fsck", "-f", "-y"),
+)
+KNOWN = {**ALL, NO_JOURNAL.name: NO_JOURNAL}
 
 
 def make(filesystem: Filesystem, device: str) -> None:

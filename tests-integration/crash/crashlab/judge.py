@@ -12,6 +12,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ class Judge:
         findings = Findings()
         with loop.attached(self._file, self._tag) as device:
             try:
-                mount(device, self._root, self._filesystem.name, options=self._options)
+                mount(device, self._root, self._filesystem.type, options=self._options)
             except OSError as error:
                 code = errno.errorcode.get(error.errno or 0, "?")
                 findings.defects.append(("unmountable", code))
@@ -140,6 +141,9 @@ class Judge:
                 os.pwritev(fd, contents, number * BLOCK)
         finally:
             os.close(fd)
+        if self._filesystem.repair:
+            # Its status says whether there was something to repair: here there always is.
+            subprocess.run([*self._filesystem.repair, self._file], check=False, capture_output=True)
 
     def _look(self, findings: Findings) -> None:
         """Describe what is there, through the library's own readers where it is about sidecars."""

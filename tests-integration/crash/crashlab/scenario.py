@@ -159,7 +159,7 @@ def run(spec: Spec, scratch: str, tag: str, *, judges: int = 1) -> Report:
     isolation.enter_private_namespace(scratch)
     os.umask(payload.UMASK)
     report = Report(spec)
-    filesystem = filesystems.ALL[spec.filesystem]
+    filesystem = filesystems.KNOWN[spec.filesystem]
     workload = workloads.ALL[spec.workload]
     started = time.monotonic()
     records = _record(spec, filesystem, workload, scratch, tag)
@@ -195,7 +195,7 @@ def _record(
     ):
         filesystems.make(filesystem, block_device)
         place = f"{scratch}/fs"
-        with isolation.mounted(block_device, place, filesystem.name, spec.options) as root:
+        with isolation.mounted(block_device, place, filesystem.type, spec.options) as root:
             for directory in workloads.DIRECTORIES:
                 os.mkdir(f"{root}/{directory}")
             recording.prepare(root, workload.initial, workloads.INITIAL_SIZE)

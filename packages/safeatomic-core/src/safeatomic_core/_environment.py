@@ -130,6 +130,24 @@ def lives_in_memory(environment: Environment) -> bool:
     )
 
 
+def has_journal(environment: Environment) -> bool | None:
+    """Tell whether an ext4 has a journal, None where that cannot be seen; True for all others.
+
+    It can be made, or tuned, to have none (``mkfs.ext4 -O ^has_journal``), and some cloud images
+    are. Nothing in the mount table tells; of the options in force ``data=`` is missing then
+    (fs/ext4/super.c).
+    """
+    if environment.platform != "linux" or environment.filesystem != "ext4":
+        return True
+    try:
+        options = _mounts.ext4_options(environment.device)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError):
+            raise_shortage(error)
+        return None
+    return any(option.startswith("data=") for option in options)
+
+
 # ------------------------------------------------------------------ what the process itself removes
 
 _IGNORED = (

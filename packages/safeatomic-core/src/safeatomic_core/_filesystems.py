@@ -140,6 +140,7 @@ def levels(
     *,
     in_memory: bool = False,
     options_seen: bool = True,
+    journal: bool | None = True,
 ) -> tuple[dict[str, Level], dict[str, str]]:
     """Grade every guarantee, with one sentence of reason each.
 
@@ -150,6 +151,7 @@ def levels(
         findings: What removes durability, as `thieves` and the environment name it.
         in_memory: The block device under a persistent filesystem is a RAM disk.
         options_seen: The mount options are known; in a chroot they may not be.
+        journal: The filesystem has one if it can; None where that cannot be seen.
     """
     graded: dict[str, tuple[Level, str]]
     if kind in (PERSISTENT, MEMORY):
@@ -171,6 +173,14 @@ def levels(
                 "BestEffort",
                 "the mount options cannot be seen from here (a chroot, or a detached mount)",
             )
+        elif not journal or filesystem == "ext2":
+            doubt = (
+                f"whether this {filesystem} has a journal cannot be seen from here"
+                if journal is None
+                else f"this {filesystem} has no journal: a crash in the middle of a change may "
+                "damage what is there already"
+            )
+            graded[CRASH_DURABILITY] = graded[INTEGRITY_DETECTION] = ("BestEffort", doubt)
     else:
         graded = _foreign(filesystem, kind)
         if findings:

@@ -334,6 +334,7 @@ def _judge(mount: _environment.Mount | None, dev: int, *, shared: bool = False) 
         environment.durability_findings,
         in_memory=_environment.lives_in_memory(environment),
         options_seen=mount is not None and mount.point is not None,
+        journal=_environment.has_journal(environment),
     )
     report = GuaranteeReport(environment=environment, guarantees=guarantees, reasons=reasons)
     return _Verdict(report, shared=shared)

@@ -58,6 +58,23 @@ def directory_of(fd: int) -> str:
     return os.readlink(f"/proc/self/fd/{fd}")
 
 
+def ext4_options(device: str) -> list[str]:
+    """Return the options in force on a mounted ext4, the defaults among them.
+
+    ``mountinfo`` leaves the defaults out; ``/proc/fs/ext4/<disk>/options`` has one line for each
+    (``ext4_seq_options_show`` in fs/ext4/super.c).
+
+    Args:
+        device: Device number as ``"major:minor"``.
+    """
+    for line in read_proc("/proc/partitions").splitlines()[2:]:
+        major, minor, _, disk = os.fsdecode(line).split(maxsplit=3)
+        if f"{major}:{minor}" == device:
+            path = f"/proc/fs/ext4/{disk.replace('/', '!')}/options"
+            return os.fsdecode(read_proc(path)).splitlines()
+    raise OSError(errno.ENODEV, "no such disk in /proc/partitions", device)
+
+
 def fsync_is_ignored() -> bool:
     """Tell whether ``fsync(2)`` answers without looking at its argument.
 
