@@ -41,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each row")
     parser.add_argument("--only", action="append", metavar="NAME", help="rows whose name has this")
     parser.add_argument("--list", action="store_true", help="list the rows and stop")
-    parser.add_argument("--ext4", metavar="DIR", help="a directory on ext4")
-    parser.add_argument("--tmpfs", metavar="DIR", default="/dev/shm", help="a directory on tmpfs")
+    machine.add_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write the results there")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a target is missed")
     options = parser.parse_args(arguments)
@@ -52,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{row.name:<32} {row.what}")
         return 0
     budget = options.seconds / 10 if options.quick else options.seconds
-    with contextlib.contextmanager(machine.workspace)(
-        machine.find_ext4(options.ext4), options.tmpfs
-    ) as folders:
+    with machine.workspace(options) as folders:
         described = machine.describe(folders)
         print(json.dumps(described))
         outcomes = []

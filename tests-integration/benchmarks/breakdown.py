@@ -9,7 +9,6 @@ functions a call runs through is counted as well.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import json
 import os
@@ -38,15 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the breakdown of each mode on each filesystem."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=400, help="calls to take the median of")
-    parser.add_argument("--ext4", metavar="DIR", help="a directory on ext4")
-    parser.add_argument("--tmpfs", metavar="DIR", default="/dev/shm", help="a directory on tmpfs")
+    machine.add_arguments(parser)
     parser.add_argument("--only", default="", help="modes whose name has this")
     parser.add_argument("--filesystem", choices=("ext4", "tmpfs"), action="append")
     parser.add_argument("--json", metavar="FILE", help="write the results there")
     options = parser.parse_args(arguments)
-    with contextlib.contextmanager(machine.workspace)(
-        machine.find_ext4(options.ext4), options.tmpfs
-    ) as folders:
+    with machine.workspace(options) as folders:
         result = {
             "machine": machine.describe(folders),
             "filesystems": {

@@ -7,7 +7,6 @@ Sizes from 1 KiB to 1 GiB, and 1 to 64 threads on a file each, on ext4. The numb
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -46,13 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plots", action="store_true", help="draw the measured numbers only")
     parser.add_argument("--seconds", type=float, default=15.0, help="time for each point")
     parser.add_argument("--largest", type=int, default=_SIZES[-1], help="largest size in bytes")
-    parser.add_argument("--ext4", metavar="DIR", help="a directory on ext4")
+    machine.add_arguments(parser)
     options = parser.parse_args(arguments)
     numbers = os.path.join(options.write, "growth.json")
     if not options.plots:
-        with contextlib.contextmanager(machine.workspace)(
-            machine.find_ext4(options.ext4), None
-        ) as folders:
+        with machine.workspace(options) as folders:
             result = {
                 "machine": machine.describe(folders),
                 "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rows import Folders
 
 from safeatomic_core import inspect_guarantees
+from safeatomic_core._environment import has_journal
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from mounted import leave_mount_namespace, mount, unmount
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
 
@@ -33,7 +41,36 @@ def describe(folders: Folders) -> dict[str, object]:
     }
 
 
-def find_ext4(asked: str | None) -> str | None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let the command line say where to measure."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--ext4", metavar="DIR", help="a directory on ext4")
+    where.add_argument("--image", metavar="DIR", help="make an ext4 in a file in DIR (root)")
+    parser.add_argument("--tmpfs", metavar="DIR", default="/dev/shm", help="a directory on tmpfs")
+
+
+@contextlib.contextmanager
+def workspace(options: argparse.Namespace) -> Iterator[Folders]:
+    """Yield a fresh directory on each filesystem, and remove them at the end."""
+    with contextlib.ExitStack() as stack:
+        ext4 = stack.enter_context(_image(options.image)) if options.image else options.ext4
+        parents = (_find_ext4(ext4), options.tmpfs)
+        yield Folders(*(stack.enter_context(_fresh_directory(parent)) for parent in parents))
+
+
+@contextlib.contextmanager
+def _fresh_directory(parent: str | None) -> Iterator[str | None]:
+    if parent is None:
+        yield None
+        return
+    made = tempfile.mkdtemp(prefix=".safeatomic-bench-", dir=parent)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _find_ext4(asked: str | None) -> str | None:
     """Return a directory on ext4: the one asked for, this checkout, or ``/var/tmp``."""
     here = os.path.dirname(os.path.abspath(__file__))
     for folder in (asked,) if asked else (os.getcwd(), here, "/var/tmp"):
@@ -45,18 +82,37 @@ def find_ext4(asked: str | None) -> str | None:
     return None
 
 
-def workspace(ext4: str | None, tmpfs: str | None) -> Iterator[Folders]:
-    """Yield a fresh directory on each filesystem, and remove them at the end."""
-    made = [
-        None if parent is None else tempfile.mkdtemp(prefix=".safeatomic-bench-", dir=parent)
-        for parent in (ext4, tmpfs)
-    ]
+@contextlib.contextmanager
+def _image(parent: str) -> Iterator[str]:
+    """Yield a directory on a fresh ext4 as mkfs makes it by default, in a file on some disk.
+
+    For a machine whose own disk is another filesystem, or an ext4 without a journal. The loop
+    device reads and writes the file directly, so that a flush costs what one of the disk costs.
+    Needs root; the mount is seen by this process alone, and all of it goes with the process.
+
+    Args:
+        parent: A directory on the disk, with some GiB of space.
+    """
+    leave_mount_namespace()
+    place = tempfile.mkdtemp(prefix=".safeatomic-bench-", dir=parent)
+    file = f"{place}/image"
     try:
-        yield Folders(*made)
+        with open(file, "wb") as made:
+            made.truncate(_IMAGE_SIZE)
+        subprocess.run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=0", file], check=True)
+        losetup = ["losetup", "--find", "--show", "--direct-io=on", file]
+        device = subprocess.check_output(losetup, text=True).strip()
+        mount(device, Path(place), "ext4")
+        subprocess.run(["losetup", "--detach", device], check=True)  # when it is unmounted
+        try:
+            yield place
+        finally:
+            unmount(Path(place))
     finally:
-        for folder in made:
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+_IMAGE_SIZE = 16 << 30  # bytes, sparse
 
 
 def _filesystem(folder: str | None) -> dict[str, object] | None:
@@ -66,8 +122,17 @@ def _filesystem(folder: str | None) -> dict[str, object] | None:
     return {
         "filesystem": environment.filesystem,
         "options": list(environment.mount_options),
-        "device": "virtio" if "/vd" in environment.source else "other",
+        "journal": has_journal(environment),
+        "device": _device(environment.source),
     }
+
+
+def _device(source: str) -> str:
+    """Say what kind of disk a filesystem is on."""
+    for part, kind in (("/vd", "a virtio disk"), ("/nvme", "an NVMe disk"), ("/loop", "a file")):
+        if part in source:
+            return kind
+    return "another disk"
 
 
 def _first(path: str, key: str) -> str | None:

@@ -51,7 +51,8 @@ def machine(results: dict[str, Any]) -> str:
     return (
         f"Measured on {results['date']}, {facts['kernel']}, Python {facts['python']}, on {kind} "
         f"with {facts['cores']} cores ({facts['processor']}) and {facts['memory_gib']} GiB; "
-        f"ext4 on a {ext4['device']} disk (`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`. "
+        f"ext4 {'with' if ext4['journal'] else 'without'} a journal on {ext4['device']} "
+        f"(`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`. "
         f"The load was {facts['load']:g} at the start{priority}."
     )
 
