@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import require_devices
 from .crashlab import filesystems, isolation, loop
-from .crashlab.device import Kind, Record, RecordingDevice
+from .crashlab.device import Kind, Record, RecordingDevice, load, save
 from .crashlab.payload import content, version_of
 
 if TYPE_CHECKING:
@@ -117,3 +117,14 @@ def test_content_that_was_damaged_anywhere_is_recognised() -> None:
     assert len(good) == 5000
     for damaged in (b"", bytes(5000), good[:-1], good[:4096] + bytes(904), b"x" + good, good[90:]):
         assert str(version_of(damaged)).startswith("torn")
+
+
+def test_a_saved_log_loads_as_it_was(tmp_path: Path) -> None:
+    records = [
+        Record("write", 4096, 5, b"12345"),
+        Record("zero", 1 << 40, 8192),
+        Record("flush"),
+        Record("mark", 0, 11, b'{"begin":1}'),
+    ]
+    save(records, str(tmp_path / "log"))
+    assert load(str(tmp_path / "log")) == records

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 
 from . import driver, filesystems, mutants, tables, workloads
@@ -29,6 +30,8 @@ def main() -> int:
     run.add_argument("--seed", type=int, default=1)
     run.add_argument("--cap", type=int, default=12, help="subsets of unflushed writes at a moment")
     run.add_argument("--limit", type=int, default=0, help="images to judge, 0 for all")
+    run.add_argument("--keep", type=os.path.abspath, help="file for the log, if bad")
+    run.add_argument("--replay", type=os.path.abspath, help="judge a kept log again")
     commands.add_parser("list", help="list filesystems, workloads and mutants")
     for name, about in (("peers", "compare with other writers"), ("mutants", "show each mutant")):
         table = commands.add_parser(name, help=f"{about}; rewrites a table of the documentation")

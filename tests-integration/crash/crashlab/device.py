@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 from .isolation import die_with_parent, mount, unmount
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
 Kind = Literal["write", "zero", "flush", "mark"]
@@ -127,23 +127,36 @@ class RecordingDevice:
 
     def records(self) -> list[Record]:
         """Return the log so far."""
-        with open(self._log, "rb") as file:
-            content = file.read()
-        records = []
-        at = 0
-        while at < len(content):
-            code, offset, length = _ENTRY.unpack_from(content, at)
-            at += _ENTRY.size
-            data = b""
-            if code in b"WM":
-                data = content[at : at + length]
-                at += length
-            records.append(Record(_KINDS[code], offset, length, data))
-        return records
+        return load(self._log)
 
 
 _ENTRY = struct.Struct("<cQI")
 _KINDS: dict[bytes, Kind] = {b"W": "write", b"Z": "zero", b"F": "flush", b"M": "mark"}
+_CODES: dict[Kind, bytes] = {kind: code for code, kind in _KINDS.items()}
+
+
+def load(path: str) -> list[Record]:
+    """Return the log that a file holds."""
+    with open(path, "rb") as file:
+        content = file.read()
+    records = []
+    at = 0
+    while at < len(content):
+        code, offset, length = _ENTRY.unpack_from(content, at)
+        at += _ENTRY.size
+        data = b""
+        if code in b"WM":
+            data = content[at : at + length]
+            at += length
+        records.append(Record(_KINDS[code], offset, length, data))
+    return records
+
+
+def save(records: Iterable[Record], path: str) -> None:
+    """Write a log to a file, for `load`."""
+    with open(path, "wb") as file:
+        for kind, offset, length, data in records:
+            file.write(_ENTRY.pack(_CODES[kind], offset, length) + data)
 
 
 def _ended_within(pid: int, seconds: float) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import filesystems, images, isolation, loop, mutants, payload, peers, recording, workloads
-from .device import RecordingDevice
+from .device import RecordingDevice, load, save
 from .judge import Findings, Judge
 from .worlds import Tracker, Value, complaint
 
@@ -45,6 +45,8 @@ class Spec:
         cap: How many subsets of unflushed writes to try at one moment.
         limit: How many images to judge, a random choice; 0 for all of them.
         hunt: Judge only until a violation is found.
+        keep: File to which the log goes if it has violations.
+        replay: File with a kept log to judge once more instead of recording.
     """
 
     filesystem: str
@@ -56,6 +58,8 @@ class Spec:
     cap: int = 12
     limit: int = 0
     hunt: bool = False
+    keep: str | None = None
+    replay: str | None = None
 
     def __str__(self) -> str:
         parts = [self.filesystem, self.workload, self.noise]
@@ -162,7 +166,10 @@ def run(spec: Spec, scratch: str, tag: str, *, judges: int = 1) -> Report:
     filesystem = filesystems.KNOWN[spec.filesystem]
     workload = workloads.ALL[spec.workload]
     started = time.monotonic()
-    records = _record(spec, filesystem, workload, scratch, tag)
+    if spec.replay is not None:
+        records = load(spec.replay)
+    else:
+        records = _record(spec, filesystem, workload, scratch, tag)
     report.record_s = time.monotonic() - started
     started = time.monotonic()
     random_source = random.Random(f"{spec}")
@@ -179,6 +186,8 @@ def run(spec: Spec, scratch: str, tag: str, *, judges: int = 1) -> Report:
         if portion and _conclude(Report(spec), workload, plan, judged).violations:
             break
     _conclude(report, workload, plan, judged)
+    if spec.keep is not None and report.violations:
+        save(records, spec.keep)
     report.judge_s = time.monotonic() - started
     return report
 
