@@ -172,12 +172,23 @@ def report_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], GuaranteeRepor
 
 
 @pytest.fixture
-def guaranteed_place(
+def take_place_for(
     monkeypatch: pytest.MonkeyPatch, report_on: Callable[[str], GuaranteeReport]
-) -> None:
+) -> Callable[[str], None]:
+    """Let every call take its place for a filesystem of the test's choice."""
+
+    def choose(fstype: str) -> None:
+        report = report_on(f"1 1 8:1 / / rw - {fstype} /dev/sda1 rw")
+        verdict = guarantees._Verdict(report, shared=False)
+        monkeypatch.setattr(guarantees, "_remembered", lambda _dev: verdict)
+
+    return choose
+
+
+@pytest.fixture
+def guaranteed_place(take_place_for: Callable[[str], None]) -> None:
     """Let every call take its place for one where all is guaranteed, whatever it really is."""
-    verdict = guarantees._Verdict(report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw"), shared=False)
-    monkeypatch.setattr(guarantees, "_remembered", lambda _dev: verdict)
+    take_place_for("ext4")
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 from .isolation import die_with_parent, mount, unmount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
 Kind = Literal["write", "zero", "flush", "mark"]
@@ -124,6 +124,15 @@ class RecordingDevice:
     def heal(self) -> None:
         """Fail no more requests."""
         os.write(self._control, b"heal")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Answer no request for the length of a ``with`` block; marks have to wait as well."""
+        os.kill(self._server, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._server, signal.SIGCONT)
 
     def records(self) -> list[Record]:
         """Return the log so far."""

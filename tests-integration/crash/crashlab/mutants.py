@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
+    from safeatomic_core import _target
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -48,7 +50,8 @@ def applied(name: str | None) -> Iterator[None]:
     """Break the library inside a ``with`` block; None leaves it whole.
 
     A broken one does not start the disk early either (`docs/adr/0020-early-writeback.md`): what is
-    on its way already hides that nobody waits for it.
+    on its way already hides that nobody waits for it. Nor does it flush a renamed file beside its
+    directory (`docs/adr/0022-overtaken-flush.md`), which makes good for a directory that is not.
     """
     if name is None:
         yield
@@ -56,7 +59,7 @@ def applied(name: str | None) -> Iterator[None]:
     before = dict(vars(kernel))
     kernel.posix_fadvise = lambda *_: None
     try:
-        with ALL[name].apply():
+        with _replace(_protocol, "_OVERTAKEN", lambda _real: frozenset()), ALL[name].apply():
             yield
     finally:
         vars(kernel).clear()
@@ -171,12 +174,8 @@ def _metadata_after_fsync() -> Any:
 
 def _no_source_sync() -> Any:
     def make(real: Callable[..., bool]) -> Callable[..., bool]:
-        calls = 0
-
-        def settle_directory(dir_fd: int, path: str, safety: str) -> bool:
-            nonlocal calls
-            calls += 1
-            return True if path == sources[-1] else real(dir_fd, path, safety)
+        def settle_directory(target: _target.Target, safety: str, **own: int) -> bool:
+            return True if target.path == sources[-1] else real(target, safety, **own)
 
         return settle_directory
 
@@ -235,7 +234,7 @@ def _no_resolve() -> Any:
 def _no_takeover_sync() -> Any:
     def without_sync(real: Callable[..., bool]) -> Callable[..., bool]:
         def clear(lock: _lock.Lock, stale: Any) -> bool:
-            with _replace(_protocol, "settle_directory", lambda _real: lambda *_args: True):
+            with _replace(_protocol, "settle_directory", lambda _real: lambda *_args, **_own: True):
                 return real(lock, stale)
 
         return clear

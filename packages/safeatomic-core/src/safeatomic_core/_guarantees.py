@@ -68,10 +68,11 @@ class GuaranteeReport(Record):
 class _Verdict:
     """A report with what the gate asks of it worked out beforehand."""
 
-    __slots__ = ("degraded", "refused", "report", "shared")
+    __slots__ = ("degraded", "filesystem", "refused", "report", "shared")
 
     def __init__(self, report: GuaranteeReport, *, shared: bool) -> None:
         self.report = report
+        self.filesystem = report.environment.filesystem
         self.degraded = frozenset(report.degraded())
         self.refused = frozenset(
             name
@@ -145,7 +146,7 @@ def report_for_device(dev: int, dir_fd: int | None = None, path: str = "") -> Gu
 
 def gate(
     dev: int, safety: str, path: str, needed: tuple[str, ...], dir_fd: int | None = None
-) -> None:
+) -> str:
     """Let a call pass, or not, according to ``safety`` and the guarantees it needs.
 
     Args:
@@ -156,12 +157,15 @@ def gate(
         needed: Names of the guarantees the call relies on.
         dir_fd: The target's directory, open.
 
+    Returns:
+        The filesystem's name; nothing under ``"best_effort"``, which does not look.
+
     Raises:
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was touched.
         OSError: The process or the machine is out of descriptors or memory.
     """
     if safety == "best_effort":
-        return
+        return ""
     verdict = _remembered(dev) or _look(dev, dir_fd, "")
     if safety == "strict":
         if verdict.refused:
@@ -183,6 +187,7 @@ def gate(
                 f"{name} is {report.guarantees[name]} ({report.reasons[name]})" for name in missing
             )
             warn_caller(f"{path!r} is on {_name_of(report)}, where {found}")
+    return verdict.filesystem
 
 
 def _name_of(report: GuaranteeReport) -> str:

@@ -199,7 +199,7 @@ def _record_present(target: Target, policy: Policy, announcement: Announcement) 
     """Make the present content durable, then record its digest."""
 
     def sync_directory() -> None:
-        settle_directory(target.dir_fd, target.path, policy.safety)
+        settle_directory(target, policy.safety, renamed=announcement.fd)
 
     while True:
         _require_present(target)

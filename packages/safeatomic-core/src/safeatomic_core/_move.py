@@ -133,10 +133,11 @@ class _Move:
         self._publish()
         self._step = _trace.SETTLE
         # The destination first: at no moment may a crash show the file in neither directory.
-        settled = settle_directory(dst.dir_fd, dst.path, self._policy.safety)
+        settled = settle_directory(dst, self._policy.safety, renamed=self._source_fd)
         self._report(_trace.SETTLE, {"durable": settled})
         if self._linked:
             kernel.unlink(src.name, dir_fd=src.dir_fd)
+        record = -1
         if new is not None and settled and self._announcement is not None:
             self._step = _trace.SEAL
             self._announcement.seal()
@@ -145,7 +146,9 @@ class _Move:
             self._step = _trace.SETTLE
             self._loose = True
             unlink_if_there(src.name + SUFFIX, src.dir_fd)
-        self._settled = settle_directory(src.dir_fd, src.path, self._policy.safety) and settled
+            record = self._announcement.fd
+        gone = settle_directory(src, self._policy.safety, renamed=self._source_fd, witness=record)
+        self._settled = settled and gone
         self._loose = False
         self._report(_trace.SETTLE, {"durable": self._settled})
 
@@ -353,7 +356,7 @@ class _Move:
         kernel.fsync(self._dst.dir_fd)
 
     def _sync_destination(self) -> None:
-        settle_directory(self._dst.dir_fd, self._dst.path, self._policy.safety)
+        settle_directory(self._dst, self._policy.safety)
 
     def _report(self, step: str, facts: dict[str, object]) -> None:
         if _trace.hook is not None:

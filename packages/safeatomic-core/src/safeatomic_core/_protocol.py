@@ -203,7 +203,7 @@ class Write:
     def settle(self) -> None:
         """Flush the directory; without this a crash may bring the old content back."""
         self.step = _trace.SETTLE
-        self._settled = settle_directory(self.target.dir_fd, self.target.path, self._policy.safety)
+        self._settled = settle_directory(self.target, self._policy.safety, renamed=self.temp.fd)
         if _trace.hook is not None:
             _trace.hook(_trace.SETTLE, {"durable": self._settled})
 
@@ -323,7 +323,7 @@ class Write:
 
     def _sync_directory(self) -> None:
         """Flush the directory in the middle of a write, by the same policy as Settle."""
-        settle_directory(self.target.dir_fd, self.target.path, self._policy.safety)
+        settle_directory(self.target, self._policy.safety)
 
     def _flush_directory(self) -> None:
         kernel.fsync(self.target.dir_fd)
@@ -358,7 +358,9 @@ def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
     try:
         target.require_regular()
         needed = _NEEDED[policy.lock, policy.write_checksum]
-        gate(target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd)
+        target.filesystem = gate(
+            target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd
+        )
         if _trace.hook is not None:
             status = target.directory()
             _trace.hook(
@@ -404,14 +406,38 @@ def take_lock(lock: Lock, target: Target, policy: Policy) -> None:
         raise contention(target, found)
 
 
-def settle_directory(dir_fd: int, path: str, safety: str) -> bool:
-    """Flush a directory; True if it is durable, False if the policy goes on without.
+# Where the flush of a directory may return too early, because somebody else's is under way
+# (docs/adr/0022-overtaken-flush.md): btrfs, an overlay on one, and places that nobody looked at.
+_OVERTAKEN = frozenset({"btrfs", "overlay", ""})
+
+
+def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness: int = -1) -> bool:
+    """Flush a target's directory; True if it is durable, False if the policy goes on without.
+
+    Where that flush may return too early, a file that nobody else flushes goes with it: its own
+    flush is never taken for done, and it waits for everything that was logged before.
+
+    Args:
+        target: What the directory was opened for.
+        safety: As for `write_atomic_bytes`.
+        renamed: Descriptor of the file whose rename must be durable when this returns; flushed
+            first, since ext4 and xfs under an overlay then have nothing left to do.
+        witness: Descriptor of a file of ours where a name was unlinked that must not come back;
+            flushed last, after a change of no effect, since an unchanged file has nothing to wait
+            for.
 
     Raises:
-        OSError: The flush failed, under ``safety="strict"``.
+        OSError: A flush failed, under ``safety="strict"``.
     """
+    path = target.path
+    overtaken = target.filesystem in _OVERTAKEN
     try:
-        kernel.fsync(dir_fd)
+        if overtaken and renamed >= 0:
+            kernel.fsync(renamed)
+        kernel.fsync(target.dir_fd)
+        if overtaken and witness >= 0:
+            kernel.fchmod(witness, stat.S_IMODE(kernel.fstat(witness).st_mode))
+            kernel.fsync(witness)
     except OSError as error:
         if safety == "strict":
             raise
@@ -432,7 +458,7 @@ def new_lock(target: Target, safety: str) -> Lock:
 
 def recover(target: Target, safety: str) -> None:
     """Clear up behind a dead writer, while its lock still tells of it."""
-    settle_directory(target.dir_fd, target.path, safety)
+    settle_directory(target, safety)
     try:
         swept = orphans(target.dir_fd, remove=True)
     except OSError as error:

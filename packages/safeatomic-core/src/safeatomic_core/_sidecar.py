@@ -67,6 +67,11 @@ class Announcement:
         self.announced = False
         self.retired = False
 
+    @property
+    def fd(self) -> int:
+        """Descriptor of the record, -1 while there is none."""
+        return self._temp.fd
+
     def draft(
         self,
         algo: str,

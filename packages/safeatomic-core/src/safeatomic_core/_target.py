@@ -36,15 +36,17 @@ class Target:
         name: The last component, after symbolic links were followed.
         dir_fd: Descriptor of the directory that holds the name.
         status: What the name was when it was looked up, None when it did not exist.
+        filesystem: The name of its filesystem as Gate found it; empty when nobody looked.
     """
 
-    __slots__ = ("_directory", "dir_fd", "name", "path", "status")
+    __slots__ = ("_directory", "dir_fd", "filesystem", "name", "path", "status")
 
     def __init__(self, path: str, name: str, dir_fd: int, status: os.stat_result | None) -> None:
         self.path = path
         self.name = name
         self.dir_fd = dir_fd
         self.status = status
+        self.filesystem = ""
         self._directory: os.stat_result | None = None
 
     def look_again(self) -> os.stat_result | None:

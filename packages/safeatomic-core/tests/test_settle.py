@@ -1,0 +1,142 @@
+"""Settle: what is flushed where a directory's flush may return too early, and where not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    AtomicWriter,
+    UnsupportedEnvironmentWarning,
+    move_atomic,
+    write_atomic_bytes,
+    write_checksum_file,
+)
+from safeatomic_core._posix import intercept
+
+TakePlaceFor = Callable[[str], None]
+
+
+@pytest.fixture
+def flushes(target: Path) -> Iterator[list[str]]:
+    """Record, from here on, flushes, renames, unlinks and changes of mode, by what they are of."""
+    calls: list[str] = []
+    directory = target.parent
+
+    def name_of(fd: int) -> str:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            return "directory"
+        names = [entry.name for entry in os.scandir(directory) if entry.inode() == status.st_ino]
+        return "temp" if names[0].startswith(".safeatomic-tmp-") else names[0]
+
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            if name in ("fsync", "fchmod"):
+                calls.append(f"{name} {name_of(args[0])}")
+            elif name == "unlink" or name.startswith("rename"):
+                calls.append(f"{name} {args[-1 if name != 'rename_noreplace' else 1]}")
+            return call(*args, **kwargs)
+
+        return recorded
+
+    with intercept(wrap):
+        yield calls
+
+
+def after(calls: list[str], call: str) -> list[str]:
+    """Return the calls after one of them, without the release of locks."""
+    rest = calls[calls.index(call) + 1 :]
+    return [one for one in rest if ".lock" not in one]
+
+
+def write(path: Path, **options: Any) -> None:
+    write_atomic_bytes(path, b"new", **options)
+
+
+def stream(path: Path, **options: Any) -> None:
+    with AtomicWriter(path, **options) as file:
+        file.write(b"new")
+
+
+@pytest.mark.parametrize("fstype", ["btrfs", "overlay"])
+@pytest.mark.parametrize("work", [write, stream])
+def test_the_renamed_file_is_flushed_where_a_directory_s_flush_may_be_overtaken(
+    target: Path, flushes: list[str], take_place_for: TakePlaceFor, fstype: str, work: Any
+) -> None:
+    take_place_for(fstype)
+    work(target)
+    assert after(flushes, "rename data.bin") == ["fsync data.bin", "fsync directory"]
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs", "tmpfs"])
+def test_elsewhere_the_directory_is_enough(
+    target: Path, flushes: list[str], take_place_for: TakePlaceFor, fstype: str
+) -> None:
+    take_place_for(fstype)
+    write(target)
+    assert after(flushes, "rename data.bin") == ["fsync directory"]
+
+
+@pytest.mark.usefixtures("guaranteed_place")
+def test_a_place_that_nobody_looked_at_may_be_one_of_them(target: Path, flushes: list[str]) -> None:
+    write(target, safety="best_effort")
+    assert after(flushes, "rename data.bin") == ["fsync data.bin", "fsync directory"]
+
+
+def test_barriers_need_the_order_only(
+    target: Path, flushes: list[str], take_place_for: TakePlaceFor
+) -> None:
+    take_place_for("btrfs")
+    write(target, write_checksum=True)
+    assert after(flushes, "rename data.bin.sha256") == [
+        "fsync directory",
+        "rename data.bin",
+        "fsync data.bin",
+        "fsync directory",
+    ]
+
+
+def test_a_move_flushes_what_it_moved_and_last_the_record(
+    target: Path, flushes: list[str], take_place_for: TakePlaceFor
+) -> None:
+    take_place_for("btrfs")
+    write(target, write_checksum=True)
+    move_atomic(target, target.with_name("dst"))
+    assert after(flushes, "rename_noreplace dst") == [
+        "fsync dst",
+        "fsync directory",
+        "unlink data.bin.sha256",
+        "fsync dst",
+        "fsync directory",
+        "fchmod dst.sha256",
+        "fsync dst.sha256",
+    ]
+
+
+def test_a_recorded_checksum_is_flushed_under_its_name(
+    target: Path, flushes: list[str], take_place_for: TakePlaceFor
+) -> None:
+    take_place_for("btrfs")
+    write_checksum_file(target)
+    assert after(flushes, "rename data.bin.sha256") == ["fsync data.bin.sha256", "fsync directory"]
+
+
+def test_a_renamed_file_that_cannot_be_flushed_is_unconfirmed(
+    target: Path, faults: Any, take_place_for: TakePlaceFor
+) -> None:
+    take_place_for("btrfs")
+    faults.fail("fsync", errno.EIO, at=2)  # the first is Harden's
+    with pytest.raises(OSError, match="durability is not confirmed") as caught:
+        write(target)
+    assert any("Settle failed" in note for note in caught.value.__notes__)
+    assert target.read_bytes() == b"new"
+    faults.counts.clear()
+    with pytest.warns(UnsupportedEnvironmentWarning, match="could not be flushed"):
+        write(target, safety="warn")
