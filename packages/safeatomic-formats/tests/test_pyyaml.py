@@ -198,15 +198,22 @@ LOADERS = [
 ]
 
 
-@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize(
+    "load", [pytest.param(_pyyaml.parse, id="libyaml"), pytest.param(load_pure, id="pure")]
+)
 @pytest.mark.parametrize(
     "source",
     ["[" * 200_000, "- " * 200_000, "{a: " * 100_000, "? " * 200_000, "[" * 5_000 + "]" * 5_000],
     ids=["[", "-", "{", "?", "closed"],
 )
-def test_nesting_is_bounded(loader: Any, source: str) -> None:
+def test_nesting_is_bounded(load: Callable[[str], Any], source: str) -> None:
     with pytest.raises(RecursionError):
-        yaml.load(source, loader)
+        load(source)
+
+
+def test_what_else_a_scanner_refuses_is_no_matter_of_depth() -> None:
+    with pytest.raises(yaml.scanner.ScannerError):
+        _pyyaml.parse("a: @")
 
 
 @needs_libyaml
@@ -241,6 +248,41 @@ def test_one_long_list_of_merges_is_bounded(loader: Any) -> None:
     source = f"a: &a {{{wide}}}\nb: {{<<: [{', '.join(['*a'] * 2_000)}]}}"
     with pytest.raises(yaml.constructor.ConstructorError, match="100,000"):
         yaml.load(source, loader)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize(
+    ("merge", "merged"),
+    [
+        ("*one", {"key": 1, "k": 1}),
+        ("[*one, *two]", {"key": 1, "k": 1, "other": 2}),
+        ("[*two, *one]", {"key": 2, "k": 2, "other": 2}),
+        ("[*both]", {"key": 1, "k": 1, "other": 2}),
+        ("*both, <<: *two", {"key": 2, "k": 2, "other": 2}),
+        ("*one, key: own", {"key": "own", "k": 1}),
+        ("*one, =: x", {"key": 1, "k": 1, "=": "x"}),
+        ("[]", {}),
+    ],
+)
+def test_of_several_merged_mappings_the_first_wins(
+    loader: Any, merge: str, merged: dict[str, object]
+) -> None:
+    source = "- &one {key: 1, k: 1}\n- &two {key: 2, k: 2, other: 2}\n- &both {<<: [*one, *two]}\n"
+    assert yaml.load(f"{source}- {{<<: {merge}}}\n", loader)[3] == merged
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("named", ["1", "[1]", "[[{a: 1}]]"])
+def test_only_mappings_are_merged(loader: Any, named: str) -> None:
+    with pytest.raises(yaml.constructor.ConstructorError, match="for merging, but found"):
+        yaml.load(f"{{<<: {named}}}", loader)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_mappings_that_merge_each_other_have_what_both_have(loader: Any) -> None:
+    document = yaml.load("a: &a {x: 1, b: &b {<<: *a, y: 2}, <<: *b}", loader)
+    assert document["a"]["y"] == 2
+    assert document["a"]["b"]["x"] == 1
 
 
 def test_nothing_is_registered_for_others() -> None:

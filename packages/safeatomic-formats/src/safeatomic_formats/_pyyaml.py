@@ -15,16 +15,21 @@ import re
 import yaml
 from yaml.constructor import ConstructorError
 from yaml.representer import RepresenterError, SafeRepresenter
+from yaml.scanner import ScannerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# libyaml's composer is recursive C without a check: 40,000 levels overflow an 8 MiB stack, and
-# `- - - ...` takes as many bytes as the square of its depth. 1,000 levels need 0.3 MiB of stack.
+# PyYAML's composer around libyaml is recursive C without a check: 40,000 levels overflow an 8 MiB
+# stack, and `- - - ...` takes as many bytes as the square of its depth. 1,000 need 0.3 MiB of it.
 MAX_DEPTH = 1_000
 # Merge keys copy the entries of other mappings, so that nine lines can ask for 9**9 of them.
 MAX_MERGED = 100_000
+
+_MERGE = "tag:yaml.org,2002:merge"
+_STR = "tag:yaml.org,2002:str"
+_VALUE = "tag:yaml.org,2002:value"
 
 # No line is folded: the emitters fold at different places, and a folded text makes a noisy diff.
 WIDTH = 2**31 - 1
@@ -55,9 +60,20 @@ def parse(text: str) -> Any:
     agreed = yaml.__with_libyaml__ and not _LOADERS_DISAGREE.search(text)
     try:
         return yaml.load(text, LibyamlLoader if agreed else PureLoader)  # noqa: S506 - safe loaders
+    except ScannerError as error:
+        if error.problem == _TOO_DEEP:
+            raise _depth_error() from error
+        raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # How PyYAML fails on `!!int ''`, `!!timestamp never` or a month 13: an error of the input.
         raise ConstructorError(None, None, f"a value does not fit its type: {error}") from error
+
+
+_TOO_DEEP = "exceeded maximum nesting depth"  # libyaml's own limit from 0.2.6 on, 1,000 as well
+
+
+def _depth_error() -> RecursionError:
+    return RecursionError(f"more than {MAX_DEPTH:,} levels")
 
 
 # Where the loaders disagree: libyaml takes a tab for white space in more places, skips a byte order
@@ -82,32 +98,58 @@ class _Bounds:
         """Count one level more; composers call this before each node."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise RecursionError(f"more than {MAX_DEPTH:,} levels")
+            raise _depth_error()
 
     def ascend_resolver(self) -> None:
         """Count one level less; composers call this after each node."""
         self._depth -= 1
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Copy in what the merge keys name, unless it is too much."""
+        """Copy in what the merge keys name, unless it is too much.
+
+        Not PyYAML's own: of several sources the first is to win (https://yaml.org/type/merge.html),
+        and in PyYAML 6.0.4 the last does if the key is longer than one character (yaml/pyyaml#953).
+        """
         if id(node) in self._merging:
             return  # merges itself, which adds nothing
         self._merging.add(id(node))
+        merged: list[Any] = []
+        own: list[Any] = []
         for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                    if isinstance(source, yaml.MappingNode):
-                        self.flatten_mapping(source)
-                        self._merged += len(source.value)
-                    if self._merged > MAX_MERGED:
-                        raise ConstructorError(
-                            None,
-                            None,
-                            f"merge keys copy more than {MAX_MERGED:,} entries",
-                            node.start_mark,
-                        )
+            if key.tag == _MERGE:
+                merged += self._entries(node, value)
+                continue
+            if key.tag == _VALUE:
+                key.tag = _STR
+            own.append((key, value))
+        node.value = merged + own  # of equal keys the last one counts
         self._merging.discard(id(node))
-        super().flatten_mapping(node)  # type: ignore[misc]
+
+    def _entries(self, node: yaml.MappingNode, named: yaml.Node) -> list[Any]:
+        """Return the entries of the mappings that a merge key names, those that win at the end."""
+        sources: list[Any] = [named]
+        if isinstance(named, yaml.SequenceNode):
+            sources = named.value[::-1]
+        entries: list[Any] = []
+        for source in sources:
+            if not isinstance(source, yaml.MappingNode):
+                raise ConstructorError(
+                    "while constructing a mapping",
+                    node.start_mark,
+                    f"expected a mapping or list of mappings for merging, but found {source.id}",
+                    source.start_mark,
+                )
+            self.flatten_mapping(source)
+            self._merged += len(source.value)
+            if self._merged > MAX_MERGED:
+                raise ConstructorError(
+                    None,
+                    None,
+                    f"merge keys copy more than {MAX_MERGED:,} entries",
+                    node.start_mark,
+                )
+            entries += [(key, value) for key, value in source.value if key.tag != _MERGE]
+        return entries
 
 
 class PureLoader(_Bounds, yaml.SafeLoader):
@@ -118,7 +160,6 @@ class PureLoader(_Bounds, yaml.SafeLoader):
 # PyYAML's own choice of style loses a next-line character in a key.
 _NEEDS_QUOTES = re.compile("[\x85\u2028\u2029\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_STR = "tag:yaml.org,2002:str"
 
 
 def _represent_str(dumper: SafeRepresenter, text: str) -> yaml.ScalarNode:
