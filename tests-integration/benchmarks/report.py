@@ -1,7 +1,8 @@
 """Put measured results into the page: ``python tests-integration/benchmarks/report.py``.
 
-Reads ``docs/performance/results.json`` and ``breakdown.json`` and rewrites the parts of
-``docs/performance.md`` between its markers, so that no figure there is typed by hand.
+Reads ``results.json``, ``no-journal.json`` and ``breakdown.json`` in ``docs/performance`` and
+rewrites the parts of ``docs/performance.md`` between its markers, so that no figure there is typed
+by hand.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     page = _DOCS / "performance.md"
     before = page.read_text(encoding="utf-8")
-    results = json.loads((_DOCS / "performance" / "results.json").read_text(encoding="utf-8"))
-    parts = json.loads((_DOCS / "performance" / "breakdown.json").read_text(encoding="utf-8"))
+    results, no_journal, parts = (
+        json.loads((_DOCS / "performance" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("results", "no-journal", "breakdown")
+    )
     after = before
     for name, text in (
         ("machine", machine(results)),
         ("targets", table(results, targets=True)),
         ("others", table(results, targets=False)),
+        ("no-journal machine", machine(no_journal)),
+        ("no-journal", table(no_journal, targets=True)),
         ("breakdown", breakdown(parts)),
     ):
         after = _replace(after, name, text)
