@@ -90,6 +90,15 @@ def test_a_place_that_nobody_looked_at_may_be_one_of_them(target: Path, flushes:
     assert after(flushes, "rename data.bin") == ["fsync data.bin", "fsync directory"]
 
 
+def test_a_place_that_cannot_be_told_may_be_one_of_them(
+    target: Path, flushes: list[str], take_place_for: TakePlaceFor
+) -> None:
+    take_place_for("unknown")
+    with pytest.warns(UnsupportedEnvironmentWarning, match="an unknown filesystem"):
+        write(target, safety="warn")
+    assert after(flushes, "rename data.bin") == ["fsync data.bin", "fsync directory"]
+
+
 def test_barriers_need_the_order_only(
     target: Path, flushes: list[str], take_place_for: TakePlaceFor
 ) -> None:

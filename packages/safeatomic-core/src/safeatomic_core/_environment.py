@@ -133,9 +133,9 @@ def lives_in_memory(environment: Environment) -> bool:
 def has_journal(environment: Environment) -> bool | None:
     """Tell whether an ext4 has a journal, None where that cannot be seen; True for all others.
 
-    It can be made, or tuned, to have none (``mkfs.ext4 -O ^has_journal``), and some cloud images
-    are. Nothing in the mount table tells; of the options in force ``data=`` is missing then
-    (fs/ext4/super.c).
+    It can be made, or tuned, to have none (``mkfs.ext4 -O ^has_journal``), as disks of virtual
+    machines are. Nothing in the mount table tells; of the options in force ``data=`` is missing
+    then (fs/ext4/super.c).
     """
     if environment.platform != "linux" or environment.filesystem != "ext4":
         return True

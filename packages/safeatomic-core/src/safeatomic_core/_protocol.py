@@ -407,8 +407,9 @@ def take_lock(lock: Lock, target: Target, policy: Policy) -> None:
 
 
 # Where the flush of a directory may return too early, because somebody else's is under way
-# (docs/adr/0022-overtaken-flush.md): btrfs, an overlay on one, and places that nobody looked at.
-_OVERTAKEN = frozenset({"btrfs", "overlay", ""})
+# (docs/adr/0022-overtaken-flush.md): btrfs, an overlay on one, and places that nobody looked at or
+# that could not be told.
+_OVERTAKEN = frozenset({"btrfs", "overlay", "unknown", ""})
 
 
 def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness: int = -1) -> bool:
