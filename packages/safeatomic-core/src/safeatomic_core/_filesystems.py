@@ -177,8 +177,8 @@ def levels(
             doubt = (
                 f"whether this {filesystem} has a journal cannot be seen from here"
                 if journal is None
-                else f"this {filesystem} has no journal: a crash in the middle of a change may "
-                "damage what is there already"
+                else f"this {filesystem} has no journal (tune2fs -j adds one): a crash in the "
+                "middle of a change may damage what is there already"
             )
             graded[CRASH_DURABILITY] = graded[INTEGRITY_DETECTION] = ("BestEffort", doubt)
     else:
