@@ -18,6 +18,7 @@ from mounted import KINDS, ODD_NAME, Kind, NotPossibleError
 from mounting import MARKS, on, privately
 from safeatomic_core import (
     UnsupportedEnvironmentWarning,
+    _temp,
     doctor,
     inspect_guarantees,
     read_atomic_bytes,
@@ -115,6 +116,21 @@ def test_every_guarantee_holds_on_tier_1_but_surviving_the_machine_in_memory(
 
     expected = ("CrashDurability",) if name == "tmpfs" else ()
     assert on(name, tmp_path, body) == expected
+
+
+@pytest.mark.parametrize("name", ["ext4", "xfs", "btrfs", "tmpfs"])
+def test_an_orphan_that_came_after_the_directory_was_opened_is_swept(
+    name: str, tmp_path: Path
+) -> None:
+    def body(place: Path) -> list[tuple[str, int]]:
+        fd = os.open(place, os.O_RDONLY)
+        (place / ".safeatomic-tmp-0123456789abcdef.tmp").write_bytes(b"left")
+        try:
+            return _temp.orphans(fd, remove=True)
+        finally:
+            os.close(fd)
+
+    assert on(name, tmp_path, body) == [(".safeatomic-tmp-0123456789abcdef.tmp", 4)]
 
 
 # -------------------------------------------------------------------------------- what is reported

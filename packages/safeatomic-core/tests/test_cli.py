@@ -87,6 +87,7 @@ def test_move_renames(target: Path, listing: Any, capsys: pytest.CaptureFixture[
     assert listing() == ["other"]
 
 
+@pytest.mark.usefixtures("guaranteed_place")
 def test_inspect_prints_text_and_json(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(target)]) == 0
     assert "AtomicVisibility" in capsys.readouterr().out
@@ -95,6 +96,7 @@ def test_inspect_prints_text_and_json(target: Path, capsys: pytest.CaptureFixtur
     assert report["guarantees"]["AtomicVisibility"] == "Guaranteed"
 
 
+@pytest.mark.usefixtures("guaranteed_place")
 def test_doctor_answers_by_its_exit_status(
     target: Path, capsys: pytest.CaptureFixture[str], listing: Any
 ) -> None:

@@ -120,7 +120,13 @@ def _getxattr_at(name: str, attribute: str, dir_fd: int) -> bytes:
 
 
 def _listdir(directory: int | str) -> list[str]:
-    """List the names in a directory, given by descriptor or path."""
+    """List the names in a directory, given by descriptor or path.
+
+    A descriptor is rewound first: what was created after it was opened need not show otherwise
+    (readdir(3p)), and on btrfs does not.
+    """
+    if isinstance(directory, int):
+        os.lseek(directory, 0, os.SEEK_SET)
     return os.listdir(directory)
 
 
