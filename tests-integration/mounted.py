@@ -262,6 +262,14 @@ def quota_ext4(work: Path, *, user: int, limit_kib: int) -> Path:
     return place
 
 
+def quota_btrfs(work: Path, *, limit_kib: int) -> Path:
+    """Mount a btrfs with a subvolume in which everybody together may use so much space."""
+    place = _btrfs_subvolume(work)
+    _run("btrfs", "quota", "enable", place)
+    _run("btrfs", "qgroup", "limit", f"{limit_kib}K", place)
+    return place
+
+
 _EXT4 = ("mkfs.ext4",)
 KINDS = (
     Kind("ext4", _ext, _EXT4, "default options"),

@@ -145,15 +145,21 @@ def test_a_filesystem_without_inodes_leaves_the_target_as_it_was(tmp_path: Path)
     privately(tmp_path, body)
 
 
-def test_a_quota_that_is_used_up_leaves_the_target_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("filesystem", ["ext4", "btrfs"])
+def test_a_quota_that_is_used_up_leaves_the_target_as_it_was(
+    tmp_path: Path, filesystem: str
+) -> None:
     def body(work: Path) -> None:
-        place = mounted.quota_ext4(work, user=65534, limit_kib=64)
-        os.setegid(65534)
-        os.seteuid(65534)
+        if filesystem == "ext4":
+            place, size = mounted.quota_ext4(work, user=65534, limit_kib=64), 90_000
+            os.setegid(65534)
+            os.seteuid(65534)
+        else:
+            place, size = mounted.quota_btrfs(work, limit_kib=1024), 4_000_000
         target = place / "f"
         sa.write_atomic_bytes(target, OLD, write_checksum=True)
         before = take(str(place))
-        for name, write in _writes(target, bytes(90_000)).items():
+        for name, write in _writes(target, bytes(size)).items():
             error = _refused(write)
             assert isinstance(error, OSError), name
             assert error.errno == errno.EDQUOT
