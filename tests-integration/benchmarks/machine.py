@@ -119,12 +119,14 @@ def _filesystem(folder: str | None) -> dict[str, object] | None:
     if folder is None:
         return None
     environment = inspect_guarantees(folder).environment
-    return {
+    facts: dict[str, object] = {
         "filesystem": environment.filesystem,
         "options": list(environment.mount_options),
-        "journal": has_journal(environment),
         "device": _device(environment.source),
     }
+    if environment.filesystem == "ext4":
+        facts["journal"] = has_journal(environment)
+    return facts
 
 
 def _device(source: str) -> str:
