@@ -184,3 +184,16 @@ def test_importing_is_silent_and_loads_no_parser(module: str) -> None:
     assert not done.stderr
     parsers = {"yaml", "tomli_w", "tomllib", "ruamel", "ruamel.yaml", "importlib.metadata"}
     assert not parsers & set(done.stdout.split())
+
+
+def test_importing_the_core_loads_nothing_slow() -> None:
+    # docs/adr/0015-import-time.md; what the interpreter has loaded by itself costs nothing.
+    code = "import sys; before = {*sys.modules}; import safeatomic_core\n"
+    code += "print(*({*sys.modules} - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    ours = {name for name in loaded if name.partition(".")[0] == "safeatomic_core"}
+    assert loaded - ours <= {"__future__", "errno", "fcntl", "select"}
+    assert "safeatomic_core._io" in ours
+    later = ("_examination", "_inspections", "_probes", "_place", "_block", "_commands", "_cli")
+    assert not ours & {f"safeatomic_core.{name}" for name in later}

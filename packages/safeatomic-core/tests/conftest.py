@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from safeatomic_core import _doctor, _trace
 from safeatomic_core import _environment as environment
+from safeatomic_core import _examination, _trace
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core._guarantees import GuaranteeReport
@@ -215,7 +215,7 @@ def on(
 
     def choose(line: str) -> None:
         report = report_on(f"1 1 8:1 / / rw - {line}")
-        monkeypatch.setattr(_doctor, "inspect_guarantees", lambda _path: report)
+        monkeypatch.setattr(_examination, "inspect_guarantees", lambda _path: report)
 
     return choose
 

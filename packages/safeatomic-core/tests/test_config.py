@@ -1,34 +1,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
+from typing import Any
 
 import pytest
 
-from safeatomic_core import safeatomic_config
+from safeatomic_core import _config, safeatomic_config
 from safeatomic_core._config import check_algorithm, defaults, resolve_algorithm, resolve_encoding
 
 
 def test_defaults_without_a_scope() -> None:
-    now = defaults.get()
+    now = defaults()
     assert (now.encoding, now.checksum_algo, now.retries, now.delay) == ("utf-8", "sha256", 0, 0.1)
 
 
 def test_a_scope_sets_what_it_names_and_restores_it() -> None:
     with safeatomic_config(encoding="latin-1", retries=3):
         with safeatomic_config(checksum_algo="SHA512", delay=1):
-            now = defaults.get()
+            now = defaults()
             assert (now.encoding, now.checksum_algo) == ("latin-1", "sha512")
             assert (now.retries, now.delay) == (3, 1)
-        assert defaults.get().checksum_algo == "sha256"
-    assert defaults.get().retries == 0
+        assert defaults().checksum_algo == "sha256"
+    assert defaults().retries == 0
 
 
 def test_a_scope_can_be_entered_twice() -> None:
     scope = safeatomic_config(retries=1)
     with scope, scope:
-        assert defaults.get().retries == 1
-    assert defaults.get().retries == 0
+        assert defaults().retries == 1
+    assert defaults().retries == 0
 
 
 @pytest.mark.parametrize(
@@ -69,10 +71,24 @@ def test_bad_values_are_refused_by_name(
 def test_threads_do_not_see_each_other_s_scope() -> None:
     seen = []
     with safeatomic_config(retries=7):
-        thread = threading.Thread(target=lambda: seen.append(defaults.get().retries))
+        thread = threading.Thread(target=lambda: seen.append(defaults().retries))
         thread.start()
         thread.join()
     assert seen == [0]
+
+
+def test_two_threads_that_come_first_share_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = contextvars.ContextVar
+    others: list[object] = []
+
+    def make_while_another_does(*args: Any, **options: Any) -> object:
+        monkeypatch.setattr(contextvars, "ContextVar", make)
+        others.append(_config._scope())
+        return make(*args, **options)
+
+    monkeypatch.setattr(_config, "_made", {})
+    monkeypatch.setattr(contextvars, "ContextVar", make_while_another_does)
+    assert [_config._scope()] == others
 
 
 def test_tasks_do_not_see_each_other_s_scope() -> None:
@@ -85,7 +101,7 @@ def test_tasks_do_not_see_each_other_s_scope() -> None:
         ready, done = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(scoped(ready, done))
         await ready.wait()
-        seen = defaults.get().retries
+        seen = defaults().retries
         done.set()
         await task
         return seen

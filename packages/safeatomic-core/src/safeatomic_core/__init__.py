@@ -5,7 +5,7 @@ General layout, each module knowing only those below it:
     _cli                       the ``safeatomic`` command
     _io _writer _reader _move  the calls a user makes on files
     _locking _integrity        … on locks and checksums
-    _doctor                    tries out what the environment promises
+    _doctor _examination       what the environment promises, tried out
     _protocol                  the ten steps of one write
     _sidecar                   the checksum sidecar's part in them: Announce and Seal
     _metadata                  what an overwritten file keeps

@@ -8,11 +8,10 @@ visible at the call that does it.
 from __future__ import annotations
 
 import codecs
-from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextvars import Token
+    from contextvars import ContextVar, Token
     from types import TracebackType
 
 
@@ -29,7 +28,19 @@ class Defaults:
 
 
 _LIBRARY_DEFAULTS = Defaults("utf-8", "sha256", 0, 0.1)
-defaults: ContextVar[Defaults] = ContextVar("safeatomic_defaults", default=_LIBRARY_DEFAULTS)
+_made: dict[str, ContextVar[Defaults]] = {}  # the scope, once somebody has set a default
+
+
+def defaults() -> Defaults:
+    """Return the defaults in force for the caller."""
+    return _made["scope"].get() if _made else _LIBRARY_DEFAULTS
+
+
+def _scope() -> ContextVar[Defaults]:
+    """Return the variable behind the scopes, the same one to every thread that comes first."""
+    from contextvars import ContextVar  # slow to import, and most programs set no default
+
+    return _made.setdefault("scope", ContextVar("safeatomic_defaults", default=_LIBRARY_DEFAULTS))
 
 
 class safeatomic_config:  # noqa: N801 - reads as the function it is used as
@@ -69,12 +80,12 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
         self._tokens: list[Token[Defaults]] = []
 
     def __enter__(self) -> None:
-        outer = defaults.get()
+        outer = defaults()
         inner = {
             name: getattr(outer, name) if value is None else value
             for name, value in self._given.items()
         }
-        self._tokens.append(defaults.set(Defaults(**inner)))  # type: ignore[arg-type]
+        self._tokens.append(_scope().set(Defaults(**inner)))  # type: ignore[arg-type]
 
     def __exit__(
         self,
@@ -82,17 +93,17 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        defaults.reset(self._tokens.pop())
+        _scope().reset(self._tokens.pop())
 
 
 def resolve_encoding(encoding: str | None) -> str:
     """Return a checked encoding: the one given, else the default in force."""
-    return defaults.get().encoding if encoding is None else check_encoding(encoding)
+    return defaults().encoding if encoding is None else check_encoding(encoding)
 
 
 def resolve_algorithm(algo: str | None, argument: str = "checksum_algo") -> str:
     """Return a checked algorithm name: the one given, else the default in force."""
-    return defaults.get().checksum_algo if algo is None else check_algorithm(algo, argument)
+    return defaults().checksum_algo if algo is None else check_algorithm(algo, argument)
 
 
 def check_encoding(encoding: object) -> str:

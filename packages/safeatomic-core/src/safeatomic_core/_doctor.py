@@ -7,20 +7,16 @@ environment is an answer, never an exception.
 
 from __future__ import annotations
 
-from ._errors import SafeAtomicError, explain
-from ._guarantees import inspect_guarantees, unknown_report
 from ._policy import check_flag
 from ._target import check_path
-from ._types import GUARANTEES, Record
+from ._types import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import TextIO
 
     from ._environment import Environment
-    from ._guarantees import GuaranteeReport
-    from ._place import Finding, Place
     from ._types import CheckStatus, Level, StrPath
 
 SCHEMA = 1  # of DoctorReport.to_dict(); a field that is removed or changes its meaning raises it
@@ -155,25 +151,15 @@ def doctor(
     text = check_path(path)
     check_flag(destructive, "destructive")
     required = _check_require(require)
-    # The checks are a third of the package and wanted by few programs: they are imported by the
-    # first call, here and in the two functions that list them.
-    from ._place import Place
+    from ._examination import examine  # a third of the package, and few programs want it
 
-    report, trouble = _inspect(text)
-    place = Place(text, report.environment)
-    try:
-        checks = [] if trouble is None else [trouble]
-        checks += [_run(name, check) for name, check in _inspections(place, report)]
-        checks += _probe(place, _why_not(checks, destructive=destructive))
-    finally:
-        place.close()
-    checks += [_required(name, report) for name in required]
+    report, lines = examine(text, required, destructive=destructive)
     return DoctorReport(
         path=text,
         environment=report.environment,
         guarantees=dict(report.guarantees),
-        checks=tuple(checks),
-        ok=all(check.status != "fail" for check in checks),
+        checks=tuple(DoctorCheck(*line) for line in lines),
+        ok=all(status != "fail" for _, status, _ in lines),
     )
 
 
@@ -203,99 +189,3 @@ def _check_require(require: object) -> tuple[str, ...]:
             raise TypeError(f"require must hold str only, not {type(name).__name__}")
         checked.append(name)
     return tuple(dict.fromkeys(checked))
-
-
-def _inspect(path: str) -> tuple[GuaranteeReport, DoctorCheck | None]:
-    """Return the report on the guarantees; when even that fails, an unknown one and why."""
-    try:
-        return inspect_guarantees(path), None
-    except OSError as error:
-        return unknown_report(), DoctorCheck(
-            "inspection", "unknown", _explain(error, "inspect the path")
-        )
-
-
-def _inspections(
-    place: Place, report: GuaranteeReport
-) -> tuple[tuple[str, Callable[[], Finding]], ...]:
-    """Return every check that only looks, with its name."""
-    from . import _inspections as look
-
-    return (
-        ("parent_exists", lambda: look.parent_exists(place)),
-        ("parent_writable", lambda: look.parent_writable(place)),
-        ("parent_trust", lambda: look.parent_trust(place)),
-        ("parent_symlink", lambda: look.parent_symlink(place)),
-        ("filesystem", lambda: look.filesystem(place, report)),
-        ("durability", lambda: look.durability(place, report)),
-        ("fsync_provider", lambda: look.fsync_provider(place)),
-        ("write_cache", lambda: look.write_cache(place)),
-        ("free_space", lambda: look.free_space(place)),
-        ("free_inodes", lambda: look.free_inodes(place)),
-        ("quota", lambda: look.quota(place)),
-        ("target", lambda: look.target(place)),
-        ("name_length", lambda: look.name_length(place)),
-        ("leftovers", lambda: look.leftovers(place)),
-        ("lock", lambda: look.lock(place)),
-        ("checksum", lambda: look.checksum(place)),
-    )
-
-
-def _why_not(checks: list[DoctorCheck], *, destructive: bool) -> str | None:
-    """Say why the probes are skipped, or None to run them."""
-    if not destructive:
-        return "skipped: ask for it with destructive=True (--destructive)"
-    if any(check.name == "parent_writable" and check.status != "pass" for check in checks):
-        return "skipped: nothing can be written there"
-    return None
-
-
-def _probe(place: Place, skipped: str | None) -> list[DoctorCheck]:
-    """Run the probes, or say why not; what they made is removed even when one is interrupted."""
-    from ._probes import Probes
-
-    probes = Probes(place)
-    if skipped is not None:
-        return [DoctorCheck(name, "unknown", skipped) for name, _ in probes.all()]
-    checks = []
-    try:
-        checks = [_run(name, probe) for name, probe in probes.all()]
-    finally:
-        cleaned = _run("probe_cleanup", probes.clean)
-    return [*checks, cleaned]
-
-
-def _run(name: str, check: Callable[[], Finding]) -> DoctorCheck:
-    """Make one check; what it raises is its result."""
-    try:
-        status, detail = check()
-    except Exception as error:  # noqa: BLE001 - a diagnosis must not die of the disease
-        status = "fail" if name.startswith("probe_") else "unknown"
-        detail = _explain(error, f"run {name}")
-    return DoctorCheck(name, status, detail)
-
-
-def _explain(error: Exception, doing: str) -> str:
-    """Return an error as a detail: what failed, and what to do where that is known."""
-    if not isinstance(error, OSError):
-        text = str(error) if isinstance(error, SafeAtomicError) else repr(error)
-    elif str(error.strerror).startswith("cannot "):
-        text = str(error.strerror)  # explained by the protocol already
-    else:
-        text = str(explain(error, doing, "", "nothing was changed").strerror)
-    return text
-
-
-def _required(name: str, report: GuaranteeReport) -> DoctorCheck:
-    """Hold one required guarantee against the report."""
-    wanted = name
-    if wanted not in GUARANTEES and wanted == wanted.lower():
-        wanted = "".join(word.capitalize() for word in wanted.split("_"))
-    check = f"require_{name}"
-    if wanted not in GUARANTEES:
-        return DoctorCheck(
-            check, "fail", f"there is no guarantee {name!r}; there are {', '.join(GUARANTEES)}"
-        )
-    level, reason = report.guarantees[wanted], report.reasons[wanted]
-    status: CheckStatus = "pass" if level == "Guaranteed" else "fail"
-    return DoctorCheck(check, status, f"{wanted} is {level}: {reason}")

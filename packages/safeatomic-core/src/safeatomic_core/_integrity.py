@@ -178,7 +178,7 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
     target = locate(path)
     try:
         with Naming(target):
-            sidecar = Sidecar(target, defaults.get().checksum_algo)
+            sidecar = Sidecar(target, defaults().checksum_algo)
         sidecar.close()
         if sidecar.flaw is not None:
             raise malformed(target, sidecar.flaw)

@@ -118,8 +118,8 @@ def try_acquire_lock(
     """
     if session is not None:
         check_session(session)
-    retries = defaults.get().retries if retries is None else check_retries(retries)
-    delay = defaults.get().delay if delay is None else check_delay(delay)
+    retries = defaults().retries if retries is None else check_retries(retries)
+    delay = defaults().delay if delay is None else check_delay(delay)
     check_safety(safety)
     target = locate(path)
     lock = new_lock(target, safety)

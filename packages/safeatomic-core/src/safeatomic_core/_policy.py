@@ -47,7 +47,7 @@ class Policy:
         self.safety = safety
         self.preserve_metadata = check_flag(preserve_metadata, "preserve_metadata")
         self.write_checksum = check_flag(write_checksum, "write_checksum")
-        default = defaults.get()
+        default = defaults()
         self.algo = (
             default.checksum_algo if checksum_algo is None else check_algorithm(checksum_algo)
         )

@@ -167,7 +167,7 @@ class _Options:
     def __init__(self, check_checksum: bool, checksum_algo: str | None, safety: Safety) -> None:
         self.check = check_flag(check_checksum, "check_checksum")
         self.requested = None if checksum_algo is None else check_algorithm(checksum_algo)
-        self.hint = self.requested or defaults.get().checksum_algo
+        self.hint = self.requested or defaults().checksum_algo
         self.safety = check_safety(safety)
 
 

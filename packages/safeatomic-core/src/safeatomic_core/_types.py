@@ -7,12 +7,11 @@ dataclass because importing `dataclasses` costs more than importing the whole of
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 TYPE_CHECKING = False  # type checkers take this name as true; importing typing is slow
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from types import MappingProxyType
     from typing import Any, Literal, TypeAlias, TypeVar, dataclass_transform
 
     _T = TypeVar("_T")
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     Alive: TypeAlias = Literal["yes", "no", "unknown"]
     CheckStatus: TypeAlias = Literal["pass", "warn", "fail", "unknown"]
 else:
+    MappingProxyType = type(vars(type))  # as `types` itself finds it, which not everybody imports
 
     def dataclass_transform(**_options: object) -> Callable[[_T], _T]:
         return lambda cls: cls
