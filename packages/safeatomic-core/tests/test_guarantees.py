@@ -327,22 +327,62 @@ def test_a_path_helps_where_the_device_number_is_not_listed(fake: Any) -> None:
 
 def test_a_file_mounted_over_is_judged_by_its_directory(target: Path, fake: Any) -> None:
     device = target.stat().st_dev
-    fake.table = fake.mounted(device, "ext4") + fake.mounted(
-        os.makedev(250, 77), "tmpfs", point="/x"
-    )
+    fake.table = fake.mounted(device, "ext4") + fake.mounted(ELSEWHERE, "tmpfs", point="/x")
+    with intercept(showing_device(target, ELSEWHERE)):
+        assert inspect_guarantees(target).environment.filesystem == "ext4"
 
-    def with_other_device(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+
+@pytest.mark.parametrize(
+    ("fstype", "mounts_of_the_other"),
+    [("overlay", ["/lower"]), ("ext4", ["/x", "/place/of/the/file"])],
+    ids=["overlay", "mounted over"],
+)
+def test_a_file_with_a_known_number_that_is_not_its_directory_s(
+    target: Path, fake: Any, fstype: str, mounts_of_the_other: list[str]
+) -> None:
+    fake.table = fake.mounted(target.stat().st_dev, fstype) + b"".join(
+        fake.mounted(ELSEWHERE, "xfs", point=point) for point in mounts_of_the_other
+    )
+    assert report_for_device(ELSEWHERE).environment.filesystem == "xfs"
+    for _ in range(3):
+        with intercept(showing_device(target, ELSEWHERE)):
+            assert inspect_guarantees(target).environment.filesystem == fstype
+
+
+def test_a_file_on_the_one_mount_of_its_number_is_looked_at_once(target: Path, fake: Any) -> None:
+    fake.table = fake.mounted(target.stat().st_dev, "ext4")
+    assert inspect_guarantees(target).environment.filesystem == "ext4"
+    calls = []
+
+    def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return call(*args, **kwargs)
+
+        return counted
+
+    with intercept(counting):
+        assert inspect_guarantees(target).environment.filesystem == "ext4"
+    assert calls == ["stat"]
+
+
+ELSEWHERE = os.makedev(250, 77)
+
+
+def showing_device(target: Path, device: int) -> Callable[..., Any]:
+    """Return what makes one file show another device number than its directory's."""
+
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def other(path: str, **options: Any) -> os.stat_result:
             found = list(call(path, **options))
-            found[2] = os.makedev(250, 77)
+            found[2] = device
             return os.stat_result(found)
 
         if name != "stat":
             return call
         return lambda path, **options: (other if path == str(target) else call)(path, **options)
 
-    with intercept(with_other_device):
-        assert inspect_guarantees(target).environment.filesystem == "ext4"
+    return wrap
 
 
 def test_a_forked_child_asks_for_itself(tmp_path: Path) -> None:

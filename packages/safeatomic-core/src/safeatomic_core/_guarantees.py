@@ -68,9 +68,11 @@ class GuaranteeReport(Record):
 class _Verdict:
     """A report with what the gate asks of it worked out beforehand."""
 
-    __slots__ = ("degraded", "filesystem", "refused", "report", "shared")
+    __slots__ = ("degraded", "filesystem", "holds_for_files", "refused", "report", "shared")
 
-    def __init__(self, report: GuaranteeReport, *, shared: bool) -> None:
+    def __init__(
+        self, report: GuaranteeReport, *, shared: bool, holds_for_files: bool = False
+    ) -> None:
         self.report = report
         self.filesystem = report.environment.filesystem
         self.degraded = frozenset(report.degraded())
@@ -80,6 +82,7 @@ class _Verdict:
             if level in ("NonTarget", "Unsupported")
         )
         self.shared = shared  # several mounts have this device number, with options of their own
+        self.holds_for_files = holds_for_files  # a file's own device number tells as much
 
 
 def inspect_guarantees(path: StrPath) -> GuaranteeReport:
@@ -103,7 +106,17 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
         'unspecified'
     """
     text = check_path(path)
-    dev = _device_of_directory(text)
+    try:
+        found = kernel.stat(text)
+    except OSError as error:
+        dev = _device_of_parent(text) if isinstance(error, FileNotFoundError) else None
+    else:
+        dev = found.st_dev
+        if not stat.S_ISDIR(found.st_mode):
+            verdict = _remembered(dev)
+            if verdict is not None and verdict.holds_for_files:
+                return verdict.report
+            dev = _device_of_directory(text, dev)
     if dev is not None:
         verdict = _remembered(dev)
         if verdict is not None and not verdict.shared:
@@ -267,7 +280,12 @@ def _look(dev: int, dir_fd: int | None, path: str) -> _Verdict:
             _environment.raise_shortage(error)
             break
         mount = _environment.find_mount(table, dev, dir_fd, path)
-        verdict = _judge(mount, dev, shared=_environment.count_mounts(table, mount) > 1)
+        shared = _environment.count_mounts(table, mount) > 1
+        # A file has another number than its directory where it is mounted over, which is a second
+        # mount of that number; and on an overlay it may have that of a filesystem underneath
+        # (Documentation/filesystems/overlayfs.rst).
+        holds_for_files = not shared and b" - overlay " not in table
+        verdict = _judge(mount, dev, shared=shared, holds_for_files=holds_for_files)
         # Asked only now: a change while the table was being read makes the verdict a guess.
         if watch.unchanged():
             # A mount outside the table ends unseen, and an automount point changes by being used.
@@ -329,7 +347,13 @@ _by_statfs: dict[object, _Verdict] = {}
 _MOST_BY_STATFS = 64
 
 
-def _judge(mount: _environment.Mount | None, dev: int, *, shared: bool = False) -> _Verdict:
+def _judge(
+    mount: _environment.Mount | None,
+    dev: int,
+    *,
+    shared: bool = False,
+    holds_for_files: bool = False,
+) -> _Verdict:
     """Grade a mount."""
     environment = _environment.describe(mount, dev)
     guarantees, reasons = _filesystems.levels(
@@ -342,25 +366,25 @@ def _judge(mount: _environment.Mount | None, dev: int, *, shared: bool = False) 
         journal=_environment.has_journal(environment),
     )
     report = GuaranteeReport(environment=environment, guarantees=guarantees, reasons=reasons)
-    return _Verdict(report, shared=shared)
+    return _Verdict(report, shared=shared, holds_for_files=holds_for_files)
 
 
 # ------------------------------------------------------------------------------------------ paths
 
 
-def _device_of_directory(path: str) -> int | None:
-    """Return the device of the directory a file lives in, None where that takes a closer look."""
+def _device_of_directory(path: str, dev: int) -> int | None:
+    """Return the device of the directory a file lives in, None where that takes a closer look.
+
+    Args:
+        path: The file.
+        dev: Its own device.
+    """
     try:
-        found = kernel.stat(path)
-        if stat.S_ISDIR(found.st_mode):
-            return found.st_dev
-        dev = kernel.stat(os.path.dirname(path) or ".").st_dev
-    except FileNotFoundError:
-        return _device_of_parent(path)
+        above = kernel.stat(os.path.dirname(path) or ".").st_dev
     except OSError:
         return None
     # They differ behind a symbolic link, and for a single file that is mounted over.
-    return dev if dev == found.st_dev else None
+    return dev if dev == above else None
 
 
 def _device_of_parent(path: str) -> int | None:
