@@ -39,6 +39,7 @@ def rows() -> list[Row]:
             _against_atomicwrites("default", filesystem),
         ]
         table += [_floor(mode, filesystem) for mode in MODES]
+        table += [_floor_against_atomicwrites(mode, filesystem) for mode in ("none", "default")]
     table += [_large(), _large_checked()]
     for filesystem in _BATCH:
         table += [_read(filesystem, 4 * KIB, 1.6), _read(filesystem, 64 * MIB, 1.03)]
@@ -107,6 +108,20 @@ def _against_atomicwrites(mode: str, filesystem: str) -> Row:
     what = f"{CALLS[mode]}, 4 KiB over an existing file, {filesystem}"
     name = f"write-{mode}-{filesystem}-atomicwrites"
     return Row(name, what, "atomicwrites 1.4.1 (no lock)", "x", limit, prepare)
+
+
+def _floor_against_atomicwrites(mode: str, filesystem: str) -> Row:
+    def prepare(folders: Folders) -> Iterator[Plan]:
+        folder = folders.of(filesystem)
+        floor = _writer(STRAIGHT[mode], folder, "floor")
+        MODES[mode](os.path.join(folder, "floor"), _SMALL)
+        theirs = _writer(atomicwrites_writer(), folder, "theirs")
+        candidates = {"atomicwrites": theirs, "straight": floor}
+        yield Plan(candidates, relative("straight", "atomicwrites"), _BATCH[filesystem])
+
+    what = f"the system calls of {CALLS[mode]} from one straight function, {filesystem}"
+    name = f"floor-{mode}-{filesystem}-atomicwrites"
+    return Row(name, what, "atomicwrites 1.4.1 (no lock)", "x", None, prepare)
 
 
 def _new_name(mode: str, filesystem: str) -> Row:
