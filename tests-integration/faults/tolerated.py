@@ -135,7 +135,7 @@ PLACES = (
     Place("lseek", "_Raw.tell < AtomicReader", None, "io.BufferedReader asks only for its cache"),
     Place(
         "stat",
-        "_device_of_directory < inspect_guarantees",
+        "_recall < inspect_guarantees",
         None,
         "the nearest parent that can be looked at is judged",
     ),

@@ -106,21 +106,9 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
         'unspecified'
     """
     text = check_path(path)
-    try:
-        found = kernel.stat(text)
-    except OSError as error:
-        dev = _device_of_parent(text) if isinstance(error, FileNotFoundError) else None
-    else:
-        dev = found.st_dev
-        if not stat.S_ISDIR(found.st_mode):
-            verdict = _remembered(dev)
-            if verdict is not None and verdict.holds_for_files:
-                return verdict.report
-            dev = _device_of_directory(text, dev)
-    if dev is not None:
-        verdict = _remembered(dev)
-        if verdict is not None and not verdict.shared:
-            return verdict.report
+    verdict, dev = _recall(text)
+    if verdict is not None:
+        return verdict.report
     directory = nearest_directory(text)
     try:
         fd = _mounts.open_directory(directory)
@@ -372,19 +360,24 @@ def _judge(
 # ------------------------------------------------------------------------------------------ paths
 
 
-def _device_of_directory(path: str, dev: int) -> int | None:
-    """Return the device of the directory a file lives in, None where that takes a closer look.
-
-    Args:
-        path: The file.
-        dev: Its own device.
-    """
+def _recall(path: str) -> tuple[_Verdict | None, int | None]:
+    """Return the verdict on a path, or None, without opening anything; and its device if known."""
     try:
-        above = kernel.stat(os.path.dirname(path) or ".").st_dev
+        found = kernel.stat(path)
+        dev: int | None = found.st_dev
+        if not stat.S_ISDIR(found.st_mode):
+            verdict = _remembered(found.st_dev)
+            if verdict is not None and verdict.holds_for_files:
+                return verdict, dev
+            # They differ behind a symbolic link, and for a single file that is mounted over.
+            if kernel.stat(os.path.dirname(path) or ".").st_dev != dev:
+                return None, None
+    except FileNotFoundError:
+        dev = _device_of_parent(path)
     except OSError:
-        return None
-    # They differ behind a symbolic link, and for a single file that is mounted over.
-    return dev if dev == above else None
+        return None, None
+    verdict = None if dev is None else _remembered(dev)
+    return None if verdict is None or verdict.shared else verdict, dev
 
 
 def _device_of_parent(path: str) -> int | None:
