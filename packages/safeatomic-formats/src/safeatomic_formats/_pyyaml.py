@@ -193,12 +193,25 @@ PureDumper.add_representer(str, _represent_str)
 PureDumper.add_representer(dt.datetime, _represent_datetime)
 
 if yaml.__with_libyaml__:
+    # libyaml escapes what is beyond the Basic Multilingual Plane.
+    _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
 
     class LibyamlLoader(_Bounds, yaml.CSafeLoader):
         """The safe loader around libyaml."""
 
     class LibyamlDumper(yaml.CSafeDumper):
         """The safe dumper around libyaml; gives up where it would differ from the pure one."""
+
+        def represent_data(self, data: Any) -> yaml.Node:
+            """Represent a text by itself: most nodes are one, and none of them becomes an alias."""
+            if type(data) is not str:
+                return super().represent_data(data)
+            self.alias_key = None
+            if data.isascii():
+                return yaml.ScalarNode(_STR, data)
+            if _BEYOND_BMP.search(data):
+                raise _DisagreementError
+            return _represent_str(self, data)
 
         def represent_mapping(
             self, tag: str, mapping: Any, flow_style: bool | None = None
@@ -220,19 +233,10 @@ if yaml.__with_libyaml__:
                         raise _DisagreementError
             return node
 
-    # libyaml escapes what is beyond the Basic Multilingual Plane.
-    _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
-
-    def _represent_agreed_str(dumper: SafeRepresenter, text: str) -> yaml.ScalarNode:
-        if not text.isascii() and _BEYOND_BMP.search(text):
-            raise _DisagreementError
-        return _represent_str(dumper, text)
-
     def _represent_agreed_datetime(dumper: SafeRepresenter, moment: dt.datetime) -> yaml.ScalarNode:
         # Inside {} or [] libyaml quotes it for its colon and drops the tag: it reads back as text.
         if dumper.default_flow_style is not False:
             raise _DisagreementError
         return _represent_datetime(dumper, moment)
 
-    LibyamlDumper.add_representer(str, _represent_agreed_str)
     LibyamlDumper.add_representer(dt.datetime, _represent_agreed_datetime)
