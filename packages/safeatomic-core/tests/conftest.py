@@ -179,7 +179,7 @@ def take_place_for(
 
     def choose(fstype: str) -> None:
         report = report_on(f"1 1 8:1 / / rw - {fstype} /dev/sda1 rw")
-        verdict = guarantees._Verdict(report, shared=False)
+        verdict = guarantees._Verdict(report)
         monkeypatch.setattr(guarantees, "_remembered", lambda _dev: verdict)
 
     return choose

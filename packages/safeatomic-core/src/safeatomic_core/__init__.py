@@ -6,6 +6,7 @@ General layout, each module knowing only those below it:
     _io _writer _reader _move  the calls a user makes on files
     _locking _integrity        … on locks and checksums
     _doctor _examination       what the environment promises, tried out
+    _inspections _probes       … check by check, with _place and _block
     _protocol                  the ten steps of one write
     _sidecar                   the checksum sidecar's part in them: Announce and Seal
     _metadata                  what an overwritten file keeps

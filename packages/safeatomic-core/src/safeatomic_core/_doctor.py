@@ -7,6 +7,8 @@ environment is an answer, never an exception.
 
 from __future__ import annotations
 
+import os
+
 from ._policy import check_flag
 from ._target import check_path
 from ._types import Record
@@ -165,8 +167,6 @@ def doctor(
 
 def wants_colour(stream: TextIO) -> bool:
     """Tell whether a stream is a terminal whose user did not ask for no colours (no-color.org)."""
-    import os
-
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()

@@ -70,9 +70,7 @@ class _Verdict:
 
     __slots__ = ("degraded", "filesystem", "holds_for_files", "refused", "report", "shared")
 
-    def __init__(
-        self, report: GuaranteeReport, *, shared: bool, holds_for_files: bool = False
-    ) -> None:
+    def __init__(self, report: GuaranteeReport) -> None:
         self.report = report
         self.filesystem = report.environment.filesystem
         self.degraded = frozenset(report.degraded())
@@ -81,8 +79,8 @@ class _Verdict:
             for name, level in report.guarantees.items()
             if level in ("NonTarget", "Unsupported")
         )
-        self.shared = shared  # several mounts have this device number, with options of their own
-        self.holds_for_files = holds_for_files  # a file's own device number tells as much
+        self.shared = False  # several mounts have this device number, with options of their own
+        self.holds_for_files = False  # a file's own device number tells as much as its directory's
 
 
 def inspect_guarantees(path: StrPath) -> GuaranteeReport:
@@ -247,6 +245,26 @@ def _remembered(dev: int) -> _Verdict | None:
     return verdict  # type: ignore[return-value]
 
 
+def _recall(path: str) -> tuple[_Verdict | None, int | None]:
+    """Return the verdict on a path, or None, without opening anything; and its device if known."""
+    try:
+        found = kernel.stat(path)
+        dev: int | None = found.st_dev
+        if not stat.S_ISDIR(found.st_mode):
+            verdict = _remembered(found.st_dev)
+            if verdict is not None and verdict.holds_for_files:
+                return verdict, dev
+            # They differ behind a symbolic link, and for a single file that is mounted over.
+            if kernel.stat(os.path.dirname(path) or ".").st_dev != dev:
+                return None, None
+    except FileNotFoundError:
+        dev = _device_of_parent(path)
+    except OSError:
+        return None, None
+    verdict = None if dev is None else _remembered(dev)
+    return None if verdict is None or verdict.shared else verdict, dev
+
+
 def _look(dev: int, dir_fd: int | None, path: str) -> _Verdict:
     """Find out what a device is, and remember it where a change would be noticed.
 
@@ -268,12 +286,12 @@ def _look(dev: int, dir_fd: int | None, path: str) -> _Verdict:
             _environment.raise_shortage(error)
             break
         mount = _environment.find_mount(table, dev, dir_fd, path)
-        shared = _environment.count_mounts(table, mount) > 1
+        verdict = _judge(mount, dev)
+        verdict.shared = _environment.count_mounts(table, mount) > 1
         # A file has another number than its directory where it is mounted over, which is a second
         # mount of that number; and on an overlay it may have that of a filesystem underneath
         # (Documentation/filesystems/overlayfs.rst).
-        holds_for_files = not shared and b" - overlay " not in table
-        verdict = _judge(mount, dev, shared=shared, holds_for_files=holds_for_files)
+        verdict.holds_for_files = not verdict.shared and b" - overlay " not in table
         # Asked only now: a change while the table was being read makes the verdict a guess.
         if watch.unchanged():
             # A mount outside the table ends unseen, and an automount point changes by being used.
@@ -335,13 +353,7 @@ _by_statfs: dict[object, _Verdict] = {}
 _MOST_BY_STATFS = 64
 
 
-def _judge(
-    mount: _environment.Mount | None,
-    dev: int,
-    *,
-    shared: bool = False,
-    holds_for_files: bool = False,
-) -> _Verdict:
+def _judge(mount: _environment.Mount | None, dev: int) -> _Verdict:
     """Grade a mount."""
     environment = _environment.describe(mount, dev)
     guarantees, reasons = _filesystems.levels(
@@ -354,30 +366,10 @@ def _judge(
         journal=_environment.has_journal(environment),
     )
     report = GuaranteeReport(environment=environment, guarantees=guarantees, reasons=reasons)
-    return _Verdict(report, shared=shared, holds_for_files=holds_for_files)
+    return _Verdict(report)
 
 
 # ------------------------------------------------------------------------------------------ paths
-
-
-def _recall(path: str) -> tuple[_Verdict | None, int | None]:
-    """Return the verdict on a path, or None, without opening anything; and its device if known."""
-    try:
-        found = kernel.stat(path)
-        dev: int | None = found.st_dev
-        if not stat.S_ISDIR(found.st_mode):
-            verdict = _remembered(found.st_dev)
-            if verdict is not None and verdict.holds_for_files:
-                return verdict, dev
-            # They differ behind a symbolic link, and for a single file that is mounted over.
-            if kernel.stat(os.path.dirname(path) or ".").st_dev != dev:
-                return None, None
-    except FileNotFoundError:
-        dev = _device_of_parent(path)
-    except OSError:
-        return None, None
-    verdict = None if dev is None else _remembered(dev)
-    return None if verdict is None or verdict.shared else verdict, dev
 
 
 def _device_of_parent(path: str) -> int | None:
