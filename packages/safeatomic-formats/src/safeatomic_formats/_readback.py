@@ -51,7 +51,7 @@ def check(
 
 
 def unreadable(
-    document: object, language: str, error: Exception, survives: Callable[[Any], bool]
+    document: object, language: str, error: object, survives: Callable[[Any], bool]
 ) -> ValueError:
     """Return the error for a document whose text cannot be parsed at all.
 
@@ -181,32 +181,31 @@ class _Comparison:
         """Compare the keys of two mappings; leave their values for later."""
         if not isinstance(r, Mapping):
             return where, f"{_short(w)} becomes {_short(r)}"
-        entries = list(w.items())
-        if len(entries) != len(r):
-            return where, f"{len(entries)} keys become {len(r)}"
-        others = iter(r.items())
-        names: dict[object, object] = {}
-        for name, value in entries:
+        entries, others = list(w.items()), list(r.items())  # `len` leaves out what is merged in
+        if len(entries) != len(others):
+            return where, f"{len(entries)} keys become {len(others)}"
+        values: dict[object, Any] = {}
+        for (name, value), (other, their_value) in zip(entries, others, strict=True):
             expected = name if self._key is None else self._key(name)
-            other, their_value = next(others)
             if not self._same_key(expected, other):  # sorted, perhaps
-                names = names or {key: key for key in r}
-                other = self._find(expected, names)
-                if other is _MISSING:
+                values = values or {key: (key, entry) for key, entry in others}
+                found = self._find(expected, values)
+                if found is None:
                     return (where, name), "the key is lost"
-                their_value = r[other]
+                self._todo.append((value, found[1], (where, name)))
+                continue
             self._todo.append((value, their_value, (where, name)))
         return None
 
-    def _find(self, expected: Any, names: dict[object, object]) -> object:
-        """Return the key that is the expected one."""
+    def _find(self, expected: Any, values: dict[object, Any]) -> Any:
+        """Return the key that is the expected one, and its value."""
         try:
-            other = names.get(expected, _MISSING)
+            found = values.get(expected)
         except TypeError:  # not hashable
-            other = _MISSING
-        if other is not _MISSING and self._same_key(expected, other):
-            return other
-        return next((other for other in names if self._same_key(expected, other)), _MISSING)
+            found = None
+        if found is not None and self._same_key(expected, found[0]):
+            return found
+        return next((pair for pair in values.values() if self._same_key(expected, pair[0])), None)
 
     def _set(self, w: Any, r: Any, where: Step | None) -> Difference | None:
         if not isinstance(r, Set) or len(w) != len(r):
@@ -222,7 +221,6 @@ class _Comparison:
         return _Comparison(self._scalar, None, aliases=False).first(expected, other) is None
 
 
-_MISSING = object()
 _EXACT = frozenset({str, int, float, bool, type(None), bytes})
 
 

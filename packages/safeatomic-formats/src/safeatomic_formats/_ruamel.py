@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from safeatomic_core import read_atomic
+
 from ._documents import dump, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
+
+    from ruamel.yaml import YAML
 
     from safeatomic_core._types import Concurrency, Safety, StrPath
 
@@ -16,6 +20,7 @@ def atomic_yaml_dump_ruamel(
     path: StrPath,
     obj: object,
     *,
+    yaml_instance: YAML | None = None,
     encoding: str | None = None,
     concurrency: Concurrency = "lock",
     preserve_metadata: bool = True,
@@ -56,10 +61,14 @@ def atomic_yaml_dump_ruamel(
             target.
     """
     layout = _require("atomic_yaml_dump_ruamel")
+
+    def present() -> str:
+        return read_atomic(path, encoding=encoding, safety="best_effort")
+
     dump(
         path,
         "YAML",
-        lambda: layout.render(obj),
+        lambda: layout.render(obj, present, yaml_instance),
         encoding=encoding,
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,
@@ -75,6 +84,7 @@ def atomic_yaml_dump_ruamel(
 def atomic_yaml_load_ruamel(
     path: StrPath,
     *,
+    yaml_instance: YAML | None = None,
     encoding: str | None = None,
     check_checksum: bool = False,
     checksum_algo: str | None = None,
@@ -104,7 +114,7 @@ def atomic_yaml_load_ruamel(
     return load(
         path,
         "YAML",
-        layout.load,
+        lambda text: layout.load(text, yaml_instance),
         encoding=encoding,
         check_checksum=check_checksum,
         checksum_algo=checksum_algo,
