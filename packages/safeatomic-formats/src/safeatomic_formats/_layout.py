@@ -112,7 +112,7 @@ def _render_loaded(document: Any, layout: Layout) -> str:
 def _base(layout: Layout) -> str:
     """Return what ruamel.yaml makes of the loaded text; nothing if it cannot write it."""
     try:
-        return _emit(converter().load(layout.text), layout)
+        return _emit(_reader().load(layout.text), layout)
     except ValueError:
         return ""
 
@@ -122,7 +122,7 @@ def _first_readable(document: object, candidates: list[str]) -> str:
     failure: Exception | None = None
     for text in candidates:
         try:
-            read = converter().load(text)
+            read = _reader().load(text)
             check(document, read, "YAML", scalar=_same_scalar, aliases=True)
         except RecursionError:
             raise
@@ -133,6 +133,13 @@ def _first_readable(document: object, candidates: list[str]) -> str:
     if isinstance(failure, ValueError):
         raise failure
     raise unreadable(document, "YAML", failure, _survives) from failure
+
+
+def _reader() -> Any:
+    """Return a converter that says nothing of a reused anchor: the caller's own load did."""
+    yaml = converter()
+    yaml.composer.warn_double_anchors = False
+    return yaml
 
 
 # How ruamel.yaml fails: with errors of its own, and on what it has not thought of.
@@ -163,7 +170,7 @@ def _render_by(yaml: Any, document: object) -> str:
     """Return a document as the caller's own converter writes it: YAML, and no key twice."""
     text = _dumped(yaml, document)
     try:
-        converter().load(text)
+        _reader().load(text)
     except _FAILURES as error:
         reason = str(getattr(error, "problem", None) or error).partition("\n")[0]
         raise ValueError(f"what yaml_instance writes would not read back: {reason}") from error
@@ -184,7 +191,7 @@ def _unchanged(document: object, present: Callable[[], str]) -> str | None:
     """
     try:
         text = present()
-        check(document, converter().load(text), "YAML", scalar=_same_scalar)
+        check(document, _reader().load(text), "YAML", scalar=_same_scalar)
     except Exception:  # noqa: BLE001 - no such file, no access, another text: it is replaced
         return None
     return text
@@ -192,7 +199,7 @@ def _unchanged(document: object, present: Callable[[], str]) -> str | None:
 
 def _survives(part: object) -> bool:
     try:
-        converter().load(_emit(part, Layout()))
+        _reader().load(_emit(part, Layout()))
     except _FAILURES:
         return False
     return True

@@ -40,7 +40,11 @@ DISAGREEMENTS = {
     "a byte order mark inside the text": (r"\ufeff", "refused"),
     "the tag `!` alone": (r"(?:^|[\s\[{,])!(?:[\s,\]}]|$)", "null where the value is empty"),
     "a directive": (r"^%", "unknown ones are ignored, as is the minor version"),
-    "a colon before a flow indicator": (r"[^\s\"'\[\]{},]:[,?\[\]{}]", "it ends the key"),
+    "a colon before a flow indicator": (r"[^\"'\[\]{},]:[,?\[\]{}]", "it ends the key"),
+    "a question mark alone": (
+        r"(?:^|[\s\[{,])\?[,\[\]{}\x85\u2028\u2029]",
+        "an empty key",
+    ),
     "a comment at a block scalar's mark": (r"[|>][-+0-9]*#", "refused without a space before it"),
 }
 LOADERS_DISAGREE = re.compile("|".join(p for p, _ in DISAGREEMENTS.values()), re.MULTILINE)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import base64
 import collections
 import datetime as dt
 import re
@@ -31,7 +32,7 @@ WIDTH = 2**31 - 1
 
 _CLASSES: Any = YAML(typ="rt", pure=True)  # which classes they are differs between versions
 _STR = "tag:yaml.org,2002:str"
-_NEEDS_QUOTES = re.compile("[\x85\u2028\u2029\ufeff]")
+_NEEDS_QUOTES = re.compile("[\r\x85\u2028\u2029\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -63,6 +64,18 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         if shifted and self.indent is not None:
             self.indent += self.root_dash - self._dash
 
+    def expect_block_sequence(self) -> None:
+        """Begin a list, which stands below its key even after a comment that is written already."""
+        if self.mapping_context and self.column:
+            self.no_newline = False
+        super().expect_block_sequence()
+
+    def expect_block_sequence_item(self, first: bool = False) -> None:
+        """Begin an item on a line of its own, even after an item that is empty brackets."""
+        if not first and self.column:
+            self.no_newline = False
+        super().expect_block_sequence_item(first)
+
     def expect_node(self, root: bool = False, **context: Any) -> None:
         """Write a node; comments above a document that is all brackets stand by themselves."""
         event = self.event
@@ -86,15 +99,22 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         self.object_keeper = []
         self.alias_key = None
 
+    def represent_binary(self, data: bytes) -> Any:
+        """Return bytes on one line: a block scalar would not fit everywhere."""
+        text = base64.b64encode(data).decode("ascii")
+        return self.represent_scalar("tag:yaml.org,2002:binary", text)
+
     def represent_scalar(
         self, tag: Any, value: Any, style: Any = None, anchor: Any = None
     ) -> Any:
         """Return the node of a scalar; what only double quotes keep gets them."""
-        if isinstance(value, str) and not value.isascii():
+        if isinstance(value, str):
             if _SURROGATE.search(value):
                 raise RepresenterError(f"half of a surrogate pair is not text: {value!r}")
             if _NEEDS_QUOTES.search(value):
                 value, style = value.replace("\a", "") if style == ">" else value, '"'
+            elif value.startswith("?") and style in (None, ""):
+                style = "'"  # inside brackets it would become a key
         return super().represent_scalar(tag, value, style=style, anchor=anchor)
 
 
@@ -108,6 +128,7 @@ def _represent_text(representer: Any, value: Any) -> Any:
     return representer.represent_data(plain(value))
 
 
+Representer.add_representer(bytes, Representer.represent_binary)
 for _kind in (bytes, int, float, dt.datetime, dt.date):
     Representer.add_multi_representer(_kind, _represent_subclass)
 Representer.add_multi_representer(str, _represent_text)
