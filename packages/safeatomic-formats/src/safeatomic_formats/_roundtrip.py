@@ -18,7 +18,7 @@ from ruamel.yaml.error import CommentMark
 from ruamel.yaml.events import CollectionStartEvent
 from ruamel.yaml.nodes import CollectionNode, MappingNode, SequenceNode
 from ruamel.yaml.representer import RepresenterError
-from ruamel.yaml.scalarstring import ScalarString
+from ruamel.yaml.scalarstring import FoldedScalarString, ScalarString
 from ruamel.yaml.tokens import CommentToken
 
 from ._readback import plain
@@ -32,7 +32,7 @@ WIDTH = 2**31 - 1
 
 _CLASSES: Any = YAML(typ="rt", pure=True)  # which classes they are differs between versions
 _STR = "tag:yaml.org,2002:str"
-_NEEDS_QUOTES = re.compile("[\r\x85\u2028\u2029\ufeff]")
+_NEEDS_QUOTES = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -99,6 +99,12 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         self.object_keeper = []
         self.alias_key = None
 
+    def represent_folded_scalarstring(self, data: Any) -> Any:
+        """Return the node of a folded text, in which ruamel.yaml marks the folds with BEL."""
+        if _NEEDS_QUOTES.search(data):
+            return self.represent_scalar(_STR, str.__str__(data), anchor=data.yaml_anchor(any=True))
+        return super().represent_folded_scalarstring(data)
+
     def represent_binary(self, data: bytes) -> Any:
         """Return bytes on one line: a block scalar would not fit everywhere."""
         text = base64.b64encode(data).decode("ascii")
@@ -111,8 +117,8 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         if isinstance(value, str):
             if _SURROGATE.search(value):
                 raise RepresenterError(f"half of a surrogate pair is not text: {value!r}")
-            if _NEEDS_QUOTES.search(value):
-                value, style = value.replace("\a", "") if style == ">" else value, '"'
+            if style != ">" and _NEEDS_QUOTES.search(value):
+                style = '"'
             elif value.startswith("?") and style in (None, ""):
                 style = "'"  # inside brackets it would become a key
         return super().represent_scalar(tag, value, style=style, anchor=anchor)
@@ -128,6 +134,7 @@ def _represent_text(representer: Any, value: Any) -> Any:
     return representer.represent_data(plain(value))
 
 
+Representer.add_representer(FoldedScalarString, Representer.represent_folded_scalarstring)
 Representer.add_representer(bytes, Representer.represent_binary)
 for _kind in (bytes, int, float, dt.datetime, dt.date):
     Representer.add_multi_representer(_kind, _represent_subclass)
@@ -154,7 +161,11 @@ def converter(**attributes: Any) -> Any:
 
 
 def _settle_comments(root: Any) -> None:
-    """Put the comments of an empty collection behind it: in front, it would move to column 0."""
+    """Make the comments of collections ready to be written.
+
+    Those of an empty one are put behind it: in front of it, they would move it to column 0. And what
+    an earlier call wrote counts as not written yet.
+    """
     todo = [root]
     seen: set[int] = set()
     while todo:
@@ -166,6 +177,8 @@ def _settle_comments(root: Any) -> None:
             todo += node.value
         elif isinstance(node, MappingNode):
             todo += (part for pair in node.value for part in pair)
+        for token in _tokens(node.comment or ()):
+            token.reset()
         if node is root or node.value or not any(node.comment or ()):
             continue
         behind, text = node.comment[0], ""
