@@ -36,7 +36,7 @@ def atomic_json_dump(
     session: str | None = None,
     safety: Safety = "strict",
 ) -> None:
-    """Replace a file by an object written as JSON, completely or not at all.
+    """Replace a file with an object written as JSON, completely or not at all.
 
     The text ends with a newline. Not-a-number and the infinities are refused unless asked for,
     since JSON has none and few other readers accept what Python writes for them.
@@ -61,7 +61,7 @@ def atomic_json_dump(
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Further attempts to take a held lock.
+        retries: Retries to take a held lock.
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
@@ -118,7 +118,7 @@ def atomic_json_load(
     Args:
         path: The file.
         encoding: Text encoding.
-        check_checksum: Hold the bytes against the checksum sidecar.
+        check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Insist on this algorithm; by default the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 

@@ -90,7 +90,7 @@ def place(where: Step | None) -> str:
     steps: list[str] = []
     while where is not None:
         where, step = where
-        steps.append(f"[{_short(step)}]")
+        steps.append(f"[{_clipped(repr(step))}]")
     return "obj" + "".join(reversed(steps))
 
 
@@ -241,5 +241,8 @@ def _short(value: object) -> str:
     """Return a value for a message, in a line's length at most."""
     if isinstance(value, list | tuple | Set | Mapping):
         return f"a {type(value).__name__} of {len(value)}"
-    text = repr(value)
+    return _clipped(repr(value))
+
+
+def _clipped(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -27,7 +27,7 @@ def atomic_toml_dump(
     session: str | None = None,
     safety: Safety = "strict",
 ) -> None:
-    """Replace a file by a mapping written as TOML, completely or not at all.
+    """Replace a file with a mapping written as TOML, completely or not at all.
 
     The file is UTF-8, whatever `safeatomic_config` says, because TOML is.
 
@@ -44,7 +44,7 @@ def atomic_toml_dump(
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Further attempts to take a held lock.
+        retries: Retries to take a held lock.
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
@@ -56,7 +56,7 @@ def atomic_toml_dump(
             offset with seconds, or the text would not read back; the message names the place. The
             target is unchanged.
         RecursionError: The object is nested deeper than 1,000 levels (or than the interpreter's
-            recursion limit allows), or contains itself. The target is unchanged.
+            recursion limit allows, by default some 240), or contains itself. The target is unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
     """
@@ -90,7 +90,7 @@ def atomic_toml_load(
 
     Args:
         path: The file. A byte order mark is ignored.
-        check_checksum: Hold the bytes against the checksum sidecar.
+        check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Insist on this algorithm; by default the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 
