@@ -155,10 +155,19 @@ def _render(obj: object, **options: Any) -> str:
         if not options["allow_nan"] and "JSON compliant" in str(error):
             raise ValueError(f"{error} (allow_nan=True writes it all the same)") from error
         raise
-    read = _parse_uniquely(text)
-    if default is None and cls is None:
-        check(obj, read, "JSON", key=_key)
+    if default is not None or cls is not None:
+        _parse_uniquely(text)
+    elif not _equal(obj, text):  # a tuple, perhaps, or a number as a key
+        check(obj, _parse_uniquely(text), "JSON", key=_key)
     return text + "\n"
+
+
+def _equal(obj: object, text: str) -> bool:
+    """Whether a text says just what the object is, with one look in C."""
+    try:
+        return bool(json.loads(text) == obj)
+    except json.JSONDecodeError:
+        return False
 
 
 def _parse_uniquely(text: str) -> object:

@@ -229,7 +229,7 @@ def _indents(document: object) -> tuple[int, int, int, int]:
     mappings: Counter[int] = Counter()
     dashes: Counter[int] = Counter()
     items: Counter[int] = Counter()
-    todo = [document]
+    todo: list[Any] = [document]
     seen: set[int] = set()
     while todo:
         outer = todo.pop()
@@ -237,10 +237,10 @@ def _indents(document: object) -> tuple[int, int, int, int]:
             continue
         seen.add(id(outer))
         mapping = isinstance(outer, CommentedMap)
-        for inner in outer.values() if mapping else outer:  # type: ignore[attr-defined]
-            if not _in_block_style(inner) or inner.lc.line < outer.lc.line:  # type: ignore[attr-defined]
+        for inner in outer.values() if mapping else outer:
+            if not _in_block_style(inner) or inner.lc.line < outer.lc.line:
                 continue
-            depth = inner.lc.col - outer.lc.col  # type: ignore[attr-defined]
+            depth = inner.lc.col - outer.lc.col
             if isinstance(inner, CommentedSeq):
                 dashes[depth] += mapping
             else:
