@@ -43,11 +43,11 @@ class Layout:
         self.marked = start < len(lines) and _MARKER.match(lines[start]) is not None
         head = lines[:start] if self.marked else []
         self.comments = [line for line in head if not line.startswith("%")]
-        self.version: str | None = None
+        self.version: tuple[int, ...] | None = None
         self.tags: dict[str, str] = {}
         for directive, *words in (line.split() for line in head if line.startswith("%")):
             if directive == "%YAML" and words:
-                self.version = words[0]
+                self.version = tuple(map(int, words[0].split(".")))
             elif directive == "%TAG" and len(words) > 1:
                 self.tags[words[0]] = words[1]
         self.mapping, self.dash, self.item, self.root_dash = _indents(document)

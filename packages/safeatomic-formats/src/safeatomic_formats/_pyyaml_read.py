@@ -131,6 +131,7 @@ class _WithoutRecursion:
     def get_single_node(self: Any) -> Any:
         """Return the root of the only document, or None."""
         self.anchors: dict[Any, Any] = {}
+        self._collections: list[Any] = []
         return Composer.get_single_node(self)
 
     def compose_document(self: Any) -> Any:
@@ -164,6 +165,7 @@ class _WithoutRecursion:
                 if anchor is not None:
                     self.anchors[anchor] = node
                 if isinstance(event, CollectionStartEvent):
+                    self._collections.append(node)
                     opened.append(node)
                     keys.append(None)
                     continue
@@ -180,6 +182,12 @@ class _WithoutRecursion:
             else:
                 opened[-1].value.append((keys[-1], node))
                 keys[-1] = None
+
+    def dispose(self: Any) -> None:
+        """Take the nodes apart, one by one: as a whole, the interpreter frees them by recursion."""
+        super().dispose()  # type: ignore[misc]
+        for node in getattr(self, "_collections", ()):
+            node.value = None
 
     def _node(self: Any, event: Any) -> Any:
         """Return the node of an event; a collection's is empty as yet."""
