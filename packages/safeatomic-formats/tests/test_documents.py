@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import enum
 import inspect
 import json
 import tomllib
@@ -335,3 +337,65 @@ def test_a_document_nested_too_deeply_is_a_clear_error(
         kind.load(target)
     assert any(str(target) in note for note in caught.value.__notes__)
     assert any("nested deeper" in note for note in caught.value.__notes__)
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Size(enum.IntEnum):
+    BIG = 3
+
+
+SUBCLASSES: dict[str, tuple[object, object]] = {
+    "OrderedDict": (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+    "defaultdict": (collections.defaultdict(list, a=[1]), {"a": [1]}),
+    "StrEnum": (Colour.RED, "red"),
+    "IntEnum": (Size.BIG, 3),
+    "tuple": ((1, ("a",)), [1, ["a"]]),
+}
+
+
+@pytest.mark.parametrize(("value", "plain"), SUBCLASSES.values(), ids=SUBCLASSES)
+def test_what_one_format_takes_for_plain_data_all_do(
+    kind: Format, target: Path, value: object, plain: object
+) -> None:
+    kind.dump(target, {"k": value, "l": [value]})
+    assert kind.load(target) == {"k": plain, "l": [plain]}
+
+
+@pytest.mark.skipif(ruamel_error is None, reason="ruamel.yaml is not installed")
+def test_what_ruamel_yaml_loaded_can_be_written_in_every_format(kind: Format, target: Path) -> None:
+    target.write_text("# c\na: 'x'\nb: &b [1, {c: 2.50}]\nd: *b\ne: &yes true\nf: |\n  text\n")
+    kind.dump(target, safeatomic_formats.atomic_yaml_load_ruamel(target))
+    loaded = kind.load(target)
+    shared = [1, {"c": 2.5}]
+    assert loaded == {"a": "x", "b": shared, "d": shared, "e": True, "f": "text\n"}
+    assert "true" in target.read_text()
+
+
+OWN = {
+    "indent": {"json"},
+    "sort_keys": {"json", "yaml"},
+    "ensure_ascii": {"json"},
+    "allow_nan": {"json"},
+    "default": {"json"},
+    "cls": {"json"},
+    "default_flow_style": {"yaml"},
+    "yaml_instance": {"ruamel"},
+    "multiline_strings": {"toml"},
+    "encoding": {"json", "yaml", "ruamel"},
+}
+
+
+@pytest.mark.parametrize("option", OWN)
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_option_of_another_format_is_refused_by_name(
+    name: str, option: str, target: Path
+) -> None:
+    if name in OWN[option]:
+        assert option in inspect.signature(FORMATS[name].dump).parameters
+        return
+    with pytest.raises(TypeError, match=option):
+        FORMATS[name].dump(target, {}, **{option: None})
+    assert names(target.parent) == []
