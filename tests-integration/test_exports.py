@@ -194,6 +194,6 @@ def test_importing_the_core_loads_nothing_slow() -> None:
     loaded = set(done.stdout.split())
     ours = {name for name in loaded if name.partition(".")[0] == "safeatomic_core"}
     assert loaded - ours <= {"__future__", "errno", "fcntl", "select"}
-    assert "safeatomic_core._io" in ours
+    assert "safeatomic_core._file_api" in ours
     later = ("_examination", "_inspections", "_probes", "_place", "_block", "_commands", "_cli")
     assert not ours & {f"safeatomic_core.{name}" for name in later}

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import safeatomic_core as sa
 from safeatomic_core import _posix
 from safeatomic_core._errors import UNCHANGED
-from safeatomic_core._temp import is_temp_name
+from safeatomic_core._temp_file import is_temp_name
 
 from .injection import callers
 from .judging import claim

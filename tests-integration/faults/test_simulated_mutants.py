@@ -18,8 +18,8 @@ from unittest import mock
 import pytest
 
 from safeatomic_core import _lock, _posix, _protocol
+from safeatomic_core._announcement import Announcement
 from safeatomic_core._lock_file import Found
-from safeatomic_core._sidecar import Announcement
 
 from .oracle import Operation, write
 from .replaying import replay

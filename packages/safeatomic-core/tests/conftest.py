@@ -11,11 +11,12 @@ import pytest
 from hypothesis import settings
 
 from safeatomic_core import _environment as environment
-from safeatomic_core import _examination, _trace
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
+from safeatomic_core import _trace
+from safeatomic_core._doctor import examination
+from safeatomic_core._doctor.subject import Place
 from safeatomic_core._guarantees import GuaranteeReport
-from safeatomic_core._place import Place
 from safeatomic_core._posix import intercept
 
 # No deadlines: machines are shared. The same examples at each run of CI, others elsewhere.
@@ -215,7 +216,7 @@ def on(
 
     def choose(line: str) -> None:
         report = report_on(f"1 1 8:1 / / rw - {line}")
-        monkeypatch.setattr(_examination, "inspect_guarantees", lambda _path: report)
+        monkeypatch.setattr(examination, "inspect_guarantees", lambda _path: report)
 
     return choose
 

@@ -22,7 +22,14 @@ The names below are the whole public surface.
 
 from __future__ import annotations
 
-from ._config import safeatomic_config
+from ._checksum_api import (
+    ChecksumInfo,
+    compute_hash_data,
+    compute_hash_file,
+    get_checksum_info,
+    verify_checksum,
+    write_checksum_file,
+)
 from ._doctor import DoctorCheck, DoctorReport, doctor
 from ._environment import Environment
 from ._errors import (
@@ -33,17 +40,9 @@ from ._errors import (
     UnsupportedEnvironmentError,
     UnsupportedEnvironmentWarning,
 )
+from ._file_api import read_atomic, read_atomic_bytes, write_atomic, write_atomic_bytes
 from ._guarantees import GuaranteeReport, inspect_guarantees
-from ._integrity import (
-    ChecksumInfo,
-    compute_hash_data,
-    compute_hash_file,
-    get_checksum_info,
-    verify_checksum,
-    write_checksum_file,
-)
-from ._io import read_atomic, read_atomic_bytes, write_atomic, write_atomic_bytes
-from ._locking import (
+from ._lock_api import (
     LockInfo,
     force_release_lock,
     get_lock_age,
@@ -55,6 +54,7 @@ from ._locking import (
     try_acquire_lock,
 )
 from ._move import move_atomic
+from ._options import safeatomic_config
 from ._reader import AtomicReader
 from ._version import __version__ as __version__
 from ._writer import AtomicWriter

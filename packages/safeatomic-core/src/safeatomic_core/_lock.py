@@ -31,7 +31,7 @@ from ._posix import (
     kernel,
     open_held,
 )
-from ._temp import Temp, unlink_if_there
+from ._temp_file import Temp, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

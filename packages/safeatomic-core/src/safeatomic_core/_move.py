@@ -12,7 +12,7 @@ import errno
 import os
 
 from . import _log, _trace
-from ._checksum import SUFFIX, Sidecar, agreeing, malformed
+from ._announcement import Announcement, memoized
 from ._errors import (
     NEW,
     NEW_UNCONFIRMED,
@@ -23,17 +23,17 @@ from ._errors import (
 )
 from ._lock import release_quietly
 from ._lock_file import still_named
-from ._policy import Policy, check_flag
+from ._options import Policy, check_flag
 from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._protocol import discard_quietly, new_lock, open_gate, settle_directory, take_lock
-from ._sidecar import Announcement, memoized
+from ._sidecar_file import SUFFIX, Sidecar, agreeing, malformed
 from ._target import check_path
-from ._temp import unlink_if_there
+from ._temp_file import unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._checksum import Digest
     from ._lock import Lock
+    from ._sidecar_file import Digest
     from ._target import Target
     from ._types import Safety, StrPath
 

@@ -22,17 +22,17 @@ import os
 import stat
 
 from . import _log, _trace
-from ._checksum import SUFFIX as SIDECAR_SUFFIX
-from ._checksum import new_hash
+from ._announcement import Announcement, start_writeback
 from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError, SafeAtomicError, explain
 from ._guarantees import gate, warn_caller
 from ._lock import Lock, acquire, contention, release_quietly
 from ._lock_file import still_named
 from ._metadata import preserve
 from ._posix import kernel
-from ._sidecar import Announcement, start_writeback
+from ._sidecar_file import SUFFIX as SIDECAR_SUFFIX
+from ._sidecar_file import new_hash
 from ._target import locate
-from ._temp import Temp, orphans
+from ._temp_file import Temp, orphans
 from ._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION, WRITER_EXCLUSION
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import threading
     from hashlib import _Hash
 
-    from ._policy import Policy
+    from ._options import Policy
     from ._target import Target
     from ._types import StrPath
 

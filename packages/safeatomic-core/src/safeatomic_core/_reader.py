@@ -6,12 +6,11 @@ import io
 import os
 
 from . import _trace
-from ._checksum import hash_bytes, verify
-from ._config import check_algorithm, defaults
+from ._announcement import memoized
 from ._guarantees import gate
-from ._policy import check_flag, check_safety
+from ._options import check_algorithm, check_flag, check_safety, defaults
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
-from ._sidecar import memoized
+from ._sidecar_file import hash_bytes, verify
 from ._target import Naming, check_path, locate
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
 

@@ -6,11 +6,11 @@ import io
 import os
 
 from . import _trace
-from ._checksum import hash_fd, new_hash
 from ._errors import SafeAtomicError
-from ._policy import Policy
+from ._options import Policy
 from ._posix import kernel
 from ._protocol import Write
+from ._sidecar_file import hash_fd, new_hash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

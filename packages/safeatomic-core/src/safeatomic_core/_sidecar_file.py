@@ -16,9 +16,9 @@ import stat
 import time
 
 from . import _trace
-from ._config import check_algorithm
 from ._errors import ChecksumMismatchError, SafeAtomicError
 from ._lock_file import still_named
+from ._options import check_algorithm
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 
 TYPE_CHECKING = False

@@ -20,7 +20,7 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._checksum import (
+from safeatomic_core._sidecar_file import (
     Checksum,
     MalformedError,
     format_record,

@@ -22,7 +22,7 @@ from safeatomic_core import (
     write_atomic,
     write_atomic_bytes,
 )
-from safeatomic_core._policy import Policy
+from safeatomic_core._options import Policy
 from safeatomic_core._posix import kernel
 from safeatomic_core._protocol import Write
 

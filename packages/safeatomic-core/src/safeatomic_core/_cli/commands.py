@@ -7,23 +7,23 @@ import os
 import stat
 import sys
 
-from . import _checksum, _lock, _temp
-from ._doctor import doctor, wants_colour
-from ._errors import ChecksumMismatchError, SafeAtomicError
-from ._guarantees import inspect_guarantees
-from ._integrity import get_checksum_info, write_checksum_file
-from ._locking import (
+from .. import _lock, _sidecar_file, _temp_file
+from .._checksum_api import get_checksum_info, write_checksum_file
+from .._doctor import doctor, wants_colour
+from .._errors import ChecksumMismatchError, SafeAtomicError
+from .._guarantees import inspect_guarantees
+from .._lock_api import (
     force_release_lock,
     inspect_lock,
     release_lock,
     release_stale_lock,
     try_acquire_lock,
 )
-from ._move import move_atomic
-from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
-from ._reader import AtomicReader
-from ._types import Record
-from ._writer import AtomicWriter
+from .._move import move_atomic
+from .._posix import O_CLOEXEC, O_DIRECTORY, kernel
+from .._reader import AtomicReader
+from .._types import Record
+from .._writer import AtomicWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def clean(arguments: Namespace) -> int:
     """Sweep the proven orphans of a directory and list them."""
     dir_fd = kernel.open(arguments.directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     try:
-        found = _temp.orphans(dir_fd, remove=not arguments.dry_run)
+        found = _temp_file.orphans(dir_fd, remove=not arguments.dry_run)
     finally:
         kernel.close(dir_fd)
     verb = "would remove" if arguments.dry_run else "removed"
@@ -221,7 +221,7 @@ def _verdict(path: str) -> tuple[str, str | None]:
     except ChecksumMismatchError as error:
         return "MISMATCH", f"recorded {error.expected}, found {error.actual}"
     except FileNotFoundError as error:
-        if str(error.filename).endswith(_checksum.SUFFIX) and _is_there(path):
+        if str(error.filename).endswith(_sidecar_file.SUFFIX) and _is_there(path):
             return "NO SIDECAR", None
         return "UNREADABLE", error.strerror
     except OSError as error:
@@ -288,11 +288,11 @@ class _Progress:
 
     def __enter__(self) -> Self:
         if self._total >= _LONG:
-            _checksum.on_hashed = self._advance
+            _sidecar_file.on_hashed = self._advance
         return self
 
     def __exit__(self, *_details: object) -> None:
-        _checksum.on_hashed = None
+        _sidecar_file.on_hashed = None
         self.clear()
 
     def clear(self) -> None:

@@ -6,22 +6,21 @@ import errno
 import os
 
 from . import _trace
-from ._checksum import (
+from ._announcement import Announcement
+from ._errors import UNCHANGED, ChecksumMismatchError, explain
+from ._lock import release_quietly
+from ._lock_file import still_named
+from ._options import Policy, check_data, defaults, resolve_algorithm
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._protocol import discard_quietly, new_lock, open_gate, settle_directory, take_lock
+from ._reader import AtomicReader
+from ._sidecar_file import (
     SUFFIX,
     Sidecar,
     hash_bytes,
     hash_fd,
     malformed,
 )
-from ._config import defaults, resolve_algorithm
-from ._errors import UNCHANGED, ChecksumMismatchError, explain
-from ._lock import release_quietly
-from ._lock_file import still_named
-from ._policy import Policy, check_data
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
-from ._protocol import discard_quietly, new_lock, open_gate, settle_directory, take_lock
-from ._reader import AtomicReader
-from ._sidecar import Announcement
 from ._target import Naming, check_path, locate
 from ._types import Record
 

@@ -13,7 +13,8 @@ import os
 import stat
 
 from . import _log, _trace
-from ._checksum import (
+from ._posix import O_CLOEXEC, O_NOFOLLOW, POSIX_FADV_DONTNEED, close_quietly, kernel
+from ._sidecar_file import (
     SUFFIX,
     Checksum,
     Sidecar,
@@ -23,14 +24,13 @@ from ._checksum import (
     hash_fd,
     timestamp_now,
 )
-from ._posix import O_CLOEXEC, O_NOFOLLOW, POSIX_FADV_DONTNEED, close_quietly, kernel
-from ._temp import Temp, unlink_if_there
+from ._temp_file import Temp, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._checksum import Digest
+    from ._sidecar_file import Digest
     from ._target import Target
 
 _PERMISSIONS = 0o666

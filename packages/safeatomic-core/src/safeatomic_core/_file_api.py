@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ._config import resolve_encoding
-from ._policy import Policy, check_data, check_text
+from ._options import Policy, check_data, check_text, resolve_encoding
 from ._protocol import Write
 from ._reader import read_all
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from ._config import check_delay, check_retries, defaults
 from ._guarantees import gate
 from ._lock import (
     SUFFIX,
@@ -21,7 +20,7 @@ from ._lock import (
     remember,
 )
 from ._lock_file import Found, look, still_named
-from ._policy import check_safety, check_session
+from ._options import check_delay, check_retries, check_safety, check_session, defaults
 from ._posix import LOCK_EX, LOCK_NB, kernel
 from ._protocol import new_lock, recover
 from ._target import Naming, locate
