@@ -18,7 +18,8 @@ from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import inspect_guarantees
-from safeatomic_core._guarantees import GuaranteeReport, gate, report_for_device
+from safeatomic_core._gate import gate
+from safeatomic_core._guarantees import GuaranteeReport, report_for_device
 from safeatomic_core._posix import intercept
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
 
