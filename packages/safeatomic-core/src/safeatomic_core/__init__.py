@@ -11,6 +11,7 @@ this drawing and holds it:
     _file_api               write_atomic*, read_atomic*
     _writer  _move  _checksum_api  _reader
     _lock_api               the eight lock functions, LockInfo
+    _guarantees             inspect_guarantees, GuaranteeReport
     # the protocol
     _protocol               Write: the ten steps in their order, and nothing else
     _change                 what any change holds, how it fails, how it ends
@@ -24,7 +25,7 @@ this drawing and holds it:
     _temp_file  _lock_file  _sidecar_file
     _target                 one name in an open directory, and what stands there now
     # where we are
-    _guarantees             inspect_guarantees, GuaranteeReport
+    _verdicts               what a filesystem can promise, remembered for each device
     _environment            which filesystem is this
     _filesystems            what is known of each (pure tables)
     _mounts                 /proc, statfs, the watch on the mount table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import _guarantees, _log, _trace
+from . import _log, _trace, _verdicts
 from ._errors import (
     UNCHANGED,
     UnsupportedEnvironmentError,
@@ -16,10 +16,10 @@ from ._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION, WR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._guarantees import GuaranteeReport
     from ._options import Policy
     from ._target import Target
     from ._types import StrPath
+    from ._verdicts import Verdict
 
 _NEEDED = {
     (False, False): (ATOMIC_VISIBILITY, CRASH_DURABILITY),
@@ -93,32 +93,29 @@ def gate(
     """
     if safety == "best_effort":
         return ""
-    verdict = _guarantees.verdict_on(dev, dir_fd)
+    verdict = _verdicts.verdict_on(dev, dir_fd)
     if safety == "strict":
         if verdict.refused:
             for name in needed:
                 if name in verdict.refused:
-                    report = verdict.report
                     raise UnsupportedEnvironmentError(
                         path,
-                        _name_of(report),
+                        _name_of(verdict),
                         name,
-                        report.guarantees[name],
-                        report.reasons[name],
+                        verdict.guarantees[name],
+                        verdict.reasons[name],
                     )
     elif verdict.degraded:
         missing = [name for name in needed if name in verdict.degraded]
         if missing:
-            report = verdict.report
             found = "; ".join(
-                f"{name} is {report.guarantees[name]} ({report.reasons[name]})" for name in missing
+                f"{name} is {verdict.guarantees[name]} ({verdict.reasons[name]})"
+                for name in missing
             )
-            _log.warn_caller(
-                f"{path!r} is on {_name_of(report)}, where {found}", UnsupportedEnvironmentWarning
-            )
+            message = f"{path!r} is on {_name_of(verdict)}, where {found}"
+            _log.warn_caller(message, UnsupportedEnvironmentWarning)
     return verdict.filesystem
 
 
-def _name_of(report: GuaranteeReport) -> str:
-    name = report.environment.filesystem
-    return "an unknown filesystem" if name == "unknown" else name
+def _name_of(verdict: Verdict) -> str:
+    return "an unknown filesystem" if verdict.filesystem == "unknown" else verdict.filesystem
