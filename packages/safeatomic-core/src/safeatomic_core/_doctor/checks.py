@@ -368,7 +368,7 @@ def checksum(place: Place) -> Finding:
     if not place.name:
         return passed("a directory has no checksum")
     _need_directory(place)
-    look = Target(place.path, place.name, place.dir_fd, place.target)  # closed with the place
+    look = Target.borrowed(place.path, place.name, place.dir_fd, place.target)
     sidecar = Sidecar(look, "sha256")
     sidecar.close()
     if not sidecar.exists:
