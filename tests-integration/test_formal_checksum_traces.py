@@ -23,7 +23,16 @@ import tlc
 import trace_check
 
 import safeatomic_core as sa
-from safeatomic_core import _announcement, _move, _posix, _protocol, _sidecar_file, _trace
+from safeatomic_core import (
+    _announcement,
+    _digests,
+    _move,
+    _posix,
+    _protocol,
+    _sidecar_file,
+    _trace,
+    _verification,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -296,8 +305,7 @@ def release_before_seal() -> None:
 
     def early(self: _protocol.Write) -> None:
         settle(self)
-        assert self._lock is not None
-        self._lock.release()
+        self.locks[0].release()
 
     _replace(_protocol.Write, "settle", early)
 
@@ -309,7 +317,7 @@ def no_retire() -> None:
 def previous_by_hash() -> None:
     def fresh(
         self: _announcement.Announcement, _present: object, algo: str, _sync: object
-    ) -> tuple[_sidecar_file.Digest, ...]:
+    ) -> tuple[_digests.Digest, ...]:
         return () if self._target.status is None else self._digest_of_present(None, algo)
 
     _replace(_announcement.Announcement, "_resolve", fresh)
@@ -334,7 +342,7 @@ def move_by_hash() -> None:
     _replace(
         _move._Move,
         "_recorded",
-        lambda self: (("sha256", _sidecar_file.hash_fd(self._source_fd, "sha256")),),
+        lambda self: (("sha256", _digests.hash_fd(self._source_fd, "sha256")),),
     )
 
 
@@ -342,6 +350,7 @@ def one_look() -> None:
     def here(_dir_fd: int, _name: str, _inode: object) -> bool:
         return True
 
+    _verification.__dict__["still_named"] = here
     _sidecar_file.__dict__["still_named"] = here
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import safeatomic_core as sa
-from safeatomic_core import _announcement, _lock, _protocol, _target, _temp_file
+from safeatomic_core import _announcement, _change, _lock, _protocol, _target, _temp_file
 
 from .errnos import ANSWERS, ERRNOS
 from .injection import Injection
@@ -226,7 +226,7 @@ BROKEN: dict[str, tuple[object, str, Callable[[Any], Any], str]] = {
         "says that the target is unchanged, and it is not",
     ),
     "another errno is raised": (
-        _protocol,
+        _change,
         "explain",
         lambda real: lambda error, *rest: real(OSError(errno.ENOTTY, "?"), *rest),
         "errno is",

@@ -14,7 +14,6 @@ import pytest
 
 from safeatomic_core import (
     __version__,
-    _sidecar_file,
     inspect_lock,
     release_lock,
     try_acquire_lock,
@@ -257,7 +256,6 @@ def test_long_verification_shows_its_progress_on_a_terminal(
     err = capsys.readouterr().err
     assert "[#########################] 100 %" in err
     assert err.endswith("\r\x1b[K")
-    assert _sidecar_file.on_hashed is None
 
 
 def test_names_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,11 +314,14 @@ def test_a_reader_that_leaves_early_is_no_traceback(target: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_the_bar_is_drawn_when_it_grows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bar_is_drawn_when_it_grows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     progress = commands._Progress([])
     progress._total = 1000
+    monkeypatch.setattr(commands, "_LONG", 1000)
     for size in (10, 1, 10):
-        progress._advance(size)
+        progress.advance(size)
     assert capsys.readouterr().err.count("%") == 2
 
 

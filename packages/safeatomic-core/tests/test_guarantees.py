@@ -19,7 +19,8 @@ from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
 from safeatomic_core import inspect_guarantees
-from safeatomic_core._guarantees import GuaranteeReport, gate
+from safeatomic_core._gate import gate
+from safeatomic_core._guarantees import GuaranteeReport
 from safeatomic_core._posix import intercept
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
 from safeatomic_core._verdicts import verdict_on

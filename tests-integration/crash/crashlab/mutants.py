@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from safeatomic_core import _announcement, _lock, _move, _protocol
+from safeatomic_core import _announcement, _lock, _move, _protocol, _settle
 from safeatomic_core._posix import kernel
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def applied(name: str | None) -> Iterator[None]:
     before = dict(vars(kernel))
     kernel.posix_fadvise = lambda *_: None
     try:
-        with _replace(_protocol, "_OVERTAKEN", lambda _real: frozenset()), ALL[name].apply():
+        with _replace(_settle, "OVERTAKEN", lambda _real: frozenset()), ALL[name].apply():
             yield
     finally:
         vars(kernel).clear()
@@ -199,7 +199,7 @@ def _seal_before_settle() -> Iterator[None]:
     real_settle, real_seal = _protocol.Write.settle, _protocol.Write.seal
 
     def settle(write: _protocol.Write) -> None:
-        if write._announcement is not None:
+        if write.announcement is not None:
             real_seal(write)
         real_settle(write)
 
@@ -236,7 +236,7 @@ def _no_resolve() -> Any:
 def _no_takeover_sync() -> Any:
     def without_sync(real: Callable[..., bool]) -> Callable[..., bool]:
         def clear(lock: _lock.Lock, stale: Any) -> bool:
-            with _replace(_protocol, "settle_directory", lambda _real: lambda *_args, **_own: True):
+            with _replace(_settle, "settle_directory", lambda _real: lambda *_args, **_own: True):
                 return real(lock, stale)
 
         return clear
@@ -249,8 +249,8 @@ def _source_unflushed() -> Any:
         with _replace(kernel, "fsync", _skipping_fsync(_is_file)):
             real(move)
 
-    real = _move._Move._harden
-    return mock.patch.object(_move._Move, "_harden", harden)
+    real = _move._Move.harden
+    return mock.patch.object(_move._Move, "harden", harden)
 
 
 def _no_crash_mark() -> Any:

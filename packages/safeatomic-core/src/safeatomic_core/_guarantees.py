@@ -1,13 +1,11 @@
-"""Which guarantees hold where: the report, and the gate every write passes."""
+"""`inspect_guarantees`: which guarantees hold for a file, and why."""
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 
 from . import _environment, _mounts, _verdicts
-from ._errors import UnsupportedEnvironmentError, UnsupportedEnvironmentWarning
 from ._posix import close_quietly, kernel
 from ._target import check_path
 from ._types import GUARANTEES, Record
@@ -115,83 +113,6 @@ def _report_on(verdict: Verdict) -> GuaranteeReport:
             reasons=verdict.reasons,
         )
     return report
-
-
-def gate(
-    dev: int, safety: str, path: str, needed: tuple[str, ...], dir_fd: int | None = None
-) -> str:
-    """Let a call pass, or not, according to ``safety`` and the guarantees it needs.
-
-    Args:
-        dev: ``st_dev`` of the target's directory.
-        safety: ``"strict"`` refuses what is NonTarget or Unsupported, ``"warn"`` warns at the
-            caller's line for whatever is not Guaranteed, ``"best_effort"`` says nothing.
-        path: The target as the caller gave it, for messages.
-        needed: Names of the guarantees the call relies on.
-        dir_fd: The target's directory, open.
-
-    Returns:
-        The filesystem's name; nothing under ``"best_effort"``, which does not look.
-
-    Raises:
-        UnsupportedEnvironmentError: Under ``"strict"``. Nothing was touched.
-        OSError: The process or the machine is out of descriptors or memory.
-    """
-    if safety == "best_effort":
-        return ""
-    verdict = _verdicts.verdict_on(dev, dir_fd)
-    if safety == "strict":
-        if verdict.refused:
-            for name in needed:
-                if name in verdict.refused:
-                    raise UnsupportedEnvironmentError(
-                        path,
-                        _name_of(verdict),
-                        name,
-                        verdict.guarantees[name],
-                        verdict.reasons[name],
-                    )
-    elif verdict.degraded:
-        missing = [name for name in needed if name in verdict.degraded]
-        if missing:
-            found = "; ".join(
-                f"{name} is {verdict.guarantees[name]} ({verdict.reasons[name]})"
-                for name in missing
-            )
-            warn_caller(f"{path!r} is on {_name_of(verdict)}, where {found}")
-    return verdict.filesystem
-
-
-def _name_of(verdict: Verdict) -> str:
-    return "an unknown filesystem" if verdict.filesystem == "unknown" else verdict.filesystem
-
-
-def warn_caller(message: str) -> None:
-    """Issue an `UnsupportedEnvironmentWarning` that points at the caller's own line.
-
-    That is the innermost frame outside this package and the two that are built on it, wherever they
-    are: installed, in a checkout, or vendored under another name.
-    """
-    import warnings  # loaded by the interpreter already; wanted by few calls
-
-    # What skip_file_prefixes of warnings.warn() does from Python 3.12 on.
-    own = _own_directories()
-    level = 1
-    frame = sys._getframe(0)  # noqa: SLF001 - the documented way to see one's callers
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
-        frame = frame.f_back
-        level += 1
-    warnings.warn(message, UnsupportedEnvironmentWarning, stacklevel=level)
-
-
-def _own_directories() -> tuple[str, ...]:
-    """Return the directories whose code is not the caller's, each with a final separator."""
-    files = [__file__]
-    for name in ("safeatomic", "safeatomic_formats"):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is not None:
-            files.append(file)
-    return tuple(os.path.join(os.path.dirname(file), "") for file in files)
 
 
 def nearest_directory(path: str) -> str:

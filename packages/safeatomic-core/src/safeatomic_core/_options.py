@@ -174,29 +174,21 @@ def check_delay(delay: object) -> float:
 
 
 class Policy:
-    """How one write is to be done; the attributes are the options of the public calls."""
-
-    __slots__ = (
-        "algo",
-        "delay",
-        "lock",
-        "preserve_metadata",
-        "retries",
-        "safety",
-        "session",
-        "write_checksum",
-    )
+    """How one change is to be done; the attributes are the options of the public calls."""
 
     def __init__(
         self,
-        concurrency: Concurrency,
-        preserve_metadata: bool,
-        write_checksum: bool,
-        checksum_algo: str | None,
-        retries: int | None,
-        delay: float | None,
-        session: str | None,
-        safety: Safety,
+        *,
+        concurrency: Concurrency = "lock",
+        preserve_metadata: bool = True,
+        write_checksum: bool = False,
+        checksum_algo: str | None = None,
+        retries: int | None = None,
+        delay: float | None = None,
+        session: str | None = None,
+        safety: Safety = "strict",
+        mode: int | None = None,
+        overwrite: bool = True,
     ) -> None:
         if concurrency not in CONCURRENCY:
             raise _not_one_of("concurrency", concurrency, CONCURRENCY)
@@ -213,6 +205,8 @@ class Policy:
         self.retries = default.retries if retries is None else check_retries(retries)
         self.delay = default.delay if delay is None else check_delay(delay)
         self.session = None if session is None else check_session(session)
+        self.mode = None if mode is None else check_mode(mode)
+        self.overwrite = check_flag(overwrite, "overwrite")
 
 
 def check_safety(safety: Safety) -> Safety:
@@ -229,6 +223,16 @@ def check_flag(value: object, argument: str) -> bool:
     if value is False:
         return False
     raise TypeError(f"{argument} must be True or False, not {value!r}")
+
+
+def check_mode(mode: object) -> int:
+    """Refuse what is not the nine permission bits of a file."""
+    if isinstance(mode, bool) or not isinstance(mode, int):
+        kind = type(mode).__name__
+        raise TypeError(f"mode must be an int such as 0o600 or None, not {kind}")
+    if not 0 <= mode <= 0o777:
+        raise ValueError(f"mode must be permission bits from 0o000 to 0o777, not {mode:#o}")
+    return mode
 
 
 def check_session(session: object) -> str:

@@ -14,13 +14,11 @@ from .. import _mounts
 from .._environment import lives_in_memory
 from .._errors import ChecksumMismatchError, SafeAtomicError
 from .._filesystems import UNKNOWN
-from .._lock import SUFFIX as LOCK_SUFFIX
 from .._lock_api import inspect_lock
 from .._posix import kernel
 from .._reader import AtomicReader
-from .._sidecar_file import SUFFIX as SIDECAR_SUFFIX
 from .._sidecar_file import Sidecar
-from .._target import Target, refusal
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, refusal
 from .._temp_file import is_temp_name, orphans
 from .._types import CRASH_DURABILITY
 from . import block_device

@@ -12,11 +12,10 @@ import stat
 
 from .._errors import ChecksumMismatchError, LockError
 from .._file_api import read_atomic_bytes, write_atomic_bytes
-from .._lock import SUFFIX as LOCK_SUFFIX
 from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
 from .._move import move_atomic
 from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_NOFOLLOW, kernel
-from .._sidecar_file import SUFFIX as SIDECAR_SUFFIX
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
 from .._temp_file import unlink_if_there
 from .checks import PROBE_PREFIX
 from .subject import failed, passed, warned
