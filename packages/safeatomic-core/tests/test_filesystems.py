@@ -78,7 +78,7 @@ def test_tmpfs_guarantees_everything_but_surviving_the_machine() -> None:
 
 
 def test_what_removes_durability_is_named_in_the_reason() -> None:
-    found = filesystems.thieves("ext4", ("rw", "barrier=0"))
+    found = filesystems.hazards("ext4", ("rw", "barrier=0"))
     levels, reasons = filesystems.levels("linux", "ext4", filesystems.PERSISTENT, found)
     assert levels["CrashDurability"] == "Unsupported"
     assert "barrier=0" in reasons["CrashDurability"]
@@ -117,7 +117,7 @@ def test_without_a_journal_nothing_survives_a_crash_for_certain(
 
 
 def test_barriers_that_are_off_weigh_more_than_a_missing_journal() -> None:
-    found = filesystems.thieves("ext4", ("rw", "nobarrier"))
+    found = filesystems.hazards("ext4", ("rw", "nobarrier"))
     levels, _ = filesystems.levels("linux", "ext4", filesystems.PERSISTENT, found, journal=False)
     assert levels["CrashDurability"] == "Unsupported"
 
@@ -159,11 +159,11 @@ def test_a_filesystem_tested_on_one_platform_is_not_thereby_tested_on_another() 
     ],
 )
 def test_options_that_remove_durability(options: tuple[str, ...], stolen: bool) -> None:
-    assert bool(filesystems.thieves("ext4", options)) == stolen
+    assert bool(filesystems.hazards("ext4", options)) == stolen
 
 
 def test_a_journal_flush_that_is_not_disabled_is_no_finding() -> None:
-    assert filesystems.thieves("bcachefs", ("journal_flush_disabled=0",)) == ()
+    assert filesystems.hazards("bcachefs", ("journal_flush_disabled=0",)) == ()
 
 
 @pytest.mark.parametrize(
