@@ -86,6 +86,37 @@ def test_what_removes_durability_is_named_in_the_reason() -> None:
     assert levels["AtomicVisibility"] == "Guaranteed"
 
 
+def test_a_filesystem_that_sends_no_flush_promises_no_durability() -> None:
+    found = filesystems.hazards("jfs", ("rw",))
+    levels, reasons = filesystems.levels("linux", "jfs", filesystems.PERSISTENT, found)
+    assert levels["CrashDurability"] == "Unsupported"
+    assert "no flush" in reasons["CrashDurability"]
+    assert filesystems.advice("jfs", filesystems.PERSISTENT, found) == "Use ext4, xfs or btrfs"
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded"), [("overlay", True), ("zfs", False), ("f2fs", False), ("nilfs2", False)]
+)
+def test_a_filesystem_whose_flushes_nobody_recorded_says_so(name: str, recorded: bool) -> None:
+    levels, reasons = filesystems.levels("linux", name, filesystems.PERSISTENT, ())
+    assert levels["CrashDurability"] == "BestEffort"
+    assert ("never recorded" in reasons["CrashDurability"]) != recorded
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "findings", "word"),
+    [
+        ("ext4", filesystems.PERSISTENT, ("write barriers are off",), "Remove the cause"),
+        ("ext4", filesystems.PERSISTENT, (), "local filesystem"),
+        ("nfs4", filesystems.NETWORK, ("write barriers are off",), "local filesystem"),
+    ],
+)
+def test_the_advice_fits_what_is_missing(
+    name: str, kind: str, findings: tuple[str, ...], word: str
+) -> None:
+    assert word in filesystems.advice(name, kind, findings)
+
+
 def test_memory_stays_best_effort_when_fsync_is_ignored_as_well() -> None:
     levels, _ = filesystems.levels("linux", "tmpfs", filesystems.MEMORY, ("fsync is ignored",))
     assert levels["CrashDurability"] == "BestEffort"

@@ -132,6 +132,57 @@ def test_nothing_changes_by_looking() -> None:
     assert watch.same_namespace()
 
 
+def test_a_long_table_is_read_up_to_the_mount_that_is_looked_for(
+    watch: MountWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, ended = watch.read()
+    assert ended
+    lines = whole.splitlines(keepends=True)
+    numbers = [int(line.split(b" ")[0]) for line in lines]
+    assert watch.read(numbers[0]) == (whole, True)  # not long
+    monkeypatch.setattr(mounts, "_LONG_TABLE", 1)
+    monkeypatch.setattr(mounts, "_CHUNK", len(lines[0]))
+    for number, line in zip(numbers, lines, strict=True):
+        table, _ = watch.read(number)
+        assert line in table
+        assert whole.startswith(table)
+    assert watch.read(numbers[0]) == (lines[0], False)
+    assert watch.read(2**31) == (whole, True)  # not listed
+
+
+def test_looking_costs_no_writing_of_a_long_table(watch: MountWatch) -> None:
+    # The kernel writes every line before a position that it is sent to (traverse, fs/seq_file.c).
+    assert 0 < watch._cookie < 1024
+
+
+def test_a_file_of_the_programs_at_our_position_is_not_closed(
+    watch: MountWatch, tmp_path: Path
+) -> None:
+    number = watch._fd
+    file = tmp_path / "file"
+    file.write_bytes(bytes(2000))
+    fd = os.open(file, os.O_RDONLY)
+    os.lseek(fd, watch._cookie, os.SEEK_SET)
+    os.dup2(fd, number)
+    os.close(fd)
+    try:
+        assert not watch.unchanged()
+        watch.close()
+        os.fstat(number)
+    finally:
+        os.close(number)
+
+
+def test_a_name_in_a_directory_tells_its_mount(target: Path) -> None:
+    fd = mounts.open_directory(str(target.parent))
+    try:
+        assert mounts.mount_id_at(fd, target.name) == mounts.mount_id(fd)
+        with pytest.raises(FileNotFoundError):
+            mounts.mount_id_at(fd, "missing")
+    finally:
+        os.close(fd)
+
+
 def test_a_descriptor_that_the_program_closed_is_no_watch(watch: MountWatch) -> None:
     os.close(watch._fd)
     assert not watch.unchanged()

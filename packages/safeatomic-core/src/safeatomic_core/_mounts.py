@@ -211,11 +211,11 @@ class MountWatch:
         offset = 0
         found = False
         while chunk := os.pread(self._fd, _CHUNK, offset):
-            chunks.append(chunk)  # whole lines, as many as fit (fs/seq_file.c)
+            chunks.append(chunk)
             offset += len(chunk)
             if line is not None and not found:
                 found = chunk.startswith(line) or b"\n" + line in chunk
-            if found and offset >= _LONG_TABLE:
+            if found and offset >= _LONG_TABLE and chunk.endswith(b"\n"):
                 return b"".join(chunks), False
         return b"".join(chunks), True
 
