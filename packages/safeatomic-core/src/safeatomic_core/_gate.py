@@ -113,9 +113,8 @@ def gate(
                 f"{name} is {verdict.guarantees[name]} ({verdict.reasons[name]})"
                 for name in missing
             )
-            _log.warn_caller(
-                f"{path!r} is on {_name_of(verdict)}, where {found}", UnsupportedEnvironmentWarning
-            )
+            message = f"{path!r} is on {_name_of(verdict)}, where {found}"
+            _log.warn_caller(message, UnsupportedEnvironmentWarning)
     return verdict.filesystem
 
 
