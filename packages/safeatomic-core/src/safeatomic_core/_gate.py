@@ -99,6 +99,7 @@ def gate(
                         name,
                         verdict.guarantees[name],
                         verdict.reasons[name],
+                        verdict.advice,
                     )
     elif verdict.degraded:
         missing = [name for name in needed if name in verdict.degraded]
