@@ -15,7 +15,7 @@ from ._options import Policy, check_data, defaults, resolve_algorithm
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._reader import AtomicReader, verify_file
 from ._settle import settle_directory
-from ._sidecar_file import Sidecar, malformed
+from ._sidecar_file import Sidecar, not_a_record
 from ._target import SIDECAR_SUFFIX, Naming, check_path, identity, locate, still_named
 from ._types import Record
 
@@ -36,7 +36,7 @@ class ChecksumInfo(Record):
         path: The file it describes.
         algo: Name of the algorithm.
         hash: The digest in hexadecimal.
-        timestamp: When it was recorded, ISO 8601 in UTC; None if another tool wrote it.
+        timestamp: When the sidecar was written, ISO 8601 in UTC; None if nobody can tell.
     """
 
     path: str
@@ -95,7 +95,8 @@ def verify_checksum(path: StrPath, expected: str | None = None, *, algo: str | N
 
     Raises:
         FileNotFoundError: The file is missing, or its sidecar when that is asked.
-        SafeAtomicError: The sidecar is malformed or names an algorithm this Python does not have.
+        SafeAtomicError: What stands at the sidecar's name does not describe the file, or names an
+            algorithm this Python does not have.
         ValueError: ``expected`` is no digest of the algorithm, or ``algo`` is not the recorded one.
         OSError: The file or its sidecar cannot be read.
     """
@@ -139,6 +140,8 @@ def write_checksum_file(
 
     Raises:
         FileNotFoundError: The file is missing. Nothing was changed.
+        FileExistsError: Something else than a sidecar of this file stands at the sidecar's name.
+            Nothing was changed.
         LockError: Somebody holds the file's lock. Nothing was changed.
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
         ValueError: The algorithm is not known or of variable length. Nothing was changed.
@@ -170,7 +173,7 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
     """Return what a file's sidecar records, None if there is none. The content is not looked at.
 
     Raises:
-        SafeAtomicError: The sidecar is malformed.
+        SafeAtomicError: What stands at the sidecar's name is empty, or does not describe the file.
         OSError: The directory or the sidecar cannot be read.
     """
     target = locate(path)
@@ -178,16 +181,16 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         with Naming(target):
             sidecar = Sidecar(target, defaults().checksum_algo)
         sidecar.close()
-        if sidecar.flaw is not None:
-            raise malformed(target, sidecar.flaw)
-        record = sidecar.record
-        if record is None:
+        claim = sidecar.claim
+        if claim is None:
+            if sidecar.flaw is not None:
+                raise not_a_record(target, sidecar.flaw)
             return None
         return ChecksumInfo(
             path=check_path(path),
-            algo=record.algo,
-            hash=record.digest,
-            timestamp=record.timestamp,
+            algo=claim.algo,
+            hash=claim.digest,
+            timestamp=sidecar.timestamp,
         )
     finally:
         target.close()
@@ -207,7 +210,8 @@ class _Recording(Change):
         if self.policy.lock:
             self.acquire(self.target)
         self.step = _trace.ANNOUNCE
-        self.announcement = announcement = Announcement(self.target)
+        self.announcement = announcement = Announcement(self.target, self.token(self.target))
+        announcement.look(self.policy.algo)
 
         def sync_directory() -> None:
             settle_directory(self.target, self.policy.safety, renamed=announcement.fd)
@@ -238,7 +242,9 @@ class _Recording(Change):
                 return False
             target.look_again()
             announcement.draft_plain(self.policy.algo, digest)
+            announcement.permit(fd)
             announcement.announce(sync_directory)
+            announcement.drop_displaced()
             return True
         finally:
             close_quietly(fd)

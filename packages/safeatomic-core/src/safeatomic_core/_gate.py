@@ -32,7 +32,7 @@ _NEEDED = {
 def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
     """Find the target and refuse what cannot be written safely; the whole of Gate."""
     try:
-        target = locate(path, follow=policy.overwrite)
+        target = locate(path, follow=policy.overwrite, flushes=True)
     except OSError as error:
         raise gate_error(error, os.fsdecode(path)) from error
     try:

@@ -27,9 +27,9 @@ from ._digests import new_hash
 from ._errors import NEW, SafeAtomicError
 from ._gate import open_gate
 from ._metadata import preserve
-from ._posix import NOT_SUPPORTED, kernel
+from ._posix import kernel
 from ._settle import settle_directory
-from ._target import SIDECAR_SUFFIX
+from ._target import rename_new
 from ._temp_file import Temp, start_writeback
 
 TYPE_CHECKING = False
@@ -77,8 +77,13 @@ class Write(Change):
         """Take the lock, so that nobody else is between Stage and Seal at the same time."""
         if self.policy.lock:
             self.acquire(self.target)
+            self.temp.token = self.token(self.target)
             if not self.policy.overwrite:
                 self.target.require_absent()
+        if self.policy.write_checksum:
+            self.step = _trace.ANNOUNCE
+            self.announcement = self._announcement()
+            self.announcement.look(self.policy.algo)
 
     def stage(self) -> None:
         """Create the temp beside the target: a rename works within one filesystem only."""
@@ -127,10 +132,18 @@ class Write(Change):
         self.step = _trace.ANNOUNCE
         if self.policy.write_checksum:
             self._join_hash()
-            self.announcement = Announcement(self.target)
+            if not self.policy.overwrite:
+                # Once more: whoever takes no lock may have created it since.
+                self.target.look_again()
+                self.target.require_absent()
+            assert self.announcement is not None  # noqa: S101 - looked at after Acquire
             self.announcement.draft(self.policy.algo, self._digest, self.sync_directory)
-        elif kernel.exists_at(self.target.name + SIDECAR_SUFFIX, self.target.dir_fd):
-            self.announcement = Announcement(self.target)
+            return
+        announcement = self._announcement()
+        self.announcement = announcement  # known to close() first
+        if not announcement.find_ours():
+            announcement.discard()
+            self.announcement = None
 
     def harden(self) -> None:
         """Give the temp its metadata and flush it; without this a crash may publish NULs."""
@@ -151,6 +164,7 @@ class Write(Change):
         self.require_locks()
         assert self.announcement is not None  # noqa: S101 - callers have just looked
         if self.policy.write_checksum:
+            self.announcement.permit(self.temp.fd)
             self.announcement.announce(self.sync_directory)
         else:
             self.announcement.retire(self.sync_directory)
@@ -178,6 +192,8 @@ class Write(Change):
     def settle(self) -> None:
         """Flush the directory; without this a crash may bring the old content back."""
         self.step = _trace.SETTLE
+        if self.announcement is not None:
+            self.announcement.drop_displaced()
         self.settled = settle_directory(self.target, self.policy.safety, renamed=self.temp.fd)
         if _trace.hook is not None:
             _trace.hook(_trace.SETTLE, {"durable": self.settled})
@@ -222,6 +238,11 @@ class Write(Change):
             endings.insert(2, self._join_hash)
         return endings
 
+    def _announcement(self) -> Announcement:
+        return Announcement(
+            self.target, self.token(self.target), creating=not self.policy.overwrite
+        )
+
     def _keeps_metadata(self) -> bool:
         return self.policy.preserve_metadata and self.target.status is not None
 
@@ -229,12 +250,7 @@ class Write(Change):
         """Give the temp the target's name unless it exists, in one step of the kernel."""
         dir_fd = self.target.dir_fd
         temp, name = self.temp.name, self.target.name
-        try:
-            kernel.rename_noreplace(temp, name, dir_fd, dir_fd)
-        except OSError as error:
-            if error.errno not in NOT_SUPPORTED:
-                raise
-            kernel.link(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+        if rename_new(temp, name, dir_fd, dir_fd):
             kernel.unlink(temp, dir_fd=dir_fd)
 
     def _end_temp(self) -> None:

@@ -10,7 +10,14 @@ import errno
 import os
 import stat
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from ._posix import (
+    NO_RENAME_FLAG,
+    O_CLOEXEC,
+    O_DIRECTORY,
+    O_PATH,
+    close_quietly,
+    kernel,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,26 +145,29 @@ def check_path(path: StrPath, argument: str = "path") -> str:
     return text
 
 
-def locate(path: StrPath, argument: str = "path", *, follow: bool = True) -> Target:
+def locate(
+    path: StrPath, argument: str = "path", *, follow: bool = True, flushes: bool = False
+) -> Target:
     """Open the directory of a path and look its last component up.
 
     Args:
         path: The path of a file that may or may not exist.
         argument: The name of the caller's argument, for messages.
         follow: Resolve a symbolic link at the last component (the parents are always resolved).
+        flushes: Insist on a descriptor that can be flushed, which asks for read permission.
 
     Raises:
         IsADirectoryError: The path can only name a directory. Nothing was touched.
         OSError: The directory cannot be opened. Nothing was touched.
     """
     text = check_path(path, argument)
-    target = _open_parent(text, text)
+    target = _open_parent(text, text, flushes=flushes)
     try:
         status = target.look_again()
         if status is not None and stat.S_ISLNK(status.st_mode) and follow:
             resolved = kernel.realpath(text)
             target.close()
-            target = _open_parent(resolved, text)
+            target = _open_parent(resolved, text, flushes=flushes)
             status = target.look_again()
             if status is not None and stat.S_ISLNK(status.st_mode):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), text)
@@ -185,17 +195,49 @@ def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
     return identity(status) == inode
 
 
+def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
+    """Give a file a name that must not exist, in one step of the kernel.
+
+    Returns:
+        Whether it still has its former name, which is then the caller's to unlink: where no rename
+        refuses to replace, a hard link does.
+
+    Raises:
+        FileExistsError: The new name exists. Nothing was changed.
+        OSError: Nothing was changed.
+    """
+    try:
+        kernel.rename_noreplace(src, dst, src_dir_fd, dst_dir_fd)
+    except OSError as error:
+        if error.errno not in NO_RENAME_FLAG:
+            raise
+        kernel.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+        return True
+    return False
+
+
+def kind_of(mode: int) -> str:
+    """Say what something is that is not a regular file."""
+    return _KINDS.get(stat.S_IFMT(mode), "not a regular file")
+
+
 def refusal(path: str, mode: int) -> OSError:
     """Return the error for something that is no regular file."""
-    kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
     code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-    return OSError(code, f"{kind}, not a regular file; it was not touched", path)
+    return OSError(code, f"{kind_of(mode)}, not a regular file; it was not touched", path)
 
 
-def _open_parent(path: str, given: str) -> Target:
+def _open_parent(path: str, given: str, *, flushes: bool) -> Target:
     """Open the directory that holds the last component of a path."""
     directory, separator, name = path.rpartition(os.sep)
     if name in ("", ".", ".."):
         raise IsADirectoryError(errno.EISDIR, "the path names a directory, not a file", given)
-    dir_fd = kernel.open(directory or separator or ".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    parent = directory or separator or "."
+    try:
+        dir_fd = kernel.open(parent, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    except PermissionError:
+        if flushes or not O_PATH:
+            raise
+        # Search permission is enough to look a name up (open(2), O_PATH), as in a directory 0711.
+        dir_fd = kernel.open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC)
     return Target(given, name, dir_fd, None)
