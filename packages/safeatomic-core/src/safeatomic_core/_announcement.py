@@ -19,8 +19,8 @@ from ._digests import hash_fd, memoized
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._readership import Readers, admit, readers_at, readers_of
 from ._replacement import Replacement
-from ._sidecar_file import Sidecar
-from ._target import SIDECAR_SUFFIX, identity, refusal
+from ._sidecar_file import Sidecar, taken
+from ._target import SIDECAR_SUFFIX, refusal
 from ._temp_file import start_writeback
 
 TYPE_CHECKING = False
@@ -130,12 +130,7 @@ class Announcement:
             self.look(algo)
         present = self._present
         assert present is not None  # noqa: S101 - just looked
-        held = present.hold()
-        if self._creating and present.exists and not held:
-            # A record beside no data, whose writer lives: it is creating the file right now.
-            raise FileExistsError(
-                errno.EEXIST, "another writer is creating the file", self._target.name
-            )
+        self._hold(present)
         self._previous = self._resolve(present, algo, sync_directory)
         self._outdated = present.record is not None and bool(present.record.previous)
         # The same content again needs no second digest: the record is a sealed one from the start.
@@ -149,7 +144,7 @@ class Announcement:
         if self._present is None or not self._present.still_there(self._target):
             self.look(algo)
         assert self._present is not None  # noqa: S101 - just looked
-        self._present.hold()
+        self._hold(self._present)
         self._write((), ())
 
     def permit(self, data_fd: int) -> None:
@@ -177,7 +172,7 @@ class Announcement:
             self._report("put-back")
             self._draft_again(sync_directory)
         else:
-            raise self._refusal("is changed by another program all the time")
+            raise taken(self._target, "is changed by another program all the time")
         self._report("record")
         # Without this barrier a crash may keep the data's rename and lose the record's: new data
         # beside a digest of the old, a false alarm.
@@ -197,7 +192,7 @@ class Announcement:
             return False
         present = self._present
         assert present is not None  # noqa: S101 - just recognised
-        self._log_what_stays(present)
+        present.log_left(self._target)
         return present.kind == "ours"
 
     def recorded(self) -> Checksum | None:
@@ -209,7 +204,7 @@ class Announcement:
         self._recognise("sha256")
         present = self._present
         assert present is not None  # noqa: S101 - just recognised
-        self._log_what_stays(present)
+        present.log_left(self._target)
         return present.record
 
     def retire(self, sync_directory: Callable[[], None]) -> None:
@@ -229,7 +224,7 @@ class Announcement:
                 if not self.find_ours():
                     return False
                 continue
-            present.hold()
+            self._hold(present)
             self.retired = True  # before the rename, for the same reason as in announce()
             if self._place.take_away(present):
                 return True
@@ -286,7 +281,7 @@ class Announcement:
         self.announced = self.retired = False
         place = self._place
         try:
-            moved_on = not self._shows_what_was_found()
+            moved_on = not self._target.shows_what_was_found()
             if moved_on and self._target.status is None:
                 # Somebody else has created the file: our record goes, and nothing comes back.
                 place.withdraw()
@@ -322,13 +317,6 @@ class Announcement:
 
     # ---------------------------------------------------------------------------------- details
 
-    def _log_what_stays(self, present: Sidecar) -> None:
-        name = self._target.path + SIDECAR_SUFFIX
-        if present.kind == "list":
-            _log.warning("%r: it %s; its line for the file goes stale", name, present.flaw)
-        elif present.flaw is not None:
-            _log.info("%r: it %s, and is left as it is", name, present.flaw)
-
     def _recognise(self, hint: str) -> None:
         self._drop_present()
         self._present = Sidecar(self._target, hint)
@@ -338,17 +326,22 @@ class Announcement:
         if present is not None:
             present.close()
 
+    def _hold(self, present: Sidecar) -> None:
+        """Flock what is to be displaced; with ``overwrite=False``, leave a creator alone."""
+        held = present.hold()
+        if not self._creating:
+            return
+        if not held:
+            # A record beside no data, whose writer lives: it is creating the file right now.
+            name = self._target.name
+            raise FileExistsError(errno.EEXIST, "another writer is creating the file", name)
+        # In this order: a creator that has ended has published before it let its record go.
+        self._target.look_again()
+        self._target.require_absent()
+
     def _refuse(self, present: Sidecar) -> None:
         if present.kind in ("list", "foreign"):
-            raise self._refusal(present.flaw or "")
-
-    def _refusal(self, flaw: str) -> FileExistsError:
-        return FileExistsError(
-            errno.EEXIST,
-            f"its name is taken by what is not a checksum sidecar of this file (it {flaw}); move "
-            "that away",
-            self._target.name + SIDECAR_SUFFIX,
-        )
+            raise taken(self._target, present.flaw or "")
 
     def _draft_again(self, sync_directory: Callable[[], None]) -> None:
         """Look at what stands there by now, and write another record for it."""
@@ -413,15 +406,6 @@ class Announcement:
             readers = readers.restricted(readers_at(self._target))
         self._restricted = readers is not self._readers
         admit(self._place.record, readers)
-
-    def _shows_what_was_found(self) -> bool:
-        """Tell whether the target's name shows the inode that was found before Announce."""
-        target = self._target
-        try:
-            status = kernel.stat(target.name, dir_fd=target.dir_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return target.status is None
-        return target.status is not None and identity(status) == identity(target.status)
 
     def _report(self, phase: str) -> None:
         if _trace.hook is not None:

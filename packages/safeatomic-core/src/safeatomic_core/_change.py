@@ -77,8 +77,9 @@ class Change:
 
     def path_of(self, error: OSError) -> str:
         """Return the path of the caller's that a system error is about."""
-        if isinstance(error.filename, str) and error.filename.startswith(self.target.name):
-            return str(self.target.named(error).filename)
+        name, target = error.filename, self.target
+        if isinstance(name, str) and name.startswith((target.path, target.name)):
+            return str(target.named(error).filename)
         return self.target.path
 
     def translated(self, error: OSError) -> BaseException:

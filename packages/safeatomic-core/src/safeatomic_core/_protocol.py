@@ -132,10 +132,6 @@ class Write(Change):
         self.step = _trace.ANNOUNCE
         if self.policy.write_checksum:
             self._join_hash()
-            if not self.policy.overwrite:
-                # Once more: whoever takes no lock may have created it since.
-                self.target.look_again()
-                self.target.require_absent()
             assert self.announcement is not None  # noqa: S101 - looked at after Acquire
             self.announcement.draft(self.policy.algo, self._digest, self.sync_directory)
             return

@@ -127,7 +127,8 @@ class Replacement:
 
     def is_untouched(self) -> bool:
         """Tell whether our record still holds exactly what we wrote, whatever name it has."""
-        return self.content == kernel.pread(self.record.fd, len(self.content) + 1, 0)
+        raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)
+        return raw == self.content
 
     # -------------------------------------------------------------------------------- backwards
 

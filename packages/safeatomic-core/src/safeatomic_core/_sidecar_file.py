@@ -12,6 +12,7 @@ import os
 import stat
 import time
 
+from . import _log
 from ._checksum_lines import escape, parse_line
 from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
 from ._errors import SafeAtomicError
@@ -159,6 +160,14 @@ class Sidecar:
             return self.is_at(name, target.dir_fd)
         return self.exists == kernel.exists_at(name, target.dir_fd)
 
+    def log_left(self, target: Target) -> None:
+        """Log that it is left as it is, beside new content."""
+        name = target.path + SIDECAR_SUFFIX
+        if self.kind == "list":
+            _log.warning("%r: it %s; its line for the file goes stale", name, self.flaw)
+        elif self.flaw is not None:
+            _log.info("%r: it %s, and is left as it is", name, self.flaw)
+
     def close(self) -> None:
         """Close the file, and with it the flock; until then its inode number means nothing else."""
         if self._fd >= 0:
@@ -265,6 +274,16 @@ def not_a_record(target: Target, flaw: str) -> SafeAtomicError:
         f"{target.path + SIDECAR_SUFFIX!r} is not a checksum sidecar of this file: it {flaw}. The "
         "content was not checked. If nobody needs that file, move it away, then record a checksum "
         "with write_checksum_file()"
+    )
+
+
+def taken(target: Target, flaw: str) -> FileExistsError:
+    """Return the error of a writer who must not replace what stands at the sidecar's name."""
+    return FileExistsError(
+        errno.EEXIST,
+        f"its name is taken by what is not a checksum sidecar of this file (it {flaw}); move that "
+        "away",
+        target.name + SIDECAR_SUFFIX,
     )
 
 

@@ -78,6 +78,14 @@ class Target:
             self._directory = kernel.fstat(self.dir_fd)
         return self._directory
 
+    def shows_what_was_found(self) -> bool:
+        """Tell whether the name shows what it showed at the last look, or still nothing."""
+        try:
+            status = kernel.stat(self.name, dir_fd=self.dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return self.status is None
+        return self.status is not None and identity(status) == identity(self.status)
+
     def require_regular(self) -> None:
         """Refuse, by its name, what is no regular file; an absent name is welcome."""
         if self.status is not None and not stat.S_ISREG(self.status.st_mode):
