@@ -146,9 +146,9 @@ class Replacement:
             if self._aside and not kernel.exists_at(self._name, self._dir_fd):
                 self._return_aside()
             else:
-                self._leave("another program replaced it meanwhile")
+                self._give_way("another program replaced it meanwhile")
         elif not self.is_untouched():
-            self._leave("another program wrote into it meanwhile")
+            self._give_way("another program wrote into it meanwhile")
         elif self._aside:
             self._give_back()
         else:
@@ -262,14 +262,15 @@ class Replacement:
             kernel.rename(aside, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
             self._aside = ""
             return
-        if still_named(self._dir_fd, aside, self._own()):
+        if still_named(self._dir_fd, aside, self._own()) and self.is_untouched():
             self.record.name, self._aside = aside, ""
             unlink_if_there(aside, self._dir_fd)
             self.record.name = ""
             return
-        # Somebody put a third file there in the meantime; it would have replaced the second one.
+        # Somebody put a third file there in the meantime, or wrote into our record; without us it
+        # would have replaced the second one.
         kernel.rename_exchange(aside, self._name, self._dir_fd, self._dir_fd)
-        self._leave("another program replaced it meanwhile")
+        self._give_way("another program replaced it meanwhile")
 
     def _return_aside(self) -> None:
         """Give what was displaced its name again, unless that is somebody else's by now."""
@@ -282,7 +283,7 @@ class Replacement:
             if present is not None and present.is_at(self._name, self._dir_fd):
                 unlink_if_there(self._aside, self._dir_fd)  # a link or a copy of what never left
             else:
-                self._leave("another program made a new one meanwhile")
+                self._give_way("another program made a new one meanwhile")
         self._aside = ""
 
     def _uncreate(self) -> None:
@@ -302,6 +303,11 @@ class Replacement:
             return
         self._aside, self.record.name = self.record.name, ""
         self._return_aside()
+
+    def _give_way(self, why: str) -> None:
+        """Leave what others put there, which would have replaced what we displaced."""
+        _log.warning("the checksum sidecar %r is left as it is: %s", self._path, why)
+        self.drop()
 
     def _leave(self, why: str) -> None:
         name, self._aside = self._aside, ""
