@@ -11,10 +11,14 @@ this drawing and holds it:
     _file_api               write_atomic*, read_atomic*
     _writer  _move  _checksum_api  _reader
     _lock_api               the eight lock functions, LockInfo
+    _guarantees             inspect_guarantees, GuaranteeReport
     # the protocol
     _protocol               Write: the ten steps in their order, and nothing else
+    _recording              the recording of a checksum: Announce of what is there already
+    _in_place               writing into a file that is a mount point
     _change                 what any change holds, how it fails, how it ends
     _gate                   Gate: what a call needs of the place, and the refusal
+    _permission             whether the caller may replace what stands at a name
     _lock                   Acquire and Release
     _announcement           Announce and Seal
     _readership             who may read a checksum record
@@ -28,7 +32,7 @@ this drawing and holds it:
     _checksum_lines         the lines that checksum tools print
     _target                 one name in an open directory, and what stands there now
     # where we are
-    _guarantees             inspect_guarantees, GuaranteeReport
+    _verdicts               what a filesystem can promise, remembered for each device
     _environment            which filesystem is this
     _filesystems            what is known of each (pure tables)
     _mounts                 /proc, statfs, the watch on the mount table

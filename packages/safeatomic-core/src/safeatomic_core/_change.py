@@ -50,6 +50,7 @@ class Change:
         published: Whether the new content is visible.
         publishing: Whether the call that makes it visible may have been made.
         settled: Whether that is durable.
+        closed: Whether everything was released.
         locks: What is held, in the order of acquisition.
         announcement: The checksum sidecar's part, if it has one.
     """
@@ -62,6 +63,7 @@ class Change:
         self.published = False
         self.publishing = False
         self.settled = False
+        self.closed = False
         self.locks: list[Lock] = []
         self.announcement: Announcement | None = None
 
@@ -173,12 +175,18 @@ class Change:
         What is published stays: the former sidecar beside the new content would be a false alarm.
         """
         self.find_out_whether_published()
-        if self.published or self.announcement is None:
+        if not self.published:
+            self.put_back()
+
+    def put_back(self) -> None:
+        """Put the former sidecar back, if the locks are still ours."""
+        announcement = self.announcement
+        if announcement is None or not (announcement.announced or announcement.retired):
             return
         try:
             if not self._locked_again():
-                self.announcement.leave("the lock was taken away by force, and somebody holds it")
-            elif not self.announcement.roll_back(self._flush_renamed):
+                announcement.leave("the lock was taken away by force, and somebody holds it")
+            elif not announcement.roll_back(self._flush_renamed):
                 for lock in self.locks:
                     lock.leave_behind()
         except (OSError, LockError) as error:
@@ -188,6 +196,7 @@ class Change:
         """Do the Release step, which fails in the log only, then close every descriptor."""
         self.step = _trace.RELEASE
         finish(self.endings())
+        self.closed = True
 
     def endings(self) -> list[Callable[[], None]]:
         """Return what is to be done at the end, last first; each may be done twice."""
@@ -229,6 +238,15 @@ class Change:
 
     def _why(self, error: Exception) -> tuple[str, Exception]:
         return self.target.path, error
+
+
+def close(change: Change) -> None:
+    """Close a change, in spite of an interrupt that comes before it has begun to."""
+    try:
+        change.close()
+    finally:
+        if not change.closed:
+            change.close()
 
 
 def finish(endings: list[Callable[[], None]], *, again: bool = True) -> None:

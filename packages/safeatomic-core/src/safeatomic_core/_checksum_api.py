@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import os
-
 from . import _trace
-from ._announcement import Announcement
-from ._change import Change
+from ._change import Change, close
 from ._digests import hash_bytes, hash_fd
 from ._errors import ChecksumMismatchError
-from ._gate import open_gate
+from ._gate import pass_gate
 from ._options import Policy, check_data, defaults, resolve_algorithm
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._reader import AtomicReader, verify_file
-from ._settle import settle_directory
+from ._recording import record_present, require_present
 from ._sidecar_file import Sidecar, not_a_record
-from ._target import SIDECAR_SUFFIX, Naming, check_path, identity, locate, still_named
+from ._target import SIDECAR_SUFFIX, Naming, Target, check_path, locate
 from ._types import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from ._types import Buffer, Concurrency, Safety, StrPath
-
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 class ChecksumInfo(Record):
@@ -165,7 +157,7 @@ def write_checksum_file(
     except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise recording.fail(error)  # noqa: B904 - the cause is set
     finally:
-        recording.close()
+        close(recording)
     return Path(recording.target.path + SIDECAR_SUFFIX)
 
 
@@ -200,24 +192,17 @@ class _Recording(Change):
     """The recording of a checksum: Announce alone, of content that is there already."""
 
     def __init__(self, path: StrPath, policy: Policy) -> None:
-        """Do the Gate step."""
         super().__init__(policy)
-        self.target = open_gate(path, policy, op="sidecar")
+        self.target = Target(check_path(path))
 
     def run(self) -> None:
-        """Do the remaining steps."""
-        self._require_present()
+        """Do the steps in their order."""
+        pass_gate(self.target, self.policy, op="sidecar")
+        require_present(self.target)
         if self.policy.lock:
             self.acquire(self.target)
         self.step = _trace.ANNOUNCE
-        self.announcement = announcement = Announcement(self.target, self.token(self.target))
-        announcement.look(self.policy.algo)
-
-        def sync_directory() -> None:
-            settle_directory(self.target, self.policy.safety, renamed=announcement.fd)
-
-        while not self._record(announcement, sync_directory):
-            self.target.look_again()  # another content has taken the name meanwhile
+        record_present(self)
 
     def doing(self) -> str:
         """Say what is being done."""
@@ -225,34 +210,6 @@ class _Recording(Change):
 
     def undo(self) -> None:
         """Undo nothing: an announced record describes the content that is there."""
-
-    def _record(self, announcement: Announcement, sync_directory: Callable[[], None]) -> bool:
-        """Make the present content durable, then record its digest; False if it was replaced."""
-        target = self.target
-        self._require_present()
-        fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
-        try:
-            inode = identity(kernel.fstat(fd))
-            digest = hash_fd(fd, self.policy.algo)
-            # What is accepted must survive a crash before its record does: somebody else's write
-            # may be neither flushed nor settled.
-            kernel.fsync(fd)
-            sync_directory()
-            if not still_named(target.dir_fd, target.name, inode):
-                return False
-            target.look_again()
-            announcement.draft_plain(self.policy.algo, digest)
-            announcement.permit(fd)
-            announcement.announce(sync_directory)
-            announcement.drop_displaced()
-            return True
-        finally:
-            close_quietly(fd)
-
-    def _require_present(self) -> None:
-        if self.target.status is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.target.path)
-        self.target.require_regular()
 
 
 def _check_digest(expected: object, algo: str) -> str:

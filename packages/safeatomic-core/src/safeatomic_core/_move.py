@@ -13,15 +13,16 @@ import os
 
 from . import _trace
 from ._announcement import Announcement
-from ._change import Change
+from ._change import Change, close
 from ._checksum_record import agreeing
 from ._digests import memoized
 from ._errors import UNCHANGED, CrossDeviceAtomicityError, explain
-from ._gate import open_gate
+from ._gate import pass_gate
 from ._options import Policy, check_flag
+from ._permission import require_permission
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._settle import settle_directory
-from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, check_path, identity, rename_new
+from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, rename_new
 from ._temp_file import is_temp_name
 
 TYPE_CHECKING = False
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from ._digests import Digest
     from ._lock import Lock
-    from ._target import Target
     from ._types import Concurrency, Safety, StrPath
 
 
@@ -77,8 +77,6 @@ def move_atomic(
             own sidecar or lock. Both are unchanged.
         OSError: A system call failed. The note says whether the file was moved.
     """
-    check_path(src, "src")
-    check_path(dst, "dst")
     check_flag(force, "force")
     policy = Policy(
         concurrency=concurrency,
@@ -94,14 +92,13 @@ def move_atomic(
     except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise move.fail(error)  # noqa: B904 - the cause is set
     finally:
-        move.close()
+        close(move)
 
 
 class _Move(Change):
     """One move under way, in the terms of the ten steps; its target is the destination."""
 
     def __init__(self, src: StrPath, dst: StrPath, policy: Policy, *, force: bool) -> None:
-        """Do the Gate step for both names."""
         super().__init__(policy)
         self._force = force
         self._source_fd = -1
@@ -110,20 +107,14 @@ class _Move(Change):
         self._linked = False  # the destination is a second link of the source so far
         self._loose = False  # the source's sidecar is gone, but perhaps not for good
         self._source_sidecar: Announcement | None = None
-        self._src = open_gate(src, policy, op="move")
-        try:
-            self.target = open_gate(dst, policy, op="move")
-            try:
-                self._refuse_relatives()
-            except BaseException:
-                self.target.close()
-                raise
-        except BaseException:
-            self._src.close()
-            raise
+        self._src = Target(check_path(src, "src"))
+        self.target = Target(check_path(dst, "dst"))
 
     def run(self) -> None:
-        """Do the remaining steps."""
+        """Do the steps in their order."""
+        pass_gate(self._src, self.policy, op="move")
+        pass_gate(self.target, self.policy, op="move")
+        self._refuse_relatives()
         self._refuse_early()
         if self._same_name():
             return
@@ -289,8 +280,10 @@ class _Move(Change):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), src.path)
         if dst.directory().st_dev != src.directory().st_dev:
             raise CrossDeviceAtomicityError(src.path, dst.path)
-        if dst.status is not None and not self._force and not self._same_name():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
+        if dst.status is not None and not self._same_name():
+            if not self._force:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
+            require_permission(dst)
 
     def _refuse_relatives(self) -> None:
         """Refuse to move a file to its own sidecar's or lock's name, or back; and any temp."""
