@@ -10,7 +10,7 @@ from . import more_filesystems
 FILESYSTEMS = tuple(filesystems.ALL)
 _WORKLOADS = ("overwrite", "checked", "checked-new", "move-pair", "two-writers")
 _NOISES = ("none", "file")
-_LIMIT = 16  # images judged of one workload; our own kernel's are judged by the thousand
+_LIMIT = 20  # images judged of one workload; our own kernel's are judged by the thousand
 _MUTANTS = ("no-temp-fsync", "no-directory-fsync")
 _LONG_LIMIT = 150
 
