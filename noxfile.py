@@ -70,7 +70,7 @@ def formal(session: nox.Session) -> None:
 
 @nox.session(requires=["wheels"], allow_parallel=True)
 def kernels(session: nox.Session) -> None:
-    """Record and judge crash images on the kernels of other Debian releases, in QEMU (-- --long)."""
+    """Make and judge crash images on the kernels of other Debian releases, in QEMU."""
     install(session, CORE, groups=["crash"])
     pytest(session, "tests-integration/kernels")
 
@@ -80,7 +80,7 @@ def interpreters(session: nox.Session) -> None:
     """Run the tests on CPython 3.14, 3.15 and PyPy, from Debian's next suite in its own folder."""
     tools = Path(session.create_tmp()) / "tools"
     shutil.rmtree(tools, ignore_errors=True)
-    # One folder for all of them, so nothing in it may be compiled for one: hypothesis is since 6.130.
+    # One folder for all of them, so nothing in it may need compiling, as hypothesis does from 6.130.
     needed = [*wheels_of(*PACKAGES, extra="ruamel"), *tools_of("test"), "hypothesis<6.130"]
     session.run("pip", "install", "--quiet", "--target", str(tools), *needed)
     for old in REPORTS.glob("py*.xml"):
@@ -138,6 +138,13 @@ def integration(session: nox.Session) -> None:
     elsewhere += ["test_formal*.py", "test_lockstep.py", "test_wheels.py", "test_typing.py"]
     ignored = (f"--ignore-glob=tests-integration/{name}" for name in elsewhere)
     pytest(session, "tests-integration", *ignored)
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def consumers(session: nox.Session) -> None:
+    """Let pandas, polars, Pillow, h5py, zipfile and others write through an AtomicWriter."""
+    install(session, CORE, groups=["consumers"])
+    pytest(session, "tests-integration/consumers")
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
