@@ -80,7 +80,7 @@ def interpreters(session: nox.Session) -> None:
     """Run the tests on CPython 3.14, 3.15 and PyPy, from Debian's next suite in its own folder."""
     tools = Path(session.create_tmp()) / "tools"
     shutil.rmtree(tools, ignore_errors=True)
-    # One folder for all of them, so nothing in it may need compiling, as hypothesis does from 6.130.
+    # One folder for all, so nothing in it may be compiled, as hypothesis is from 6.130 on.
     needed = [*wheels_of(*PACKAGES, extra="ruamel"), *tools_of("test"), "hypothesis<6.130"]
     session.run("pip", "install", "--quiet", "--target", str(tools), *needed)
     for old in REPORTS.glob("py*.xml"):
@@ -189,6 +189,13 @@ def bench(session: nox.Session) -> None:
     install(session, *NEEDS[META], extra="ruamel")
     session.install("-r", "tests-integration/benchmarks/requirements.txt")
     session.run("python", "tests-integration/benchmarks/bench.py", *session.posargs)
+
+
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Break the core at random places and count what the tests notice (-- --sample N --seed N)."""
+    session.install(*tools_of("test", "crash"))  # a broken copy of the core takes its place
+    session.run("python", "tests-integration/mutation/run.py", *session.posargs)
 
 
 @nox.session(default=False, venv_backend="none")
