@@ -30,6 +30,9 @@ _INCLUDED = {
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+)(?!\.\.)([^)#\s]*)(#[^)]*)?\)")
 _HEAD = re.compile(r"<thead>(.*?)</thead>", re.DOTALL)
 _ROW = re.compile(r"<tr[^>]*>(.*?)</tr>", re.DOTALL)
+_CODE = re.compile(r'<span class="pre">[^<]*</span>')
+_COMPACT = {"flowchart": {"rankSpacing": 32, "nodeSpacing": 32}}
+_CAMEL = re.compile(r"([a-z])([A-Z])")
 _TABLE = re.compile(r'<table class="([^"]*)">(.*?)</table>', re.DOTALL)
 
 
@@ -40,7 +43,7 @@ class Mermaid(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Draw it."""
-        svg = str(mermaidx.render("\n".join(self.content), theme="neutral").svg())
+        svg = str(mermaidx.render("\n".join(self.content), theme="neutral", config=_COMPACT).svg())
         if "<svg" not in svg or "Syntax error" in svg:
             raise self.error("this diagram cannot be drawn")
         number = self.env.new_serialno("mermaid")
@@ -118,10 +121,12 @@ def _labelled(match: re.Match[str]) -> str:
         names = iter(labels)
         return re.sub(r"<td", lambda _: f'<td data-label="{next(names, "")}"', match.group(0))
 
-    start = head.end()
-    body = inside[:start] + _ROW.sub(row, inside[start:])
-    wide = f"columns-{len(labels)}" + (" many" if len(labels) >= 4 else "")
-    return f'<table class="{classes} {wide}">{body}</table>'
+    body = _ROW.sub(row, inside[head.end() :])
+    width = "stacks" + " many" * (len(labels) >= 4) + " crowded" * (len(labels) >= 7)
+    # Long names may be broken between their words, and nowhere else if that is enough.
+    start = _HEAD.sub(lambda head: _CAMEL.sub(r"\1<wbr>\2", head[0]), inside[: head.end()])
+    body = _CODE.sub(lambda code: code[0].replace("_", "_<wbr>"), body)
+    return f'<table class="{classes} {width}">{start}{body}</table>'
 
 
 def setup(app: Sphinx) -> dict[str, object]:
