@@ -67,7 +67,7 @@ def test_every_public_name_can_be_linked_to_from_other_sites(site: Path) -> None
     from sphinx.util.inventory import InventoryFile
 
     with (site / "objects.inv").open("rb") as file:
-        inventory = InventoryFile.load(file, "", lambda base, path: path)
+        inventory = InventoryFile.load(file, "", lambda _base, path: path)
     documented = {
         name.removeprefix("safeatomic.")
         for kind, objects in inventory.items()
@@ -233,7 +233,8 @@ def test_the_measurement_sees_a_hidden_column_and_a_tiny_or_invisible_diagram(
 ) -> None:
     cells = "".join(f"<td>{'x' * 40}</td>" for _ in range(9))
     broken = f"""<!DOCTYPE html><html><head></head><body style="background:#fff"><article>
-    <div class="table-wrapper" style="overflow:auto"><table class="docutils"><tr>{cells}</tr></table></div>
+    <div class="table-wrapper" style="overflow:auto">
+    <table class="docutils"><tr>{cells}</tr></table></div>
     <div class="drawing"><svg viewBox="0 0 2000 100" width="300"><text style="font-size:16px"
     x="0" y="50">tiny</text></svg></div>
     <div class="drawing"><svg viewBox="0 0 300 100" width="300"><text style="fill:#fefefe" x="0"

@@ -50,7 +50,8 @@ class Plot(NamedTuple):
     def _parts(self) -> Iterator[str]:
         yield (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-            f'role="img" font-family="sans-serif" font-size="16" fill="currentColor" color="#777777">'
+            f'role="img" font-family="sans-serif" font-size="16" '
+            f'fill="currentColor" color="#777777">'
         )
         yield f"<title>{escape(self.title)}</title>"
         yield f'<text x="{_LEFT}" y="24" font-weight="bold">{escape(self.title)}</text>'
