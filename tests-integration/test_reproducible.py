@@ -69,7 +69,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     names = [name for name in listed.stdout.decode().split("\0") if (ROOT / name).is_file()]
     folder = tmp_path_factory.mktemp("sources")
     first = checkout(folder / "today", names, 0, 0o022)
-    return first, checkout(folder / "a-day-before" / "elsewhere", reversed(names), DAY, 0o077)
+    return first, checkout(folder / "a-day-before" / "elsewhere", names[::-1], DAY, 0o077)
 
 
 def environment(folder: Path, *, ahead: bool) -> dict[str, str]:
