@@ -24,7 +24,7 @@ import safeatomic_core
 from safeatomic_core import (
     AtomicReader,
     AtomicWriter,
-    _protocol,
+    _settle,
     move_atomic,
     read_atomic_bytes,
     release_lock,
@@ -161,7 +161,7 @@ def record(mode: Mode) -> list[Call]:
         recorder = _Recorder(folder)
         # The page shows what holds everywhere, also when it is recorded on btrfs or an overlay.
         with (
-            mock.patch.object(_protocol, "_OVERTAKEN", frozenset()),
+            mock.patch.object(_settle, "OVERTAKEN", frozenset()),
             intercept(recorder.wrap),
         ):
             mode.run(path)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import safeatomic_core as sa
-from safeatomic_core import _lock, _protocol, _sidecar, _target, _temp
+from safeatomic_core import _announcement, _change, _lock, _protocol, _target, _temp_file
 
 from .errnos import ANSWERS, ERRNOS
 from .injection import Injection
@@ -204,10 +204,10 @@ def _swallowing(function: Callable[..., Any]) -> Callable[..., Any]:
 BROKEN: dict[str, tuple[object, str, Callable[[Any], Any], str]] = {
     "a failed flush is ignored": (_protocol.Write, "harden", _swallowing, "swallowed"),
     "a failed settle is ignored": (_protocol.Write, "settle", _swallowing, "swallowed"),
-    "the temp stays": (_temp, "unlink_if_there", lambda _: lambda *_: None, "was left behind"),
+    "the temp stays": (_temp_file, "unlink_if_there", lambda _: lambda *_: None, "was left behind"),
     "the lock stays": (_lock.Lock, "release", lambda _: lambda _: None, "was left behind"),
     "the sidecar is not put back": (
-        _sidecar.Announcement,
+        _announcement.Announcement,
         "roll_back",
         lambda _: lambda *_: True,
         "is not what it was",
@@ -226,7 +226,7 @@ BROKEN: dict[str, tuple[object, str, Callable[[Any], Any], str]] = {
         "says that the target is unchanged, and it is not",
     ),
     "another errno is raised": (
-        _protocol,
+        _change,
         "explain",
         lambda real: lambda error, *rest: real(OSError(errno.ENOTTY, "?"), *rest),
         "errno is",

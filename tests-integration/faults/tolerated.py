@@ -135,7 +135,7 @@ PLACES = (
     Place("lseek", "_Raw.tell < AtomicReader", None, "io.BufferedReader asks only for its cache"),
     Place(
         "stat",
-        "_recall < inspect_guarantees",
+        "recall < inspect_guarantees",
         None,
         "the nearest parent that can be looked at is judged",
     ),

@@ -20,9 +20,9 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
-from safeatomic_core import _examination as module
 from safeatomic_core import _mounts as mounts
-from safeatomic_core import _probes as probes
+from safeatomic_core._doctor import examination as module
+from safeatomic_core._doctor import probes as probes
 from safeatomic_core._posix import intercept
 from safeatomic_core._types import GUARANTEES
 

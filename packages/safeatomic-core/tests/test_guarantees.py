@@ -17,10 +17,13 @@ import pytest
 from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
+from safeatomic_core import _verdicts as verdicts
 from safeatomic_core import inspect_guarantees
-from safeatomic_core._guarantees import GuaranteeReport, gate, report_for_device
+from safeatomic_core._gate import gate
+from safeatomic_core._guarantees import GuaranteeReport
 from safeatomic_core._posix import intercept
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
+from safeatomic_core._verdicts import verdict_on
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
 
@@ -139,7 +142,7 @@ def test_a_file_that_vanishes_or_cannot_be_seen_meanwhile_does_no_harm(
 def test_a_lost_descriptor_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any
 ) -> None:
-    monkeypatch.setattr(guarantees, "_look", raising(errno.EIO))
+    monkeypatch.setattr(verdicts, "look", raising(errno.EIO))
     assert inspect_guarantees(tmp_path).environment.filesystem == "unknown"
 
 
@@ -204,9 +207,9 @@ def test_a_table_that_keeps_changing_is_read_a_few_times_and_not_remembered(
     fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
     fake.changing = True
     assert inspect_guarantees(tmp_path).environment.filesystem == "ext4"
-    assert fake.reads == guarantees._ATTEMPTS
+    assert fake.reads == verdicts._ATTEMPTS
     assert fake.open_now == 0
-    assert guarantees._idle == []
+    assert verdicts._idle == []
 
 
 def test_two_devices_are_remembered_side_by_side(tmp_path: Path, fake: Any) -> None:
@@ -214,8 +217,8 @@ def test_two_devices_are_remembered_side_by_side(tmp_path: Path, fake: Any) -> N
     other = os.makedev(250, 77)
     fake.table = fake.mounted(here, "ext4") + fake.mounted(other, "xfs", point="/elsewhere")
     for _ in range(3):
-        assert report_for_device(here).environment.filesystem == "ext4"
-        assert report_for_device(other).environment.filesystem == "xfs"
+        assert verdict_on(here).environment.filesystem == "ext4"
+        assert verdict_on(other).environment.filesystem == "xfs"
     assert fake.reads == 2
 
 
@@ -267,25 +270,25 @@ def test_a_process_that_left_its_mount_namespace_starts_a_new_watch(
     device = tmp_path.stat().st_dev
     fake.table = fake.mounted(device, "ext4")
     inspect_guarantees(tmp_path)
-    guarantees._idle[0].namespace = 2  # type: ignore[attr-defined]
-    report_for_device(os.makedev(250, 77))  # unknown so far: the table of which namespace is asked?
+    verdicts._idle[0].namespace = 2  # type: ignore[attr-defined]
+    verdict_on(os.makedev(250, 77))  # unknown so far: the table of which namespace is asked?
     assert fake.made == 2
     assert fake.open_now == 1
 
 
 def test_a_stale_idle_watch_is_replaced_before_reading(tmp_path: Path, fake: Any) -> None:
     fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
-    guarantees._idle.append(mounts.MountWatch())
+    verdicts._idle.append(mounts.MountWatch())
     fake.table += fake.mounted(os.makedev(250, 77), "xfs", point="/new")
-    guarantees._put_back(guarantees._take_watch())
+    verdicts._put_back(verdicts._take_watch())
     assert (fake.made, fake.open_now) == (2, 1)
 
 
 def test_only_a_few_watches_are_kept(fake: Any) -> None:
-    watches = [guarantees._take_watch() for _ in range(guarantees._MOST_IDLE + 3)]
+    watches = [verdicts._take_watch() for _ in range(verdicts._MOST_IDLE + 3)]
     for watch in watches:
-        guarantees._put_back(watch)
-    assert fake.open_now == guarantees._MOST_IDLE
+        verdicts._put_back(watch)
+    assert fake.open_now == verdicts._MOST_IDLE
 
 
 def test_threads_at_once_get_the_same_answer(tmp_path: Path) -> None:
@@ -303,7 +306,7 @@ def test_threads_at_once_get_the_same_answer(tmp_path: Path) -> None:
         thread.join()
     assert len(answers) == 1200
     assert len(set(answers)) == 1
-    assert len(guarantees._idle) <= guarantees._MOST_IDLE
+    assert len(verdicts._idle) <= verdicts._MOST_IDLE
 
 
 def test_a_device_is_remembered_under_its_own_number_only(tmp_path: Path, fake: Any) -> None:
@@ -313,15 +316,15 @@ def test_a_device_is_remembered_under_its_own_number_only(tmp_path: Path, fake: 
     fake.table = fake.mounted(device, "ext4") + fake.mounted(other, "nfs4", point="/net")
     fd = mounts.open_directory(str(tmp_path))
     try:
-        assert report_for_device(other, fd).environment.filesystem == "ext4"
+        assert verdict_on(other, fd).environment.filesystem == "ext4"
     finally:
         os.close(fd)
-    assert report_for_device(other).environment.filesystem == "nfs4"
+    assert verdict_on(other).environment.filesystem == "nfs4"
 
 
 def test_a_path_helps_where_the_device_number_is_not_listed(fake: Any) -> None:
     fake.table = fake.mounted(os.makedev(0, 28), "btrfs", point="/home")
-    report = report_for_device(os.makedev(0, 99), None, "/home/user")
+    report = verdict_on(os.makedev(0, 99), None, "/home/user")
     assert report.environment.filesystem == "btrfs"
 
 
@@ -343,7 +346,7 @@ def test_a_file_with_a_known_number_that_is_not_its_directory_s(
     fake.table = fake.mounted(target.stat().st_dev, fstype) + b"".join(
         fake.mounted(ELSEWHERE, "xfs", point=point) for point in mounts_of_the_other
     )
-    assert report_for_device(ELSEWHERE).environment.filesystem == "xfs"
+    assert verdict_on(ELSEWHERE).environment.filesystem == "xfs"
     for _ in range(3):
         with intercept(showing_device(target, ELSEWHERE)):
             assert inspect_guarantees(target).environment.filesystem == fstype
@@ -387,14 +390,14 @@ def showing_device(target: Path, device: int) -> Callable[..., Any]:
 
 def test_a_forked_child_asks_for_itself(tmp_path: Path) -> None:
     inspect_guarantees(tmp_path)
-    if not guarantees._idle:
+    if not verdicts._idle:
         pytest.skip("this /proc cannot be watched")
     child = os.fork()
     if child == 0:
         code = 1
         try:
             inspect_guarantees(tmp_path)
-            code = 0 if guarantees._idle[-1]._pid == os.getpid() else 3
+            code = 0 if verdicts._idle[-1]._pid == os.getpid() else 3
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)
@@ -419,12 +422,12 @@ def test_a_remount_without_barriers_is_noticed_by_the_next_write(tmp_path: Path)
             if not mount(place, b"tmpfs", 0):
                 os._exit(77)
             device = os.stat(place).st_dev
-            assert "ro" not in report_for_device(device).environment.mount_options
-            assert "ro" not in report_for_device(device).environment.mount_options
+            assert "ro" not in verdict_on(device).environment.mount_options
+            assert "ro" not in verdict_on(device).environment.mount_options
             assert mount(place, b"tmpfs", 0x20 | 1)
-            assert "ro" in report_for_device(device).environment.mount_options
+            assert "ro" in verdict_on(device).environment.mount_options
             assert libc.umount(place) == 0
-            assert report_for_device(device).environment.filesystem == "unknown"
+            assert verdict_on(device).environment.filesystem == "unknown"
             code = 0
         finally:
             os._exit(code)
@@ -450,8 +453,8 @@ def darwin(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(environment, "PLATFORM", "darwin")
     monkeypatch.setattr(environment, "_process_findings", tuple)
     monkeypatch.setattr(environment, "mount_of_statfs", mount_of_statfs)
-    monkeypatch.setattr(guarantees, "_by_statfs", {})
-    monkeypatch.setattr(guarantees, "_idle", [])
+    monkeypatch.setattr(verdicts, "_by_statfs", {})
+    monkeypatch.setattr(verdicts, "_idle", [])
     return asked
 
 
@@ -464,15 +467,15 @@ def test_apfs_is_asked_for_every_time_and_graded_once(tmp_path: Path, darwin: li
 
 
 def test_a_device_without_a_descriptor_is_asked_by_path(tmp_path: Path, darwin: list[int]) -> None:
-    assert report_for_device(1, None, str(tmp_path)).environment.filesystem == "apfs"
-    assert report_for_device(1).environment.filesystem == "unknown"
-    assert report_for_device(1, None, str(tmp_path / "no")).environment.filesystem == "unknown"
+    assert verdict_on(1, None, str(tmp_path)).environment.filesystem == "apfs"
+    assert verdict_on(1).environment.filesystem == "unknown"
+    assert verdict_on(1, None, str(tmp_path / "no")).environment.filesystem == "unknown"
     assert len(darwin) == 1
 
 
 def test_grades_are_not_remembered_without_end(
     tmp_path: Path, darwin: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guarantees, "_MOST_BY_STATFS", 0)
+    monkeypatch.setattr(verdicts, "_MOST_BY_STATFS", 0)
     assert inspect_guarantees(tmp_path).environment.filesystem == "apfs"
-    assert guarantees._by_statfs == {}
+    assert verdicts._by_statfs == {}

@@ -10,7 +10,7 @@ import pytest
 
 from safeatomic_core import verify_checksum, write_atomic_bytes
 from safeatomic_core._posix import kernel
-from safeatomic_core._temp import Temp
+from safeatomic_core._temp_file import Temp
 
 ACL = "system.posix_acl_access"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import os
 
     from ._target import Target
-    from ._temp import Temp
+    from ._temp_file import Temp
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ACL = "system.posix_acl_access"

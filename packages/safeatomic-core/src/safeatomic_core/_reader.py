@@ -6,14 +6,13 @@ import io
 import os
 
 from . import _trace
-from ._checksum import hash_bytes, verify
-from ._config import check_algorithm, defaults
-from ._guarantees import gate
-from ._policy import check_flag, check_safety
+from ._digests import hash_bytes, memoized
+from ._gate import gate
+from ._options import check_algorithm, check_flag, check_safety, defaults
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
-from ._sidecar import memoized
-from ._target import Naming, check_path, locate
+from ._target import Naming, check_path, identity, locate
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
+from ._verification import verify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class AtomicReader(io.BufferedIOBase):
 
     Args:
         path: The file. A symbolic link is followed.
-        check_checksum: Hold the content against the sidecar before anything is handed out.
+        check_checksum: Compare the content with the sidecar before anything is handed out.
         checksum_algo: Insist on this algorithm; by default the recorded one is used.
         safety: As for `read_atomic_bytes`.
 
@@ -75,18 +74,8 @@ class AtomicReader(io.BufferedIOBase):
         checksum_algo: str | None = None,
         safety: Safety = "strict",
     ) -> None:
-        options = _Options(check_checksum, checksum_algo, safety)
         self._opened: _Opened | None = None
-        while True:
-            opened = _Opened(path, options)
-            try:
-                with opened.naming():
-                    if not options.check or opened.verify_descriptor():
-                        break
-            except BaseException:
-                opened.close()
-                raise
-            opened.close()
+        opened = _open(path, _Options(check_checksum, checksum_algo, safety))
         self.name: str = check_path(path)
         self.mode = "rb"
         self._opened = opened
@@ -159,6 +148,37 @@ class AtomicReader(io.BufferedIOBase):
         return self._stream
 
 
+def verify_file(
+    path: StrPath,
+    checksum_algo: str | None = None,
+    on_hashed: Callable[[int], None] | None = None,
+) -> None:
+    """Compare a file with its sidecar; raises what `AtomicReader` does.
+
+    Args:
+        path: The file.
+        checksum_algo: Insist on this algorithm.
+        on_hashed: Called with the size of each chunk in bytes, for a progress bar.
+    """
+    _open(path, _Options(True, checksum_algo, "best_effort"), on_hashed).close()
+
+
+def _open(
+    path: StrPath, options: _Options, on_hashed: Callable[[int], None] | None = None
+) -> _Opened:
+    """Open a file, verified if that is asked for."""
+    while True:
+        opened = _Opened(path, options)
+        try:
+            with opened.naming():
+                if not options.check or opened.verify_descriptor(on_hashed):
+                    return opened
+        except BaseException:
+            opened.close()
+            raise
+        opened.close()
+
+
 class _Options:
     """The checked options of one read."""
 
@@ -188,7 +208,7 @@ class _Opened:
             gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
             self.fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
             status = kernel.fstat(self.fd)
-            self.inode = (status.st_dev, status.st_ino)
+            self.inode = identity(status)
             self._size = status.st_size
             if _trace.hook is not None:
                 facts: dict[str, object] = {"phase": "open", "inode": status.st_ino}
@@ -217,7 +237,7 @@ class _Opened:
         return b"".join(chunks)
 
     def verify_bytes(self, data: bytes) -> bool:
-        """Hold bytes that were read against the sidecar; False to start again."""
+        """Compare bytes that were read with the sidecar; False to start again."""
         known: dict[str, str] = {}
 
         def digest_of(algo: str) -> str:
@@ -228,9 +248,9 @@ class _Opened:
         digest_of(self._options.hint)  # before the sidecar is read, which may move on meanwhile
         return self._verify(digest_of)
 
-    def verify_descriptor(self) -> bool:
-        """Hold the whole file against the sidecar, in constant memory; False to start again."""
-        digest_of = memoized(self.fd)
+    def verify_descriptor(self, on_hashed: Callable[[int], None] | None = None) -> bool:
+        """Compare the whole file with the sidecar, in constant memory; False to start again."""
+        digest_of = memoized(self.fd, on_hashed)
         digest_of(self._options.hint)
         return self._verify(digest_of)
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ._types import StrPath
 
+LOCK_SUFFIX = ".lock"
+SIDECAR_SUFFIX = ".sha256"
+
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
@@ -72,6 +75,11 @@ class Target:
         """Refuse, by its name, what is no regular file; an absent name is welcome."""
         if self.status is not None and not stat.S_ISREG(self.status.st_mode):
             raise refusal(self.path, self.status.st_mode)
+
+    def require_absent(self) -> None:
+        """Refuse a name that exists, whatever it is: a dangling link counts, as for open(2)."""
+        if self.status is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)
 
     def named(self, error: OSError) -> OSError:
         """Return an error of a system call with the caller's path for a name in the directory."""
@@ -161,6 +169,20 @@ def locate(path: StrPath, argument: str = "path", *, follow: bool = True) -> Tar
                 raise named from error
         raise
     return target
+
+
+def identity(status: os.stat_result) -> tuple[int, int]:
+    """Return what a file is the same file by: its device and inode number."""
+    return status.st_dev, status.st_ino
+
+
+def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
+    """Tell whether a name points to an inode."""
+    try:
+        status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return identity(status) == inode
 
 
 def refusal(path: str, mode: int) -> OSError:

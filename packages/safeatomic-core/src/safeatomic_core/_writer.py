@@ -6,9 +6,9 @@ import io
 import os
 
 from . import _trace
-from ._checksum import hash_fd, new_hash
+from ._digests import hash_fd, new_hash
 from ._errors import SafeAtomicError
-from ._policy import Policy
+from ._options import Policy
 from ._posix import kernel
 from ._protocol import Write
 
@@ -47,8 +47,11 @@ class AtomicWriter(io.BufferedIOBase):
         delay: As for `write_atomic_bytes`.
         session: As for `write_atomic_bytes`.
         safety: As for `write_atomic_bytes`.
+        mode: As for `write_atomic_bytes`.
+        overwrite: As for `write_atomic_bytes`.
 
     Raises:
+        FileExistsError: The target exists, with ``overwrite=False``. It is unchanged.
         LockError: Somebody else holds the lock. The target is unchanged.
         UnsupportedEnvironmentError: Under ``safety="strict"``. The target is unchanged.
         TypeError: An argument of the wrong type. The target is unchanged.
@@ -72,25 +75,29 @@ class AtomicWriter(io.BufferedIOBase):
         delay: float | None = None,
         session: str | None = None,
         safety: Safety = "strict",
+        mode: int | None = None,
+        overwrite: bool = True,
     ) -> None:
         self._write: Write | None = None
         self._verdict = ""
         self._pid = os.getpid()
         policy = Policy(
-            concurrency,
-            preserve_metadata,
-            write_checksum,
-            checksum_algo,
-            retries,
-            delay,
-            session,
-            safety,
+            concurrency=concurrency,
+            preserve_metadata=preserve_metadata,
+            write_checksum=write_checksum,
+            checksum_algo=checksum_algo,
+            retries=retries,
+            delay=delay,
+            session=session,
+            safety=safety,
+            mode=mode,
+            overwrite=overwrite,
         )
         self._write = write = Write(path, policy)
         self.name: str = write.target.path
         self.mode = "wb"
         try:
-            write.acquire()
+            write.acquire_lock()
             write.stage()
             self._raw = _Raw(write, policy.algo if policy.write_checksum else None)
             self._stream: io.BufferedWriter = io.BufferedWriter(self._raw, _BUFFER)

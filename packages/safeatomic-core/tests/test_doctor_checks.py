@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from safeatomic_core import _guarantees as guarantees
-from safeatomic_core import _inspections as look
 from safeatomic_core import _mounts as mounts
+from safeatomic_core._doctor import checks as look
+from safeatomic_core._doctor.checks import SkippedError
+from safeatomic_core._doctor.subject import Place, shown, size_text
 from safeatomic_core._guarantees import GuaranteeReport
-from safeatomic_core._inspections import SkippedError
-from safeatomic_core._place import Place, shown, size_text
 from safeatomic_core._posix import intercept
 
 At = Callable[..., Place]

@@ -10,25 +10,24 @@ import errno
 import os
 import stat
 
-from . import _block, _mounts
-from ._checksum import SUFFIX as SIDECAR_SUFFIX
-from ._checksum import Sidecar
-from ._environment import lives_in_memory
-from ._errors import ChecksumMismatchError, SafeAtomicError
-from ._filesystems import UNKNOWN
-from ._lock import SUFFIX as LOCK_SUFFIX
-from ._locking import inspect_lock
-from ._place import failed, passed, shown, size_text, unknown, warned
-from ._posix import kernel
-from ._reader import AtomicReader
-from ._target import Target, refusal
-from ._temp import is_temp_name, orphans
-from ._types import CRASH_DURABILITY
+from .. import _mounts
+from .._environment import lives_in_memory
+from .._errors import ChecksumMismatchError, SafeAtomicError
+from .._filesystems import UNKNOWN
+from .._lock_api import inspect_lock
+from .._posix import kernel
+from .._reader import AtomicReader
+from .._sidecar_file import Sidecar
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, refusal
+from .._temp_file import is_temp_name, orphans
+from .._types import CRASH_DURABILITY
+from . import block_device
+from .subject import failed, passed, shown, size_text, unknown, warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._guarantees import GuaranteeReport
-    from ._place import Finding, Place
+    from .._guarantees import GuaranteeReport
+    from .subject import Finding, Place
 
 PROBE_PREFIX = ".safeatomic-doctor-"
 _TIGHT = 1 << 20  # bytes; less than this beside the new content is called tight
@@ -173,7 +172,7 @@ def write_cache(place: Place) -> Finding:
     """Say whether flushes reach the block device."""
     if place.environment.filesystem_class not in ("local_posix_persistent", "windows"):
         return unknown("no local block device is under this filesystem")
-    return _block.write_cache(place.environment)
+    return block_device.write_cache(place.environment)
 
 
 def free_space(place: Place) -> Finding:

@@ -1,0 +1,121 @@
+"""Gate: what a call needs of the place it works in, and the refusal where that is missing."""
+
+from __future__ import annotations
+
+import os
+
+from . import _log, _trace, _verdicts
+from ._errors import (
+    UNCHANGED,
+    UnsupportedEnvironmentError,
+    UnsupportedEnvironmentWarning,
+    explain,
+)
+from ._target import locate
+from ._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION, WRITER_EXCLUSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._options import Policy
+    from ._target import Target
+    from ._types import StrPath
+    from ._verdicts import Verdict
+
+_NEEDED = {
+    (False, False): (ATOMIC_VISIBILITY, CRASH_DURABILITY),
+    (True, False): (ATOMIC_VISIBILITY, CRASH_DURABILITY, WRITER_EXCLUSION),
+    (False, True): (ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION),
+    (True, True): (ATOMIC_VISIBILITY, CRASH_DURABILITY, WRITER_EXCLUSION, INTEGRITY_DETECTION),
+}
+
+
+def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
+    """Find the target and refuse what cannot be written safely; the whole of Gate."""
+    try:
+        target = locate(path, follow=policy.overwrite)
+    except OSError as error:
+        raise gate_error(error, os.fsdecode(path)) from error
+    try:
+        if not policy.overwrite:
+            target.require_absent()
+        target.require_regular()
+        needed = _NEEDED[policy.lock, policy.write_checksum]
+        target.filesystem = gate(
+            target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd
+        )
+        if _trace.hook is not None:
+            status = target.directory()
+            _trace.hook(
+                _trace.GATE,
+                {
+                    "op": op,
+                    "target": target.name,
+                    "dir": f"{status.st_dev}:{status.st_ino}",
+                    "exists": target.status is not None,
+                    "checksum": policy.write_checksum,
+                    "lock": policy.lock,
+                },
+            )
+    except BaseException as error:
+        target.close()
+        if isinstance(error, OSError):
+            raise gate_error(error, target.path) from error
+        raise
+    return target
+
+
+def gate_error(error: OSError, path: str) -> OSError:
+    """Return the error of a target that cannot be opened or must not be written."""
+    result = explain(error, "open the target", path, UNCHANGED)
+    result.add_note(f"safeatomic: {_trace.GATE} failed; {UNCHANGED}")
+    return result
+
+
+def gate(
+    dev: int, safety: str, path: str, needed: tuple[str, ...], dir_fd: int | None = None
+) -> str:
+    """Let a call pass, or not, according to ``safety`` and the guarantees it needs.
+
+    Args:
+        dev: ``st_dev`` of the target's directory.
+        safety: ``"strict"`` refuses what is NonTarget or Unsupported, ``"warn"`` warns at the
+            caller's line for whatever is not Guaranteed, ``"best_effort"`` says nothing.
+        path: The target as the caller gave it, for messages.
+        needed: Names of the guarantees the call relies on.
+        dir_fd: The target's directory, open.
+
+    Returns:
+        The filesystem's name; nothing under ``"best_effort"``, which does not look.
+
+    Raises:
+        UnsupportedEnvironmentError: Under ``"strict"``. Nothing was touched.
+        OSError: The process or the machine is out of descriptors or memory.
+    """
+    if safety == "best_effort":
+        return ""
+    verdict = _verdicts.verdict_on(dev, dir_fd)
+    if safety == "strict":
+        if verdict.refused:
+            for name in needed:
+                if name in verdict.refused:
+                    raise UnsupportedEnvironmentError(
+                        path,
+                        _name_of(verdict),
+                        name,
+                        verdict.guarantees[name],
+                        verdict.reasons[name],
+                    )
+    elif verdict.degraded:
+        missing = [name for name in needed if name in verdict.degraded]
+        if missing:
+            found = "; ".join(
+                f"{name} is {verdict.guarantees[name]} ({verdict.reasons[name]})"
+                for name in missing
+            )
+            message = f"{path!r} is on {_name_of(verdict)}, where {found}"
+            _log.warn_caller(message, UnsupportedEnvironmentWarning)
+    return verdict.filesystem
+
+
+def _name_of(verdict: Verdict) -> str:
+    return "an unknown filesystem" if verdict.filesystem == "unknown" else verdict.filesystem
