@@ -12,8 +12,8 @@ from hypothesis import settings
 
 from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
+from safeatomic_core import _metadata, _trace
 from safeatomic_core import _mounts as mounts
-from safeatomic_core import _trace
 from safeatomic_core import _verdicts as verdicts
 from safeatomic_core._doctor import examination
 from safeatomic_core._doctor.subject import Place
@@ -113,6 +113,7 @@ class FakeWatch:
     reads = 0
     open_now = 0
     changing = False
+    long = False
     failure: OSError | None = None
 
     def __init__(self) -> None:
@@ -130,9 +131,9 @@ class FakeWatch:
     def same_namespace(self) -> bool:
         return self.namespace == 1
 
-    def read(self) -> bytes:
+    def read(self, _number: int | None = None) -> tuple[bytes, bool]:
         FakeWatch.reads += 1
-        return FakeWatch.table
+        return FakeWatch.table, not FakeWatch.long
 
     def close(self) -> None:
         FakeWatch.open_now -= 1
@@ -153,7 +154,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeWatch]]:
     monkeypatch.setattr(environment, "has_journal", lambda _environment: True)
     monkeypatch.setattr(verdicts, "_idle", [])
     FakeWatch.made = FakeWatch.reads = FakeWatch.open_now = 0
-    FakeWatch.changing = False
+    FakeWatch.changing = FakeWatch.long = False
     FakeWatch.failure = None
     FakeWatch.table = b""
     yield FakeWatch
@@ -227,3 +228,9 @@ def on(
 def ext4(on: Callable[[str], None]) -> None:
     """Let the doctor find ext4."""
     on("ext4 /dev/sda1 rw")
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_warned_of() -> None:
+    """Let every test see the warnings that come once in a process."""
+    _metadata._warned.clear()

@@ -16,6 +16,7 @@ this drawing and holds it:
     _protocol               Write: the ten steps in their order, and nothing else
     _change                 what any change holds, how it fails, how it ends
     _gate                   Gate: what a call needs of the place, and the refusal
+    _permission             whether the caller may replace what stands at a name
     _lock                   Acquire and Release
     _announcement           Announce and Seal
     _settle                 Settle, and recovery behind a dead writer

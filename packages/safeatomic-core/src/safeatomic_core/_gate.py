@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from . import _log, _trace, _verdicts
 from ._errors import (
     UNCHANGED,
@@ -11,14 +9,12 @@ from ._errors import (
     UnsupportedEnvironmentWarning,
     explain,
 )
-from ._target import locate
 from ._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION, WRITER_EXCLUSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._options import Policy
     from ._target import Target
-    from ._types import StrPath
     from ._verdicts import Verdict
 
 _NEEDED = {
@@ -29,13 +25,16 @@ _NEEDED = {
 }
 
 
-def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
-    """Find the target and refuse what cannot be written safely; the whole of Gate."""
+def pass_gate(target: Target, policy: Policy, *, op: str = "write") -> None:
+    """Open a target and refuse what cannot be changed safely; the whole of Gate.
+
+    Args:
+        target: What is to be changed, not yet opened.
+        policy: The options of the call.
+        op: What is done to it: ``"write"``, ``"move"`` or ``"sidecar"``.
+    """
     try:
-        target = locate(path, follow=policy.overwrite)
-    except OSError as error:
-        raise gate_error(error, os.fsdecode(path)) from error
-    try:
+        target.open(follow=policy.overwrite)
         if not policy.overwrite:
             target.require_absent()
         target.require_regular()
@@ -43,25 +42,21 @@ def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
         target.filesystem = gate(
             target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd
         )
-        if _trace.hook is not None:
-            status = target.directory()
-            _trace.hook(
-                _trace.GATE,
-                {
-                    "op": op,
-                    "target": target.name,
-                    "dir": f"{status.st_dev}:{status.st_ino}",
-                    "exists": target.status is not None,
-                    "checksum": policy.write_checksum,
-                    "lock": policy.lock,
-                },
-            )
-    except BaseException as error:
-        target.close()
-        if isinstance(error, OSError):
-            raise gate_error(error, target.path) from error
-        raise
-    return target
+    except OSError as error:
+        raise gate_error(error, target.path) from error
+    if _trace.hook is not None:
+        status = target.directory()
+        _trace.hook(
+            _trace.GATE,
+            {
+                "op": op,
+                "target": target.name,
+                "dir": f"{status.st_dev}:{status.st_ino}",
+                "exists": target.status is not None,
+                "checksum": policy.write_checksum,
+                "lock": policy.lock,
+            },
+        )
 
 
 def gate_error(error: OSError, path: str) -> OSError:
@@ -104,6 +99,7 @@ def gate(
                         name,
                         verdict.guarantees[name],
                         verdict.reasons[name],
+                        verdict.advice,
                     )
     elif verdict.degraded:
         missing = [name for name in needed if name in verdict.degraded]

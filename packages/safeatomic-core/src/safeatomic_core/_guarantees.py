@@ -1,7 +1,8 @@
-"""Which guarantees hold where: `inspect_guarantees` and its report."""
+"""`inspect_guarantees`: which guarantees hold for a file, and why."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -65,8 +66,9 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
         path: A file or directory; where it does not exist, its nearest existing parent is judged.
 
     Returns:
-        The environment and the level of each guarantee. An environment that cannot be identified
-        is reported as ``unknown``.
+        The environment and the level of each guarantee. A place that cannot be entered or asked is
+        reported as ``unknown``, and a file that is itself a mount point by its directory, with what
+        that takes away.
 
     Raises:
         TypeError: ``path`` is not a path.
@@ -81,7 +83,11 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
     text = check_path(path)
     verdict, dev = _verdicts.recall(text)
     if verdict is None:
-        verdict = _look_at(nearest_directory(text)) or _verdicts.judge(None, dev or 0)
+        try:
+            verdict = _look_at(text)
+        except OSError as error:
+            _environment.raise_shortage(error)
+            verdict = _verdicts.judge(None, dev or 0, error.strerror or "")
     return _report_on(verdict)
 
 
@@ -90,17 +96,19 @@ def unknown_report() -> GuaranteeReport:
     return _report_on(_verdicts.judge(None, 0))
 
 
-def _look_at(directory: str) -> Verdict | None:
-    """Look at a directory; None if it cannot be opened or asked."""
+def _look_at(path: str) -> Verdict:
+    """Look at the place of a file, or raise why it cannot be opened or asked."""
+    place = os.path.realpath(path)
+    directory = nearest_directory(place)
+    fd = _mounts.open_directory(directory)
     try:
-        fd = _mounts.open_directory(directory)
-        try:
-            return _verdicts.look(kernel.fstat(fd).st_dev, fd, directory)
-        finally:
-            close_quietly(fd)
-    except OSError as error:
-        _environment.raise_shortage(error)
-        return None
+        verdict = _verdicts.look(kernel.fstat(fd).st_dev, fd, directory, whole=True)
+        above, name = os.path.split(place)
+        if above == directory and _verdicts.is_mount_point(fd, name, verdict):
+            return verdict.of_mount_point()
+        return verdict
+    finally:
+        close_quietly(fd)
 
 
 def _report_on(verdict: Verdict) -> GuaranteeReport:
@@ -119,15 +127,25 @@ def nearest_directory(path: str) -> str:
     """Return the directory a file lives in, or the nearest one above it that exists.
 
     Symbolic links are followed, dangling ones to where they point.
+
+    Raises:
+        OSError: A place on the way is there and cannot be entered or asked: a directory that is
+            closed to this user, another user's mount, a file server that does not answer. What
+            stands above it says nothing about it.
     """
     place = os.path.realpath(path)
     while True:
         try:
             if stat.S_ISDIR(kernel.stat(place).st_mode):
                 return place
-        except OSError:
-            pass  # not there, or not for us to see: the next one up decides
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
         above = os.path.dirname(place)
         if above == place:
             return place
         place = above
+
+
+# Nothing can be there under such a name; a loop of links stands in its own directory.
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})

@@ -23,20 +23,19 @@ import stat
 from . import _trace
 from ._announcement import Announcement
 from ._change import Change
-from ._digests import new_hash
+from ._digests import HashAside, hash_bytes
 from ._errors import NEW, SafeAtomicError
-from ._gate import open_gate
+from ._gate import pass_gate
 from ._metadata import preserve
+from ._permission import require_permission
 from ._posix import NOT_SUPPORTED, kernel
 from ._settle import settle_directory
-from ._target import SIDECAR_SUFFIX
+from ._target import SIDECAR_SUFFIX, Target, check_path
 from ._temp_file import Temp, start_writeback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
-    from hashlib import _Hash
 
     from ._options import Policy
     from ._types import StrPath
@@ -57,28 +56,24 @@ class Write(Change):
     """
 
     def __init__(self, path: StrPath, policy: Policy) -> None:
-        """Do the Gate step.
-
-        Raises:
-            FileExistsError: The target exists, with ``overwrite=False``. It is unchanged.
-            IsADirectoryError: The target is a directory. It is unchanged.
-            UnsupportedEnvironmentError: Under ``safety="strict"``. The target is unchanged.
-            OSError: The target is not a regular file or its directory cannot be opened. It is
-                unchanged.
-        """
         super().__init__(policy)
         self._digest = ""
-        self._hash: _Hash | None = None
-        self._hash_thread: threading.Thread | None = None
-        self.target = open_gate(path, policy)
-        self.temp = Temp(self.target.dir_fd)
+        self._given_mode: int | None = None  # what the temp had when the caller got its descriptor
+        self._aside: HashAside | None = None
+        self.target = Target(check_path(path))
+        self.temp = Temp(-1)
+
+    def gate(self) -> None:
+        """Find the target, and refuse what cannot be written safely; nothing is touched yet."""
+        pass_gate(self.target, self.policy)
+        require_permission(self.target)
+        self.temp.dir_fd = self.target.dir_fd
 
     def acquire_lock(self) -> None:
         """Take the lock, so that nobody else is between Stage and Seal at the same time."""
         if self.policy.lock:
             self.acquire(self.target)
-            if not self.policy.overwrite:
-                self.target.require_absent()
+            self.require_target()
 
     def stage(self) -> None:
         """Create the temp beside the target: a rename works within one filesystem only."""
@@ -111,6 +106,36 @@ class Write(Change):
         if _trace.hook is not None:
             _trace.hook(_trace.FILL, {"bytes": size})
 
+    def look_again(self) -> None:
+        """See what is to be replaced as it is now, after a stream has taken its time."""
+        self.target.look_again()
+        self.require_target()
+
+    def require_target(self) -> None:
+        """Refuse a target that this write must not replace."""
+        if not self.policy.overwrite:
+            self.target.require_absent()
+        self.target.require_regular()
+        require_permission(self.target)
+
+    def expose(self) -> None:
+        """Take note that the caller has the temp's descriptor, and may change its mode."""
+        if self._given_mode is None:
+            if self._keeps_metadata():
+                # So that a mode which the caller sets can be told from this one. The bit means
+                # nothing on a file (inode(7)), and is gone when the mode is set.
+                kernel.fchmod(self.temp.fd, _OVERWRITE_MODE | stat.S_ISVTX)
+            self._given_mode = kernel.fstat(self.temp.fd).st_mode
+
+    def holds_content(self) -> bool:
+        """Tell whether anything was written that is not published."""
+        try:
+            return (
+                not self.published and self.temp.fd >= 0 and kernel.fstat(self.temp.fd).st_size > 0
+            )
+        except OSError:
+            return False
+
     def commit(self) -> None:
         """Do the remaining steps up to Seal."""
         self.draft()
@@ -135,9 +160,12 @@ class Write(Change):
     def harden(self) -> None:
         """Give the temp its metadata and flush it; without this a crash may publish NULs."""
         self.step = _trace.HARDEN
+        given = self._given_mode
+        # The caller may have set another one, through the descriptor.
+        chosen = given is not None and given != kernel.fstat(self.temp.fd).st_mode
         if self._keeps_metadata():
-            preserve(self.target, self.temp)
-        elif self.policy.mode is not None:
+            preserve(self.target, self.temp, keep_mode=chosen)
+        elif self.policy.mode is not None and not chosen:
             kernel.fchmod(self.temp.fd, self.policy.mode)  # the umask took bits away
         # A failed flush is never tried again: the kernel has dropped the pages it could not write
         # and a second call would report success (fsync(2), PostgreSQL's fsyncgate).
@@ -218,7 +246,7 @@ class Write(Change):
         """Return what is to be done at the end, last first."""
         endings = super().endings()
         endings.insert(1, self._end_temp)
-        if self._hash_thread is not None:
+        if self._aside is not None:
             endings.insert(2, self._join_hash)
         return endings
 
@@ -245,20 +273,13 @@ class Write(Change):
 
     def _hash_aside(self, data: memoryview | bytes) -> None:
         """Hash the content, beside the writing when that is worth a thread."""
-        self._hash = digest = new_hash(self.policy.algo)
         if len(data) < _HASH_ASIDE:
-            digest.update(data)
-            return
-        import threading
-
-        # hashlib releases the interpreter lock while it works, and so does write(2).
-        self._hash_thread = threading.Thread(target=digest.update, args=(data,), daemon=True)
-        self._hash_thread.start()
+            self._digest = hash_bytes(data, self.policy.algo)
+        else:
+            self._aside = HashAside(data, self.policy.algo)
 
     def _join_hash(self) -> None:
         """Wait for the digest."""
-        thread, self._hash_thread = self._hash_thread, None
-        if thread is not None:
-            thread.join()
-        if self._hash is not None:
-            self._digest = self._hash.hexdigest()
+        if self._aside is not None:
+            self._digest = self._aside.hexdigest()
+            self._aside = None

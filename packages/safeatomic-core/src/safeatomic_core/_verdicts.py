@@ -34,15 +34,19 @@ class Verdict:
         refused: Names of those that are ``NonTarget`` or ``Unsupported``.
         shared: Several mounts have this device number, with options of their own.
         holds_for_files: A file's own device number tells as much as its directory's.
+        mounted_names: The last components of all mount points; None where the table was not read.
+        advice: What gives back what is missing, as a sentence without its full stop.
         report: The public report that was made of it, if one was asked for.
     """
 
     __slots__ = (
+        "advice",
         "degraded",
         "environment",
         "filesystem",
         "guarantees",
         "holds_for_files",
+        "mounted_names",
         "reasons",
         "refused",
         "report",
@@ -62,7 +66,54 @@ class Verdict:
         )
         self.shared = False
         self.holds_for_files = False
+        self.mounted_names: frozenset[str] | None = None
+        self.advice = _filesystems.advice(
+            environment.filesystem,
+            environment.filesystem_class,
+            environment.durability_findings,
+        )
         self.report: object = None
+
+    def of_mount_point(self) -> Verdict:
+        """Return the verdict on a file of this filesystem that is itself a mount point."""
+        fields = {name: getattr(self.environment, name) for name in _FIELDS}
+        verdict = Verdict(
+            _environment.Environment(**{**fields, "supports_atomic_replace": False}),
+            {**self.guarantees, **dict.fromkeys(_filesystems.MOUNT_POINT, "Unsupported")},
+            {**self.reasons, **_filesystems.MOUNT_POINT},
+        )
+        verdict.advice = _filesystems.MOUNT_POINT_ADVICE
+        return verdict
+
+
+_FIELDS = tuple(_environment.Environment.__annotations__)
+
+
+def is_mount_point(dir_fd: int, name: str, verdict: Verdict | None = None) -> bool:
+    """Tell whether something is mounted on a file, so that no rename can replace it (EBUSY).
+
+    An equal device number proves nothing: the same filesystem may be mounted there. The number of
+    the mount does (proc(5), ``mnt_id``).
+
+    Args:
+        dir_fd: The file's directory, open.
+        name: The file's name in it; it need not exist.
+        verdict: What is known of the directory's filesystem. Where the mount table that it comes
+            from shows no mount of that name, it answers, and the kernel is not asked.
+
+    Raises:
+        OSError: The process or the machine is out of descriptors or memory.
+    """
+    shown = None if verdict is None else verdict.mounted_names
+    if shown is not None and name not in shown:
+        return False
+    if not _environment.PLATFORM.startswith("linux"):
+        return False  # nowhere else can a file be mounted over
+    try:
+        return _mounts.mount_id_at(dir_fd, name) != _mounts.mount_id(dir_fd)
+    except OSError as error:
+        _environment.raise_shortage(error)
+        return False
 
 
 def verdict_on(dev: int, dir_fd: int | None = None, path: str = "") -> Verdict:
@@ -78,6 +129,16 @@ def verdict_on(dev: int, dir_fd: int | None = None, path: str = "") -> Verdict:
         OSError: The process or the machine is out of descriptors or memory.
     """
     return remembered(dev) or look(dev, dir_fd, path)
+
+
+def forget() -> None:
+    """Forget every verdict.
+
+    A filesystem can be remounted in another mount namespace, with other options, and no watch on
+    ours sees that (mount_namespaces(7)).
+    """
+    while _idle:
+        _idle.pop().close()
 
 
 # Idle watches, each with the verdicts reached under it. Whoever asks takes one out and puts it
@@ -121,29 +182,33 @@ def recall(path: str) -> tuple[Verdict | None, int | None]:
     return None if verdict is None or verdict.shared else verdict, dev
 
 
-def look(dev: int, dir_fd: int | None, path: str) -> Verdict:
+def look(dev: int, dir_fd: int | None, path: str, *, whole: bool = False) -> Verdict:
     """Find out what a device is, and remember it where a change would be noticed.
 
     Args:
         dev: The device number.
         dir_fd: A directory on it, open, or None.
         path: The directory's path, a hint.
+        whole: Read a long table to its end, to know whether other mounts share the device.
     """
     if not _environment.PLATFORM.startswith("linux"):
         return _look_without_table(dev, dir_fd, path)
     if dir_fd is not None:
         dev = kernel.fstat(dir_fd).st_dev  # remembered under no other number than its own
     verdict = None
+    number = _environment.mount_number(dir_fd)
     for _attempt in range(_ATTEMPTS):
         try:
             watch = _take_watch()
-            table = watch.read()
+            table, ended = watch.read(None if whole else number)
         except OSError as error:
             _environment.raise_shortage(error)
             break
-        mount = _environment.find_mount(table, dev, dir_fd, path)
+        mount = _environment.find_mount(table, dev, dir_fd, path, number)
         verdict = judge(mount, dev)
-        verdict.shared = _environment.count_mounts(table, mount) > 1
+        verdict.shared = not ended or _environment.count_mounts(table, mount) > 1
+        if ended:
+            verdict.mounted_names = _environment.names_of_mounts(table)
         # A file has another number than its directory where it is mounted over, which is a second
         # mount of that number; and on an overlay it may have that of a filesystem underneath
         # (Documentation/filesystems/overlayfs.rst).
@@ -209,8 +274,8 @@ _by_statfs: dict[object, Verdict] = {}
 _MOST_BY_STATFS = 64
 
 
-def judge(mount: _environment.Mount | None, dev: int) -> Verdict:
-    """Grade a mount."""
+def judge(mount: _environment.Mount | None, dev: int, trouble: str = "") -> Verdict:
+    """Grade a mount; without one, ``trouble`` may say why."""
     environment = _environment.describe(mount, dev)
     guarantees, reasons = _filesystems.levels(
         environment.platform,
@@ -220,6 +285,7 @@ def judge(mount: _environment.Mount | None, dev: int) -> Verdict:
         in_memory=_environment.lives_in_memory(environment),
         options_seen=mount is not None and mount.point is not None,
         journal=_environment.has_journal(environment),
+        trouble=trouble,
     )
     return Verdict(environment, guarantees, reasons)
 
