@@ -1,4 +1,5 @@
-"""Write what comes from the code and no library writes: the command's help, the models' runs.
+"""Write what comes from the code and no library writes: help texts, the
+models' runs, the other writers.
 
 ``python docs/generate.py`` rewrites them, ``--check`` exits with 1 if that would change anything;
 a test does the same.
@@ -57,6 +58,35 @@ def models_page(page: str) -> str:
     return page[:start] + "\n" + "\n".join(rows) + "\n" + page[page.index("<!-- end of runs") :]
 
 
+_JUDGED = {
+    "loses acknowledged writes": "loses writes",
+    "torn files": "tears files",
+    "other metadata": "drops metadata",
+    "\N{EN DASH}": "nothing",
+}
+
+
+def peers_table(page: str) -> str:
+    """Return a page with the table of other writers brought up to date, which the crash tests keep.
+
+    Only the rows and words that decide are taken; the whole table is on the page about crash tests.
+    """
+    whole = (DOCS / "crash-testing.md").read_text("utf-8")
+    whole = whole.partition("<!-- peers: begin -->")[2].partition("<!-- peers: end -->")[0]
+    rows = [
+        "| what a crash may do to a file written by | ext4 | xfs | btrfs | images |",
+        "|---|---|---|---|--:|",
+    ]
+    for line in whole.strip().splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        writer, *judged, images = (cell.strip() for cell in line.strip("|").split("|"))
+        cells = [", ".join(_JUDGED[fault] for fault in cell.split(", ")) for cell in judged]
+        rows.append(f"| {writer} | {' | '.join(cells)} | {images} |")
+    start = page.index("<!-- peers -->") + len("<!-- peers -->")
+    return page[:start] + "\n" + "\n".join(rows) + "\n" + page[page.index("<!-- end of peers") :]
+
+
 def main() -> int:
     """Write or check the generated pages."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -64,9 +94,13 @@ def main() -> int:
     check = parser.parse_args().check
     cli = DOCS / "cli.md"
     models = DOCS / "formal-models.md"
+    fronts = [DOCS / "index.md"]
+    if (DOCS.parent / "packages").is_dir():  # a source distribution has the README of its package
+        fronts.append(DOCS.parent / "README.md")
     pages = {
         cli: cli_page(cli.read_text("utf-8")),
         models: models_page(models.read_text("utf-8")),
+        **{page: peers_table(page.read_text("utf-8")) for page in fronts},
     }
     status = 0
     for path, text in pages.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import safeatomic
 from safeatomic_core._trace import STEPS
 
 DOCS = Path(__file__).parent
@@ -88,6 +89,48 @@ def test_the_shell_blocks_of_the_command_s_page_run() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "MISMATCH" in done.stdout
+
+
+def test_the_shell_lines_about_vendoring_run_in_a_fresh_package(tmp_path: Path) -> None:
+    if not (ROOT / "packages").is_dir():
+        pytest.skip("this is no checkout of the repository")
+    (tmp_path / "safeatomic").symlink_to(ROOT)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(blocks(DOCS / "vendoring.md", "sh"))],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    vendored = tmp_path / "your_package" / "_vendor" / "safeatomic_core"
+    assert {path.name for path in vendored.iterdir()} >= {"LICENSE", "__init__.py"}
+    assert not (vendored / "_cli").exists()
+
+
+def test_every_public_name_is_in_a_program_that_runs() -> None:
+    programs = [code for page in PAGES for code in blocks(page, "python")]
+    programs += [path.read_text("utf-8") for path in (DOCS / "examples").glob("*.py")]
+    words = set(re.findall(r"\w+", "\n".join(programs)))
+    assert set(safeatomic.__all__) <= words
+
+
+# Shell blocks that no test runs, by their first line, and why.
+_NOT_RUN = {
+    "getting-started.md": "installs the packages, which runs as the first command of the README",
+    "index.md": "the same",
+    "doctor.md": "the same commands run in cli.md, and a requirement that fails is shown here",
+    "CONTRIBUTING.md": "sets up an environment with every tool, and runs nox inside of nox",
+}
+_RUN = {"README.md", "cli.md", "vendoring.md"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=name)
+def test_every_shell_block_runs_or_has_a_reason(page: Path) -> None:
+    assert (page.name in _RUN) != (page.name in _NOT_RUN)
+    for code in blocks(page, "sh"):
+        subprocess.run(["bash", "-n", "-c", code], check=True)
 
 
 def test_the_readme_s_first_command_does_what_it_says(tmp_path: Path) -> None:
