@@ -167,7 +167,12 @@ class Change:
         What is published stays: the former sidecar beside the new content would be a false alarm.
         """
         self.find_out_whether_published()
-        if self.published or self.announcement is None:
+        if not self.published:
+            self.put_back()
+
+    def put_back(self) -> None:
+        """Put the former sidecar back, if the locks are still ours."""
+        if self.announcement is None:
             return
         try:
             if all(lock.owned() for lock in self.locks) and not self.announcement.roll_back(

@@ -40,7 +40,7 @@ def pass_gate(target: Target, policy: Policy, *, op: str = "write") -> None:
         target.require_regular()
         needed = _NEEDED[policy.lock, policy.write_checksum]
         target.filesystem = gate(
-            target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd
+            target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd, target
         )
     except OSError as error:
         raise gate_error(error, target.path) from error
@@ -67,7 +67,12 @@ def gate_error(error: OSError, path: str) -> OSError:
 
 
 def gate(
-    dev: int, safety: str, path: str, needed: tuple[str, ...], dir_fd: int | None = None
+    dev: int,
+    safety: str,
+    path: str,
+    needed: tuple[str, ...],
+    dir_fd: int,
+    target: Target | None = None,
 ) -> str:
     """Let a call pass, or not, according to ``safety`` and the guarantees it needs.
 
@@ -78,6 +83,7 @@ def gate(
         path: The target as the caller gave it, for messages.
         needed: Names of the guarantees the call relies on.
         dir_fd: The target's directory, open.
+        target: The target, if it is to be replaced: one that is itself a mount point cannot be.
 
     Returns:
         The filesystem's name; nothing under ``"best_effort"``, which does not look.
@@ -89,18 +95,19 @@ def gate(
     if safety == "best_effort":
         return ""
     verdict = _verdicts.verdict_on(dev, dir_fd)
+    if (
+        target is not None
+        and verdict.mounted_names  # as the table shows them; nobody is asked for each write
+        and target.name in verdict.mounted_names
+        and _verdicts.is_mount_point(dir_fd, target.name)
+    ):
+        target.is_mount_point = True
+        verdict = verdict.of_mount_point()
     if safety == "strict":
         if verdict.refused:
             for name in needed:
                 if name in verdict.refused:
-                    raise UnsupportedEnvironmentError(
-                        path,
-                        _name_of(verdict),
-                        name,
-                        verdict.guarantees[name],
-                        verdict.reasons[name],
-                        verdict.advice,
-                    )
+                    raise _refusal(path, verdict, name)
     elif verdict.degraded:
         missing = [name for name in needed if name in verdict.degraded]
         if missing:
@@ -115,3 +122,25 @@ def gate(
 
 def _name_of(verdict: Verdict) -> str:
     return "an unknown filesystem" if verdict.filesystem == "unknown" else verdict.filesystem
+
+
+def mount_point_refusal(target: Target) -> UnsupportedEnvironmentError | None:
+    """Return the refusal of a target that is itself a mount point; None if it is not one.
+
+    For what Gate could not see: a mount that was made meanwhile, or a long mount table.
+    """
+    if not _verdicts.is_mount_point(target.dir_fd, target.name):
+        return None
+    verdict = _verdicts.verdict_on(target.directory().st_dev, target.dir_fd).of_mount_point()
+    return _refusal(target.path, verdict, ATOMIC_VISIBILITY)
+
+
+def _refusal(path: str, verdict: Verdict, name: str) -> UnsupportedEnvironmentError:
+    return UnsupportedEnvironmentError(
+        path,
+        _name_of(verdict),
+        name,
+        verdict.guarantees[name],
+        verdict.reasons[name],
+        verdict.advice,
+    )

@@ -215,6 +215,9 @@ class Kernel:
     lseek = staticmethod(os.lseek)
     ftruncate = staticmethod(os.ftruncate)
     fsync = staticmethod(_fsync if sys.platform == "darwin" else os.fsync)
+    posix_fallocate = staticmethod(
+        _or_missing("posix_fallocate", getattr(os, "posix_fallocate", None))
+    )
     posix_fadvise = staticmethod(_or_missing("posix_fadvise", getattr(os, "posix_fadvise", None)))
     raw_stream = staticmethod(_raw_stream)
     flock = staticmethod(_or_missing("flock", getattr(fcntl, "flock", None)))
@@ -306,7 +309,7 @@ class intercept:  # noqa: N801 - reads as the function it is used as
         self._before = dict(vars(kernel))
         for name in ENTRIES:
             setattr(kernel, name, self._wrap(name, getattr(kernel, name)))
-        kernel.raw_stream = _TableStream  # type: ignore[method-assign, assignment]
+        kernel.raw_stream = _TableStream
 
     def __exit__(
         self,

@@ -45,18 +45,8 @@ class Target:
         status: What the name was when it was looked up, None when it did not exist.
         linked: Whether the path led here through a symbolic link at its end.
         filesystem: The name of its filesystem as Gate found it; empty when nobody looked.
+        is_mount_point: Whether Gate found the file to be mounted itself, so that no rename works.
     """
-
-    __slots__ = (
-        "_directory",
-        "_handle",
-        "dir_fd",
-        "filesystem",
-        "linked",
-        "name",
-        "path",
-        "status",
-    )
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -65,6 +55,7 @@ class Target:
         self.status: os.stat_result | None = None
         self.linked = False
         self.filesystem = ""
+        self.is_mount_point = False
         self._directory: os.stat_result | None = None
         self._handle = Descriptor()
 

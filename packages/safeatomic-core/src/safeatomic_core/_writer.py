@@ -339,7 +339,7 @@ class AtomicWriter(io.BufferedWriter):
 
     def _drop(self) -> None:
         """Close the stream without writing what it holds."""
-        raw = super().raw
+        raw: io.RawIOBase | None = super().raw  # type: ignore[assignment]
         if raw is not None and not raw.closed:  # an interrupt may come before there is a stream
             raw.close()
 
