@@ -74,7 +74,7 @@ def peers_table(page: str) -> str:
     whole = (DOCS / "crash-testing.md").read_text("utf-8")
     whole = whole.partition("<!-- peers: begin -->")[2].partition("<!-- peers: end -->")[0]
     rows = [
-        "| what a crash may do to a file written by | ext4 | xfs | btrfs | images |",
+        "| writer | ext4 | xfs | btrfs | images |",
         "|---|---|---|---|--:|",
     ]
     for line in whole.strip().splitlines()[2:]:
