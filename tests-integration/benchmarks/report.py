@@ -56,9 +56,9 @@ def machine(results: dict[str, Any]) -> str:
     priority = "; the benchmark ran with real-time priority" if facts["real_time"] else ""
     return (
         f"Measured on {results['date']}, {facts['kernel']}, Python {facts['python']}, on {kind} "
-        f"with {facts['cores']} cores ({facts['processor']}) and {facts['memory_gib']} GiB; "
+        f"with {facts['cores']} cores ({facts['processor']}) and {facts['memory_gib']} GiB;\n"
         f"ext4 {'with' if ext4['journal'] else 'without'} a journal on {ext4['device']} "
-        f"(`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`. "
+        f"(`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`.\n"
         f"The load was {facts['load']:g} at the start{priority}."
     )
 
