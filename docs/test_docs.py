@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import safeatomic
+import safeatomic_core
 from safeatomic_core._trace import STEPS
 
 DOCS = Path(__file__).parent
@@ -114,6 +116,29 @@ def test_every_public_name_is_in_a_program_that_runs() -> None:
     programs += [path.read_text("utf-8") for path in (DOCS / "examples").glob("*.py")]
     words = set(re.findall(r"\w+", "\n".join(programs)))
     assert set(safeatomic.__all__) <= words
+
+
+def messages() -> str:
+    """Return every text of the core's code, with … where a value is put in."""
+    texts = []
+    for path in Path(safeatomic_core.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (getattr(part, "value", "…") for part in node.values)
+                texts.append("".join(part if isinstance(part, str) else "…" for part in parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def test_the_messages_that_are_explained_exist() -> None:
+    page = (DOCS / "troubleshooting.md").read_text("utf-8").partition("## Leftover")[0]
+    explained = re.findall(r"^\| `([^`]+)`", page.partition("## Locks")[2], re.MULTILINE)
+    assert len(explained) > 30
+    known = messages()
+    for message in explained:
+        for fragment in filter(None, (part.strip() for part in message.split("…"))):
+            assert fragment in known, f"no code says {fragment!r} ({message})"
 
 
 # Shell blocks that no test runs, by their first line, and why.
