@@ -33,6 +33,7 @@ _ROW = re.compile(r"<tr[^>]*>(.*?)</tr>", re.DOTALL)
 _CODE = re.compile(r'<span class="pre">[^<]*</span>')
 _COMPACT = {"flowchart": {"rankSpacing": 32, "nodeSpacing": 32}}
 _CAMEL = re.compile(r"([a-z])([A-Z])")
+_OPTION = re.compile(r'<span class="pre">(--?[\w-]+=?)</span>')
 _TABLE = re.compile(r'<table class="([^"]*)">(.*?)</table>', re.DOTALL)
 
 
@@ -99,10 +100,14 @@ def name_outside_files(app: Sphinx, docname: str, source: list[str]) -> None:
 def label_cells(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
-    """Repeat the column's head in each cell of a wide table, so that it can be shown as a list."""
+    """Repeat the column's head in each cell of a wide table, so that it can be shown as a list.
+
+    Options are marked as well, so that no line ends after their hyphens.
+    """
     del app, pagename, templatename, doctree
     if "body" in context:
-        context["body"] = _TABLE.sub(_labelled, context["body"])
+        body = _TABLE.sub(_labelled, context["body"])
+        context["body"] = _OPTION.sub(r'<span class="pre option">\1</span>', body)
 
 
 def _labelled(match: re.Match[str]) -> str:

@@ -13,8 +13,8 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WIDTH, _HEIGHT = 640, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 24, 44, 56
+_WIDTH, _HEIGHT = 640, 460
+_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 24, 92, 56
 _STEPS = (1, 2, 5)
 
 
@@ -113,9 +113,10 @@ def _draw(line: Line, number: int, across: _Axis, up: _Axis) -> Iterator[str]:
     yield f'<polyline points="{path}" fill="none" stroke="{line.colour}" stroke-width="2"/>'
     for x, y in places:
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{line.colour}"/>'
-    y = _TOP + 20 + 22 * number
-    yield f'<path d="M{_LEFT + 12} {y - 5}h22" stroke="{line.colour}" stroke-width="3"/>'
-    yield f'<text x="{_LEFT + 40}" y="{y}">{escape(line.label)}</text>'
+    # The key stands above, in two columns, where no line can run through it.
+    x, y = _LEFT + 250 * (number % 2), 50 + 22 * (number // 2)
+    yield f'<path d="M{x} {y - 5}h22" stroke="{line.colour}" stroke-width="3"/>'
+    yield f'<text x="{x + 30}" y="{y}">{escape(line.label)}</text>'
 
 
 def _ticks(low: float, high: float) -> list[float]:
