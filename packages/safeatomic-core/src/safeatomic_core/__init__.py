@@ -21,11 +21,15 @@ this drawing and holds it:
     _permission             whether the caller may replace what stands at a name
     _lock                   Acquire and Release
     _announcement           Announce and Seal
+    _readership             who may read a checksum record
+    _replacement            what stands at the sidecar's name, with nobody in between
     _settle                 Settle, and recovery behind a dead writer
     _metadata               Harden's first half
     _verification           what a reader concludes from a file and its sidecar
     # the files we leave in a directory
     _temp_file  _lock_file  _sidecar_file
+    _checksum_record        the form of our sidecars
+    _checksum_lines         the lines that checksum tools print
     _target                 one name in an open directory, and what stands there now
     # where we are
     _verdicts               what a filesystem can promise, remembered for each device
