@@ -90,7 +90,7 @@ def answer(results: dict[str, Any]) -> str:
 def table(results: dict[str, Any], *, targets: bool) -> str:
     """Return the rows with a target, or those without."""
     lines = [
-        "| what | against | target | measured | 95 % interval | |",
+        "| what | against | target | measured | 95 % interval | verdict |",
         "|---|---|---|---|---|---|",
     ]
     for row in results["rows"]:
