@@ -112,9 +112,10 @@ vars == <<data, dDisk, sc, sDisk, srec, sbytes, temps, theirs, cont, base, adopt
           left, acc, ret, won, rpc, rd>>
 
 \* si, sr: the sidecar that was recognised and what it held; mi, mr: the same of a move's source; found: the data beside
-\* it; mine: the inode of our record; r: the bytes written there; disp: what it displaced; why: why that goes back.
+\* it; mine: the inode of our record; r: the bytes written there; disp: what it displaced; why: why that goes back; named:
+\* it has changed what stands at the sidecar's name.
 NoOp == [k |-> "none", n |-> "-", m |-> "-", i |-> 0, new |-> 0, keep |-> {}, found |-> 0, si |-> 0, sr |-> NoRec,
-         mi |-> 0, mr |-> NoRec, mine |-> 0, r |-> NoRec, disp |-> 0, why |-> "-"]
+         mi |-> 0, mr |-> NoRec, mine |-> 0, r |-> NoRec, disp |-> 0, why |-> "-", named |-> FALSE]
 NoRead == [n |-> "-", i |-> 0, c |-> 0, t |-> FALSE, s |-> 0, r |-> NoRec, calm |-> FALSE, res |-> "none"]
 
 Peers(n) == IF SameDir THEN Names ELSE {n}       \* the names in n's directory
@@ -238,6 +239,9 @@ Acquire(w, k, n, m) ==
 \* A record beside no data whose inode is flocked is a living creator's.
 Creator(i) == \E v \in Writers : pc[v] # "idle" /\ op[v].mine = i
 
+\* R7: a put-back is flushed before the lock goes, as an undo is.
+Fails(o) == IF o.named /\ Broken # "put-back-unflushed" THEN "undone" ELSE "failed"
+
 \* R6: recognise what is there, on an open descriptor. (A list of several files, notes, a link ... is refused by what
 \* would have to replace it, and left alone by everything else.)
 AnnounceLook(w) ==
@@ -251,7 +255,7 @@ AnnounceLook(w) ==
                       \/ Creates(o) /\ (data[n] # 0 \/ (sc[n] # 0 /\ Creator(sc[n]))) IN
        /\ op' = [op EXCEPT ![w] = o]
        /\ theirs' = theirs \ {i \in {o.si, o.mi} : IsRec(Holds(i))}
-       /\ Go(w, IF refused THEN "failed" ELSE IF Unresolved(o) THEN "resolve" ELSE AfterResolve(o))
+       /\ Go(w, IF refused THEN Fails(o) ELSE IF Unresolved(o) THEN "resolve" ELSE AfterResolve(o))
     /\ Quiet /\ UNCHANGED <<dataVars, nameVars, temps, inoVars, lockVars, acc, readVars>>
     /\ Bodies(srec, sbytes)
 
@@ -304,7 +308,7 @@ AnnounceRecord(w) ==
        THEN /\ Go(w, "look")
             /\ UNCHANGED <<dataVars, scVars, inoVars, op, lockVars, left, acc, ret, won, readVars>>
        ELSE /\ Name(n, Fresh)
-            /\ op' = [op EXCEPT ![w].new = new, ![w].keep = keep, ![w].mine = Fresh, ![w].r = r,
+            /\ op' = [op EXCEPT ![w].new = new, ![w].keep = keep, ![w].mine = Fresh, ![w].r = r, ![w].named = TRUE,
                                 ![w].disp = IF Broken = "unlink-early" THEN 0 ELSE there,
                                 ![w].why = IF same THEN "-" ELSE "differs"]
             /\ temps' = temps \cup ({there} \ (IF same /\ Broken = "unlink-early" THEN {0, there} ELSE {0}))
@@ -325,7 +329,7 @@ AnnounceRetire(w) ==
        THEN /\ Go(w, "look")
             /\ UNCHANGED <<dataVars, scVars, inoVars, op, lockVars, left, acc, ret, won, readVars>>
        ELSE /\ Name(n, 0)
-            /\ op' = [op EXCEPT ![w].disp = IF blind THEN 0 ELSE sc[n], ![w].why = IF same THEN "-" ELSE "differs"]
+            /\ op' = [op EXCEPT ![w].disp = IF blind THEN 0 ELSE sc[n], ![w].named = TRUE, ![w].why = IF same THEN "-" ELSE "differs"]
             /\ temps' = IF blind THEN temps ELSE temps \cup {sc[n]}
             /\ Go(w, IF ~same THEN "back" ELSE IF Broken = "no-barrier" THEN "publish" ELSE "barrier")
             /\ UNCHANGED <<dataVars, theirs, inoVars, lockVars, left, ret, won, readVars>>
@@ -426,11 +430,11 @@ AnnounceAgain(w) ==
     /\ Bodies(srec, sbytes)
     /\ Remember({}, <<>>)
 
-\* Any other step before Publish failed: nothing was touched.
+\* Any other step before Publish failed: nothing was touched, or it is back already.
 Abort(w) ==
     /\ \/ pc[w] \in {"look", "resolve", "harden", "record", "retire"}
        \/ pc[w] = "publish" /\ op[w].disp = 0 /\ op[w].mine = 0
-    /\ Go(w, "failed")
+    /\ Go(w, Fails(op[w]))
     /\ Quiet /\ UNCHANGED <<dataVars, scVars, inoVars, op, lockVars, acc, readVars>>
 
 UndoFlush(w) ==
@@ -816,7 +820,7 @@ NothingOfTheirsLost ==
 \* What was undone shows the sidecar that was there before, the very inode. (Not an unsealed record under the announced
 \* one, R4; nor where others were at work.)
 UndoRestores ==
-    \A w \in Writers : pc[w] = "undone" /\ left.strangers = MaxStrangers /\ left.forces = Forces /\ Unlocked = {} =>
+    \A w \in Writers : pc[w] = "undone" /\ left.strangers = MaxStrangers /\ left.tampers = MaxTampers /\ left.forces = Forces /\ Unlocked = {} =>
         LET o == op[w]  n == o.n IN
         \/ sc[n] = o.si /\ At(n) = o.sr
         \/ IsRec(o.sr) /\ ~Sealed(o.sr) /\ sc[n] = o.mine /\ At(n) = o.r
