@@ -123,7 +123,7 @@ def _sample_row(name: str, origin: str, line: bytes) -> str:
         "linux",
         environment.filesystem,
         environment.filesystem_class,
-        _filesystems.thieves(environment.filesystem, mount.options),
+        _filesystems.hazards(environment.filesystem, mount.options),
         in_memory=mount.device.startswith("1:") or lives_in_memory(environment),
     )
     cells = [environment.filesystem_class, *(_cell(levels[name]) for name in SHOWN), origin]

@@ -18,7 +18,7 @@ from mounted import KINDS, ODD_NAME, Kind, NotPossibleError
 from mounting import MARKS, on, privately
 from safeatomic_core import (
     UnsupportedEnvironmentWarning,
-    _temp,
+    _temp_file,
     doctor,
     inspect_guarantees,
     read_atomic_bytes,
@@ -126,7 +126,7 @@ def test_an_orphan_that_came_after_the_directory_was_opened_is_swept(
         fd = os.open(place, os.O_RDONLY)
         (place / ".safeatomic-tmp-0123456789abcdef.tmp").write_bytes(b"left")
         try:
-            return _temp.orphans(fd, remove=True)
+            return _temp_file.orphans(fd, remove=True)
         finally:
             os.close(fd)
 

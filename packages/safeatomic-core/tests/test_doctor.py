@@ -20,9 +20,9 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
-from safeatomic_core import _examination as module
-from safeatomic_core import _mounts as mounts
-from safeatomic_core import _probes as probes
+from safeatomic_core._doctor import examination as module
+from safeatomic_core._doctor import probes as probes
+from safeatomic_core._doctor import process
 from safeatomic_core._posix import intercept
 from safeatomic_core._types import GUARANTEES
 
@@ -163,7 +163,7 @@ def test_a_look_that_raises_is_unknown_and_the_others_go_on(
     def broken() -> str:
         raise RuntimeError("odd")
 
-    monkeypatch.setattr(mounts, "fsync_provider", broken)
+    monkeypatch.setattr(process, "fsync_provider", broken)
     report = doctor(target)
     assert status_of(report, "fsync_provider") == "unknown"
     assert report.ok

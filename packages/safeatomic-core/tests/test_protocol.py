@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import AtomicWriter, _lock, _protocol, is_locked, write_atomic_bytes
+from safeatomic_core import AtomicWriter, _change, _lock, _protocol, is_locked, write_atomic_bytes
 
 Listing = Callable[[], list[str]]
 
@@ -58,7 +58,7 @@ def test_an_interrupt_just_before_release_does_not_keep_the_lock(
             raise interrupt
         really(lock)
 
-    monkeypatch.setattr(_protocol, "release_quietly", release)
+    monkeypatch.setattr(_change, "release_quietly", release)
     with pytest.raises(KeyboardInterrupt):
         write_atomic_bytes(target, b"new")
     assert not is_locked(target)

@@ -28,22 +28,30 @@ class UnsupportedEnvironmentError(SafeAtomicError):
         guarantee: The first guarantee that is missing.
         level: Its level here, ``"NonTarget"`` or ``"Unsupported"``.
         reason: Why, in one sentence.
+        advice: What gives the guarantee back.
     """
 
     def __init__(
-        self, path: str, filesystem: str, guarantee: str, level: Level, reason: str
+        self,
+        path: str,
+        filesystem: str,
+        guarantee: str,
+        level: Level,
+        reason: str,
+        advice: str = "Use a local filesystem",
     ) -> None:
-        super().__init__(path, filesystem, guarantee, level, reason)
+        super().__init__(path, filesystem, guarantee, level, reason, advice)
         self.path = path
         self.filesystem = filesystem
         self.guarantee = guarantee
         self.level = level
         self.reason = reason
+        self.advice = advice
 
     def __str__(self) -> str:
         return (
             f"{self.path!r} is on {self.filesystem}, where {self.guarantee} is {self.level}: "
-            f"{self.reason}. Nothing was touched. Use a local filesystem, or pass "
+            f"{self.reason}. Nothing was touched. {self.advice}, or pass "
             "safety='warn' (or 'best_effort') to go on without this guarantee"
         )
 

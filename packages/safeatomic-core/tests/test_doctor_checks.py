@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from safeatomic_core import _guarantees as guarantees
-from safeatomic_core import _inspections as look
 from safeatomic_core import _mounts as mounts
+from safeatomic_core._doctor import checks as look
+from safeatomic_core._doctor import process
+from safeatomic_core._doctor.checks import SkippedError
+from safeatomic_core._doctor.subject import Place, shown, size_text
 from safeatomic_core._guarantees import GuaranteeReport
-from safeatomic_core._inspections import SkippedError
-from safeatomic_core._place import Place, shown, size_text
 from safeatomic_core._posix import intercept
 
 At = Callable[..., Place]
@@ -247,7 +248,7 @@ def test_durability_is_judged_with_its_reason(
 def test_the_provider_of_fsync_is_named(
     at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, status: str
 ) -> None:
-    monkeypatch.setattr(mounts, "fsync_provider", lambda: library)
+    monkeypatch.setattr(process, "fsync_provider", lambda: library)
     found = look.fsync_provider(at(tmp_path / "f"))
     assert found[0] == status
     assert library in found[1]
@@ -352,7 +353,7 @@ def test_a_quota_is_held_against_what_is_used(
             raise ProcessLookupError(errno.ESRCH, "No such process")
         return limits
 
-    monkeypatch.setattr(mounts, "quota", quota)
+    monkeypatch.setattr(process, "quota", quota)
     found = look.quota(at(tmp_path / "f"))
     assert found[0] == status
     assert word in found[1]
@@ -364,7 +365,7 @@ def test_a_quota_that_may_not_be_asked_for_is_unknown(
     def refuse(*_args: object) -> tuple[int, ...]:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(mounts, "quota", refuse)
+    monkeypatch.setattr(process, "quota", refuse)
     assert look.quota(at(tmp_path / "f"))[0] == "unknown"
 
 
@@ -378,7 +379,7 @@ def test_a_setgid_directory_is_charged_to_its_group(
             asked.append(number)
         return NOTHING
 
-    monkeypatch.setattr(mounts, "quota", quota)
+    monkeypatch.setattr(process, "quota", quota)
     with intercept(changed_stat(mode=0o42775, gid=4711)):
         look.quota(at(tmp_path / "f"))
     assert asked == [4711]

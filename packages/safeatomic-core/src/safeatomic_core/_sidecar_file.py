@@ -1,11 +1,8 @@
-"""Digests, the sidecar's format, and the reader's double check.
+"""The checksum sidecar: its format, and how it was found.
 
 The sidecar ``<target>.sha256`` starts with the line that ``sha256sum`` prints; what else it says
 stands in ``#`` comments, which that tool skips. Between Announce and Seal the record also names the
 ``previous`` digest, so that old and new content both agree with it; Seal cuts that line off.
-
-A reader takes no lock. It hashes the data it opened, reads the record, and believes a mismatch only
-if afterwards both names still point to the very inodes it read (`formal/SafeAtomicChecksum.tla`).
 """
 
 from __future__ import annotations
@@ -15,26 +12,19 @@ import os
 import stat
 import time
 
-from . import _trace
-from ._config import check_algorithm
-from ._errors import ChecksumMismatchError, SafeAtomicError
-from ._lock_file import still_named
+from ._digests import HEXADECIMAL, digest_length
+from ._errors import SafeAtomicError
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._target import SIDECAR_SUFFIX, identity, still_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from hashlib import _Hash
-    from typing import TypeAlias
 
+    from ._digests import Digest
     from ._target import Target
 
-    Digest: TypeAlias = tuple[str, str]  # algorithm and hexadecimal digest
-
-SUFFIX = ".sha256"
 _CAP = 65536  # bytes of a sidecar that are read; ours have a few hundred
-_CHUNK = 262144  # bytes hashed at a time
-_HEX = frozenset("0123456789abcdef")
 _MOST_PREVIOUS = 100  # digests carried along when writers die over corrupt data again and again
 
 # A sidecar made by another tool names no algorithm; the length then decides, unless the algorithm
@@ -70,37 +60,6 @@ class Checksum:
     def digests(self) -> tuple[Digest, ...]:
         """Every digest that agrees with the record, the newest first."""
         return ((self.algo, self.digest), *self.previous)
-
-
-def new_hash(algo: str) -> _Hash:
-    """Return a fresh hash object of a checked algorithm."""
-    import hashlib  # a quarter of the package's import time, and not every program hashes
-
-    if algo == "sha256":  # the default, without the search through OpenSSL's tables
-        return hashlib.sha256(usedforsecurity=False)
-    return hashlib.new(algo, usedforsecurity=False)
-
-
-def hash_bytes(data: bytes | memoryview, algo: str) -> str:
-    """Return the hexadecimal digest of bytes in memory."""
-    digest = new_hash(algo)
-    digest.update(data)
-    return digest.hexdigest()
-
-
-def hash_fd(fd: int, algo: str) -> str:
-    """Return the hexadecimal digest of an open file, from its start, in constant memory."""
-    digest = new_hash(algo)
-    offset = 0
-    while chunk := kernel.pread(fd, _CHUNK, offset):
-        digest.update(chunk)
-        offset += len(chunk)
-        if on_hashed is not None:
-            on_hashed(len(chunk))
-    return digest.hexdigest()
-
-
-on_hashed: Callable[[int], None] | None = None  # told of every chunk's size, for progress bars
 
 
 def timestamp_now() -> str:
@@ -150,7 +109,7 @@ def parse_record(raw: bytes, hint: str) -> Checksum:
     if not algo.isascii() or not algo.replace("-", "").replace("_", "").isalnum():
         raise MalformedError("the recorded algorithm is no name")
     algo = algo.lower()
-    expected = _digest_length(algo)
+    expected = digest_length(algo)
     if expected is not None and len(digest) != expected:
         raise MalformedError(f"the digest has {len(digest)} digits, {algo} has {expected}")
     return Checksum(algo, digest, tuple(previous), fields.get("timestamp"))
@@ -176,7 +135,7 @@ class Sidecar:
         self.flaw: str | None = None
         flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         try:
-            self._fd = kernel.open(target.name + SUFFIX, flags, dir_fd=target.dir_fd)
+            self._fd = kernel.open(target.name + SIDECAR_SUFFIX, flags, dir_fd=target.dir_fd)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -200,7 +159,7 @@ class Sidecar:
 
     def still_there(self, target: Target) -> bool:
         """Tell whether the name still points to what was read, or still to nothing."""
-        name = target.name + SUFFIX
+        name = target.name + SIDECAR_SUFFIX
         if self.inode is not None:
             return still_named(target.dir_fd, name, self.inode)
         if self.flaw is not None:
@@ -215,7 +174,7 @@ class Sidecar:
 
     def _read(self, hint: str) -> None:
         status = kernel.fstat(self._fd)
-        self.inode = (status.st_dev, status.st_ino)
+        self.inode = identity(status)
         if not stat.S_ISREG(status.st_mode):
             self.flaw = "it is not a regular file"
             return
@@ -226,73 +185,10 @@ class Sidecar:
             self.flaw = str(flaw)
 
 
-def verify(
-    target: Target,
-    inode: tuple[int, int],
-    digest_of: Callable[[str], str],
-    requested: str | None,
-    hint: str,
-) -> bool:
-    """Hold the content of an open file against the sidecar beside it.
-
-    Args:
-        target: The name the content was opened under.
-        inode: Device and inode number of what was opened, which must still be open.
-        digest_of: Gives the content's digest for an algorithm.
-        requested: Algorithm the caller insists on, or None for the recorded one.
-        hint: Algorithm to assume when the sidecar names none.
-
-    Returns:
-        True if they agree; False if a writer moved on meanwhile, and the reader must start again.
-
-    Raises:
-        ChecksumMismatchError: The content is not what was recorded.
-        FileNotFoundError: There is no sidecar.
-        SafeAtomicError: The sidecar is malformed, or its algorithm unknown to this Python.
-        ValueError: The recorded algorithm is not the requested one.
-        OSError: The sidecar cannot be read.
-    """
-    sidecar = Sidecar(target, hint)
-    try:
-        record = sidecar.record
-        agrees, expected, actual, unknown = _compare(record, digest_of)
-        if record is not None and requested is not None and requested != record.algo:
-            raise ValueError(
-                f"checksum_algo={requested!r}, but the sidecar of {target.path!r} records "
-                f"{record.algo!r}; leave checksum_algo out to check what is recorded"
-            )
-        # Only when both names still point to what was read did the two stand side by side.
-        current = agrees or (
-            still_named(target.dir_fd, target.name, inode) and sidecar.still_there(target)
-        )
-        if _trace.hook is not None:
-            _report(_trace.hook, inode, sidecar, actual, agrees=agrees, current=current)
-        if agrees:
-            return True
-        if not current:
-            return False
-    finally:
-        sidecar.close()
-    if sidecar.flaw is not None:
-        raise malformed(target, sidecar.flaw)
-    if record is None:
-        raise FileNotFoundError(
-            errno.ENOENT,
-            "no checksum sidecar; write_checksum_file() makes one",
-            target.path + SUFFIX,
-        )
-    if unknown is not None:
-        raise SafeAtomicError(
-            f"the sidecar of {target.path!r} records the algorithm {unknown!r}, which this Python "
-            "does not offer; the content was not checked"
-        )
-    raise ChecksumMismatchError(target.path, expected, actual)
-
-
 def agreeing(record: Checksum, digest_of: Callable[[str], str]) -> Digest | None:
     """Return the recorded digest that a content has, None if it has none of them."""
     for algo, digest in record.digests:
-        if _digest_length(algo) is not None and digest_of(algo) == digest:
+        if digest_length(algo) is not None and digest_of(algo) == digest:
             return algo, digest
     return None
 
@@ -305,7 +201,7 @@ def carried(digests: tuple[Digest, ...]) -> tuple[Digest, ...]:
 def malformed(target: Target, flaw: str) -> SafeAtomicError:
     """Return the error for a sidecar that is none."""
     return SafeAtomicError(
-        f"malformed checksum sidecar {target.path + SUFFIX!r}: {flaw}; the content was not "
+        f"malformed checksum sidecar {target.path + SIDECAR_SUFFIX!r}: {flaw}; the content was not "
         "checked. Look at the content, then write a new checksum with write_checksum_file()"
     )
 
@@ -316,46 +212,8 @@ def unreadable(target: Target, error: OSError) -> OSError:
     return OSError(
         code,
         f"cannot read the checksum sidecar ({error.strerror}); the content was not checked",
-        target.path + SUFFIX,
+        target.path + SIDECAR_SUFFIX,
     )
-
-
-def _compare(
-    record: Checksum | None, digest_of: Callable[[str], str]
-) -> tuple[bool, str, str, str | None]:
-    """Return whether a content agrees, what was expected and found, and an algorithm not known."""
-    if record is None:
-        return False, "", "", None
-    if agreeing(record, digest_of) is not None:
-        return True, record.digest, record.digest, None
-    unknown = next((algo for algo, _ in record.digests if _digest_length(algo) is None), None)
-    actual = "" if _digest_length(record.algo) is None else digest_of(record.algo)
-    return False, record.digest, actual, unknown
-
-
-def _report(
-    hook: _trace.Hook,
-    inode: tuple[int, int],
-    sidecar: Sidecar,
-    actual: str,
-    *,
-    agrees: bool,
-    current: bool,
-) -> None:
-    recorded = [] if sidecar.record is None else [hexa for _, hexa in sidecar.record.digests]
-    verdict = "retry"
-    if agrees:
-        verdict = "good"
-    elif current:
-        verdict = "missing" if sidecar.record is None else "mismatch"
-    facts: dict[str, object] = {
-        "phase": "verdict",
-        "inode": inode[1],
-        "digest": actual,
-        "recorded": recorded,
-        "verdict": verdict,
-    }
-    hook("read", facts)
 
 
 def _format_line(name: bytes, digest: str) -> bytes:
@@ -377,7 +235,7 @@ def _parse_line(line: bytes) -> str:
     given = hexa.decode("ascii", "replace")
     digest = given.lower()
     # All upper case is some tools' way; mixed case is a flipped bit.
-    if given not in (digest, given.upper()) or not _HEX.issuperset(digest) or not digest:
+    if given not in (digest, given.upper()) or not HEXADECIMAL.issuperset(digest) or not digest:
         raise MalformedError("the first line does not start with a digest")
     if space and name[:1] not in (b" ", b"*"):
         raise MalformedError("the first line is not of the form that sha256sum prints")
@@ -396,34 +254,21 @@ def _parse_metadata(rest: bytes) -> tuple[dict[str, str], list[Digest]]:
             fields.setdefault(key, value)
             continue
         algo, _, digest = value.partition(":")
-        length = _digest_length(algo)
-        if not digest or not _HEX.issuperset(digest) or (length or len(digest)) != len(digest):
+        length = digest_length(algo)
+        if (
+            not digest
+            or not HEXADECIMAL.issuperset(digest)
+            or (length or len(digest)) != len(digest)
+        ):
             raise MalformedError("a previous digest is damaged")
         previous.append((algo, digest))
     return fields, previous
 
 
 def _guess(digest: str, hint: str) -> str:
-    if _digest_length(hint) == len(digest):
+    if digest_length(hint) == len(digest):
         return hint
     try:
         return _BY_LENGTH[len(digest)]
     except KeyError:
         raise MalformedError(f"no algorithm has {len(digest)} digits") from None
-
-
-def _digest_length(algo: str) -> int | None:
-    """Return the hexadecimal digits of an algorithm, None for one that this Python has not."""
-    try:
-        return _lengths[algo]
-    except KeyError:
-        pass
-    try:
-        length = new_hash(check_algorithm(algo)).digest_size * 2
-    except ValueError:
-        return None
-    _lengths[algo] = length
-    return length
-
-
-_lengths: dict[str, int] = {}

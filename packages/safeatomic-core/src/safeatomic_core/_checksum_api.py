@@ -6,31 +6,25 @@ import errno
 import os
 
 from . import _trace
-from ._checksum import (
-    SUFFIX,
-    Sidecar,
-    hash_bytes,
-    hash_fd,
-    malformed,
-)
-from ._config import defaults, resolve_algorithm
-from ._errors import UNCHANGED, ChecksumMismatchError, explain
-from ._lock import release_quietly
-from ._lock_file import still_named
-from ._policy import Policy, check_data
+from ._announcement import Announcement
+from ._change import Change, close
+from ._digests import hash_bytes, hash_fd
+from ._errors import ChecksumMismatchError
+from ._gate import pass_gate
+from ._options import Policy, check_data, defaults, resolve_algorithm
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
-from ._protocol import discard_quietly, new_lock, open_gate, settle_directory, take_lock
-from ._reader import AtomicReader
-from ._sidecar import Announcement
-from ._target import Naming, check_path, locate
+from ._reader import AtomicReader, verify_file
+from ._settle import settle_directory
+from ._sidecar_file import Sidecar, malformed
+from ._target import SIDECAR_SUFFIX, Naming, Target, check_path, identity, locate, still_named
 from ._types import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from ._target import Target
-    from ._types import Buffer, StrPath
+    from ._types import Buffer, Concurrency, Safety, StrPath
 
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
@@ -39,7 +33,7 @@ class ChecksumInfo(Record):
     """What a checksum sidecar records.
 
     Attributes:
-        path: The file it speaks of.
+        path: The file it describes.
         algo: Name of the algorithm.
         hash: The digest in hexadecimal.
         timestamp: When it was recorded, ISO 8601 in UTC; None if another tool wrote it.
@@ -111,13 +105,22 @@ def verify_checksum(path: StrPath, expected: str | None = None, *, algo: str | N
     if algo is not None:
         resolve_algorithm(algo, "algo")
     try:
-        AtomicReader(path, check_checksum=True, checksum_algo=algo, safety="best_effort").close()
+        verify_file(path, algo)
     except ChecksumMismatchError:
         return False
     return True
 
 
-def write_checksum_file(path: StrPath, *, algo: str | None = None) -> Path:
+def write_checksum_file(
+    path: StrPath,
+    *,
+    algo: str | None = None,
+    concurrency: Concurrency = "lock",
+    retries: int | None = None,
+    delay: float | None = None,
+    session: str | None = None,
+    safety: Safety = "strict",
+) -> Path:
     """Record the checksum of a file's present content, whatever it is.
 
     This declares the present content good. It is done under the lock, durably, in one step.
@@ -125,6 +128,11 @@ def write_checksum_file(path: StrPath, *, algo: str | None = None) -> Path:
     Args:
         path: The file. A symbolic link is followed.
         algo: Name of a fixed-length `hashlib` algorithm.
+        concurrency: As for `write_atomic_bytes`.
+        retries: As for `write_atomic_bytes`.
+        delay: As for `write_atomic_bytes`.
+        session: As for `write_atomic_bytes`.
+        safety: As for `write_atomic_bytes`.
 
     Returns:
         The path of the sidecar.
@@ -132,40 +140,30 @@ def write_checksum_file(path: StrPath, *, algo: str | None = None) -> Path:
     Raises:
         FileNotFoundError: The file is missing. Nothing was changed.
         LockError: Somebody holds the file's lock. Nothing was changed.
-        UnsupportedEnvironmentError: The filesystem gives no guarantees. Nothing was changed.
+        UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
         ValueError: The algorithm is not known or of variable length. Nothing was changed.
         OSError: A system call failed; the former sidecar is in place, or the new one. The file is
             unchanged.
     """
     from pathlib import Path  # slow to import, and only this function returns one
 
-    policy = Policy("lock", True, True, resolve_algorithm(algo, "algo"), None, None, None, "strict")
-    target = open_gate(path, policy, op="sidecar")
-    lock = new_lock(target, policy.safety)
-    announcement = Announcement(target)
-    step = _trace.ACQUIRE
+    policy = Policy(
+        concurrency=concurrency,
+        write_checksum=True,
+        checksum_algo=resolve_algorithm(algo, "algo"),
+        retries=retries,
+        delay=delay,
+        session=session,
+        safety=safety,
+    )
+    recording = _Recording(path, policy)
     try:
-        _require_present(target)
-        take_lock(lock, target, policy)
-        step = _trace.ANNOUNCE
-        _record_present(target, policy, announcement)
-    except BaseException as error:
-        failure = error
-        if isinstance(error, OSError) and error.errno is not None:
-            failure = explain(error, "write the checksum sidecar", target.path, UNCHANGED)
-        failure.add_note(f"safeatomic: {step} failed; {UNCHANGED}")
-        if failure is error:
-            raise
-        raise failure from error
+        recording.run()
+    except BaseException as error:  # noqa: BLE001 - raised again, explained
+        raise recording.fail(error)  # noqa: B904 - the cause is set
     finally:
-        try:
-            discard_quietly(announcement, target)
-        finally:
-            try:
-                release_quietly(lock)
-            finally:
-                target.close()
-    return Path(target.path + SUFFIX)
+        close(recording)
+    return Path(recording.target.path + SIDECAR_SUFFIX)
 
 
 def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
@@ -195,38 +193,60 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         target.close()
 
 
-def _record_present(target: Target, policy: Policy, announcement: Announcement) -> None:
-    """Make the present content durable, then record its digest."""
+class _Recording(Change):
+    """The recording of a checksum: Announce alone, of content that is there already."""
 
-    def sync_directory() -> None:
-        settle_directory(target, policy.safety, renamed=announcement.fd)
+    def __init__(self, path: StrPath, policy: Policy) -> None:
+        super().__init__(policy)
+        self.target = Target(check_path(path))
 
-    while True:
-        _require_present(target)
+    def run(self) -> None:
+        """Do the steps in their order."""
+        pass_gate(self.target, self.policy, op="sidecar")
+        self._require_present()
+        if self.policy.lock:
+            self.acquire(self.target)
+        self.step = _trace.ANNOUNCE
+        self.announcement = announcement = Announcement(self.target)
+
+        def sync_directory() -> None:
+            settle_directory(self.target, self.policy.safety, renamed=announcement.fd)
+
+        while not self._record(announcement, sync_directory):
+            self.target.look_again()  # another content has taken the name meanwhile
+
+    def doing(self) -> str:
+        """Say what is being done."""
+        return "write the checksum sidecar"
+
+    def undo(self) -> None:
+        """Undo nothing: an announced record describes the content that is there."""
+
+    def _record(self, announcement: Announcement, sync_directory: Callable[[], None]) -> bool:
+        """Make the present content durable, then record its digest; False if it was replaced."""
+        target = self.target
+        self._require_present()
         fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
         try:
-            status = kernel.fstat(fd)
-            digest = hash_fd(fd, policy.algo)
-            # What is blessed must survive a crash before the blessing does: somebody else's write
+            inode = identity(kernel.fstat(fd))
+            digest = hash_fd(fd, self.policy.algo)
+            # What is accepted must survive a crash before its record does: somebody else's write
             # may be neither flushed nor settled.
             kernel.fsync(fd)
             sync_directory()
-            inode = (status.st_dev, status.st_ino)
             if not still_named(target.dir_fd, target.name, inode):
-                target.look_again()
-                continue
+                return False
             target.look_again()
-            announcement.draft_plain(policy.algo, digest)
+            announcement.draft_plain(self.policy.algo, digest)
             announcement.announce(sync_directory)
-            return
+            return True
         finally:
             close_quietly(fd)
 
-
-def _require_present(target: Target) -> None:
-    if target.status is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target.path)
-    target.require_regular()
+    def _require_present(self) -> None:
+        if self.target.status is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.target.path)
+        self.target.require_regular()
 
 
 def _check_digest(expected: object, algo: str) -> str:

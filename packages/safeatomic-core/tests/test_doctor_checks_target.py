@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from safeatomic_core import _inspections as look
 from safeatomic_core import release_lock, try_acquire_lock, write_atomic_bytes
-from safeatomic_core._checksum import Checksum, format_record, hash_bytes
-from safeatomic_core._inspections import PROBE_PREFIX
-from safeatomic_core._place import Place
+from safeatomic_core._digests import hash_bytes
+from safeatomic_core._doctor import checks as look
+from safeatomic_core._doctor.checks import PROBE_PREFIX
+from safeatomic_core._doctor.subject import Place
+from safeatomic_core._sidecar_file import Checksum, format_record
 
 At = Callable[..., Place]
 

@@ -7,27 +7,29 @@ import os
 import stat
 import sys
 
-from . import _checksum, _lock, _temp
-from ._doctor import doctor, wants_colour
-from ._errors import ChecksumMismatchError, SafeAtomicError
-from ._guarantees import inspect_guarantees
-from ._integrity import get_checksum_info, write_checksum_file
-from ._locking import (
+from .. import _temp_file
+from .._checksum_api import get_checksum_info, write_checksum_file
+from .._doctor import doctor, wants_colour
+from .._errors import ChecksumMismatchError, SafeAtomicError
+from .._guarantees import inspect_guarantees
+from .._lock_api import (
     force_release_lock,
     inspect_lock,
     release_lock,
     release_stale_lock,
     try_acquire_lock,
 )
-from ._move import move_atomic
-from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
-from ._reader import AtomicReader
-from ._types import Record
-from ._writer import AtomicWriter
+from .._move import move_atomic
+from .._posix import O_CLOEXEC, O_DIRECTORY, kernel
+from .._reader import AtomicReader, verify_file
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
+from .._types import Record
+from .._writer import AtomicWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
     from typing import BinaryIO, Self
 
 OK, NO, ERROR = 0, 1, 2
@@ -145,10 +147,8 @@ def locks(arguments: Namespace) -> int:
     """Show one lock, or those of a directory."""
     path = arguments.path
     if os.path.isdir(path):
-        names = sorted(name for name in kernel.listdir(path) if name.endswith(_lock.SUFFIX))
-        found = [
-            inspect_lock(os.path.join(path, name.removesuffix(_lock.SUFFIX))) for name in names
-        ]
+        names = sorted(name for name in kernel.listdir(path) if name.endswith(LOCK_SUFFIX))
+        found = [inspect_lock(os.path.join(path, name.removesuffix(LOCK_SUFFIX))) for name in names]
     else:
         found = [inspect_lock(path)]
     held = [info for info in found if info.exists]
@@ -178,7 +178,7 @@ def clean(arguments: Namespace) -> int:
     """Sweep the proven orphans of a directory and list them."""
     dir_fd = kernel.open(arguments.directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     try:
-        found = _temp.orphans(dir_fd, remove=not arguments.dry_run)
+        found = _temp_file.orphans(dir_fd, remove=not arguments.dry_run)
     finally:
         kernel.close(dir_fd)
     verb = "would remove" if arguments.dry_run else "removed"
@@ -204,7 +204,7 @@ def verify(arguments: Namespace) -> int:
     results = []
     with _Progress(arguments.paths) as progress:
         for path in arguments.paths:
-            verdict, detail = _verdict(path)
+            verdict, detail = _verdict(path, progress.advance)
             results.append({"path": path, "status": verdict, "detail": detail})
             if not arguments.json:
                 progress.clear()
@@ -214,14 +214,14 @@ def verify(arguments: Namespace) -> int:
     return OK if all(result["status"] == "OK" for result in results) else NO
 
 
-def _verdict(path: str) -> tuple[str, str | None]:
+def _verdict(path: str, on_hashed: Callable[[int], None]) -> tuple[str, str | None]:
     """Return one of the four answers about a file, and what an operator needs to know of it."""
     try:
-        AtomicReader(path, check_checksum=True, safety="best_effort").close()
+        verify_file(path, on_hashed=on_hashed)
     except ChecksumMismatchError as error:
         return "MISMATCH", f"recorded {error.expected}, found {error.actual}"
     except FileNotFoundError as error:
-        if str(error.filename).endswith(_checksum.SUFFIX) and _is_there(path):
+        if str(error.filename).endswith(SIDECAR_SUFFIX) and _is_there(path):
             return "NO SIDECAR", None
         return "UNREADABLE", error.strerror
     except OSError as error:
@@ -287,12 +287,9 @@ class _Progress:
             self._total = sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
 
     def __enter__(self) -> Self:
-        if self._total >= _LONG:
-            _checksum.on_hashed = self._advance
         return self
 
     def __exit__(self, *_details: object) -> None:
-        _checksum.on_hashed = None
         self.clear()
 
     def clear(self) -> None:
@@ -301,7 +298,10 @@ class _Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._shown = -1
 
-    def _advance(self, size: int) -> None:
+    def advance(self, size: int) -> None:
+        """Count bytes that were hashed."""
+        if self._total < _LONG:
+            return
         self._done += size
         percent = min(100, self._done * 100 // self._total)
         if percent != self._shown:

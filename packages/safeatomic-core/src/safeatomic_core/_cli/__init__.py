@@ -10,11 +10,11 @@ import argparse
 import os
 import sys
 
-from . import _commands
-from ._config import check_algorithm, check_delay, check_retries
-from ._errors import SafeAtomicError
-from ._types import SAFETY
-from ._version import __version__
+from .._errors import SafeAtomicError
+from .._options import check_algorithm, check_delay, check_retries
+from .._types import SAFETY
+from .._version import __version__
+from . import commands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except (SafeAtomicError, OSError, ValueError, TypeError) as error:
-        _commands.complain(error)
+        commands.complain(error)
         return ERROR
     return status
 
@@ -58,11 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 success, 1 the answer is no, 2 usage or environment error.",
     )
     parser.add_argument("--version", action="version", version=f"safeatomic {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_files(commands)
-    _add_environment(commands)
-    _add_locks(commands)
-    _add_checksums(commands)
+    subcommands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_files(subcommands)
+    _add_environment(subcommands)
+    _add_locks(subcommands)
+    _add_checksums(subcommands)
     return parser
 
 
@@ -72,8 +72,8 @@ if TYPE_CHECKING:
     _Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - its only name
 
 
-def _add_files(commands: _Commands) -> None:
-    write = commands.add_parser(
+def _add_files(subcommands: _Commands) -> None:
+    write = subcommands.add_parser(
         "write",
         help="replace a file by standard input or by another file's content",
         description="Replace PATH by standard input, or by the content of FILE, completely or not "
@@ -86,9 +86,9 @@ def _add_files(commands: _Commands) -> None:
     write.add_argument("--no-lock", action="store_true", help="do not take the lock")
     _add_waiting(write)
     _add_safety(write)
-    write.set_defaults(run=_commands.write)
+    write.set_defaults(run=commands.write)
 
-    read = commands.add_parser(
+    read = subcommands.add_parser(
         "read",
         help="print one consistent version of a file",
         description="Print one consistent version of PATH to standard output.",
@@ -96,9 +96,9 @@ def _add_files(commands: _Commands) -> None:
     read.add_argument("path", metavar="PATH")
     read.add_argument("--check", action="store_true", help="check it against its sidecar first")
     _add_safety(read)
-    read.set_defaults(run=_commands.read)
+    read.set_defaults(run=commands.read)
 
-    move = commands.add_parser(
+    move = subcommands.add_parser(
         "move",
         help="rename a file and its sidecar within one filesystem",
         description="Rename SRC to DST within one filesystem, durably, with its checksum sidecar.",
@@ -107,20 +107,20 @@ def _add_files(commands: _Commands) -> None:
     move.add_argument("dst", metavar="DST")
     move.add_argument("--force", action="store_true", help="replace an existing DST")
     _add_safety(move)
-    move.set_defaults(run=_commands.move)
+    move.set_defaults(run=commands.move)
 
 
-def _add_environment(commands: _Commands) -> None:
-    inspect = commands.add_parser(
+def _add_environment(subcommands: _Commands) -> None:
+    inspect = subcommands.add_parser(
         "inspect",
         help="say what the filesystem promises, without writing",
         description="Say which guarantees hold for PATH, without writing anything.",
     )
     inspect.add_argument("path", metavar="PATH")
     inspect.add_argument("--json", action="store_true", help="print JSON")
-    inspect.set_defaults(run=_commands.inspect)
+    inspect.set_defaults(run=commands.inspect)
 
-    doctor = commands.add_parser(
+    doctor = subcommands.add_parser(
         "doctor",
         help="try out what the filesystem promises",
         description="Check the surroundings of PATH; with --destructive also try each operation "
@@ -136,11 +136,11 @@ def _add_environment(commands: _Commands) -> None:
         help="a guarantee that must hold, such as CrashDurability (repeatable)",
     )
     doctor.add_argument("--json", action="store_true", help="print JSON")
-    doctor.set_defaults(run=_commands.doctor_)
+    doctor.set_defaults(run=commands.doctor_)
 
 
-def _add_locks(commands: _Commands) -> None:
-    lock = commands.add_parser(
+def _add_locks(subcommands: _Commands) -> None:
+    lock = subcommands.add_parser(
         "lock",
         help="run a command under the lock of a file",
         description="Run COMMAND while holding the lock of PATH and return its exit status "
@@ -150,9 +150,9 @@ def _add_locks(commands: _Commands) -> None:
     lock.add_argument("command", metavar="COMMAND", nargs="+", help="the command, after --")
     _add_waiting(lock)
     _add_safety(lock)
-    lock.set_defaults(run=_commands.lock)
+    lock.set_defaults(run=commands.lock)
 
-    locks = commands.add_parser(
+    locks = subcommands.add_parser(
         "locks",
         help="show the lock of a file, or all locks in a directory",
         description="Show the lock of the file PATH, or of every locked file in the directory "
@@ -160,9 +160,9 @@ def _add_locks(commands: _Commands) -> None:
     )
     locks.add_argument("path", metavar="PATH")
     locks.add_argument("--json", action="store_true", help="print JSON")
-    locks.set_defaults(run=_commands.locks)
+    locks.set_defaults(run=commands.locks)
 
-    unlock = commands.add_parser(
+    unlock = subcommands.add_parser(
         "unlock",
         help="remove a lock that was left behind",
         description="Remove the lock of PATH. Exit status 1 if nothing was removed.",
@@ -177,9 +177,9 @@ def _add_locks(commands: _Commands) -> None:
         metavar="S",
         help="with --stale: also if nobody can tell, and it is older than S seconds",
     )
-    unlock.set_defaults(run=_commands.unlock)
+    unlock.set_defaults(run=commands.unlock)
 
-    clean = commands.add_parser(
+    clean = subcommands.add_parser(
         "clean",
         help="remove the temporary files of dead writers",
         description="Remove from the directory DIR the temporary files whose writers are proven "
@@ -187,20 +187,20 @@ def _add_locks(commands: _Commands) -> None:
     )
     clean.add_argument("directory", metavar="DIR")
     clean.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    clean.set_defaults(run=_commands.clean)
+    clean.set_defaults(run=commands.clean)
 
 
-def _add_checksums(commands: _Commands) -> None:
-    checksum = commands.add_parser(
+def _add_checksums(subcommands: _Commands) -> None:
+    checksum = subcommands.add_parser(
         "checksum",
         help="record the checksum of files as they are now",
         description="Write a checksum sidecar for each PATH, declaring its present content good.",
     )
     checksum.add_argument("paths", metavar="PATH", nargs="+")
     checksum.add_argument("--algo", type=_algorithm, help="algorithm (default: sha256)")
-    checksum.set_defaults(run=_commands.checksum)
+    checksum.set_defaults(run=commands.checksum)
 
-    verify = commands.add_parser(
+    verify = subcommands.add_parser(
         "verify",
         help="check files against their checksums",
         description="Check each PATH against its sidecar and print OK, MISMATCH, NO SIDECAR or "
@@ -208,7 +208,7 @@ def _add_checksums(commands: _Commands) -> None:
     )
     verify.add_argument("paths", metavar="PATH", nargs="+")
     verify.add_argument("--json", action="store_true", help="print JSON")
-    verify.set_defaults(run=_commands.verify)
+    verify.set_defaults(run=commands.verify)
 
 
 def _add_waiting(parser: argparse.ArgumentParser) -> None:

@@ -20,13 +20,8 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._checksum import (
-    Checksum,
-    MalformedError,
-    format_record,
-    hash_bytes,
-    parse_record,
-)
+from safeatomic_core._digests import hash_bytes
+from safeatomic_core._sidecar_file import Checksum, MalformedError, format_record, parse_record
 
 ODD_NAMES = [
     "plain",

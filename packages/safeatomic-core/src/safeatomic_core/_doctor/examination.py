@@ -6,21 +6,21 @@ is imported by the first call.
 
 from __future__ import annotations
 
-from . import _inspections as look
-from ._errors import SafeAtomicError, explain
-from ._guarantees import inspect_guarantees, unknown_report
-from ._place import Place
-from ._probes import Probes
-from ._types import GUARANTEES
+from .._errors import SafeAtomicError, explain
+from .._guarantees import inspect_guarantees, unknown_report
+from .._types import GUARANTEES
+from . import checks as look
+from .probes import Probes
+from .subject import Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from ._guarantees import GuaranteeReport
-    from ._place import Finding
-    from ._types import CheckStatus
+    from .._guarantees import GuaranteeReport
+    from .._types import CheckStatus
+    from .subject import Finding
 
     Line: TypeAlias = tuple[str, CheckStatus, str]  # name, status and detail of a check
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import stat
 
-from . import _mounts
-from ._place import failed, passed, shown, unknown
-from ._posix import kernel
+from .. import _mounts
+from .._posix import kernel
+from .subject import failed, passed, shown, unknown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._environment import Environment
-    from ._place import Finding
+    from .._environment import Environment
+    from .subject import Finding
 
 SYSFS = "/sys"  # a variable, so that the tests can build a machine with other disks
 

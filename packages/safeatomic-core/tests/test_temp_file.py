@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import _temp
+from safeatomic_core import _temp_file
 from safeatomic_core._posix import kernel
-from safeatomic_core._temp import Temp, is_temp_name, orphans, unlink_if_there
+from safeatomic_core._temp_file import Temp, is_temp_name, orphans, unlink_if_there
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_a_clean_up_finishes_before_an_interrupt_goes_on(
 
 
 def test_the_module_names_temps_as_documented() -> None:
-    assert (_temp.PREFIX, _temp.SUFFIX) == (".safeatomic-tmp-", ".tmp")
+    assert (_temp_file.PREFIX, _temp_file.SUFFIX) == (".safeatomic-tmp-", ".tmp")
 
 
 def test_an_interrupt_after_the_name_was_removed_is_no_failure_to_remove_it(

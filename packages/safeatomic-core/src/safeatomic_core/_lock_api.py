@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 
-from ._config import check_delay, check_retries, defaults
-from ._guarantees import gate
+from ._gate import gate
 from ._lock import (
-    SUFFIX,
+    Lock,
     acquire,
     contention,
     disown,
@@ -20,11 +19,11 @@ from ._lock import (
     release_quietly,
     remember,
 )
-from ._lock_file import Found, look, still_named
-from ._policy import check_safety, check_session
+from ._lock_file import Found, look
+from ._options import check_delay, check_retries, check_safety, check_session, defaults
 from ._posix import LOCK_EX, LOCK_NB, kernel
-from ._protocol import new_lock, recover
-from ._target import Naming, locate
+from ._settle import recover
+from ._target import LOCK_SUFFIX, Naming, locate, still_named
 from ._types import WRITER_EXCLUSION, Record
 
 TYPE_CHECKING = False
@@ -122,7 +121,7 @@ def try_acquire_lock(
     delay = defaults().delay if delay is None else check_delay(delay)
     check_safety(safety)
     target = locate(path)
-    lock = new_lock(target, safety)
+    lock = Lock(target, safety)
     taken = False
     try:
         with Naming(target):
@@ -188,7 +187,7 @@ def force_release_lock(path: StrPath) -> bool:
             mine = forget(target)
             if mine is not None:
                 mine.release()
-            name = target.name + SUFFIX
+            name = target.name + LOCK_SUFFIX
             found = look(target.dir_fd, name)
             try:
                 if not found.exists:
@@ -221,7 +220,7 @@ def inspect_lock(path: StrPath) -> LockInfo:
     target = locate(path)
     try:
         with Naming(target):
-            found = look(target.dir_fd, target.name + SUFFIX)
+            found = look(target.dir_fd, target.name + LOCK_SUFFIX)
         found.close()
         return _info(target, found)
     finally:
@@ -276,7 +275,7 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
 
 
 def _release_stale(target: Target, max_age_s: float | None) -> bool:
-    name = target.name + SUFFIX
+    name = target.name + LOCK_SUFFIX
     found = look(target.dir_fd, name)
     try:
         if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
@@ -300,7 +299,7 @@ def _info(target: Target, found: Found) -> LockInfo:
     pid = found.fields.get("pid")
     return LockInfo(
         path=target.path,
-        lock_path=os.path.join(os.path.dirname(target.path), target.name + SUFFIX),
+        lock_path=os.path.join(os.path.dirname(target.path), target.name + LOCK_SUFFIX),
         exists=found.exists,
         pid=pid if isinstance(pid, int) else None,
         hostname=text("hostname"),

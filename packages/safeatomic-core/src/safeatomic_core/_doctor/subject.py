@@ -10,16 +10,16 @@ import errno
 import os
 import stat
 
-from . import _mounts
-from ._guarantees import nearest_directory
-from ._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from .. import _mounts
+from .._guarantees import nearest_directory
+from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from ._environment import Environment
-    from ._types import CheckStatus
+    from .._environment import Environment
+    from .._types import CheckStatus
 
     Finding: TypeAlias = tuple[CheckStatus, str]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import _block as block
+from safeatomic_core._doctor import block_device as block
 from safeatomic_core._environment import Environment, describe, parse_mount
 from safeatomic_core._posix import intercept
 

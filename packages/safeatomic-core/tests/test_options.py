@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import _config, safeatomic_config
-from safeatomic_core._config import check_algorithm, defaults, resolve_algorithm, resolve_encoding
+from safeatomic_core import _options, safeatomic_config
+from safeatomic_core._options import check_algorithm, defaults, resolve_algorithm, resolve_encoding
 
 
 def test_defaults_without_a_scope() -> None:
@@ -83,12 +83,12 @@ def test_two_threads_that_come_first_share_one_variable(monkeypatch: pytest.Monk
 
     def make_while_another_does(*args: Any, **options: Any) -> object:
         monkeypatch.setattr(contextvars, "ContextVar", make)
-        others.append(_config._scope())
+        others.append(_options._scope())
         return make(*args, **options)
 
-    monkeypatch.setattr(_config, "_made", {})
+    monkeypatch.setattr(_options, "_made", {})
     monkeypatch.setattr(contextvars, "ContextVar", make_while_another_does)
-    assert [_config._scope()] == others
+    assert [_options._scope()] == others
 
 
 def test_tasks_do_not_see_each_other_s_scope() -> None:

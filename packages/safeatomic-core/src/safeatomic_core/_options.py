@@ -1,18 +1,25 @@
-"""Defaults for the four convenience options, scoped by a context manager.
+"""The options of a call: what each may be, what it is when a call leaves it out, and their bundle.
 
-The scope is a `ContextVar`, so that a default set in one thread or asyncio task is not seen by
-another. Only options that do not touch a guarantee can be set here: what weakens one must be
-visible at the call that does it.
+Every message names the argument and the values it takes; nothing is touched before all are checked.
+
+The defaults of the four convenience options are scoped by a `ContextVar`, so that one that is set
+in one thread or asyncio task is not seen by another. Only options that do not touch a guarantee can
+be set there: what weakens one must be visible at the call that does it.
 """
 
 from __future__ import annotations
 
 import codecs
+import io
+
+from ._types import CONCURRENCY, SAFETY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import ContextVar, Token
     from types import TracebackType
+
+    from ._types import Concurrency, Safety
 
 
 class Defaults:
@@ -165,3 +172,118 @@ def check_delay(delay: object) -> float:
     if not 0 <= delay < float("inf"):
         raise ValueError(f"delay must be 0 or more seconds and finite, not {delay}")
     return delay
+
+
+class Policy:
+    """How one change is to be done; the attributes are the options of the public calls."""
+
+    def __init__(
+        self,
+        *,
+        concurrency: Concurrency = "lock",
+        preserve_metadata: bool = True,
+        write_checksum: bool = False,
+        checksum_algo: str | None = None,
+        retries: int | None = None,
+        delay: float | None = None,
+        session: str | None = None,
+        safety: Safety = "strict",
+        mode: int | None = None,
+        overwrite: bool = True,
+    ) -> None:
+        if concurrency not in CONCURRENCY:
+            raise _not_one_of("concurrency", concurrency, CONCURRENCY)
+        if safety not in SAFETY:
+            raise _not_one_of("safety", safety, SAFETY)
+        self.lock = concurrency == "lock"
+        self.safety = safety
+        self.preserve_metadata = check_flag(preserve_metadata, "preserve_metadata")
+        self.write_checksum = check_flag(write_checksum, "write_checksum")
+        default = defaults()
+        self.algo = (
+            default.checksum_algo if checksum_algo is None else check_algorithm(checksum_algo)
+        )
+        self.retries = default.retries if retries is None else check_retries(retries)
+        self.delay = default.delay if delay is None else check_delay(delay)
+        self.session = None if session is None else check_session(session)
+        self.mode = None if mode is None else check_mode(mode)
+        self.overwrite = check_flag(overwrite, "overwrite")
+
+
+def check_safety(safety: Safety) -> Safety:
+    """Refuse what is not one of the three answers to a weak environment."""
+    if safety not in SAFETY:
+        raise _not_one_of("safety", safety, SAFETY)
+    return safety
+
+
+def check_flag(value: object, argument: str) -> bool:
+    """Refuse what is not True or False: a truthy string is a mistake, not a wish."""
+    if value is True:
+        return True
+    if value is False:
+        return False
+    raise TypeError(f"{argument} must be True or False, not {value!r}")
+
+
+def check_mode(mode: object) -> int:
+    """Refuse what is not the nine permission bits of a file."""
+    if isinstance(mode, bool) or not isinstance(mode, int):
+        kind = type(mode).__name__
+        raise TypeError(f"mode must be an int such as 0o600 or None, not {kind}")
+    if not 0 <= mode <= 0o777:
+        raise ValueError(f"mode must be permission bits from 0o000 to 0o777, not {mode:#o}")
+    return mode
+
+
+def check_session(session: object) -> str:
+    """Refuse a session that is no text."""
+    if not isinstance(session, str):
+        raise TypeError(f"session must be a str or None, not {type(session).__name__}")
+    return session
+
+
+def check_data(data: object) -> memoryview | bytes:
+    """Return the bytes of an object that exports them, refusing text and anything else."""
+    if type(data) is bytes:
+        return data
+    if isinstance(data, str):
+        raise TypeError("data must be bytes-like, not str; use write_atomic() for text")
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        return _copied(data)
+    try:
+        return view.cast("B") if view.nbytes else b""
+    except TypeError:
+        view.release()
+        return _copied(data)
+
+
+def _copied(data: object) -> bytes:
+    """Copy an object that a plain file would take, though it has no view of single bytes.
+
+    An array of dates is one: it exports its bytes, but no format for them.
+    """
+    copy = io.BytesIO()
+    try:
+        copy.write(data)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        kind = type(data).__name__
+        raise TypeError(f"data must be a contiguous bytes-like object, not {kind}") from None
+    return copy.getvalue()
+
+
+def check_text(data: object) -> str:
+    """Refuse content that is no text."""
+    if not isinstance(data, str):
+        kind = type(data).__name__
+        raise TypeError(f"data must be a str, not {kind}; use write_atomic_bytes() for bytes")
+    return data
+
+
+def _not_one_of(argument: str, value: object, allowed: tuple[str, ...]) -> Exception:
+    names = ", ".join(repr(name) for name in allowed)
+    if not isinstance(value, str):
+        return TypeError(f"{argument} must be one of {names}, not {type(value).__name__}")
+    return ValueError(f"{argument} must be one of {names}, not {value!r}")

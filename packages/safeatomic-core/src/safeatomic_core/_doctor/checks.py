@@ -10,25 +10,24 @@ import errno
 import os
 import stat
 
-from . import _block, _mounts
-from ._checksum import SUFFIX as SIDECAR_SUFFIX
-from ._checksum import Sidecar
-from ._environment import lives_in_memory
-from ._errors import ChecksumMismatchError, SafeAtomicError
-from ._filesystems import UNKNOWN
-from ._lock import SUFFIX as LOCK_SUFFIX
-from ._locking import inspect_lock
-from ._place import failed, passed, shown, size_text, unknown, warned
-from ._posix import kernel
-from ._reader import AtomicReader
-from ._target import Target, refusal
-from ._temp import is_temp_name, orphans
-from ._types import CRASH_DURABILITY
+from .. import _mounts
+from .._environment import lives_in_memory
+from .._errors import ChecksumMismatchError, SafeAtomicError
+from .._filesystems import UNKNOWN
+from .._lock_api import inspect_lock
+from .._posix import kernel
+from .._reader import AtomicReader
+from .._sidecar_file import Sidecar
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, refusal
+from .._temp_file import is_temp_name, orphans
+from .._types import CRASH_DURABILITY
+from . import block_device, process
+from .subject import failed, passed, shown, size_text, unknown, warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._guarantees import GuaranteeReport
-    from ._place import Finding, Place
+    from .._guarantees import GuaranteeReport
+    from .subject import Finding, Place
 
 PROBE_PREFIX = ".safeatomic-doctor-"
 _TIGHT = 1 << 20  # bytes; less than this beside the new content is called tight
@@ -156,12 +155,12 @@ def durability(place: Place, report: GuaranteeReport) -> Finding:
 
 def fsync_provider(place: Place) -> Finding:
     """Say which library answers this process's fsync."""
-    name = _mounts.fsync_provider()
+    name = process.fsync_provider()
     if place.environment.durability_findings and _mounts.fsync_is_ignored():
         return failed(f"fsync succeeds on a descriptor that does not exist ({shown(name)})")
-    if _mounts.is_c_library(name):
+    if process.is_c_library(name):
         return passed(f"fsync is the C library's own ({shown(name)})")
-    if not _mounts.is_library(name):
+    if not process.is_library(name):
         return passed(f"fsync is linked into the program itself ({shown(name)})")
     return warned(
         f"fsync is provided by {shown(name)}, not by the C library: find out what that library "
@@ -173,7 +172,7 @@ def write_cache(place: Place) -> Finding:
     """Say whether flushes reach the block device."""
     if place.environment.filesystem_class not in ("local_posix_persistent", "windows"):
         return unknown("no local block device is under this filesystem")
-    return _block.write_cache(place.environment)
+    return block_device.write_cache(place.environment)
 
 
 def free_space(place: Place) -> Finding:
@@ -220,7 +219,7 @@ def quota(place: Place) -> Finding:
     group = status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
     for kind, number, who in ((0, os.geteuid(), "user"), (1, group, "group")):
         try:
-            limits = _mounts.quota(source, kind, number)
+            limits = process.quota(source, kind, number)
         except OSError as error:
             if error.errno not in _NO_QUOTA:
                 unclear = True
@@ -369,7 +368,7 @@ def checksum(place: Place) -> Finding:
     if not place.name:
         return passed("a directory has no checksum")
     _need_directory(place)
-    look = Target(place.path, place.name, place.dir_fd, place.target)  # closed with the place
+    look = Target.borrowed(place.path, place.name, place.dir_fd, place.target)
     sidecar = Sidecar(look, "sha256")
     sidecar.close()
     if not sidecar.exists:

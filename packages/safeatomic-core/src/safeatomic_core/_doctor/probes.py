@@ -10,22 +10,21 @@ from __future__ import annotations
 import os
 import stat
 
-from ._checksum import SUFFIX as SIDECAR_SUFFIX
-from ._errors import ChecksumMismatchError, LockError
-from ._inspections import PROBE_PREFIX
-from ._io import read_atomic_bytes, write_atomic_bytes
-from ._lock import SUFFIX as LOCK_SUFFIX
-from ._locking import inspect_lock, is_locked, release_lock, try_acquire_lock
-from ._move import move_atomic
-from ._place import failed, passed, warned
-from ._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_NOFOLLOW, kernel
-from ._temp import unlink_if_there
+from .._errors import ChecksumMismatchError, LockError
+from .._file_api import read_atomic_bytes, write_atomic_bytes
+from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
+from .._move import move_atomic
+from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_NOFOLLOW, kernel
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
+from .._temp_file import unlink_if_there
+from .checks import PROBE_PREFIX
+from .subject import failed, passed, warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._place import Finding, Place
+    from .subject import Finding, Place
 
 _OLD, _NEW = b"safeatomic doctor: old content\n", b"safeatomic doctor: new content\n"
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC

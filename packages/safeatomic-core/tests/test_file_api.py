@@ -22,7 +22,7 @@ from safeatomic_core import (
     write_atomic,
     write_atomic_bytes,
 )
-from safeatomic_core._policy import Policy
+from safeatomic_core._options import Policy
 from safeatomic_core._posix import kernel
 from safeatomic_core._protocol import Write
 
@@ -484,7 +484,7 @@ def test_not_knowing_whether_it_was_published_counts_as_not(target: Path, faults
 
 
 def test_an_error_is_explained_once(target: Path) -> None:
-    write = Write(target, Policy("none", True, False, None, None, None, None, "strict"))
+    write = Write(target, Policy(concurrency="none"))
     error = write.explained(ValueError("odd"))
     assert write.explained(error) is error
     assert len(error.__notes__) == 1

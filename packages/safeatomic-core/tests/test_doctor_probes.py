@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from safeatomic_core import LockError, SafeAtomicError, inspect_guarantees
-from safeatomic_core import _probes as probes
-from safeatomic_core._inspections import PROBE_PREFIX
-from safeatomic_core._place import Place
+from safeatomic_core._doctor import probes as probes
+from safeatomic_core._doctor.checks import PROBE_PREFIX
+from safeatomic_core._doctor.probes import Probes
+from safeatomic_core._doctor.subject import Place
 from safeatomic_core._posix import ENTRIES, intercept
-from safeatomic_core._probes import Probes
 
 
 @pytest.fixture

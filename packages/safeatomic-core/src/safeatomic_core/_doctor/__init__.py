@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 
-from ._policy import check_flag
-from ._target import check_path
-from ._types import Record
+from .._options import check_flag
+from .._target import check_path
+from .._types import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import TextIO
 
-    from ._environment import Environment
-    from ._types import CheckStatus, Level, StrPath
+    from .._environment import Environment
+    from .._types import CheckStatus, Level, StrPath
 
 SCHEMA = 1  # of DoctorReport.to_dict(); a field that is removed or changes its meaning raises it
 WIDTH = 80
@@ -72,7 +72,7 @@ class DoctorReport(Record):
         """
         import textwrap  # with re behind it, slower to import than this package
 
-        from ._place import shown
+        from .subject import shown
 
         def paint(text: str, status: str) -> str:
             return f"\033[{_COLOURS[status]}m{text}\033[0m" if colour else text
@@ -153,7 +153,7 @@ def doctor(
     text = check_path(path)
     check_flag(destructive, "destructive")
     required = _check_require(require)
-    from ._examination import examine  # a third of the package, and few programs want it
+    from .examination import examine  # a third of the package, and few programs want it
 
     report, lines = examine(text, required, destructive=destructive)
     return DoctorReport(

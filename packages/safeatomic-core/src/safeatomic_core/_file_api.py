@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._config import resolve_encoding
-from ._policy import Policy, check_data, check_text
+from ._change import close
+from ._options import Policy, check_data, check_text, resolve_encoding
 from ._protocol import Write
 from ._reader import read_all
 
@@ -25,8 +25,10 @@ def write_atomic(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
-    """Replace a file's content by a text, completely or not at all.
+    """Replace a file's content with a text, completely or not at all.
 
     The text is encoded as it is, without newline translation; see `write_atomic_bytes` for the
     other arguments and for what is raised.
@@ -43,22 +45,26 @@ def write_atomic(
         delay: See `write_atomic_bytes`.
         session: See `write_atomic_bytes`.
         safety: See `write_atomic_bytes`.
+        mode: See `write_atomic_bytes`.
+        overwrite: See `write_atomic_bytes`.
 
     Raises:
         UnicodeEncodeError: The text cannot be encoded. The target is unchanged.
-        TypeError: ``data`` is no str. The target is unchanged.
+        TypeError: ``data`` is not a str. The target is unchanged.
     """
     text = check_text(data)
     encoding = resolve_encoding(encoding)
     policy = Policy(
-        concurrency,
-        preserve_metadata,
-        write_checksum,
-        checksum_algo,
-        retries,
-        delay,
-        session,
-        safety,
+        concurrency=concurrency,
+        preserve_metadata=preserve_metadata,
+        write_checksum=write_checksum,
+        checksum_algo=checksum_algo,
+        retries=retries,
+        delay=delay,
+        session=session,
+        safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
     _write(path, text.encode(encoding), policy)
 
@@ -75,8 +81,10 @@ def write_atomic_bytes(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
-    """Replace a file's content by bytes, completely or not at all, and durably.
+    """Replace a file's content with bytes, completely or not at all, and durably.
 
     When the call returns, readers see the new content and a crash does not take it back. When it
     raises, a note on the exception says which step failed and what became of the target.
@@ -90,17 +98,24 @@ def write_atomic_bytes(
             otherwise they are those of a new file.
         write_checksum: Keep a checksum sidecar beside the file, for `read_atomic_bytes` with
             ``check_checksum=True`` and for ``sha256sum --check``. Without it, a sidecar that is
-            there is removed, since it would not speak of the new content.
+            there is removed, since it would not describe the new content.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Further attempts to take a held lock.
+        retries: How often to try again to take a held lock.
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock; only its SHA-256 is stored.
         safety: ``"strict"`` refuses a filesystem where a guarantee is NonTarget or Unsupported,
             ``"warn"`` warns of whatever is not Guaranteed, ``"best_effort"`` says nothing.
+        mode: Permission bits of a new file, 0 to 0o777, from its first byte and without the umask:
+            ``mode=0o600`` for a secret. An overwritten file keeps its own, unless
+            ``preserve_metadata=False`` makes it like a new one. By default a new file gets what
+            ``open(path, "w")`` would give it.
+        overwrite: With False the file is created or the call fails, in one step of the kernel. Like
+            ``open(path, "x")`` it counts any link as existing, a dangling one too.
 
     Raises:
         TypeError: An argument of the wrong type. The target is unchanged.
         ValueError: An argument out of range. The target is unchanged.
+        FileExistsError: The target exists, with ``overwrite=False``. It is unchanged.
         LockError: Somebody else holds the lock, it cannot be taken here, or it was forced away.
             The target is unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
@@ -109,16 +124,28 @@ def write_atomic_bytes(
             or new, durability unconfirmed, if the flush of the directory failed. The note says.
     """
     policy = Policy(
-        concurrency,
-        preserve_metadata,
-        write_checksum,
-        checksum_algo,
-        retries,
-        delay,
-        session,
-        safety,
+        concurrency=concurrency,
+        preserve_metadata=preserve_metadata,
+        write_checksum=write_checksum,
+        checksum_algo=checksum_algo,
+        retries=retries,
+        delay=delay,
+        session=session,
+        safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
-    _write(path, data if type(data) is bytes else check_data(data), policy)
+    if type(data) is bytes:
+        _write(path, data, policy)
+        return
+    view = check_data(data)
+    try:
+        _write(path, view, policy)
+    finally:
+        # The traceback of an error holds our frames: an mmap or a bytearray that still shows
+        # through one of them could not be closed or resized by who handles the error.
+        if isinstance(view, memoryview):
+            view.release()
 
 
 def read_atomic(
@@ -160,7 +187,7 @@ def read_atomic_bytes(
 
     Args:
         path: The file. A symbolic link is followed.
-        check_checksum: Hold the very bytes that are returned against the sidecar.
+        check_checksum: Compare the very bytes that are returned with the sidecar.
         checksum_algo: Insist on this algorithm; by default the recorded one is used.
         safety: ``"strict"`` refuses a filesystem where a reader may see a mixture, ``"warn"``
             warns, ``"best_effort"`` says nothing.
@@ -181,11 +208,12 @@ def _write(path: StrPath, data: memoryview | bytes, policy: Policy) -> None:
     """Take content that is complete in memory through the steps."""
     write = Write(path, policy)
     try:
-        write.acquire()
+        write.gate()
+        write.acquire_lock()
         write.stage()
         write.fill(data)
         write.commit()
     except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise write.fail(error)  # noqa: B904 - the cause is set
     finally:
-        write.close()
+        close(write)

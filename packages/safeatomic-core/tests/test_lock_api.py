@@ -23,7 +23,8 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
-from safeatomic_core._posix import close_held, kernel
+from safeatomic_core._forks import close_held
+from safeatomic_core._posix import kernel
 from safeatomic_core._target import locate
 
 
@@ -221,7 +222,7 @@ def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
 
 def test_a_lock_of_the_parent_is_not_the_child_s_to_release(data: Path) -> None:
     target = locate(data)
-    lock = _lock.Lock(target, lambda: None)
+    lock = _lock.Lock(target, "strict")
     assert lock.attempt(None) is None
     fd = lock.fd
     lock._pid = -1  # as a forked child sees it
@@ -234,7 +235,7 @@ def test_a_lock_of_the_parent_is_not_the_child_s_to_release(data: Path) -> None:
 
 def test_a_lock_that_nobody_can_release_any_more_is_dead(data: Path) -> None:
     target = locate(data)
-    lock = _lock.Lock(target, lambda: None)
+    lock = _lock.Lock(target, "strict")
     assert lock.attempt(None) is None
     assert is_locked(data)
     del lock
@@ -256,7 +257,7 @@ def test_an_interrupt_before_the_temp_is_ours_leaves_no_temp(
 ) -> None:
     faults.fail("open_anonymous", errno.EOPNOTSUPP)
     target = locate(data)
-    lock = _lock.Lock(target, lambda: None)
+    lock = _lock.Lock(target, "strict")
     lock._make_inode(0o600)
     lock.fd = -1  # as if the interrupt came before the descriptor was taken over
     lock.release()

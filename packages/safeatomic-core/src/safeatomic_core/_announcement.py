@@ -13,24 +13,24 @@ import os
 import stat
 
 from . import _log, _trace
-from ._checksum import (
-    SUFFIX,
+from ._digests import hash_fd, memoized
+from ._posix import O_CLOEXEC, O_NOFOLLOW, close_quietly, kernel
+from ._sidecar_file import (
     Checksum,
     Sidecar,
     agreeing,
     carried,
     format_record,
-    hash_fd,
     timestamp_now,
 )
-from ._posix import O_CLOEXEC, O_NOFOLLOW, POSIX_FADV_DONTNEED, close_quietly, kernel
-from ._temp import Temp, unlink_if_there
+from ._target import SIDECAR_SUFFIX
+from ._temp_file import Temp, start_writeback, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._checksum import Digest
+    from ._digests import Digest
     from ._target import Target
 
 _PERMISSIONS = 0o666
@@ -118,9 +118,12 @@ class Announcement:
         """Put the record under the sidecar's name, durably."""
         kernel.fsync(self._temp.fd)
         dir_fd = self._target.dir_fd
-        self.announced = True  # before the rename: an interrupt right after it must find it to undo
+        self.announced = True  # before the rename: an interrupt right after it must undo it
         kernel.rename(
-            self._temp.name, self._target.name + SUFFIX, src_dir_fd=dir_fd, dst_dir_fd=dir_fd
+            self._temp.name,
+            self._target.name + SIDECAR_SUFFIX,
+            src_dir_fd=dir_fd,
+            dst_dir_fd=dir_fd,
         )
         self._temp.name = ""
         self._report("record")
@@ -135,7 +138,7 @@ class Announcement:
         present.close()
         self._before = present.raw
         self.retired = True  # before the unlink, for the same reason as in announce()
-        name = self._target.name + SUFFIX
+        name = self._target.name + SIDECAR_SUFFIX
         try:
             kernel.unlink(name, dir_fd=self._target.dir_fd)
         except FileNotFoundError:
@@ -173,11 +176,11 @@ class Announcement:
                 self._write_temp(self._before)
                 kernel.fsync(self._temp.fd)
                 dir_fd = self._target.dir_fd
-                name = self._target.name + SUFFIX
+                name = self._target.name + SIDECAR_SUFFIX
                 kernel.rename(self._temp.name, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
                 self._temp.name = ""
             else:
-                unlink_if_there(self._target.name + SUFFIX, self._target.dir_fd)
+                unlink_if_there(self._target.name + SIDECAR_SUFFIX, self._target.dir_fd)
             sync_directory()
         except OSError as error:
             _log.warning(
@@ -246,26 +249,3 @@ class Announcement:
             previous = [digest for _, digest in self._previous]
             facts: dict[str, object] = {"phase": phase, "new": self._new, "previous": previous}
             _trace.hook(_trace.ANNOUNCE, facts)
-
-
-def memoized(fd: int) -> Callable[[str], str]:
-    """Return a function that gives an open file's digest, hashing once for each algorithm."""
-    known: dict[str, str] = {}
-
-    def digest_of(algo: str) -> str:
-        if algo not in known:
-            known[algo] = hash_fd(fd, algo)
-        return known[algo]
-
-    return digest_of
-
-
-def start_writeback(fd: int) -> None:
-    """Let the kernel write a file's pages back while we go on; else fsync waits longer.
-
-    Linux starts the writeback of dirty pages that are said not to be needed (mm/fadvise.c).
-    """
-    try:
-        kernel.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
-    except OSError as error:
-        _log.debug("no early writeback (%s)", error)
