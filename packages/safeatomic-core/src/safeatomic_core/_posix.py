@@ -207,9 +207,13 @@ class Kernel:
     # names
     rename = staticmethod(os.rename)
     rename_noreplace = staticmethod(_rename_noreplace)
-    link = staticmethod(os.link)
-    link_anonymous = staticmethod(_link_anonymous)
+    link = staticmethod(_or_missing("link", getattr(os, "link", None)))
+    link_anonymous = staticmethod(
+        _link_anonymous if hasattr(os, "link") else _missing("link")  # Termux has none
+    )
     unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
+    rmdir = staticmethod(os.rmdir)
     listdir = staticmethod(_listdir)
     realpath = staticmethod(_realpath)
     # processes
