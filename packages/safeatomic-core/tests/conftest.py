@@ -12,8 +12,8 @@ from hypothesis import settings
 
 from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
+from safeatomic_core import _metadata, _trace
 from safeatomic_core import _mounts as mounts
-from safeatomic_core import _trace
 from safeatomic_core import _verdicts as verdicts
 from safeatomic_core._doctor import examination
 from safeatomic_core._doctor.subject import Place
@@ -228,3 +228,9 @@ def on(
 def ext4(on: Callable[[str], None]) -> None:
     """Let the doctor find ext4."""
     on("ext4 /dev/sda1 rw")
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_warned_of() -> None:
+    """Let every test see the warnings that come once in a process."""
+    _metadata._warned.clear()

@@ -37,7 +37,8 @@ def test_an_owner_that_cannot_be_kept_is_logged_once(
     write_atomic_bytes(target, b"new", concurrency="none")
     messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(messages) == 1
-    assert "could not preserve owner" in messages[0]
+    assert "could not preserve" in messages[0]
+    assert f"owner {os.geteuid()}" in messages[0]
     assert "set-user-ID" in messages[0]
     assert ("group" in messages[0]) is group_too
     mode = stat.S_IMODE(target.stat().st_mode)
@@ -168,7 +169,6 @@ def test_an_error_while_the_group_is_kept_is_one(
     target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Temp, "owner", property(lambda _self: (-1, -1), lambda *_: None))
-    faults.fail("fchown", errno.EPERM, at=1)
     faults.fail("fchown", errno.EIO, when=lambda _fd, uid, _gid: uid == -1)
     with pytest.raises(OSError, match="unchanged"):
         write_atomic_bytes(target, b"new", concurrency="none")

@@ -14,8 +14,11 @@ this drawing and holds it:
     _guarantees             inspect_guarantees, GuaranteeReport
     # the protocol
     _protocol               Write: the ten steps in their order, and nothing else
+    _recording              the recording of a checksum: Announce of what is there already
+    _in_place               writing into a file that is a mount point
     _change                 what any change holds, how it fails, how it ends
     _gate                   Gate: what a call needs of the place, and the refusal
+    _permission             whether the caller may replace what stands at a name
     _lock                   Acquire and Release
     _announcement           Announce and Seal
     _settle                 Settle, and recovery behind a dead writer

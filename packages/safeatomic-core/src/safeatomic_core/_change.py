@@ -50,6 +50,7 @@ class Change:
         published: Whether the new content is visible.
         publishing: Whether the call that makes it visible may have been made.
         settled: Whether that is durable.
+        closed: Whether everything was released.
         locks: What is held, in the order of acquisition.
         announcement: The checksum sidecar's part, if it has one.
     """
@@ -62,6 +63,7 @@ class Change:
         self.published = False
         self.publishing = False
         self.settled = False
+        self.closed = False
         self.locks: list[Lock] = []
         self.announcement: Announcement | None = None
 
@@ -165,7 +167,12 @@ class Change:
         What is published stays: the former sidecar beside the new content would be a false alarm.
         """
         self.find_out_whether_published()
-        if self.published or self.announcement is None:
+        if not self.published:
+            self.put_back()
+
+    def put_back(self) -> None:
+        """Put the former sidecar back, if the locks are still ours."""
+        if self.announcement is None:
             return
         try:
             if all(lock.owned() for lock in self.locks) and not self.announcement.roll_back(
@@ -180,6 +187,7 @@ class Change:
         """Do the Release step, which fails in the log only, then close every descriptor."""
         self.step = _trace.RELEASE
         finish(self.endings())
+        self.closed = True
 
     def endings(self) -> list[Callable[[], None]]:
         """Return what is to be done at the end, last first; each may be done twice."""
@@ -210,6 +218,15 @@ class Change:
 
     def _why(self, error: OSError) -> tuple[str, OSError]:
         return self.target.path, error
+
+
+def close(change: Change) -> None:
+    """Close a change, in spite of an interrupt that comes before it has begun to."""
+    try:
+        change.close()
+    finally:
+        if not change.closed:
+            change.close()
 
 
 def finish(endings: list[Callable[[], None]], *, again: bool = True) -> None:

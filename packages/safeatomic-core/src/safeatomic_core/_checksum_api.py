@@ -7,16 +7,16 @@ import os
 
 from . import _trace
 from ._announcement import Announcement
-from ._change import Change
+from ._change import Change, close
 from ._digests import hash_bytes, hash_fd
 from ._errors import ChecksumMismatchError
-from ._gate import open_gate
+from ._gate import pass_gate
 from ._options import Policy, check_data, defaults, resolve_algorithm
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._reader import AtomicReader, verify_file
 from ._settle import settle_directory
 from ._sidecar_file import Sidecar, malformed
-from ._target import SIDECAR_SUFFIX, Naming, check_path, identity, locate, still_named
+from ._target import SIDECAR_SUFFIX, Naming, Target, check_path, identity, locate, still_named
 from ._types import Record
 
 TYPE_CHECKING = False
@@ -162,7 +162,7 @@ def write_checksum_file(
     except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise recording.fail(error)  # noqa: B904 - the cause is set
     finally:
-        recording.close()
+        close(recording)
     return Path(recording.target.path + SIDECAR_SUFFIX)
 
 
@@ -197,12 +197,12 @@ class _Recording(Change):
     """The recording of a checksum: Announce alone, of content that is there already."""
 
     def __init__(self, path: StrPath, policy: Policy) -> None:
-        """Do the Gate step."""
         super().__init__(policy)
-        self.target = open_gate(path, policy, op="sidecar")
+        self.target = Target(check_path(path))
 
     def run(self) -> None:
-        """Do the remaining steps."""
+        """Do the steps in their order."""
+        pass_gate(self.target, self.policy, op="sidecar")
         self._require_present()
         if self.policy.lock:
             self.acquire(self.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._change import close
 from ._options import Policy, check_data, check_text, resolve_encoding
 from ._protocol import Write
 from ._reader import read_all
@@ -134,7 +135,17 @@ def write_atomic_bytes(
         mode=mode,
         overwrite=overwrite,
     )
-    _write(path, data if type(data) is bytes else check_data(data), policy)
+    if type(data) is bytes:
+        _write(path, data, policy)
+        return
+    view = check_data(data)
+    try:
+        _write(path, view, policy)
+    finally:
+        # The traceback of an error holds our frames: an mmap or a bytearray that still shows
+        # through one of them could not be closed or resized by who handles the error.
+        if isinstance(view, memoryview):
+            view.release()
 
 
 def read_atomic(
@@ -197,6 +208,7 @@ def _write(path: StrPath, data: memoryview | bytes, policy: Policy) -> None:
     """Take content that is complete in memory through the steps."""
     write = Write(path, policy)
     try:
+        write.gate()
         write.acquire_lock()
         write.stage()
         write.fill(data)
@@ -204,4 +216,4 @@ def _write(path: StrPath, data: memoryview | bytes, policy: Policy) -> None:
     except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise write.fail(error)  # noqa: B904 - the cause is set
     finally:
-        write.close()
+        close(write)

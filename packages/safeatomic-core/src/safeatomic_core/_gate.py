@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from . import _log, _trace, _verdicts
 from ._errors import (
     UNCHANGED,
@@ -11,14 +9,12 @@ from ._errors import (
     UnsupportedEnvironmentWarning,
     explain,
 )
-from ._target import locate
 from ._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION, WRITER_EXCLUSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._options import Policy
     from ._target import Target
-    from ._types import StrPath
     from ._verdicts import Verdict
 
 _NEEDED = {
@@ -29,39 +25,38 @@ _NEEDED = {
 }
 
 
-def open_gate(path: StrPath, policy: Policy, *, op: str = "write") -> Target:
-    """Find the target and refuse what cannot be written safely; the whole of Gate."""
+def pass_gate(target: Target, policy: Policy, *, op: str = "write") -> None:
+    """Open a target and refuse what cannot be changed safely; the whole of Gate.
+
+    Args:
+        target: What is to be changed, not yet opened.
+        policy: The options of the call.
+        op: What is done to it: ``"write"``, ``"move"`` or ``"sidecar"``.
+    """
     try:
-        target = locate(path, follow=policy.overwrite)
-    except OSError as error:
-        raise gate_error(error, os.fsdecode(path)) from error
-    try:
+        target.open(follow=policy.overwrite)
         if not policy.overwrite:
             target.require_absent()
         target.require_regular()
         needed = _NEEDED[policy.lock, policy.write_checksum]
         target.filesystem = gate(
-            target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd
+            target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd, target
         )
-        if _trace.hook is not None:
-            status = target.directory()
-            _trace.hook(
-                _trace.GATE,
-                {
-                    "op": op,
-                    "target": target.name,
-                    "dir": f"{status.st_dev}:{status.st_ino}",
-                    "exists": target.status is not None,
-                    "checksum": policy.write_checksum,
-                    "lock": policy.lock,
-                },
-            )
-    except BaseException as error:
-        target.close()
-        if isinstance(error, OSError):
-            raise gate_error(error, target.path) from error
-        raise
-    return target
+    except OSError as error:
+        raise gate_error(error, target.path) from error
+    if _trace.hook is not None:
+        status = target.directory()
+        _trace.hook(
+            _trace.GATE,
+            {
+                "op": op,
+                "target": target.name,
+                "dir": f"{status.st_dev}:{status.st_ino}",
+                "exists": target.status is not None,
+                "checksum": policy.write_checksum,
+                "lock": policy.lock,
+            },
+        )
 
 
 def gate_error(error: OSError, path: str) -> OSError:
@@ -72,7 +67,12 @@ def gate_error(error: OSError, path: str) -> OSError:
 
 
 def gate(
-    dev: int, safety: str, path: str, needed: tuple[str, ...], dir_fd: int | None = None
+    dev: int,
+    safety: str,
+    path: str,
+    needed: tuple[str, ...],
+    dir_fd: int,
+    target: Target | None = None,
 ) -> str:
     """Let a call pass, or not, according to ``safety`` and the guarantees it needs.
 
@@ -83,6 +83,7 @@ def gate(
         path: The target as the caller gave it, for messages.
         needed: Names of the guarantees the call relies on.
         dir_fd: The target's directory, open.
+        target: The target, if it is to be replaced: one that is itself a mount point cannot be.
 
     Returns:
         The filesystem's name; nothing under ``"best_effort"``, which does not look.
@@ -94,18 +95,19 @@ def gate(
     if safety == "best_effort":
         return ""
     verdict = _verdicts.verdict_on(dev, dir_fd)
+    if (
+        target is not None
+        and verdict.mounted_names  # as the table shows them; nobody is asked for each write
+        and target.name in verdict.mounted_names
+        and _verdicts.is_mount_point(dir_fd, target.name)
+    ):
+        target.is_mount_point = True
+        verdict = verdict.of_mount_point()
     if safety == "strict":
         if verdict.refused:
             for name in needed:
                 if name in verdict.refused:
-                    raise UnsupportedEnvironmentError(
-                        path,
-                        _name_of(verdict),
-                        name,
-                        verdict.guarantees[name],
-                        verdict.reasons[name],
-                        verdict.advice,
-                    )
+                    raise _refusal(path, verdict, name)
     elif verdict.degraded:
         missing = [name for name in needed if name in verdict.degraded]
         if missing:
@@ -120,3 +122,25 @@ def gate(
 
 def _name_of(verdict: Verdict) -> str:
     return "an unknown filesystem" if verdict.filesystem == "unknown" else verdict.filesystem
+
+
+def mount_point_refusal(target: Target) -> UnsupportedEnvironmentError | None:
+    """Return the refusal of a target that is itself a mount point; None if it is not one.
+
+    For what Gate could not see: a mount that was made meanwhile, or a long mount table.
+    """
+    if not _verdicts.is_mount_point(target.dir_fd, target.name):
+        return None
+    verdict = _verdicts.verdict_on(target.directory().st_dev, target.dir_fd).of_mount_point()
+    return _refusal(target.path, verdict, ATOMIC_VISIBILITY)
+
+
+def _refusal(path: str, verdict: Verdict, name: str) -> UnsupportedEnvironmentError:
+    return UnsupportedEnvironmentError(
+        path,
+        _name_of(verdict),
+        name,
+        verdict.guarantees[name],
+        verdict.reasons[name],
+        verdict.advice,
+    )

@@ -23,7 +23,7 @@ from . import _log, _trace
 from ._errors import LockError
 from ._forks import close_held, open_held
 from ._lock_file import CRASH_MARK, Found, look, payload, probe_free
-from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, close_quietly, kernel
+from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, Descriptor, kernel
 from ._settle import recover
 from ._target import LOCK_SUFFIX, identity, still_named
 from ._temp_file import Temp, unlink_if_there
@@ -53,7 +53,7 @@ class Lock:
         "_dir_fd",
         "_directory",
         "_inode",
-        "_owns_directory",
+        "_handle",
         "_pid",
         "_safety",
         "_target",
@@ -75,7 +75,7 @@ class Lock:
         self._dir_fd = target.dir_fd
         self._directory = target.directory
         self._inode = (0, 0)
-        self._owns_directory = False
+        self._handle = Descriptor()  # of the directory, once the lock outlives its call
         self._pid = os.getpid()
         self._temp: Temp | None = None
         self.name = target.name + LOCK_SUFFIX
@@ -159,8 +159,7 @@ class Lock:
 
     def adopt_directory(self, target: Target) -> None:
         """Take the directory's descriptor over from the target: the lock outlives the call."""
-        self._owns_directory = True
-        target.dir_fd = -1
+        self._handle = target.hand_over()
 
     def _close(self) -> None:
         fd, self.fd = self.fd, -1
@@ -168,9 +167,7 @@ class Lock:
             if fd >= 0:
                 close_held(fd)
         finally:
-            if self._owns_directory:
-                self._owns_directory = False
-                close_quietly(self._dir_fd)
+            self._handle.close()
 
     def _unlink_own(self) -> None:
         """Remove the name if it is still ours, in spite of one passing error or interrupt."""

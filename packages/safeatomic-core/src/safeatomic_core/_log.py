@@ -13,8 +13,10 @@ import sys
 
 def warning(message: str, *args: object) -> None:
     """Report something the user should see, such as metadata that could not be kept."""
-    import logging
-
+    try:
+        import logging
+    except ImportError:  # the installation cannot be read any more, in a chroot
+        return
     logging.getLogger("safeatomic").warning(message, *args, stacklevel=2)
 
 
@@ -32,13 +34,22 @@ def debug(message: str, *args: object) -> None:
         logging.getLogger("safeatomic").debug(message, *args, stacklevel=2)
 
 
+def warn(message: str, category: type[Warning]) -> None:
+    """Issue a warning where nobody's line can be named; none where nothing can be imported."""
+    try:
+        import warnings
+    except ImportError:  # the interpreter is going down
+        return
+    warnings.warn(message, category, stacklevel=2)
+
+
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Issue a warning that points at the caller's own line.
 
     That is the innermost frame outside this package and the two that are built on it, wherever they
     are: installed, in a checkout, or vendored under another name.
     """
-    import warnings  # loaded by the interpreter already; wanted by few calls
+    import warnings  # wanted by few calls
 
     # What skip_file_prefixes of warnings.warn() does from Python 3.12 on.
     own = _own_directories()

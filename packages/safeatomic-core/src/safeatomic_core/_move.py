@@ -13,15 +13,16 @@ import os
 
 from . import _trace
 from ._announcement import Announcement
-from ._change import Change
+from ._change import Change, close
 from ._digests import memoized
 from ._errors import UNCHANGED, CrossDeviceAtomicityError, explain
-from ._gate import open_gate
+from ._gate import pass_gate
 from ._options import Policy, check_flag
+from ._permission import require_permission
 from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._settle import settle_directory
 from ._sidecar_file import Sidecar, agreeing, malformed
-from ._target import SIDECAR_SUFFIX, check_path, identity
+from ._target import SIDECAR_SUFFIX, Target, check_path, identity
 from ._temp_file import unlink_if_there
 
 TYPE_CHECKING = False
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from ._digests import Digest
     from ._lock import Lock
-    from ._target import Target
     from ._types import Concurrency, Safety, StrPath
 
 
@@ -76,8 +76,6 @@ def move_atomic(
         ValueError: An argument out of range. Both are unchanged.
         OSError: A system call failed. The note says whether the file was moved.
     """
-    check_path(src, "src")
-    check_path(dst, "dst")
     check_flag(force, "force")
     policy = Policy(
         concurrency=concurrency,
@@ -93,14 +91,13 @@ def move_atomic(
     except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise move.fail(error)  # noqa: B904 - the cause is set
     finally:
-        move.close()
+        close(move)
 
 
 class _Move(Change):
     """One move under way, in the terms of the ten steps; its target is the destination."""
 
     def __init__(self, src: StrPath, dst: StrPath, policy: Policy, *, force: bool) -> None:
-        """Do the Gate step for both names."""
         super().__init__(policy)
         self._force = force
         self._source_fd = -1
@@ -108,15 +105,13 @@ class _Move(Change):
         self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
         self._linked = False  # the destination is a second link of the source so far
         self._loose = False  # the source's sidecar is gone, but perhaps not for good
-        self._src = open_gate(src, policy, op="move")
-        try:
-            self.target = open_gate(dst, policy, op="move")
-        except BaseException:
-            self._src.close()
-            raise
+        self._src = Target(check_path(src, "src"))
+        self.target = Target(check_path(dst, "dst"))
 
     def run(self) -> None:
-        """Do the remaining steps."""
+        """Do the steps in their order."""
+        pass_gate(self._src, self.policy, op="move")
+        pass_gate(self.target, self.policy, op="move")
         self._refuse_early()
         if self._same_name():
             return
@@ -274,8 +269,10 @@ class _Move(Change):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), src.path)
         if dst.directory().st_dev != src.directory().st_dev:
             raise CrossDeviceAtomicityError(src.path, dst.path)
-        if dst.status is not None and not self._force and not self._same_name():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
+        if dst.status is not None and not self._same_name():
+            if not self._force:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
+            require_permission(dst)
 
     def _same_name(self) -> bool:
         """Tell whether source and destination are one name of one directory."""

@@ -10,6 +10,7 @@ be set there: what weakens one must be visible at the call that does it.
 from __future__ import annotations
 
 import codecs
+import io
 
 from ._types import CONCURRENCY, SAFETY
 
@@ -249,10 +250,28 @@ def check_data(data: object) -> memoryview | bytes:
     if isinstance(data, str):
         raise TypeError("data must be bytes-like, not str; use write_atomic() for text")
     try:
-        return memoryview(data).cast("B")  # type: ignore[arg-type]
+        view = memoryview(data)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        return _copied(data)
+    try:
+        return view.cast("B") if view.nbytes else b""
     except TypeError:
+        view.release()
+        return _copied(data)
+
+
+def _copied(data: object) -> bytes:
+    """Copy an object that a plain file would take, though it has no view of single bytes.
+
+    An array of dates is one: it exports its bytes, but no format for them.
+    """
+    copy = io.BytesIO()
+    try:
+        copy.write(data)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
         kind = type(data).__name__
         raise TypeError(f"data must be a contiguous bytes-like object, not {kind}") from None
+    return copy.getvalue()
 
 
 def check_text(data: object) -> str:

@@ -12,8 +12,11 @@ may be used from any thread.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
+from _functools import partial  # type: ignore[import-not-found] # functools itself is slow to import
+from itertools import starmap
 
 from . import _log
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Any, TypeVar
+
+    from _typeshed import ReadableBuffer
 
     _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -150,7 +155,10 @@ _rename_exclusive: Callable[[str, str, int, int], None] | None = None
 
 def _find_rename_exclusive() -> Callable[[str, str, int, int], None]:
     """Look up the C function; ENOSYS when this libc has none."""
-    import ctypes  # slow to import, and only a move without force needs it
+    try:
+        import ctypes  # slow to import, and only a rename that must not replace needs it
+    except ImportError:  # it cannot be found any more, in a chroot
+        return _or_missing("renameat2", None)
 
     libc = ctypes.CDLL(None, use_errno=True)
     name, flag = ("renameatx_np", 4) if sys.platform == "darwin" else ("renameat2", 1)
@@ -173,6 +181,26 @@ def _find_rename_exclusive() -> Callable[[str, str, int, int], None]:
     return rename_exclusive
 
 
+def _raw_stream(fd: int, mode: str) -> io.RawIOBase:
+    """Return an unbuffered stream on a descriptor, which it does not close.
+
+    It is written in C, so that no signal handler's exception can fall between a system call and
+    the note that it was made.
+    """
+    return io.FileIO(fd, mode, closefd=False)
+
+
+def _access(name: str, mode: int, dir_fd: int) -> bool:
+    """Tell whether the effective user may access a name in an open directory (faccessat2(2)).
+
+    Every error is a no, which the caller confirms by another call.
+    """
+    try:
+        return os.access(name, mode, dir_fd=dir_fd, effective_ids=True, follow_symlinks=False)
+    except NotImplementedError:
+        return False
+
+
 class Kernel:
     """The table of system calls; an instance attribute of the same name overrides an entry."""
 
@@ -187,9 +215,14 @@ class Kernel:
     lseek = staticmethod(os.lseek)
     ftruncate = staticmethod(os.ftruncate)
     fsync = staticmethod(_fsync if sys.platform == "darwin" else os.fsync)
+    posix_fallocate = staticmethod(
+        _or_missing("posix_fallocate", getattr(os, "posix_fallocate", None))
+    )
     posix_fadvise = staticmethod(_or_missing("posix_fadvise", getattr(os, "posix_fadvise", None)))
+    raw_stream = staticmethod(_raw_stream)
     flock = staticmethod(_or_missing("flock", getattr(fcntl, "flock", None)))
     # metadata
+    access = staticmethod(_access)
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
     fchmod = staticmethod(_or_missing("fchmod", getattr(os, "fchmod", None)))
@@ -215,6 +248,7 @@ class Kernel:
     mkdir = staticmethod(os.mkdir)
     rmdir = staticmethod(os.rmdir)
     listdir = staticmethod(_listdir)
+    readlink = staticmethod(os.readlink)
     realpath = staticmethod(_realpath)
     # processes
     kill = staticmethod(os.kill)
@@ -223,6 +257,45 @@ class Kernel:
 ENTRIES = tuple(name for name in vars(Kernel) if not name.startswith("_"))
 
 kernel = Kernel()
+
+
+class _TableStream(io.RawIOBase):
+    """What stands in for `io.FileIO` while the entries of the table are replaced: it uses them."""
+
+    def __init__(self, fd: int, mode: str) -> None:
+        self._fd = fd
+        self._writing = mode == "wb"
+
+    def readable(self) -> bool:
+        return not self._writing
+
+    def writable(self) -> bool:
+        return self._writing
+
+    def seekable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        return kernel.write(self._fd, data)
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        data = kernel.read(self._fd, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return kernel.lseek(self._fd, offset, whence)
+
+    def tell(self) -> int:
+        return kernel.lseek(self._fd, 0, os.SEEK_CUR)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        length = self.tell() if size is None else size
+        kernel.ftruncate(self._fd, length)
+        return length
 
 
 class intercept:  # noqa: N801 - reads as the function it is used as
@@ -240,6 +313,7 @@ class intercept:  # noqa: N801 - reads as the function it is used as
         self._before = dict(vars(kernel))
         for name in ENTRIES:
             setattr(kernel, name, self._wrap(name, getattr(kernel, name)))
+        kernel.raw_stream = _TableStream
 
     def __exit__(
         self,
@@ -261,3 +335,43 @@ def close_quietly(fd: int) -> None:
         kernel.close(fd)
     except OSError as error:
         _log.debug("an error while closing a file that lost nothing (%s)", error)
+
+
+class Descriptor:
+    """Owner of at most one open descriptor, which no interrupt can come between and it.
+
+    A signal handler's exception arrives between two instructions of Python, never inside a call of
+    C code that calls C code. So the descriptor is put into the owner's list by the very call that
+    opens it, and taken out by the one that closes it. Whoever makes an owner closes it.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, -1 while there is none."""
+        return self._held[-1] if self._held else -1
+
+    def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
+        """Open it: call ``opener`` with the arguments and keep what it returns."""
+        self._held.extend(starmap(partial(opener, *args, **kwargs), _ONCE))
+        return self._held[-1]
+
+    def release(self) -> int:
+        """Give it away without closing it; -1 if there is none."""
+        return self._held.pop() if self._held else -1
+
+    def close(self) -> None:
+        """Close it, if it is open; an error loses nothing (see `close_quietly`)."""
+        while self._held:
+            try:
+                any(map(kernel.close, map(self._held.pop, _LAST)))
+            except OSError as error:
+                _log.debug("an error while closing a file that lost nothing (%s)", error)
+
+
+_ONCE = ((),)
+_LAST = (-1,)

@@ -18,25 +18,29 @@ became of the target. `docs/protocol.md` explains each step, `formal/` checks th
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 
 from . import _trace
 from ._announcement import Announcement
 from ._change import Change
-from ._digests import new_hash
+from ._digests import HashAside, hash_bytes
 from ._errors import NEW, SafeAtomicError
-from ._gate import open_gate
+from ._gate import mount_point_refusal, pass_gate
+from ._in_place import InPlace
 from ._metadata import preserve
+from ._permission import require_permission
 from ._posix import NOT_SUPPORTED, kernel
+from ._recording import record_present
 from ._settle import settle_directory
-from ._target import SIDECAR_SUFFIX
+from ._target import SIDECAR_SUFFIX, Target, check_path
 from ._temp_file import Temp, start_writeback
+from ._verdicts import is_mount_point
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
-    from hashlib import _Hash
 
     from ._options import Policy
     from ._types import StrPath
@@ -57,28 +61,27 @@ class Write(Change):
     """
 
     def __init__(self, path: StrPath, policy: Policy) -> None:
-        """Do the Gate step.
-
-        Raises:
-            FileExistsError: The target exists, with ``overwrite=False``. It is unchanged.
-            IsADirectoryError: The target is a directory. It is unchanged.
-            UnsupportedEnvironmentError: Under ``safety="strict"``. The target is unchanged.
-            OSError: The target is not a regular file or its directory cannot be opened. It is
-                unchanged.
-        """
         super().__init__(policy)
         self._digest = ""
-        self._hash: _Hash | None = None
-        self._hash_thread: threading.Thread | None = None
-        self.target = open_gate(path, policy)
-        self.temp = Temp(self.target.dir_fd)
+        self._given_mode: int | None = None  # what the temp had when the caller got its descriptor
+        self._aside: HashAside | None = None
+        self.target = Target(check_path(path))
+        self.temp = Temp(-1)
+        self.in_place = InPlace(self.target)
+
+    def gate(self) -> None:
+        """Find the target, and refuse what cannot be written safely; nothing is touched yet."""
+        pass_gate(self.target, self.policy)
+        require_permission(self.target)
+        self.temp.dir_fd = self.target.dir_fd
+        if self.target.is_mount_point:
+            self.in_place.open()
 
     def acquire_lock(self) -> None:
         """Take the lock, so that nobody else is between Stage and Seal at the same time."""
         if self.policy.lock:
             self.acquire(self.target)
-            if not self.policy.overwrite:
-                self.target.require_absent()
+            self.require_target()
 
     def stage(self) -> None:
         """Create the temp beside the target: a rename works within one filesystem only."""
@@ -111,21 +114,62 @@ class Write(Change):
         if _trace.hook is not None:
             _trace.hook(_trace.FILL, {"bytes": size})
 
+    def look_again(self) -> None:
+        """See what is to be replaced as it is now, after a stream has taken its time."""
+        self.target.look_again()
+        self.require_target()
+
+    def require_target(self) -> None:
+        """Refuse a target that this write must not replace."""
+        if not self.policy.overwrite:
+            self.target.require_absent()
+        self.target.require_regular()
+        require_permission(self.target)
+
+    def expose(self) -> None:
+        """Take note that the caller has the temp's descriptor, and may change its mode."""
+        if self._given_mode is None:
+            if self._keeps_metadata():
+                # So that a mode which the caller sets can be told from this one. The bit means
+                # nothing on a file (inode(7)), and is gone when the mode is set.
+                kernel.fchmod(self.temp.fd, _OVERWRITE_MODE | stat.S_ISVTX)
+            self._given_mode = kernel.fstat(self.temp.fd).st_mode
+
+    def holds_content(self) -> bool:
+        """Tell whether anything was written that is not published."""
+        try:
+            return (
+                not self.published and self.temp.fd >= 0 and kernel.fstat(self.temp.fd).st_size > 0
+            )
+        except OSError:
+            return False
+
     def commit(self) -> None:
         """Do the remaining steps up to Seal."""
         self.draft()
         self.harden()
         if self.announcement is not None:
             self.announce()
-        self.publish()
+        try:
+            self.publish()
+        except OSError as error:
+            if not self._must_write_in_place(error):
+                raise
+            self.draft()
+            if self.announcement is not None:
+                self.announce()
+            self.publish()
         self.settle()
         if self.policy.write_checksum and self.settled:
-            self.seal()
+            if self.target.is_mount_point:
+                self.record()
+            else:
+                self.seal()
 
     def draft(self) -> None:
         """Prepare what Announce puts in place, while the disk works on the content."""
         self.step = _trace.ANNOUNCE
-        if self.policy.write_checksum:
+        if self.policy.write_checksum and not self.target.is_mount_point:
             self._join_hash()
             self.announcement = Announcement(self.target)
             self.announcement.draft(self.policy.algo, self._digest, self.sync_directory)
@@ -135,9 +179,14 @@ class Write(Change):
     def harden(self) -> None:
         """Give the temp its metadata and flush it; without this a crash may publish NULs."""
         self.step = _trace.HARDEN
-        if self._keeps_metadata():
-            preserve(self.target, self.temp)
-        elif self.policy.mode is not None:
+        given = self._given_mode
+        # The caller may have set another one, through the descriptor.
+        chosen = given is not None and given != kernel.fstat(self.temp.fd).st_mode
+        if self.target.is_mount_point:
+            pass  # the file itself stays
+        elif self._keeps_metadata():
+            preserve(self.target, self.temp, keep_mode=chosen)
+        elif self.policy.mode is not None and not chosen:
             kernel.fchmod(self.temp.fd, self.policy.mode)  # the umask took bits away
         # A failed flush is never tried again: the kernel has dropped the pages it could not write
         # and a second call would report success (fsync(2), PostgreSQL's fsyncgate).
@@ -150,7 +199,7 @@ class Write(Change):
         self.step = _trace.ANNOUNCE
         self.require_locks()
         assert self.announcement is not None  # noqa: S101 - callers have just looked
-        if self.policy.write_checksum:
+        if self.policy.write_checksum and not self.target.is_mount_point:
             self.announcement.announce(self.sync_directory)
         else:
             self.announcement.retire(self.sync_directory)
@@ -162,7 +211,9 @@ class Write(Change):
         dir_fd = self.target.dir_fd
         temp = self.temp
         self.publishing = True  # an interrupt after the call must not be taken for one before it
-        if self.policy.overwrite:
+        if self.target.is_mount_point:
+            self.in_place.overwrite(temp, self.sync_directory)
+        elif self.policy.overwrite:
             kernel.rename(temp.name, self.target.name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         else:
             self._publish_new()
@@ -196,6 +247,19 @@ class Write(Change):
         if _trace.hook is not None:
             _trace.hook(_trace.SEAL, {})
 
+    def record(self) -> None:
+        """Record the checksum of a file that was written in place, as for one that is there."""
+        self.step = _trace.ANNOUNCE
+        record_present(self)
+
+    def translated(self, error: OSError) -> BaseException:
+        """Return the error the caller sees for one of the operating system."""
+        if error.errno == errno.EBUSY and self.step == _trace.PUBLISH and not self.published:
+            refused = mount_point_refusal(self.target)
+            if refused is not None:
+                return refused
+        return super().translated(error)
+
     def inode_fd(self) -> int:
         """Return the temp's descriptor: the target's name shows it once published."""
         return self.temp.fd
@@ -206,8 +270,20 @@ class Write(Change):
         if self.published:
             self.temp.name = ""
 
+    def outcome(self) -> str:
+        """Say what became of the target."""
+        if self.in_place.copy:
+            copy = os.path.join(os.path.dirname(self.target.path), self.in_place.copy)
+            return (
+                "the target may hold a mixture of old and new content; the complete new content "
+                f"is in {copy!r}: copy it over the target (cat COPY > TARGET), then remove it"
+            )
+        return super().outcome()
+
     def undo(self) -> None:
         """Put the sidecar back and remove the temp; never masks an error that is under way."""
+        if self.in_place.copy:
+            return  # nothing is as it was: what would help is the copy, which stays
         try:
             super().undo()
         finally:
@@ -217,10 +293,27 @@ class Write(Change):
     def endings(self) -> list[Callable[[], None]]:
         """Return what is to be done at the end, last first."""
         endings = super().endings()
-        endings.insert(1, self._end_temp)
-        if self._hash_thread is not None:
-            endings.insert(2, self._join_hash)
+        endings[1:1] = [self.in_place.close, self._end_temp]
+        if self._aside is not None:
+            endings.insert(3, self._join_hash)
         return endings
+
+    def _must_write_in_place(self, error: OSError) -> bool:
+        """Tell whether the rename failed because the file is a mount point; get ready if so."""
+        if error.errno != errno.EBUSY or self.policy.safety == "strict":
+            return False
+        if not is_mount_point(self.target.dir_fd, self.target.name):
+            return False
+        self.target.is_mount_point = True
+        self.publishing = False
+        self.in_place.open()
+        if self.announcement is not None:
+            # What is announced would not describe a mixture: the former sidecar comes back, to be
+            # retired instead.
+            self.put_back()
+            self.discard_quietly(self.announcement)
+            self.announcement = None
+        return True
 
     def _keeps_metadata(self) -> bool:
         return self.policy.preserve_metadata and self.target.status is not None
@@ -245,20 +338,13 @@ class Write(Change):
 
     def _hash_aside(self, data: memoryview | bytes) -> None:
         """Hash the content, beside the writing when that is worth a thread."""
-        self._hash = digest = new_hash(self.policy.algo)
         if len(data) < _HASH_ASIDE:
-            digest.update(data)
-            return
-        import threading
-
-        # hashlib releases the interpreter lock while it works, and so does write(2).
-        self._hash_thread = threading.Thread(target=digest.update, args=(data,), daemon=True)
-        self._hash_thread.start()
+            self._digest = hash_bytes(data, self.policy.algo)
+        else:
+            self._aside = HashAside(data, self.policy.algo)
 
     def _join_hash(self) -> None:
         """Wait for the digest."""
-        thread, self._hash_thread = self._hash_thread, None
-        if thread is not None:
-            thread.join()
-        if self._hash is not None:
-            self._digest = self._hash.hexdigest()
+        if self._aside is not None:
+            self._digest = self._aside.hexdigest()
+            self._aside = None

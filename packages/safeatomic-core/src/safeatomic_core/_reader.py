@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 
 from . import _trace
 from ._digests import hash_bytes, memoized
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
-from ._target import Naming, check_path, identity, locate
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._target import Naming, Target, check_path, identity, refusal
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
 from ._verification import verify
 
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from _typeshed import WriteableBuffer
+
     from ._types import Safety, StrPath
 
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))
 _NEEDED = (ATOMIC_VISIBILITY, READER_CONSISTENCY)
 _NEEDED_CHECKED = (ATOMIC_VISIBILITY, READER_CONSISTENCY, INTEGRITY_DETECTION)
 
@@ -37,6 +42,7 @@ def read_all(
     while True:
         opened = _Opened(path, options)
         try:
+            opened.open()
             with opened.naming():
                 data = opened.read_rest()
                 if not options.check or opened.verify_bytes(data):
@@ -45,7 +51,7 @@ def read_all(
             opened.close()
 
 
-class AtomicReader(io.BufferedIOBase):
+class AtomicReader(io.BufferedReader):
     """A binary file object on one version of a file, which later writes do not disturb.
 
     With ``check_checksum=True`` the content is hashed once, in constant memory, when the reader is
@@ -75,77 +81,79 @@ class AtomicReader(io.BufferedIOBase):
         safety: Safety = "strict",
     ) -> None:
         self._opened: _Opened | None = None
+        self._path = check_path(path)
         opened = _open(path, _Options(check_checksum, checksum_algo, safety))
-        self.name: str = check_path(path)
-        self.mode = "rb"
-        self._opened = opened
-        # BufferedReader does the buffering, readline and iteration over our descriptor.
-        self._stream: io.BufferedReader = io.BufferedReader(_Raw(opened))
+        try:
+            # BufferedReader does the buffering, readline and iteration, all of it in C.
+            super().__init__(kernel.raw_stream(opened.fd, "rb"))
+            self._opened = opened
+        except BaseException:
+            opened.close()
+            raise
 
-    def readable(self) -> bool:
-        """Return True."""
-        self._check_open()
-        return True
+    @property
+    def name(self) -> str:
+        """The path as it was given, as text."""
+        return self._path
 
-    def seekable(self) -> bool:
-        """Return True."""
-        self._check_open()
-        return True
+    @property
+    def mode(self) -> str:
+        """Always ``"rb"``."""
+        return "rb"
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return at most ``size`` bytes, or all that are left."""
-        return self._check_open().read(size)
+        try:
+            return super().read(size)
+        except OSError as error:
+            raise self._named(error) from error
 
     def read1(self, size: int = -1, /) -> bytes:
         """Return at most ``size`` bytes with at most one system call."""
-        return self._check_open().read1(size)
+        try:
+            return super().read1(size)
+        except OSError as error:
+            raise self._named(error) from error
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read into a writable buffer; return the number of bytes."""
-        return self._check_open().readinto(buffer)
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise self._named(error) from error
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """Return the next line with its newline, or what is left."""
-        return self._check_open().readline(-1 if size is None else size)
+        try:
+            return super().readline(-1 if size is None else size)
+        except OSError as error:
+            raise self._named(error) from error
 
-    def peek(self, size: int = 0, /) -> bytes:
-        """Return buffered bytes without moving the position."""
-        return self._check_open().peek(size)
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move the position; return it, in bytes from the start."""
-        return self._check_open().seek(offset, whence)
-
-    def tell(self) -> int:
-        """Return the position in bytes from the start."""
-        return self._check_open().tell()
-
-    def fileno(self) -> int:
-        """Return the descriptor, which stays the reader's to close."""
-        self._check_open()
-        assert self._opened is not None  # noqa: S101 - open readers have one
-        return self._opened.fd
+    def detach(self) -> NoReturn:
+        """Refuse: what is underneath is the reader's."""
+        raise io.UnsupportedOperation("an AtomicReader cannot be detached")
 
     def close(self) -> None:
         """Close the file; the second time does nothing."""
-        if not self.closed:
-            opened, self._opened = self._opened, None
-            try:
+        opened = self._opened
+        try:
+            if opened is not None:
                 super().close()
-            finally:
-                if opened is not None:
-                    opened.close()
+        finally:
+            if opened is not None:
+                opened.close()
+                self._opened = None
 
     def __repr__(self) -> str:
-        return f"<AtomicReader {getattr(self, 'name', '?')!r}{' closed' if self.closed else ''}>"
+        return f"<AtomicReader {self._path!r}{' closed' if self.closed else ''}>"
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("an AtomicReader cannot be pickled; open the file again")
 
-    def _check_open(self) -> io.BufferedReader:
-        if self.closed:
-            raise ValueError("I/O operation on a closed AtomicReader")
-        return self._stream
+    def _named(self, error: OSError) -> OSError:
+        if error.errno is None or error.filename is not None:
+            return error
+        return OSError(error.errno, error.strerror, self._path)
 
 
 def verify_file(
@@ -170,6 +178,7 @@ def _open(
     while True:
         opened = _Opened(path, options)
         try:
+            opened.open()
             with opened.naming():
                 if not options.check or opened.verify_descriptor(on_hashed):
                     return opened
@@ -192,34 +201,50 @@ class _Options:
 
 
 class _Opened:
-    """A file opened for reading, beside whose name a sidecar may stand."""
-
-    __slots__ = ("_options", "_size", "_target", "fd", "inode")
+    """A file to read, beside whose name a sidecar may stand: make it, `open` it, `close` it."""
 
     def __init__(self, path: StrPath, options: _Options) -> None:
         self._options = options
+        self._target = Target(check_path(path))
+        self._handle = Descriptor()
+        self._size = 0
         self.fd = -1
-        self._target = target = locate(path)
-        try:
-            if target.status is None:
-                raise FileNotFoundError(2, os.strerror(2), target.path)
-            target.require_regular()
-            needed = _NEEDED_CHECKED if options.check else _NEEDED
-            gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
-            self.fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
+        self.inode = (0, 0)
+
+    def open(self) -> None:
+        """Open the file, and look at what was opened: a name may change before it is."""
+        target = self._target
+        seen: tuple[str, tuple[int, int]] | None = None
+        while True:
+            target.open()
+            try:
+                self._open_target()
+            except FileNotFoundError:
+                # Where links lead is changed by replacing them (the volumes of Kubernetes do so):
+                # what has gone from one place is at another by now, unless it is the same place.
+                place = (target.name, identity(target.directory()))
+                if not target.linked or place == seen:
+                    raise
+                seen = place
+            else:
+                return
+
+    def _open_target(self) -> None:
+        target, options = self._target, self._options
+        if target.status is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target.path)
+        target.require_regular()
+        needed = _NEEDED_CHECKED if options.check else _NEEDED
+        gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
+        with self.naming():
+            self.fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
             status = kernel.fstat(self.fd)
-            self.inode = identity(status)
-            self._size = status.st_size
-            if _trace.hook is not None:
-                facts: dict[str, object] = {"phase": "open", "inode": status.st_ino}
-                _trace.hook("read", facts)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, OSError):
-                named = target.named(error)
-                if named is not error:
-                    raise named from error
-            raise
+        if not stat.S_ISREG(status.st_mode):
+            raise refusal(target.path, status.st_mode)
+        self.inode = identity(status)
+        self._size = status.st_size
+        if _trace.hook is not None:
+            _trace.hook("read", {"phase": "open", "inode": status.st_ino})
 
     def naming(self) -> Naming:
         """Let what fails in a ``with`` block name the caller's path."""
@@ -227,6 +252,8 @@ class _Opened:
 
     def read_rest(self) -> bytes:
         """Return everything from the descriptor's position on."""
+        if self._size >= _LONGEST_READ:  # more than one call returns, and too much to hold twice
+            return kernel.raw_stream(self.fd, "rb").readall() or b""
         # One byte more than the size tells the end of the file without a second, empty read.
         data = kernel.read(self.fd, self._size + 1)
         if len(data) == self._size:
@@ -260,36 +287,8 @@ class _Opened:
 
     def close(self) -> None:
         """Close the file and its directory."""
-        fd, self.fd = self.fd, -1
+        self.fd = -1
         try:
-            if fd >= 0:
-                close_quietly(fd)
+            self._handle.close()
         finally:
             self._target.close()
-
-
-class _Raw(io.RawIOBase):
-    """The descriptor of an open file as the raw stream that `io.BufferedReader` asks for."""
-
-    def __init__(self, opened: _Opened) -> None:
-        self._opened = opened
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        with self._opened.naming():
-            data = kernel.read(self._opened.fd, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        with self._opened.naming():
-            return kernel.lseek(self._opened.fd, offset, whence)
-
-    def tell(self) -> int:
-        with self._opened.naming():
-            return kernel.lseek(self._opened.fd, 0, os.SEEK_CUR)

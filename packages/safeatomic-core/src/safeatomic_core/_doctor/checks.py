@@ -12,7 +12,7 @@ import os
 import stat
 
 from .._errors import ChecksumMismatchError, SafeAtomicError
-from .._gate import open_gate
+from .._gate import pass_gate
 from .._lock_api import inspect_lock
 from .._options import Policy
 from .._posix import kernel
@@ -181,11 +181,13 @@ def target(place: Place) -> Finding:
 
 def _refused_by_gate(place: Place) -> str | None:
     """Say why a write would refuse this path before it touches anything; None if it would not."""
+    gated = Target(place.path)
     try:
-        policy = Policy(concurrency="none", safety="best_effort")
-        open_gate(place.path, policy).close()
+        pass_gate(gated, Policy(concurrency="none", safety="best_effort"))
     except OSError as error:
         return error.strerror or str(error)
+    finally:
+        gated.close()
     return None
 
 
@@ -292,7 +294,7 @@ def checksum(place: Place) -> Finding:
     if not place.name:
         return passed("a directory has no checksum")
     need_directory(place)
-    look = Target(place.path, place.name, place.dir_fd, place.target)  # closed with the place
+    look = Target.borrowed(place.path, place.name, place.dir_fd, place.target)
     sidecar = Sidecar(look, "sha256")
     sidecar.close()
     if not sidecar.exists:
