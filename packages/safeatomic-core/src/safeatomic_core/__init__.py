@@ -24,6 +24,7 @@ this drawing and holds it:
     _settle                 Settle, and recovery behind a dead writer
     _metadata               Harden's first half
     _verification           what a reader concludes from a file and its sidecar
+    _advice                 what to do about a refusal of the system
     # the files we leave in a directory
     _temp_file  _lock_file  _sidecar_file
     _target                 one name in an open directory, and what stands there now

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 
-from .._errors import ChecksumMismatchError, SafeAtomicError
+from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
 from .._gate import pass_gate
 from .._lock_api import inspect_lock
 from .._options import Policy
@@ -22,7 +22,7 @@ from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
 from .._temp_file import is_temp_name, orphans
 from .._verdicts import is_mount_point
 from . import permissions
-from .subject import age_text, failed, need_directory, passed, shown, size_text, unknown, warned
+from .subject import failed, need_directory, passed, shown, size_text, unknown, warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
