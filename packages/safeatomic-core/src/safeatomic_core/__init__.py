@@ -125,3 +125,10 @@ __all__ = [
     "CrossDeviceAtomicityError",
     "LockError",
 ]
+
+# A traceback names a class by its module: let that be the one that it is imported from, also in a
+# copy that is vendored under another name.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name

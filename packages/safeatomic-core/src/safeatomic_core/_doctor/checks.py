@@ -15,6 +15,7 @@ from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
 from .._gate import pass_gate
 from .._lock_api import inspect_lock
 from .._options import Policy
+from .._permission import require_permission
 from .._posix import kernel
 from .._reader import AtomicReader
 from .._sidecar_file import Sidecar
@@ -151,24 +152,13 @@ def target(place: Place) -> Finding:
     if not place.name:
         return passed("the path is a directory; give a file's path to have the file examined")
     need_directory(place)
-    refused = _refused_by_gate(place)
+    refused = _cannot_be_renamed_over(place) or _refused_by_gate(place)
     if refused is not None:
         return failed(refused)
     found = place.target
     if found is None:
         text = f"{shown(place.name)} does not exist yet"
         return passed(text) if place.link is None else warned(f"{text}: {_FOLLOWED}")
-    if is_mount_point(place.dir_fd, place.name):
-        return failed(
-            "the file is itself a mount point: no rename replaces it, and others may reach it "
-            "through a mount that does not show its lock. Mount the directory that holds it "
-            "instead, or write in place, with safety='warn'"
-        )
-    flags = permissions.attributes(place.dir_fd, place.name)
-    for flag, word, option in _ATTRIBUTES:
-        if flags & flag:
-            path = shown(place.join(place.name))
-            return failed(f"the file is {word}: it cannot be replaced ('chattr -{option} {path}')")
     if place.link is not None:
         return warned(f"the path is {_FOLLOWED}")
     if found.st_nlink > 1:
@@ -179,11 +169,28 @@ def target(place: Place) -> Finding:
     return passed(f"a regular file of {size_text(found.st_size)}")
 
 
+def _cannot_be_renamed_over(place: Place) -> str | None:
+    """Say what about the file makes the kernel refuse to replace it; None if nothing does."""
+    if is_mount_point(place.dir_fd, place.name):
+        return (
+            "the file is itself a mount point: no rename replaces it, and others may reach it "
+            "through a mount that does not show its lock. Mount the directory that holds it "
+            "instead, or write in place, with safety='warn'"
+        )
+    flags = permissions.attributes(place.dir_fd, place.name)
+    for flag, word, option in _ATTRIBUTES:
+        if flags & flag:
+            path = shown(place.join(place.name))
+            return f"the file is {word}: it cannot be replaced ('chattr -{option} {path}')"
+    return None
+
+
 def _refused_by_gate(place: Place) -> str | None:
     """Say why a write would refuse this path before it touches anything; None if it would not."""
     gated = Target(place.path)
     try:
         pass_gate(gated, Policy(concurrency="none", safety="best_effort"))
+        require_permission(gated)
     except OSError as error:
         return error.strerror or str(error)
     finally:
