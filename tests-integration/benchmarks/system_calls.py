@@ -33,10 +33,8 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._move import _Move
-from safeatomic_core._posix import intercept
-from safeatomic_core._protocol import Write
-from safeatomic_core._writer import _Raw
+from safeatomic_core._change import Change
+from safeatomic_core._posix import _TableStream, intercept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -249,12 +247,10 @@ def _step() -> str:
     frame = sys._getframe(2)
     while frame.f_back is not None:
         owner = frame.f_locals.get("self")
-        if isinstance(owner, _Raw) and isinstance(owner._write, Write):
+        if isinstance(owner, _TableStream):
             return "Fill"  # a buffer that is full or flushed
-        if isinstance(owner, Write):
-            return getattr(owner, "step", "Gate")
-        if isinstance(owner, _Move):
-            return getattr(owner, "_step", "Gate")
+        if isinstance(owner, Change):
+            return owner.step
         frame = frame.f_back
     return ""
 

@@ -351,11 +351,13 @@ class AtomicWriter(io.BufferedWriter):
         try:
             self._drop()
         finally:
-            close(write)
-            self._write = None
-            if self._guard is not None:
-                _guards.discard(self._guard)
-                self._guard = None  # a reference that is gone calls nobody back
+            try:
+                close(write)
+            finally:
+                self._write = None
+                if self._guard is not None:
+                    _guards.discard(self._guard)
+                    self._guard = None  # a reference that is gone calls nobody back
 
     def _failed(self, error: BaseException) -> BaseException:
         """Undo, and return the error with its explanation."""
