@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
+from safeatomic_core import _verdicts as verdicts
 from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor import permissions, process, storage
 from safeatomic_core._doctor.subject import Place, SkippedError, shown, size_text
@@ -130,11 +132,80 @@ def test_a_directory_that_an_ordinary_user_may_not_write_fails(at: At) -> None:
         os.chmod(directory, 0o755)
 
 
-def test_a_read_only_mount_fails(at: At, report_on: ReportOn, tmp_path: Path) -> None:
-    place = at(tmp_path / "f", report_on("1 1 8:1 / / ro - ext4 /dev/sda1 ro"))
-    status, detail = look.parent_writable(place)
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("ro - ext4 /dev/sda1 ro", "mounted read-only"),
+        ("rw - ext4 /dev/sda1 rw,emergency_ro", "refuses every write after an error"),
+        ("rw - ext4 /dev/sda1 rw,shutdown", "(shutdown)"),
+        ("rw - proc proc rw", "nothing can be created in proc"),
+    ],
+)
+def test_a_place_that_takes_no_file_from_anybody_fails(
+    at: At, report_on: ReportOn, tmp_path: Path, line: str, words: str
+) -> None:
+    status, detail = look.parent_writable(at(tmp_path / "f", report_on(f"1 1 8:1 / / {line}")))
     assert status == "fail"
-    assert "read-only" in detail
+    assert words in detail
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [(permissions.IMMUTABLE, "immutable"), (permissions.APPEND_ONLY, "append-only")],
+)
+def test_attributes_that_keep_names_in_place_fail(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch, flag: int, words: str
+) -> None:
+    monkeypatch.setattr(permissions, "attributes", lambda _fd, _name="": flag)
+    for found in (look.parent_writable(at(target)), look.target(at(target))):
+        assert found[0] == "fail"
+        assert words in found[1]
+        assert "'chattr -" in found[1]
+
+
+def test_a_directory_that_may_not_be_read_cannot_be_flushed(
+    at: At, tmp_path: Path, faults: Any
+) -> None:
+    faults.fail("open", errno.EACCES, at=1)
+    status, detail = look.parent_writable(at(tmp_path / "f"))
+    assert status == "fail"
+    assert "opened for reading" in detail
+
+
+def test_a_file_that_is_a_mount_point_fails(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "is_mount_point", lambda _fd, _name: True)
+    status, detail = look.target(at(target))
+    assert status == "fail"
+    assert "itself a mount point" in detail
+
+
+def test_a_directory_that_is_gone_fails(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    place = at("f")
+    gone.rmdir()
+    try:
+        with intercept(changed_stat(nlink=0)):
+            assert "was removed" in look.parent_exists(at(tmp_path / "f"))[1]
+        assert look.parent_exists(place)[0] == "pass"  # as it was when it was opened
+        status, detail = look.parent_exists(at("f"))
+        assert status == "fail"
+        assert "the working directory was removed" in detail
+    finally:
+        os.chdir(tmp_path)
+
+
+def test_where_the_place_above_cannot_be_seen_nothing_is_claimed_of_it(
+    at: At, tmp_path: Path, faults: Any
+) -> None:
+    place = at(tmp_path / "missing" / "f")
+    faults.fail("stat", errno.EACCES)
+    assert "not to be seen from here" in look.parent_exists(place)[1]
 
 
 ME = os.geteuid()
@@ -207,6 +278,14 @@ def test_the_filesystem_is_judged_by_its_guarantees(
     assert all(word in found[1] for word in words)
 
 
+def test_options_that_cannot_be_seen_leave_durability_open(at: At, tmp_path: Path) -> None:
+    mount = environment.Mount(1, "8:1", "/", None, (), "ext4", "/dev/sda1")
+    report = guarantees._report_on(verdicts.judge(mount, os.makedev(8, 1)))
+    status, detail = storage.durability(at(tmp_path / "f", report), report)
+    assert status == "warn"
+    assert "cannot be seen from here" in detail
+
+
 def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -> None:
     report = guarantees.unknown_report()
     status, detail = storage.filesystem(at(tmp_path / "f", report), report)
@@ -222,6 +301,7 @@ def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -
         ("overlay overlay rw,volatile", "fail", "volatile"),
         ("tmpfs tmpfs rw", "warn", "keep what matters on a disk"),
         ("ext4 /dev/zram0 rw", "warn", "RAM disk"),
+        ("vfat /dev/sda1 rw", "fail", "use a local filesystem"),
         ("zfs tank/data rw", "warn", "given under 'filesystem'"),
         ("nfs4 filer:/x rw", "fail", "given under 'filesystem'"),
     ],

@@ -324,3 +324,26 @@ def test_two_rounds_at_once_do_not_meet(place: Place) -> None:
     assert os.listdir(place.directory) == [second._name]
     second.clean()
     assert os.listdir(place.directory) == []
+
+
+def test_a_directory_that_somebody_else_put_there_is_not_used(place: Place) -> None:
+    made = Probes(place)
+
+    def fill(call: Any, name: str, *args: Any, **options: Any) -> None:
+        call(name, *args, **options)
+        Path(place.directory, name, "theirs").touch()
+
+    with wrapping("mkdir", fill), pytest.raises(SafeAtomicError, match="somebody else"):
+        run(made, "exclusive_create")
+    with pytest.raises(OSError, match="not empty"):
+        made.clean()
+    (left,) = Path(place.directory).iterdir()
+    assert [path.name for path in left.iterdir()] == ["theirs"]
+
+
+def test_without_proc_the_probes_go_by_name(
+    round_of: Probes, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "isdir", lambda _path: False)
+    assert round_of._path("create") == f"{place.directory}/{round_of._name}/create"
+    assert run(round_of, "replace")[0] == "pass"

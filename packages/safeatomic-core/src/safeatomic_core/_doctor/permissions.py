@@ -60,7 +60,7 @@ def may_use_reserve() -> bool:
 
 def _has_fowner() -> bool:
     try:
-        for line in _mounts.read_proc("/proc/self/status").splitlines():
+        for line in _mounts.read_proc("/proc/thread-self/status").splitlines():
             if line.startswith(b"CapEff:"):
                 return bool(int(line.split()[1], 16) & _CAP_FOWNER)
     except (OSError, ValueError):
@@ -75,7 +75,7 @@ def _is_mapped(number: int, kind: str) -> bool:
     """
     try:
         overflow = int(_mounts.read_proc(f"/proc/sys/kernel/overflow{kind}"))
-        ranges = _mounts.read_proc(f"/proc/self/{kind}_map").splitlines()
+        ranges = _mounts.read_proc(f"/proc/thread-self/{kind}_map").splitlines()
         if number != overflow:
             return True
         pairs = [(int(first), int(count)) for first, _, count in map(bytes.split, ranges)]
