@@ -111,7 +111,9 @@ def sample_rows() -> list[str]:
             rows.append(_sample_row(head[0], head[-1], line.encode()))
     levels, _ = _filesystems.levels("darwin", "apfs", _filesystems.PERSISTENT, ())
     cells = [_cell(levels[name]) for name in SHOWN]
-    rows.append(f"| macOS APFS | {_filesystems.PERSISTENT} | {' | '.join(cells)} | composed |")
+    rows.append(
+        f"| macOS APFS | {_filesystems.PERSISTENT} | {' | '.join(cells)} | Apple's documentation |"
+    )
     return rows
 
 
@@ -123,7 +125,7 @@ def _sample_row(name: str, origin: str, line: bytes) -> str:
         "linux",
         environment.filesystem,
         environment.filesystem_class,
-        _filesystems.thieves(environment.filesystem, mount.options),
+        _filesystems.hazards(environment.filesystem, mount.options),
         in_memory=mount.device.startswith("1:") or lives_in_memory(environment),
     )
     cells = [environment.filesystem_class, *(_cell(levels[name]) for name in SHOWN), origin]

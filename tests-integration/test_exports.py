@@ -20,7 +20,7 @@ import safeatomic_formats
 # safeatomic_config. This is the contract: a change here is a change of the public interface.
 W = (
     "concurrency='lock', preserve_metadata=True, write_checksum=False, checksum_algo=None, "
-    "retries=None, delay=None, session=None, safety='strict'"
+    "retries=None, delay=None, session=None, safety='strict', mode=None, overwrite=True"
 )
 R = "check_checksum=False, checksum_algo=None, safety='strict'"
 FUNCTIONS = {
@@ -28,7 +28,10 @@ FUNCTIONS = {
     "write_atomic_bytes": f"path, data, *, {W}",
     "read_atomic": f"path, *, encoding=None, {R}",
     "read_atomic_bytes": f"path, *, {R}",
-    "move_atomic": "src, dst, *, force=False, preserve_metadata=True, safety='strict'",
+    "move_atomic": (
+        "src, dst, *, force=False, preserve_metadata=True, concurrency='lock', retries=None, "
+        "delay=None, session=None, safety='strict'"
+    ),
     "AtomicWriter": f"path, *, {W}",
     "AtomicReader": f"path, *, {R}",
     "try_acquire_lock": "path, *, session=None, retries=None, delay=None, safety='strict'",
@@ -42,7 +45,10 @@ FUNCTIONS = {
     "compute_hash_file": "path, *, algo=None",
     "compute_hash_data": "data, *, algo=None",
     "verify_checksum": "path, expected=None, *, algo=None",
-    "write_checksum_file": "path, *, algo=None",
+    "write_checksum_file": (
+        "path, *, algo=None, concurrency='lock', retries=None, delay=None, session=None, "
+        "safety='strict'"
+    ),
     "get_checksum_info": "path",
     "inspect_guarantees": "path",
     "doctor": "path, *, destructive=False, require=None",
@@ -133,7 +139,7 @@ def test_a_star_import_gives_exactly_these_names(module: ModuleType) -> None:
 
 def sources(module: ModuleType) -> Iterator[tuple[Path, ast.Module]]:
     assert module.__file__ is not None
-    for path in sorted(Path(module.__file__).parent.glob("*.py")):
+    for path in sorted(Path(module.__file__).parent.rglob("*.py")):
         yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -158,22 +164,72 @@ def test_no_package_reads_its_own_metadata() -> None:
             assert "importlib.metadata" not in path.read_text(encoding="utf-8"), path
 
 
-def imports_inside(tree: ast.Module) -> set[str]:
-    """Return the siblings a module imports when it is imported itself."""
+def module_name(path: Path, root: Path) -> str:
+    """Return a module's dotted name inside its package; the package's own is the empty one."""
+    return (
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+    )
+
+
+def imports_inside(tree: ast.Module, name: str, *, is_package: bool) -> set[str]:
+    """Return the siblings a module imports, at its top or inside a function."""
     found: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            found |= {node.module} if node.module else {alias.name for alias in node.names}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or node.level == 0:
+            continue
+        parts = name.split(".") if name else []
+        base = parts[: len(parts) - node.level + is_package]
+        if node.module:
+            found.add(".".join([*base, node.module]))
+        else:
+            found |= {".".join([*base, alias.name]) for alias in node.names}
     return found
+
+
+def graph_of(module: ModuleType) -> dict[str, set[str]]:
+    assert module.__file__ is not None
+    root = Path(module.__file__).parent
+    graph = {}
+    for path, tree in sources(module):
+        name = module_name(path, root)
+        graph[name] = imports_inside(tree, name, is_package=path.name == "__init__.py")
+    return graph
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_no_module_imports_itself_through_others(module: ModuleType) -> None:
-    graph = {path.stem: imports_inside(tree) for path, tree in sources(module)}
+    graph = graph_of(module)
     done: set[str] = set()
-    while layer := {name for name, needs in graph.items() if name not in done and needs <= done}:
+    while layer := {
+        name for name, needs in graph.items() if name not in done and needs & {*graph} <= done
+    }:
         done |= layer
     assert done == set(graph), f"a cycle among {sorted(set(graph) - done)}"
+
+
+def drawn_rooms() -> dict[str, tuple[int, int]]:
+    """Return the line and the place on it of every module that the core's drawing shows."""
+    rooms = {}
+    drawing = (safeatomic_core.__doc__ or "").partition("\n\n    ")[2]
+    for number, line in enumerate(drawing.partition("\n\n")[0].splitlines()):
+        for place, name in enumerate(line.strip().split("   ")[0].split()):
+            if name.startswith("_"):
+                rooms[name] = (number, place)
+    return rooms
+
+
+def test_every_module_of_the_core_is_drawn_and_imports_only_what_stands_below_it() -> None:
+    rooms = drawn_rooms()
+    graph = graph_of(safeatomic_core)
+    assert {name.partition(".")[0] for name in graph} - {""} == rooms.keys() - {"__init__"}
+    for name, needs in graph.items():
+        room = name.partition(".")[0]
+        if not room:  # the package itself imports what it re-exports
+            continue
+        for needed in sorted(needs):
+            other = needed.partition(".")[0]
+            if other != room and other in rooms and other != "_version":
+                assert rooms[other] > rooms[room], f"{name} imports {needed}, which stands above"
 
 
 @pytest.mark.parametrize("module", ["safeatomic", "safeatomic_core", "safeatomic_formats"])
@@ -194,7 +250,28 @@ def test_importing_the_core_loads_nothing_slow() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     ours = {name for name in loaded if name.partition(".")[0] == "safeatomic_core"}
-    assert loaded - ours <= {"__future__", "errno", "fcntl", "select"}
-    assert "safeatomic_core._io" in ours
-    later = ("_examination", "_inspections", "_probes", "_place", "_block", "_commands", "_cli")
-    assert not ours & {f"safeatomic_core.{name}" for name in later}
+    # SHA-256 by itself, a small module: a program may enter a chroot before it hashes.
+    assert loaded - ours <= {
+        *("__future__", "errno", "fcntl", "select"),
+        *("_functools", "itertools", "_sha2", "_sha256"),
+    }
+    assert "safeatomic_core._file_api" in ours
+    later = ("_doctor.", "_cli")
+    assert not [name for name in ours if name.removeprefix("safeatomic_core.").startswith(later)]
+
+
+def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
+    """Count a function's lines without its docstring, comments and blank lines."""
+    documented = ast.get_docstring(node) is not None
+    first = node.body[1].lineno if documented and len(node.body) > 1 else node.body[0].lineno
+    body = (line.strip() for line in lines[first - 1 : node.end_lineno])
+    return sum(bool(line) and not line.startswith("#") for line in body)
+
+
+def test_modules_and_functions_of_the_core_are_small() -> None:
+    for path, tree in sources(safeatomic_core):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 400, path.name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert code_lines(node, lines) <= 60, f"{path.name}: {node.name}"

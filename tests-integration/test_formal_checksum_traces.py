@@ -23,7 +23,16 @@ import tlc
 import trace_check
 
 import safeatomic_core as sa
-from safeatomic_core import _checksum, _move, _posix, _protocol, _sidecar, _trace
+from safeatomic_core import (
+    _announcement,
+    _digests,
+    _move,
+    _posix,
+    _protocol,
+    _sidecar_file,
+    _trace,
+    _verification,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -253,14 +262,16 @@ def test_the_same_content_again_killed_anywhere(tmp_path: Path, tool: tlc.Tlc) -
 
 
 def no_barrier() -> None:
-    report, announce = _sidecar.Announcement._report, _sidecar.Announcement.announce
+    report, announce = _announcement.Announcement._report, _announcement.Announcement.announce
 
-    def silent(self: _sidecar.Announcement, phase: str) -> None:
+    def silent(self: _announcement.Announcement, phase: str) -> None:
         if phase != "barrier":
             report(self, phase)
 
-    _replace(_sidecar.Announcement, "_report", silent)
-    _replace(_sidecar.Announcement, "announce", lambda self, _sync: announce(self, lambda: None))
+    _replace(_announcement.Announcement, "_report", silent)
+    _replace(
+        _announcement.Announcement, "announce", lambda self, _sync: announce(self, lambda: None)
+    )
 
 
 def seal_before_settle() -> None:
@@ -275,10 +286,10 @@ def seal_before_settle() -> None:
 
 
 def digest_after_data() -> None:
-    announce = _sidecar.Announcement.announce
+    announce = _announcement.Announcement.announce
     late: list[Callable[[], None]] = []
     _replace(
-        _sidecar.Announcement,
+        _announcement.Announcement,
         "announce",
         lambda self, sync: late.append(lambda: announce(self, sync)),
     )
@@ -294,8 +305,7 @@ def release_before_seal() -> None:
 
     def early(self: _protocol.Write) -> None:
         settle(self)
-        assert self._lock is not None
-        self._lock.release()
+        self.locks[0].release()
 
     _replace(_protocol.Write, "settle", early)
 
@@ -306,23 +316,23 @@ def no_retire() -> None:
 
 def previous_by_hash() -> None:
     def fresh(
-        self: _sidecar.Announcement, _present: object, algo: str, _sync: object
-    ) -> tuple[_checksum.Digest, ...]:
+        self: _announcement.Announcement, _present: object, algo: str, _sync: object
+    ) -> tuple[_digests.Digest, ...]:
         return () if self._target.status is None else self._digest_of_present(None, algo)
 
-    _replace(_sidecar.Announcement, "_resolve", fresh)
+    _replace(_announcement.Announcement, "_resolve", fresh)
 
 
 def no_resolve() -> None:
-    resolve, report = _sidecar.Announcement._resolve, _sidecar.Announcement._report
+    resolve, report = _announcement.Announcement._resolve, _announcement.Announcement._report
 
-    def silent(self: _sidecar.Announcement, phase: str) -> None:
+    def silent(self: _announcement.Announcement, phase: str) -> None:
         if phase != "resolve":
             report(self, phase)
 
-    _replace(_sidecar.Announcement, "_report", silent)
+    _replace(_announcement.Announcement, "_report", silent)
     _replace(
-        _sidecar.Announcement,
+        _announcement.Announcement,
         "_resolve",
         lambda self, present, algo, _sync: resolve(self, present, algo, lambda: None),
     )
@@ -332,7 +342,7 @@ def move_by_hash() -> None:
     _replace(
         _move._Move,
         "_recorded",
-        lambda self: (("sha256", _checksum.hash_fd(self._source_fd, "sha256")),),
+        lambda self: (("sha256", _digests.hash_fd(self._source_fd, "sha256")),),
     )
 
 
@@ -340,7 +350,8 @@ def one_look() -> None:
     def here(_dir_fd: int, _name: str, _inode: object) -> bool:
         return True
 
-    _checksum.__dict__["still_named"] = here
+    _verification.__dict__["still_named"] = here
+    _sidecar_file.__dict__["still_named"] = here
 
 
 def _replace(owner: object, name: str, function: Callable[..., object]) -> None:

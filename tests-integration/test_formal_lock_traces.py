@@ -288,15 +288,14 @@ def release_without_identity_check() -> None:
 
 
 def publish_without_check() -> None:
-    swap(_protocol.Write, "_require_lock", lambda _self: None)
+    swap(_protocol.Write, "require_locks", lambda _self: None)
 
 
 def release_before_settle() -> None:
     settle = _protocol.Write.settle
 
     def release_first(write: _protocol.Write) -> None:
-        assert write._lock is not None
-        write._lock.release()
+        write.locks[0].release()
         settle(write)
 
     swap(_protocol.Write, "settle", release_first)

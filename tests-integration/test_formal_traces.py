@@ -315,7 +315,7 @@ CODE_DEFECTS: dict[str, tuple[str, Callable[[Write], None]]] = {
     "written after hardened": ("commit", write_after_harden),
     "never published": ("commit", return_after_harden),
     "never settled": ("commit", return_after_publish),
-    "lock not taken": ("acquire", do_nothing),
+    "lock not taken": ("acquire_lock", do_nothing),
 }
 
 

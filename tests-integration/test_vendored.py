@@ -72,7 +72,7 @@ def run(site: Path, code: str, *arguments: str, isolated: bool = False) -> str:
 
 
 def test_every_import_within_the_core_is_relative() -> None:
-    for path in INSTALLED.glob("*.py"):
+    for path in INSTALLED.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 assert not any(alias.name.startswith("safeatomic") for alias in node.names), path
@@ -82,11 +82,13 @@ def test_every_import_within_the_core_is_relative() -> None:
 
 def test_the_copy_binds_to_itself_alone(site: Path) -> None:
     """With no core installed, every module of the copy imports, and no other package appears."""
-    modules = sorted(path.stem for path in INSTALLED.glob("*.py") if path.stem != "__main__")
+    found = (path.relative_to(INSTALLED).with_suffix("") for path in INSTALLED.rglob("*.py"))
+    names = (".".join(part for part in path.parts if part != "__init__") for path in found)
+    modules = sorted(name for name in names if name != "__main__")
     code = (
         "import importlib, sys\n"
         f"for name in {modules!r}:\n"
-        f"    importlib.import_module('{NAME}' + ('' if name == '__init__' else '.' + name))\n"
+        f"    importlib.import_module('{NAME}' + ('.' + name if name else ''))\n"
         f"from {NAME} import *\n"
         "print(*(m for m in sys.modules if 'safeatomic' in m))\n"
     )
@@ -113,7 +115,7 @@ def test_the_copies_are_two(copy: Any) -> None:
     for name in safeatomic_core.__all__:
         mine, other = getattr(safeatomic_core, name), getattr(copy, name)
         assert mine is not other
-        assert other.__module__.startswith(f"{NAME}.")
+        assert other.__module__.startswith(NAME)
 
 
 def test_exceptions_of_one_are_not_caught_by_the_other(copy: Any, target: Path) -> None:

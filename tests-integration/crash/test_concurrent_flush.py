@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import safeatomic_core
-from safeatomic_core import _posix, _protocol
+from safeatomic_core import _posix, _settle
 
 from .conftest import require_devices
 from .crashlab import filesystems, isolation, loop
@@ -86,7 +86,7 @@ def test_the_flush_of_the_directory_alone_would_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a kernel that has learnt to wait, the tests above cannot fail."""
-    monkeypatch.setattr(_protocol, "_OVERTAKEN", frozenset())
+    monkeypatch.setattr(_settle, "OVERTAKEN", frozenset())
 
     def write(root: str) -> None:
         with _stopping_after("rename", "f", root):

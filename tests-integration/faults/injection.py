@@ -93,6 +93,8 @@ class Injection:
         if self.interrupt is not None:
             return self.interrupt("injected")
         possible = ERRNOS[name]
+        if not possible:
+            return None  # it never fails
         # Not EINTR unless asked for: what repeats an interrupted call would do so for ever.
         other = next(one for one in possible if one != errno.EINTR)
         code = self.code if self.code in possible else other
@@ -116,10 +118,10 @@ def _flush_nothing(fd: int) -> None:
 
 
 def callers(depth: int) -> str:
-    """Name the library's functions that led here, the innermost first, at most four."""
+    """Name the library's functions that led here, the innermost first, at most five."""
     names: list[str] = []
     frame: FrameType | None = sys._getframe(depth)
-    while frame is not None and len(names) < 4:
+    while frame is not None and len(names) < 5:
         code = frame.f_code
         if code.co_filename.startswith(_LIBRARY):
             names.append(code.co_qualname)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import safeatomic_core as sa
-from safeatomic_core import _posix
-from safeatomic_core._checksum import MalformedError, agreeing, hash_bytes, parse_record
+from safeatomic_core import _forks, _posix
+from safeatomic_core._digests import hash_bytes
 from safeatomic_core._errors import NEW, NEW_UNCONFIRMED, UNCHANGED
 from safeatomic_core._lock_file import look
-from safeatomic_core._temp import is_temp_name
+from safeatomic_core._sidecar_file import MalformedError, agreeing, parse_record
+from safeatomic_core._temp_file import is_temp_name
 
 from .injection import unsynced
 from .situations import HAS_XATTRS, XATTR
@@ -237,7 +238,7 @@ def open_descriptors() -> set[str]:
 def close_lost(lost: list[int]) -> None:
     """Close descriptors that an interrupt made nobody's, as the end of the process would."""
     for fd in lost:
-        _posix._held.discard(fd)
+        _forks._held.discard(fd)
         os.close(fd)
     lost.clear()
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from safeatomic_core._checksum import MalformedError, agreeing, hash_bytes, parse_record
+from safeatomic_core._digests import hash_bytes
 from safeatomic_core._lock_file import CRASH_MARK, parse
-from safeatomic_core._temp import is_temp_name
+from safeatomic_core._sidecar_file import MalformedError, agreeing, parse_record
+from safeatomic_core._temp_file import is_temp_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

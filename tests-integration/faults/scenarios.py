@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 import safeatomic_core as sa
-from safeatomic_core._checksum import hash_bytes
+from safeatomic_core._digests import hash_bytes
 
 from .situations import HAS_XATTRS, NEW, OLD, OTHER, STREAMED, XATTR, Scenario, dead_lock, seal
 

@@ -29,9 +29,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import safeatomic_core as sa
-from safeatomic_core import _posix
+from safeatomic_core import _forks, _posix
 from safeatomic_core._errors import UNCHANGED
-from safeatomic_core._temp import is_temp_name
+from safeatomic_core._temp_file import is_temp_name
 
 from .injection import callers
 from .judging import claim
@@ -142,7 +142,7 @@ class Recorder:
             return False
         except Killed:
             for fd in list(self._fds):
-                _posix._held.discard(fd)
+                _forks._held.discard(fd)
                 os.close(fd)
             self._fds.clear()
             return False

@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from safeatomic_core._checksum import Checksum, format_record, hash_bytes
+from safeatomic_core._digests import hash_bytes
 from safeatomic_core._lock_file import payload
+from safeatomic_core._sidecar_file import Checksum, format_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import safeatomic_core as sa
-from safeatomic_core._checksum import Checksum, format_record, hash_bytes
+from safeatomic_core._digests import hash_bytes
 from safeatomic_core._lock_file import payload
+from safeatomic_core._sidecar_file import Checksum, format_record
 
 from .oracle import Operation, Version, move, record, world, write
 from .simulation import File, Recorder

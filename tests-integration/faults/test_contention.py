@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import safeatomic_core as sa
-from safeatomic_core import _checksum, _lock, _lock_file
+from safeatomic_core import _lock, _lock_file, _verification
 
 from .judging import locks, take, temps
 from .processes import Children, Pipe, Shared
@@ -235,7 +235,7 @@ def test_checked_readers_beside_writers_see_no_false_alarm(
 def test_a_reader_that_does_not_look_twice_is_caught(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(_checksum, "still_named", lambda *_: True)
+    monkeypatch.setattr(_verification, "still_named", lambda *_: True)
     target = str(scratch / "target")
     counts = _read_beside_writers("checked", target, 100_000, str(seed), until_caught=True)
     assert counts[MISMATCHES] + counts[MISMATCHES + 1] > 0

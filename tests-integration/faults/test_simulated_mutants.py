@@ -17,9 +17,9 @@ from unittest import mock
 
 import pytest
 
-from safeatomic_core import _lock, _posix, _protocol
+from safeatomic_core import _lock, _posix, _settle
+from safeatomic_core._announcement import Announcement
 from safeatomic_core._lock_file import Found
-from safeatomic_core._sidecar import Announcement
 
 from .oracle import Operation, write
 from .replaying import replay
@@ -51,37 +51,46 @@ class Step:
 
 
 DATA_FLUSH = Step("fsync", "Write.harden")
-SIDECAR_FLUSH = Step("fsync", "Announcement.announce < Write.commit")
-MOVED_SIDECAR_FLUSH = Step("fsync", "Announcement.announce < _Move.run")
-BLESSED_SIDECAR_FLUSH = Step("fsync", "Announcement.announce < _record_present")
-RESOLVE = Step("fsyncdir", "settle_directory < Write._sync_directory < Announcement._resolve")
-MOVE_RESOLVE = Step("fsyncdir", "settle_directory < _Move._sync_destination < Announcement._res")
-BARRIER = Step("fsyncdir", "settle_directory < Write._sync_directory < Announcement.announce")
-RETIRE_BARRIER = Step("fsyncdir", "settle_directory < Write._sync_directory < Announcement.ret")
-MOVE_BARRIER = Step("fsyncdir", "settle_directory < _Move._sync_destination < Announcement.ann")
-MOVE_RETIRE_BARRIER = Step(
-    "fsyncdir", "settle_directory < _Move._sync_destination < Announcement.ret"
+SIDECAR_FLUSH = Step("fsync", "Announcement.announce < Write.announce")
+MOVED_SIDECAR_FLUSH = Step("fsync", "Announcement.announce < _Move.announce")
+ACCEPTED_SIDECAR_FLUSH = Step("fsync", "Announcement.announce < _Recording._record")
+SYNC = "settle_directory < Change.sync_directory"
+RESOLVE = Step(
+    "fsyncdir",
+    "settle_directory < Change.sync_directory < Announcement._resolve < Announcement.draft < Write",
 )
+MOVE_RESOLVE = Step(
+    "fsyncdir",
+    "settle_directory < Change.sync_directory < Announcement._resolve < Announcement.draft < _Move",
+)
+BARRIER = Step(
+    "fsyncdir", "settle_directory < Change.sync_directory < Announcement.announce < Write"
+)
+RETIRE_BARRIER = Step(
+    "fsyncdir", "settle_directory < Change.sync_directory < Announcement.retire < Write"
+)
+MOVE_BARRIER = Step(
+    "fsyncdir", "settle_directory < Change.sync_directory < Announcement.announce < _Move"
+)
+MOVE_RETIRE_BARRIER = Step("fsyncdir", f"{SYNC} < Announcement.retire < _Move")
 SETTLE = Step("fsyncdir", "settle_directory < Write.settle")
-TAKEOVER_FLUSH = Step(
-    "fsyncdir", "settle_directory < recover < new_lock.<locals>.<lambda> < Lock._clear"
+TAKEOVER_FLUSH = Step("fsyncdir", "settle_directory < recover < Lock._clear")
+SOURCE_FLUSH = Step("fsync", "_Move.harden")
+MOVE_SETTLE = Step("fsyncdir", "settle_directory < _Move.settle")
+SOURCE_SETTLE = Step("fsyncdir", "settle_directory < _Move.leave_source")
+ACCEPTED_FLUSH = Step("fsync", "_Recording._record")
+ACCEPTED_SETTLE = Step(
+    "fsyncdir", "settle_directory < _Recording.run.<locals>.sync_directory < _Recording"
 )
-SOURCE_FLUSH = Step("fsync", "_Move._harden")
-MOVE_SETTLE = Step("fsyncdir", "settle_directory < _Move.run")
-SOURCE_SETTLE = Step("fsyncdir", "settle_directory < _Move.run", 1)
-BLESSED_FLUSH = Step("fsync", "_record_present")
-BLESSED_SETTLE = Step(
-    "fsyncdir", "settle_directory < _record_present.<locals>.sync_directory < _rec"
-)
-BLESSING_SETTLE = Step(
-    "fsyncdir", "settle_directory < _record_present.<locals>.sync_directory < Ann"
+RECORDING_SETTLE = Step(
+    "fsyncdir", "settle_directory < _Recording.run.<locals>.sync_directory < Ann"
 )
 
 FLUSHES = {
     "data temp": DATA_FLUSH,
     "sidecar temp": SIDECAR_FLUSH,
     "sidecar temp of a move": MOVED_SIDECAR_FLUSH,
-    "sidecar temp of a blessing": BLESSED_SIDECAR_FLUSH,
+    "sidecar temp of a recording": ACCEPTED_SIDECAR_FLUSH,
     "resolve": RESOLVE,
     "resolve of a move": MOVE_RESOLVE,
     "barrier after the record": BARRIER,
@@ -93,21 +102,21 @@ FLUSHES = {
     "content of a move": SOURCE_FLUSH,
     "destination of a move": MOVE_SETTLE,
     "source of a move": SOURCE_SETTLE,
-    "content that is blessed": BLESSED_FLUSH,
-    "directory of what is blessed": BLESSED_SETTLE,
-    "directory of the blessing": BLESSING_SETTLE,
+    "content that is recorded": ACCEPTED_FLUSH,
+    "directory of what is recorded": ACCEPTED_SETTLE,
+    "directory of the recording": RECORDING_SETTLE,
 }
 
 PUBLISH = Step("rename", "Write.publish")
-RECORD = Step("rename", "Announcement.announce < Write.commit")
-RETIRE = Step("unlink", "Announcement.retire < Write.commit")
+RECORD = Step("rename", "Announcement.announce < Write.announce")
+RETIRE = Step("unlink", "Announcement.retire < Write.announce")
 SEAL = Step("truncate", "Announcement.seal < Write.seal")
 MODE = Step("chmod", "preserve")
 ATTRIBUTE = Step("setxattr", "_copy_xattrs")
-MOVE_PUBLISH = Step("rename", "_Move._publish")
-MOVE_RECORD = Step("rename", "Announcement.announce < _Move.run")
-MOVE_SEAL = Step("truncate", "Announcement.seal < _Move.run")
-SOURCE_SIDECAR = Step("unlink", "unlink_if_there < _Move.run")
+MOVE_PUBLISH = Step("rename", "_Move.publish")
+MOVE_RECORD = Step("rename", "Announcement.announce < _Move.announce")
+MOVE_SEAL = Step("truncate", "Announcement.seal < _Move.seal")
+SOURCE_SIDECAR = Step("unlink", "unlink_if_there < _Move.leave_source")
 
 # (what is moved, to just behind what)
 EXCHANGES = {
@@ -155,7 +164,7 @@ def _records(stage: Stage) -> dict[str, tuple[Start, list[Op]]]:
 @pytest.fixture(scope="module")
 def records(module_stage: Stage) -> dict[str, tuple[Start, list[Op]]]:
     # The simulated disk keeps what fsync(2) says, and so has no use for the flush that btrfs needs.
-    with mock.patch.object(_protocol, "_OVERTAKEN", frozenset()):
+    with mock.patch.object(_settle, "OVERTAKEN", frozenset()):
         return _records(module_stage)
 
 
@@ -325,10 +334,9 @@ def test_flushing_after_the_dead_lock_is_gone_is_caught(
     real = _lock.Lock._clear
 
     def late(self: _lock.Lock, stale: Found) -> bool:
-        settle = self._recover
-        self._recover = lambda: None
-        cleared = real(self, stale)
-        settle()
+        with mock.patch.object(_lock, "recover", return_value=None):
+            cleared = real(self, stale)
+        _settle.recover(self._target, self._safety)
         return cleared
 
     monkeypatch.setattr(_lock.Lock, "_clear", late)

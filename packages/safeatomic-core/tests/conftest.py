@@ -11,11 +11,13 @@ import pytest
 from hypothesis import settings
 
 from safeatomic_core import _environment as environment
-from safeatomic_core import _examination, _trace
 from safeatomic_core import _guarantees as guarantees
+from safeatomic_core import _metadata, _trace
 from safeatomic_core import _mounts as mounts
+from safeatomic_core import _verdicts as verdicts
+from safeatomic_core._doctor import examination
+from safeatomic_core._doctor.subject import Place
 from safeatomic_core._guarantees import GuaranteeReport
-from safeatomic_core._place import Place
 from safeatomic_core._posix import intercept
 
 # No deadlines: machines are shared. The same examples at each run of CI, others elsewhere.
@@ -111,6 +113,7 @@ class FakeWatch:
     reads = 0
     open_now = 0
     changing = False
+    long = False
     failure: OSError | None = None
 
     def __init__(self) -> None:
@@ -128,9 +131,9 @@ class FakeWatch:
     def same_namespace(self) -> bool:
         return self.namespace == 1
 
-    def read(self) -> bytes:
+    def read(self, _number: int | None = None) -> tuple[bytes, bool]:
         FakeWatch.reads += 1
-        return FakeWatch.table
+        return FakeWatch.table, not FakeWatch.long
 
     def close(self) -> None:
         FakeWatch.open_now -= 1
@@ -149,9 +152,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeWatch]]:
     monkeypatch.setattr(environment, "PLATFORM", "linux")
     monkeypatch.setattr(environment, "_process_findings", tuple)
     monkeypatch.setattr(environment, "has_journal", lambda _environment: True)
-    monkeypatch.setattr(guarantees, "_idle", [])
+    monkeypatch.setattr(verdicts, "_idle", [])
     FakeWatch.made = FakeWatch.reads = FakeWatch.open_now = 0
-    FakeWatch.changing = False
+    FakeWatch.changing = FakeWatch.long = False
     FakeWatch.failure = None
     FakeWatch.table = b""
     yield FakeWatch
@@ -166,7 +169,8 @@ def report_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], GuaranteeRepor
     def judge(line: str) -> GuaranteeReport:
         mount = environment.parse_mount(line.encode())
         assert mount is not None
-        return guarantees._judge(mount, os.makedev(*map(int, mount.device.split(":")))).report
+        dev = os.makedev(*map(int, mount.device.split(":")))
+        return guarantees._report_on(verdicts.judge(mount, dev))
 
     return judge
 
@@ -179,8 +183,8 @@ def take_place_for(
 
     def choose(fstype: str) -> None:
         report = report_on(f"1 1 8:1 / / rw - {fstype} /dev/sda1 rw")
-        verdict = guarantees._Verdict(report)
-        monkeypatch.setattr(guarantees, "_remembered", lambda _dev: verdict)
+        verdict = verdicts.Verdict(report.environment, report.guarantees, report.reasons)
+        monkeypatch.setattr(verdicts, "remembered", lambda _dev: verdict)
 
     return choose
 
@@ -215,7 +219,7 @@ def on(
 
     def choose(line: str) -> None:
         report = report_on(f"1 1 8:1 / / rw - {line}")
-        monkeypatch.setattr(_examination, "inspect_guarantees", lambda _path: report)
+        monkeypatch.setattr(examination, "inspect_guarantees", lambda _path: report)
 
     return choose
 
@@ -224,3 +228,9 @@ def on(
 def ext4(on: Callable[[str], None]) -> None:
     """Let the doctor find ext4."""
     on("ext4 /dev/sda1 rw")
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_warned_of() -> None:
+    """Let every test see the warnings that come once in a process."""
+    _metadata._warned.clear()

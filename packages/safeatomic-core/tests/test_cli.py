@@ -14,15 +14,13 @@ import pytest
 
 from safeatomic_core import (
     __version__,
-    _checksum,
-    _commands,
     inspect_lock,
     release_lock,
     try_acquire_lock,
     verify_checksum,
     write_atomic_bytes,
 )
-from safeatomic_core._cli import main
+from safeatomic_core._cli import commands, main
 
 
 class Stdin:
@@ -167,7 +165,7 @@ def test_an_interrupt_waits_for_the_command(target: Path, monkeypatch: pytest.Mo
 
 
 def test_a_signal_while_the_child_is_being_started_reaches_it() -> None:
-    forward = _commands._Forwarding(signal.SIGTERM)
+    forward = commands._Forwarding(signal.SIGTERM)
     forward._pass_on(signal.SIGTERM, None)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         forward.to(child.pid)
@@ -175,7 +173,7 @@ def test_a_signal_while_the_child_is_being_started_reaches_it() -> None:
 
 
 def test_a_signal_after_the_child_is_harmless() -> None:
-    forward = _commands._Forwarding(signal.SIGTERM)
+    forward = commands._Forwarding(signal.SIGTERM)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     forward.to(gone.pid)
@@ -253,12 +251,11 @@ def test_long_verification_shows_its_progress_on_a_terminal(
 ) -> None:
     write_atomic_bytes(target, b"x" * 1_000_000, write_checksum=True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(_commands, "_LONG", 1000)
+    monkeypatch.setattr(commands, "_LONG", 1000)
     assert main(["verify", str(target)]) == 0
     err = capsys.readouterr().err
     assert "[#########################] 100 %" in err
     assert err.endswith("\r\x1b[K")
-    assert _checksum.on_hashed is None
 
 
 def test_names_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,7 +298,7 @@ def test_an_interrupt_is_status_130(target: Path, monkeypatch: pytest.MonkeyPatc
     def interrupt(_path: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_commands, "inspect_guarantees", interrupt)
+    monkeypatch.setattr(commands, "inspect_guarantees", interrupt)
     assert main(["inspect", str(target)]) == 130
 
 
@@ -317,11 +314,14 @@ def test_a_reader_that_leaves_early_is_no_traceback(target: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_the_bar_is_drawn_when_it_grows(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = _commands._Progress([])
+def test_the_bar_is_drawn_when_it_grows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = commands._Progress([])
     progress._total = 1000
+    monkeypatch.setattr(commands, "_LONG", 1000)
     for size in (10, 1, 10):
-        progress._advance(size)
+        progress.advance(size)
     assert capsys.readouterr().err.count("%") == 2
 
 

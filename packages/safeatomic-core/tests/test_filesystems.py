@@ -78,12 +78,43 @@ def test_tmpfs_guarantees_everything_but_surviving_the_machine() -> None:
 
 
 def test_what_removes_durability_is_named_in_the_reason() -> None:
-    found = filesystems.thieves("ext4", ("rw", "barrier=0"))
+    found = filesystems.hazards("ext4", ("rw", "barrier=0"))
     levels, reasons = filesystems.levels("linux", "ext4", filesystems.PERSISTENT, found)
     assert levels["CrashDurability"] == "Unsupported"
     assert "barrier=0" in reasons["CrashDurability"]
     assert levels["IntegrityDetection"] == "BestEffort"
     assert levels["AtomicVisibility"] == "Guaranteed"
+
+
+def test_a_filesystem_that_sends_no_flush_promises_no_durability() -> None:
+    found = filesystems.hazards("jfs", ("rw",))
+    levels, reasons = filesystems.levels("linux", "jfs", filesystems.PERSISTENT, found)
+    assert levels["CrashDurability"] == "Unsupported"
+    assert "no flush" in reasons["CrashDurability"]
+    assert filesystems.advice("jfs", filesystems.PERSISTENT, found) == "Use ext4, xfs or btrfs"
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded"), [("overlay", True), ("zfs", False), ("f2fs", False), ("nilfs2", False)]
+)
+def test_a_filesystem_whose_flushes_nobody_recorded_says_so(name: str, recorded: bool) -> None:
+    levels, reasons = filesystems.levels("linux", name, filesystems.PERSISTENT, ())
+    assert levels["CrashDurability"] == "BestEffort"
+    assert ("never recorded" in reasons["CrashDurability"]) != recorded
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "findings", "word"),
+    [
+        ("ext4", filesystems.PERSISTENT, ("write barriers are off",), "Remount with barriers on"),
+        ("ext4", filesystems.PERSISTENT, (), "local filesystem"),
+        ("nfs4", filesystems.NETWORK, ("write barriers are off",), "local filesystem"),
+    ],
+)
+def test_the_advice_fits_what_is_missing(
+    name: str, kind: str, findings: tuple[str, ...], word: str
+) -> None:
+    assert word in filesystems.advice(name, kind, findings)
 
 
 def test_memory_stays_best_effort_when_fsync_is_ignored_as_well() -> None:
@@ -117,7 +148,7 @@ def test_without_a_journal_nothing_survives_a_crash_for_certain(
 
 
 def test_barriers_that_are_off_weigh_more_than_a_missing_journal() -> None:
-    found = filesystems.thieves("ext4", ("rw", "nobarrier"))
+    found = filesystems.hazards("ext4", ("rw", "nobarrier"))
     levels, _ = filesystems.levels("linux", "ext4", filesystems.PERSISTENT, found, journal=False)
     assert levels["CrashDurability"] == "Unsupported"
 
@@ -159,11 +190,11 @@ def test_a_filesystem_tested_on_one_platform_is_not_thereby_tested_on_another() 
     ],
 )
 def test_options_that_remove_durability(options: tuple[str, ...], stolen: bool) -> None:
-    assert bool(filesystems.thieves("ext4", options)) == stolen
+    assert bool(filesystems.hazards("ext4", options)) == stolen
 
 
 def test_a_journal_flush_that_is_not_disabled_is_no_finding() -> None:
-    assert filesystems.thieves("bcachefs", ("journal_flush_disabled=0",)) == ()
+    assert filesystems.hazards("bcachefs", ("journal_flush_disabled=0",)) == ()
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import UnsupportedEnvironmentError, UnsupportedEnvironmentWarning
+from safeatomic_core import UnsupportedEnvironmentError, UnsupportedEnvironmentWarning, _log
 from safeatomic_core import _environment as environment
-from safeatomic_core import _guarantees as guarantees
-from safeatomic_core._guarantees import gate, warn_caller
+from safeatomic_core._gate import gate
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
@@ -134,11 +133,13 @@ def test_frames_of_the_sibling_packages_are_skipped(
     monkeypatch.setitem(sys.modules, sibling, module)
     with pytest.warns(UnsupportedEnvironmentWarning) as caught:
         call_through(
-            sibling, str(tmp_path / sibling / "_json.py"), lambda: warn_caller("something")
+            sibling,
+            str(tmp_path / sibling / "_json.py"),
+            lambda: _log.warn_caller("something", UnsupportedEnvironmentWarning),
         )
     # The lambda is this file's; what matters is that a frame of the sibling's would be skipped.
     assert caught[0].filename == __file__
-    assert os.path.join(str(tmp_path / sibling), "") in guarantees._own_directories()
+    assert os.path.join(str(tmp_path / sibling), "") in _log._own_directories()
 
 
 def test_a_sibling_frame_directly_above_is_skipped(
@@ -148,33 +149,33 @@ def test_a_sibling_frame_directly_above_is_skipped(
     module.__file__ = str(tmp_path / "safeatomic_formats" / "__init__.py")
     monkeypatch.setitem(sys.modules, "safeatomic_formats", module)
     code = compile(
-        "def dump(warn): warn('something')",
+        "def dump(warn, category): warn('something', category)",
         str(tmp_path / "safeatomic_formats" / "_json.py"),
         "exec",
     )
-    names: dict[str, Callable[[Callable[[str], None]], None]] = {}
+    names: dict[str, Callable[[object, type[Warning]], None]] = {}
     exec(code, names)
     with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        names["dump"](warn_caller)
+        names["dump"](_log.warn_caller, UnsupportedEnvironmentWarning)
         line = sys._getframe().f_lineno - 1
     assert (caught[0].filename, caught[0].lineno) == (__file__, line)
 
 
 def test_a_neighbour_with_a_longer_name_is_not_skipped(tmp_path: Path) -> None:
-    own = guarantees._own_directories()[0]
+    own = _log._own_directories()[0]
     other = own.rstrip(os.sep) + "_extras" + os.sep + "tool.py"
-    code = compile("def run(warn): warn('something')", other, "exec")
-    names: dict[str, Callable[[Callable[[str], None]], None]] = {}
+    code = compile("def run(warn, category): warn('something', category)", other, "exec")
+    names: dict[str, Callable[[object, type[Warning]], None]] = {}
     exec(code, names)
     with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        names["run"](warn_caller)
+        names["run"](_log.warn_caller, UnsupportedEnvironmentWarning)
     assert caught[0].filename == other
 
 
 def test_a_module_without_a_file_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safeatomic", types.ModuleType("safeatomic"))
     monkeypatch.delitem(sys.modules, "safeatomic_formats", raising=False)
-    assert len(guarantees._own_directories()) == 1
+    assert len(_log._own_directories()) == 1
 
 
 def test_an_error_filter_turns_the_warning_into_an_error(fake: Any) -> None:

@@ -1,25 +1,20 @@
-"""The report and its cache."""
+"""The report on a place, and which place it is."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import pickle
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
+from safeatomic_core import _verdicts as verdicts
 from safeatomic_core import inspect_guarantees
-from safeatomic_core._guarantees import GuaranteeReport, gate, report_for_device
-from safeatomic_core._posix import intercept
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
@@ -139,7 +134,7 @@ def test_a_file_that_vanishes_or_cannot_be_seen_meanwhile_does_no_harm(
 def test_a_lost_descriptor_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any
 ) -> None:
-    monkeypatch.setattr(guarantees, "_look", raising(errno.EIO))
+    monkeypatch.setattr(verdicts, "look", raising(errno.EIO))
     assert inspect_guarantees(tmp_path).environment.filesystem == "unknown"
 
 
@@ -179,300 +174,41 @@ def test_this_machine_is_not_unknown(tmp_path: Path) -> None:
     assert inspect_guarantees(tmp_path).environment.filesystem != "unknown"
 
 
-# ------------------------------------------------------------------------------------------- cache
-
-
-def test_a_second_look_reads_no_table(tmp_path: Path, fake: Any) -> None:
-    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
-    first = inspect_guarantees(tmp_path)
-    assert inspect_guarantees(tmp_path / "new") is first
-    assert fake.reads == 1
-
-
-def test_a_change_of_the_mount_table_empties_the_cache(tmp_path: Path, fake: Any) -> None:
-    device = tmp_path.stat().st_dev
-    fake.table = fake.mounted(device, "ext4")
-    assert inspect_guarantees(tmp_path).environment.filesystem == "ext4"
-    fake.table = fake.mounted(device, "nfs4")  # unmounted, and the number given to another
-    assert inspect_guarantees(tmp_path).environment.filesystem == "nfs4"
-    assert fake.open_now == 1
-
-
-def test_a_table_that_keeps_changing_is_read_a_few_times_and_not_remembered(
-    tmp_path: Path, fake: Any
-) -> None:
-    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
-    fake.changing = True
-    assert inspect_guarantees(tmp_path).environment.filesystem == "ext4"
-    assert fake.reads == guarantees._ATTEMPTS
-    assert fake.open_now == 0
-    assert guarantees._idle == []
-
-
-def test_two_devices_are_remembered_side_by_side(tmp_path: Path, fake: Any) -> None:
-    here = tmp_path.stat().st_dev
-    other = os.makedev(250, 77)
-    fake.table = fake.mounted(here, "ext4") + fake.mounted(other, "xfs", point="/elsewhere")
-    for _ in range(3):
-        assert report_for_device(here).environment.filesystem == "ext4"
-        assert report_for_device(other).environment.filesystem == "xfs"
-    assert fake.reads == 2
-
-
-def test_a_device_mounted_twice_is_looked_at_each_time_by_path(
-    tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    device = tmp_path.stat().st_dev
-    fake.table = fake.mounted(device, "ext4") + fake.mounted(device, "ext4", point="/bound")
-    for place in ("/", "/bound"):
-        monkeypatch.setattr(mounts, "directory_of", lambda _fd, place=place: place)
-        assert inspect_guarantees(tmp_path).environment.mount_point == place
-    # ... while a write, for which the mount point means nothing, asks the cache.
-    reads = fake.reads
-    gate(device, "strict", "x", NEEDED)
-    assert fake.reads == reads
-
-
-def test_an_automount_point_is_not_remembered(tmp_path: Path, fake: Any) -> None:
-    fake.table = fake.mounted(tmp_path.stat().st_dev, "autofs")
-    inspect_guarantees(tmp_path)
-    inspect_guarantees(tmp_path)
-    assert fake.reads == 2
-
-
-def test_an_unlisted_mount_is_not_remembered(tmp_path: Path, fake: Any) -> None:
-    inspect_guarantees(tmp_path)
-    inspect_guarantees(tmp_path)
-    assert fake.reads == 2
-
-
-def test_a_mount_outside_the_table_is_not_remembered(
-    tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mounts, "mount_id", lambda _fd: 999)
-    monkeypatch.setattr(
-        mounts, "statfs", lambda _fd: (0xEF53).to_bytes(8, sys.byteorder) + bytes(9)
-    )
-    for _ in range(2):
-        report = inspect_guarantees(tmp_path)
-        assert report.environment.filesystem == "ext4"
-        assert report.guarantees[CRASH_DURABILITY] == "BestEffort"
-        assert "chroot" in report.reasons[CRASH_DURABILITY]
-    assert fake.reads == 2
-
-
-def test_a_process_that_left_its_mount_namespace_starts_a_new_watch(
-    tmp_path: Path, fake: Any
-) -> None:
-    device = tmp_path.stat().st_dev
-    fake.table = fake.mounted(device, "ext4")
-    inspect_guarantees(tmp_path)
-    guarantees._idle[0].namespace = 2  # type: ignore[attr-defined]
-    report_for_device(os.makedev(250, 77))  # unknown so far: the table of which namespace is asked?
-    assert fake.made == 2
-    assert fake.open_now == 1
-
-
-def test_a_stale_idle_watch_is_replaced_before_reading(tmp_path: Path, fake: Any) -> None:
-    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
-    guarantees._idle.append(mounts.MountWatch())
-    fake.table += fake.mounted(os.makedev(250, 77), "xfs", point="/new")
-    guarantees._put_back(guarantees._take_watch())
-    assert (fake.made, fake.open_now) == (2, 1)
-
-
-def test_only_a_few_watches_are_kept(fake: Any) -> None:
-    watches = [guarantees._take_watch() for _ in range(guarantees._MOST_IDLE + 3)]
-    for watch in watches:
-        guarantees._put_back(watch)
-    assert fake.open_now == guarantees._MOST_IDLE
-
-
-def test_threads_at_once_get_the_same_answer(tmp_path: Path) -> None:
-    answers: list[GuaranteeReport] = []
-    barrier = threading.Barrier(6)
-
-    def ask() -> None:
-        barrier.wait()
-        answers.extend(inspect_guarantees(tmp_path) for _ in range(200))
-
-    threads = [threading.Thread(target=ask) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(answers) == 1200
-    assert len(set(answers)) == 1
-    assert len(guarantees._idle) <= guarantees._MOST_IDLE
-
-
-def test_a_device_is_remembered_under_its_own_number_only(tmp_path: Path, fake: Any) -> None:
-    # A file can show another device number than its directory (an overlay, a file mounted over).
-    device = tmp_path.stat().st_dev
-    other = os.makedev(250, 77)
-    fake.table = fake.mounted(device, "ext4") + fake.mounted(other, "nfs4", point="/net")
-    fd = mounts.open_directory(str(tmp_path))
-    try:
-        assert report_for_device(other, fd).environment.filesystem == "ext4"
-    finally:
-        os.close(fd)
-    assert report_for_device(other).environment.filesystem == "nfs4"
-
-
-def test_a_path_helps_where_the_device_number_is_not_listed(fake: Any) -> None:
-    fake.table = fake.mounted(os.makedev(0, 28), "btrfs", point="/home")
-    report = report_for_device(os.makedev(0, 99), None, "/home/user")
-    assert report.environment.filesystem == "btrfs"
-
-
-def test_a_file_mounted_over_is_judged_by_its_directory(target: Path, fake: Any) -> None:
-    device = target.stat().st_dev
-    fake.table = fake.mounted(device, "ext4") + fake.mounted(ELSEWHERE, "tmpfs", point="/x")
-    with intercept(showing_device(target, ELSEWHERE)):
-        assert inspect_guarantees(target).environment.filesystem == "ext4"
+# ---------------------------------------------------------------- places that cannot be looked at
 
 
 @pytest.mark.parametrize(
-    ("fstype", "mounts_of_the_other"),
-    [("overlay", ["/lower"]), ("ext4", ["/x", "/place/of/the/file"])],
-    ids=["overlay", "mounted over"],
+    "code",
+    [errno.EACCES, errno.EPERM, errno.ENOTCONN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT],
+    ids=lambda code: errno.errorcode[code],
 )
-def test_a_file_with_a_known_number_that_is_not_its_directory_s(
-    target: Path, fake: Any, fstype: str, mounts_of_the_other: list[str]
+def test_a_place_that_cannot_be_entered_is_not_judged_by_the_one_above(
+    tmp_path: Path, fake: Any, faults: Any, code: int
 ) -> None:
-    fake.table = fake.mounted(target.stat().st_dev, fstype) + b"".join(
-        fake.mounted(ELSEWHERE, "xfs", point=point) for point in mounts_of_the_other
-    )
-    assert report_for_device(ELSEWHERE).environment.filesystem == "xfs"
-    for _ in range(3):
-        with intercept(showing_device(target, ELSEWHERE)):
-            assert inspect_guarantees(target).environment.filesystem == fstype
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
+    closed = str(tmp_path / "closed")
+    faults.fail("stat", code, when=lambda path, **_options: str(path).startswith(closed))
+    for path in (closed, f"{closed}/file"):
+        report = inspect_guarantees(path)
+        assert report.environment.filesystem == "unknown"
+        assert os.strerror(code) in report.reasons[ATOMIC_VISIBILITY]
+    assert inspect_guarantees(tmp_path).environment.filesystem == "ext4"
 
 
-def test_a_file_on_the_one_mount_of_its_number_is_looked_at_once(target: Path, fake: Any) -> None:
-    fake.table = fake.mounted(target.stat().st_dev, "ext4")
-    assert inspect_guarantees(target).environment.filesystem == "ext4"
-    calls = []
-
-    def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            calls.append(name)
-            return call(*args, **kwargs)
-
-        return counted
-
-    with intercept(counting):
-        assert inspect_guarantees(target).environment.filesystem == "ext4"
-    assert calls == ["stat"]
-
-
-ELSEWHERE = os.makedev(250, 77)
-
-
-def showing_device(target: Path, device: int) -> Callable[..., Any]:
-    """Return what makes one file show another device number than its directory's."""
-
-    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def other(path: str, **options: Any) -> os.stat_result:
-            found = list(call(path, **options))
-            found[2] = device
-            return os.stat_result(found)
-
-        if name != "stat":
-            return call
-        return lambda path, **options: (other if path == str(target) else call)(path, **options)
-
-    return wrap
-
-
-def test_a_forked_child_asks_for_itself(tmp_path: Path) -> None:
-    inspect_guarantees(tmp_path)
-    if not guarantees._idle:
-        pytest.skip("this /proc cannot be watched")
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            inspect_guarantees(tmp_path)
-            code = 0 if guarantees._idle[-1]._pid == os.getpid() else 3
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-
-
-def test_a_remount_without_barriers_is_noticed_by_the_next_write(tmp_path: Path) -> None:
-    """The whole chain on the real kernel, with a tmpfs that becomes read-only."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def mount(point: bytes, fstype: bytes, flags: int) -> bool:
-        return libc.mount(b"none", point, fstype, ctypes.c_ulong(flags), None) == 0  # type: ignore[no-any-return]
-
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            if libc.unshare(0x20000 | (0 if os.geteuid() == 0 else 0x10000000)) != 0:
-                os._exit(77)
-            mount(b"/", b"none", 0x4000 | 0x40000)
-            place = os.fsencode(tmp_path)
-            if not mount(place, b"tmpfs", 0):
-                os._exit(77)
-            device = os.stat(place).st_dev
-            assert "ro" not in report_for_device(device).environment.mount_options
-            assert "ro" not in report_for_device(device).environment.mount_options
-            assert mount(place, b"tmpfs", 0x20 | 1)
-            assert "ro" in report_for_device(device).environment.mount_options
-            assert libc.umount(place) == 0
-            assert report_for_device(device).environment.filesystem == "unknown"
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code == 77:
-        pytest.skip("this user may not mount anything, not even in a user namespace")
-    assert code == 0
-
-
-# ------------------------------------------------------------------------ without a mount table
-
-
-@pytest.fixture
-def darwin(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A Mac, as far as this library looks: every directory on APFS."""
-    asked: list[int] = []
-
-    def mount_of_statfs(fd: int) -> environment.Mount:
-        asked.append(fd)
-        return environment.Mount(-1, "", "", "/", ("local",), "apfs", "/dev/disk3s5")
-
-    monkeypatch.setattr(environment, "PLATFORM", "darwin")
-    monkeypatch.setattr(environment, "_process_findings", tuple)
-    monkeypatch.setattr(environment, "mount_of_statfs", mount_of_statfs)
-    monkeypatch.setattr(guarantees, "_by_statfs", {})
-    monkeypatch.setattr(guarantees, "_idle", [])
-    return asked
-
-
-def test_apfs_is_asked_for_every_time_and_graded_once(tmp_path: Path, darwin: list[int]) -> None:
-    first = inspect_guarantees(tmp_path)
-    assert first.environment.filesystem == "apfs"
-    assert first.is_guaranteed(CRASH_DURABILITY)
-    assert inspect_guarantees(tmp_path) is first
-    assert len(darwin) == 2
-
-
-def test_a_device_without_a_descriptor_is_asked_by_path(tmp_path: Path, darwin: list[int]) -> None:
-    assert report_for_device(1, None, str(tmp_path)).environment.filesystem == "apfs"
-    assert report_for_device(1).environment.filesystem == "unknown"
-    assert report_for_device(1, None, str(tmp_path / "no")).environment.filesystem == "unknown"
-    assert len(darwin) == 1
-
-
-def test_grades_are_not_remembered_without_end(
-    tmp_path: Path, darwin: list[int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ENOTDIR])
+def test_what_is_not_there_is_judged_by_the_one_above(
+    tmp_path: Path, fake: Any, faults: Any, code: int
 ) -> None:
-    monkeypatch.setattr(guarantees, "_MOST_BY_STATFS", 0)
-    assert inspect_guarantees(tmp_path).environment.filesystem == "apfs"
-    assert guarantees._by_statfs == {}
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
+    missing = str(tmp_path / "missing")
+    faults.fail("stat", code, when=lambda path, **_options: str(path).startswith(missing))
+    assert inspect_guarantees(f"{missing}/file").environment.filesystem == "ext4"
+
+
+def test_where_not_even_the_root_can_be_seen_nothing_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any, faults: Any
+) -> None:
+    faults.fail("stat", errno.ENOENT)
+    monkeypatch.setattr(mounts, "open_directory", raising(errno.ENOENT))
+    assert guarantees.nearest_directory(str(tmp_path)) == "/"
+    assert inspect_guarantees(tmp_path).environment.filesystem == "unknown"

@@ -284,16 +284,19 @@ def test_a_bad_age_is_refused(data: Path, value: object, error: type[Exception])
         release_stale_lock(data, max_age_s=value)  # type: ignore[arg-type]
 
 
-def test_a_lock_that_was_forced_away_during_a_takeover_is_not_removed(data: Path) -> None:
+def test_a_lock_that_was_forced_away_during_a_takeover_is_not_removed(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data.with_name("data.lock").write_bytes(payload(None))
     target = locate(data)
-    other = _lock.Lock(target, lambda: None)
+    other = _lock.Lock(target, "strict")
 
-    def recover() -> None:
+    def recover(*_args: object) -> None:
         assert force_release_lock(data)
         assert other.attempt(None) is None
 
-    lock = _lock.Lock(target, recover)
+    monkeypatch.setattr(_lock, "recover", recover)
+    lock = _lock.Lock(target, "strict")
     found = lock.attempt(None)
     assert found is not None
     assert found.alive == "yes"

@@ -21,12 +21,12 @@ from safeatomic_core import (
     AtomicWriter,
     LockError,
     SafeAtomicError,
-    _writer,
     is_locked,
     release_lock,
     try_acquire_lock,
     verify_checksum,
 )
+from safeatomic_core._posix import kernel
 
 Listing = Callable[[], list[str]]
 
@@ -57,8 +57,8 @@ def test_commit_and_abort_decide_once(target: Path) -> None:
     assert target.read_bytes() == b"new"
     with pytest.raises(ValueError, match="committed already"):
         file.commit()
-    with pytest.raises(ValueError, match="committed already"):
-        file.abort()
+    file.abort()
+    assert target.read_bytes() == b"new"
     with pytest.raises(ValueError, match="committed already"):
         file.write(b"x")
     with pytest.raises(ValueError, match="committed already"):
@@ -93,12 +93,18 @@ def test_closing_inside_the_block_loses_nothing(target: Path) -> None:
     assert target.read_bytes() == b"new"
 
 
+def collect() -> None:
+    """Collect what is dropped, and what its finalizers drop (PyPy takes a round for each)."""
+    for _ in range(3):
+        gc.collect()
+
+
 def test_a_dropped_writer_aborts_and_warns(target: Path, listing: Listing) -> None:
     file = AtomicWriter(target)
     file.write(b"new")
     with pytest.warns(ResourceWarning, match="dropped undecided"):
         del file
-        gc.collect()
+        collect()
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 
@@ -111,12 +117,12 @@ def test_a_writer_dropped_while_it_is_made_aborts(
 
     # As if it came where no handler of ours is in force yet.
     monkeypatch.setattr(AtomicWriter, "_failed", lambda _self, error: error)
-    monkeypatch.setattr(_writer, "_Raw", interrupt)
+    monkeypatch.setattr(kernel, "raw_stream", interrupt, raising=False)
     with pytest.warns(ResourceWarning, match="dropped undecided"):
         with pytest.raises(KeyboardInterrupt) as caught:
             AtomicWriter(target)
         del caught
-        gc.collect()
+        collect()
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 
@@ -180,14 +186,16 @@ def test_a_straight_checked_stream_reads_nothing_back(target: Path, faults: Any)
             file.write(b"x" * 100_000)
         faults.calls.clear()
         file.commit()
-    # What is read back is the old content, which had no checksum: one chunk and the end of file.
+    # What is read back is the old content, which had no checksum: one chunk and the end of file;
+    # and the record, before it is sealed.
     reads = [call for call in faults.calls if call in ("read", "pread")]
-    assert len(reads) == 2
+    assert len(reads) == 3
     with AtomicWriter(target, write_checksum=True) as file:
         file.write(b"y" * 1_000_000)
         faults.calls.clear()
         file.commit()
-    assert [call for call in faults.calls if call in ("read", "pread")] == ["pread"]  # the sidecar
+    # The former record before and after the exchange, and the new one before it is sealed.
+    assert [call for call in faults.calls if call in ("read", "pread")] == ["pread"] * 4
 
 
 def writers() -> list[Any]:
@@ -337,7 +345,7 @@ def test_an_interrupt_while_it_is_made_leaves_nothing(
     def interrupt(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(io, "BufferedWriter", interrupt)
+    monkeypatch.setattr(kernel, "raw_stream", interrupt, raising=False)
     with pytest.raises(KeyboardInterrupt):
         AtomicWriter(target)
     assert listing() == ["data.bin"]

@@ -219,6 +219,19 @@ def test_metadata_is_kept_unless_told_otherwise(kind: Format, target: Path) -> N
     assert target.stat().st_mode & 0o777 == 0o604
 
 
+def test_a_secret_is_made_with_its_own_mode(kind: Format, target: Path) -> None:
+    kind.dump(target, DOCUMENT, mode=0o600)
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_document_that_is_there_can_be_kept(kind: Format, target: Path) -> None:
+    kind.dump(target, DOCUMENT, overwrite=False)
+    before = target.read_bytes()
+    with pytest.raises(FileExistsError):
+        kind.dump(target, {"other": 1}, overwrite=False)
+    assert target.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("option", "value", "error"),
     [
@@ -230,6 +243,8 @@ def test_metadata_is_kept_unless_told_otherwise(kind: Format, target: Path) -> N
         ("delay", "soon", TypeError),
         ("session", 5, TypeError),
         ("safety", "loose", ValueError),
+        ("mode", 0o1000, ValueError),
+        ("overwrite", None, TypeError),
     ],
 )
 def test_every_option_of_a_dump_reaches_the_core(
@@ -272,6 +287,8 @@ def test_options_arrive_unchanged(
         "delay": 0.5,
         "session": "nightly",
         "safety": "warn",
+        "mode": 0o600,
+        "overwrite": False,
     }
     kind.dump(target, DOCUMENT, **options)
     encoding = seen.pop("encoding")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import safeatomic_core
-from safeatomic_core import _checksum, _temp
+from safeatomic_core import _sidecar_file, _temp_file
 from safeatomic_core._lock_file import CRASH_MARK
 
 from . import loop, payload
@@ -151,7 +151,7 @@ class Judge:
             for name in os.listdir(f"{self._root}/{directory}"):
                 if name.endswith(".lock"):
                     findings.locks.append(_describe_lock(f"{self._root}/{directory}/{name}"))
-                elif _temp.is_temp_name(name):
+                elif _temp_file.is_temp_name(name):
                     findings.temps += 1
         for name in self._names:
             with _as_defect(findings, "unreadable", name):
@@ -197,10 +197,10 @@ class Judge:
                 findings.defects.append(("lock left", f"{directory}: {left}"))
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                findings.left += len(_temp.orphans(fd, remove=True))
+                findings.left += len(_temp_file.orphans(fd, remove=True))
             finally:
                 os.close(fd)
-            if any(_temp.is_temp_name(name) for name in os.listdir(path)):
+            if any(_temp_file.is_temp_name(name) for name in os.listdir(path)):
                 findings.defects.append(("temp left", f"{directory}: not swept by clean"))
 
     def _write_once(self, findings: Findings, name: str, data: bytes) -> None:
@@ -251,13 +251,13 @@ def _recorded(path: str) -> list[str] | None:
     if raw is None:
         return None
     try:
-        return [digest for _, digest in _checksum.parse_record(raw, "sha256").digests]
-    except _checksum.MalformedError:
+        return [digest for _, digest in _sidecar_file.parse_record(raw, "sha256").digests]
+    except _sidecar_file.MalformedError:
         return ["malformed"]
 
 
 def _temps_in(directory: str) -> int:
-    return sum(_temp.is_temp_name(name) for name in os.listdir(directory))
+    return sum(_temp_file.is_temp_name(name) for name in os.listdir(directory))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from safeatomic_core import _lock, _move, _protocol, _sidecar
+from safeatomic_core import _announcement, _lock, _move, _protocol, _settle
 from safeatomic_core._posix import kernel
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def applied(name: str | None) -> Iterator[None]:
     before = dict(vars(kernel))
     kernel.posix_fadvise = lambda *_: None
     try:
-        with _replace(_protocol, "_OVERTAKEN", lambda _real: frozenset()), ALL[name].apply():
+        with _replace(_settle, "OVERTAKEN", lambda _real: frozenset()), ALL[name].apply():
             yield
     finally:
         vars(kernel).clear()
@@ -133,19 +133,21 @@ def _in_place() -> Any:
 
 @contextlib.contextmanager
 def _sidecar_after_data() -> Iterator[None]:
-    real_announce, real_seal = _sidecar.Announcement.announce, _sidecar.Announcement.seal
+    real_announce, real_seal = _announcement.Announcement.announce, _announcement.Announcement.seal
     held: list[Callable[[], None]] = []
 
-    def announce(announcement: _sidecar.Announcement, sync_directory: Callable[[], None]) -> None:
+    def announce(
+        announcement: _announcement.Announcement, sync_directory: Callable[[], None]
+    ) -> None:
         held.append(sync_directory)
 
-    def seal(announcement: _sidecar.Announcement) -> None:
+    def seal(announcement: _announcement.Announcement) -> None:
         real_announce(announcement, held.pop())
         real_seal(announcement)
 
     with (
-        mock.patch.object(_sidecar.Announcement, "announce", announce),
-        mock.patch.object(_sidecar.Announcement, "seal", seal),
+        mock.patch.object(_announcement.Announcement, "announce", announce),
+        mock.patch.object(_announcement.Announcement, "seal", seal),
     ):
         yield
 
@@ -156,8 +158,8 @@ def _no_barrier() -> Iterator[None]:
         return lambda announcement, _sync_directory: real(announcement, lambda: None)
 
     with (
-        _replace(_sidecar.Announcement, "announce", without),
-        _replace(_sidecar.Announcement, "retire", without),
+        _replace(_announcement.Announcement, "announce", without),
+        _replace(_announcement.Announcement, "retire", without),
     ):
         yield
 
@@ -197,7 +199,7 @@ def _seal_before_settle() -> Iterator[None]:
     real_settle, real_seal = _protocol.Write.settle, _protocol.Write.seal
 
     def settle(write: _protocol.Write) -> None:
-        if write._announcement is not None:
+        if write.announcement is not None:
             real_seal(write)
         real_settle(write)
 
@@ -217,8 +219,8 @@ def _record_unflushed() -> Any:
         return announce
 
     stack = contextlib.ExitStack()
-    stack.enter_context(_replace(_sidecar.Announcement, "announce", without_file_fsync))
-    stack.enter_context(_replace(_sidecar, "start_writeback", lambda _real: lambda _fd: None))
+    stack.enter_context(_replace(_announcement.Announcement, "announce", without_file_fsync))
+    stack.enter_context(_replace(_announcement, "start_writeback", lambda _real: lambda _fd: None))
     return stack
 
 
@@ -228,13 +230,13 @@ def _no_resolve() -> Any:
             announcement, present, algo, lambda: None
         )
 
-    return _replace(_sidecar.Announcement, "_resolve", without)
+    return _replace(_announcement.Announcement, "_resolve", without)
 
 
 def _no_takeover_sync() -> Any:
     def without_sync(real: Callable[..., bool]) -> Callable[..., bool]:
         def clear(lock: _lock.Lock, stale: Any) -> bool:
-            with _replace(_protocol, "settle_directory", lambda _real: lambda *_args, **_own: True):
+            with _replace(_settle, "settle_directory", lambda _real: lambda *_args, **_own: True):
                 return real(lock, stale)
 
         return clear
@@ -247,8 +249,8 @@ def _source_unflushed() -> Any:
         with _replace(kernel, "fsync", _skipping_fsync(_is_file)):
             real(move)
 
-    real = _move._Move._harden
-    return mock.patch.object(_move._Move, "_harden", harden)
+    real = _move._Move.harden
+    return mock.patch.object(_move._Move, "harden", harden)
 
 
 def _no_crash_mark() -> Any:
@@ -328,7 +330,7 @@ ALL = {
         Mutant(
             "no-barrier",
             "the directory is not flushed between the sidecar and the data",
-            "new data beside a sidecar that speaks of the old",
+            "new data beside a sidecar that describes the old",
             (("btrfs", "retire", "file"),),
             _no_barrier,
         ),

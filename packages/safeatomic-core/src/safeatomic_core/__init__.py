@@ -1,28 +1,63 @@
 """Plain-file persistence with explicit guarantees: atomic, durable, locked, checked.
 
-General layout, each module knowing only those below it:
+General layout. A module imports only what stands below it, or right of it on its line; a test reads
+this drawing and holds it:
 
-    _cli                       the ``safeatomic`` command
-    _io _writer _reader _move  the calls a user makes on files
-    _locking _integrity        … on locks and checksums
-    _doctor _examination       what the environment promises, tried out
-    _inspections _probes       … check by check, with _place and _block
-    _protocol                  the ten steps of one write
-    _sidecar                   the checksum sidecar's part in them: Announce and Seal
-    _metadata                  what an overwritten file keeps
-    _lock _lock_file           the cooperative lock, and its file
-    _checksum                  digests, the sidecar's format, the reader's double check
-    _guarantees _environment   what this filesystem promises, and which one it is
-    _target _temp              a name in an open directory; temporary files
-    _posix _mounts             every system call
-    _policy _errors _config _types _trace _log
+    __init__  __main__  _version
+    # annexes, loaded by their first use
+    _cli                    the ``safeatomic`` command
+    _doctor                 what the environment promises, tried out
+    # public functions
+    _file_api               write_atomic*, read_atomic*
+    _writer  _move  _checksum_api  _reader
+    _abandoned              writers that are dropped undecided
+    _lock_api               the eight lock functions, LockInfo
+    _guarantees             inspect_guarantees, GuaranteeReport
+    # the protocol
+    _protocol               Write: the ten steps in their order, and nothing else
+    _recording              the recording of a checksum: Announce of what is there already
+    _in_place               writing into a file that is a mount point
+    _change                 what any change holds, how it fails, how it ends
+    _gate                   Gate: what a call needs of the place, and the refusal
+    _permission             whether the caller may replace what stands at a name
+    _lock                   Acquire and Release
+    _announcement           Announce and Seal
+    _readership             who may read a checksum record
+    _replacement            what stands at the sidecar's name, with nobody in between
+    _settle                 Settle, and recovery behind a dead writer
+    _metadata               Harden's first half
+    _verification           what a reader concludes from a file and its sidecar
+    _advice                 what to do about a refusal of the system
+    # the files we leave in a directory
+    _temp_file  _lock_file  _sidecar_file
+    _checksum_record        the form of our sidecars
+    _checksum_lines         the lines that checksum tools print
+    _target                 one name in an open directory, and what stands there now
+    # where we are
+    _verdicts               what a filesystem can promise, remembered for each device
+    _environment            which filesystem is this
+    _filesystems            what is known of each (pure tables)
+    _mounts                 /proc, statfs, the watch on the mount table
+    # ground
+    _digests                of bytes and open files
+    _forks                  descriptors that no forked child may keep
+    _posix                  the table of system calls
+    _options                the options of a call: checks, defaults, Policy
+    _errors  _types  _trace  _log
 
 The names below are the whole public surface.
 """
 
 from __future__ import annotations
 
-from ._config import safeatomic_config
+from ._checksum_api import (
+    ChecksumInfo,
+    compute_hash_data,
+    compute_hash_file,
+    get_checksum_info,
+    verify_checksum,
+    write_checksum_file,
+)
 from ._doctor import DoctorCheck, DoctorReport, doctor
 from ._environment import Environment
 from ._errors import (
@@ -33,17 +68,9 @@ from ._errors import (
     UnsupportedEnvironmentError,
     UnsupportedEnvironmentWarning,
 )
+from ._file_api import read_atomic, read_atomic_bytes, write_atomic, write_atomic_bytes
 from ._guarantees import GuaranteeReport, inspect_guarantees
-from ._integrity import (
-    ChecksumInfo,
-    compute_hash_data,
-    compute_hash_file,
-    get_checksum_info,
-    verify_checksum,
-    write_checksum_file,
-)
-from ._io import read_atomic, read_atomic_bytes, write_atomic, write_atomic_bytes
-from ._locking import (
+from ._lock_api import (
     LockInfo,
     force_release_lock,
     get_lock_age,
@@ -55,6 +82,7 @@ from ._locking import (
     try_acquire_lock,
 )
 from ._move import move_atomic
+from ._options import safeatomic_config
 from ._reader import AtomicReader
 from ._version import __version__ as __version__
 from ._writer import AtomicWriter
@@ -102,3 +130,10 @@ __all__ = [
     "CrossDeviceAtomicityError",
     "LockError",
 ]
+
+# A traceback names a class by its module: let that be the one that it is imported from, also in a
+# copy that is vendored under another name.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name

@@ -44,15 +44,15 @@ class Environment(Record):
     platform: str
     filesystem: str
     filesystem_class: str
-    supports_fsync_file: bool
-    supports_fsync_dir: bool
-    supports_atomic_replace: bool
-    symlink_policy: str
-    mount_point: str | None
-    source: str
-    device: str
-    mount_options: tuple[str, ...]
-    durability_findings: tuple[str, ...]
+    supports_fsync_file: bool = True
+    supports_fsync_dir: bool = True
+    supports_atomic_replace: bool = True
+    symlink_policy: str = "unspecified"
+    mount_point: str | None = None
+    source: str = ""
+    device: str = "0:0"
+    mount_options: tuple[str, ...] = ()
+    durability_findings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = "" if self.mount_point is None else f" at {self.mount_point}"
@@ -98,7 +98,7 @@ def describe(mount: Mount | None, dev: int) -> Environment:
 
 def _build(filesystem: str, kind: str, mount: Mount | None, dev: int) -> Environment:
     options = () if mount is None else mount.options
-    findings = _process_findings() + _filesystems.thieves(filesystem, options)
+    findings = _process_findings() + _filesystems.hazards(filesystem, options)
     fsync_file, fsync_dir, replace = _filesystems.support(filesystem, kind)
     return Environment(
         platform=PLATFORM,
@@ -154,14 +154,14 @@ _IGNORED = (
     "fsync succeeds without being carried out (a preloaded library, or a seccomp filter such as "
     "systemd's --suppress-sync)"
 )
-_EATERS = ("eatmydata", "nosync", "nofsync", "no-fsync", "no_fsync", "fakefsync", "skipfsync")
+_SUPPRESSORS = ("eatmydata", "nosync", "nofsync", "no-fsync", "no_fsync", "fakefsync", "skipfsync")
 
 
 def _process_findings() -> tuple[str, ...]:
     """Name what stands between this process and the kernel's fsync."""
     if PLATFORM == "win32":
         return ()
-    library = _preloaded_eater()
+    library = _preloaded_suppressor()
     if library:
         return (f"the preloaded library {library} ignores fsync",)
     if _mounts.fsync_is_ignored():
@@ -169,21 +169,21 @@ def _process_findings() -> tuple[str, ...]:
     return ()
 
 
-def _preloaded_eater() -> str:
-    """Return the name of a loaded library that is known for ignoring fsync, or nothing.
+def _preloaded_suppressor() -> str:
+    """Return the name of a loaded fsync suppressor, a library known for ignoring it, or nothing.
 
     Looked for once: only a library that was there before the first call can stand in its way.
     """
-    global _eater
-    if _eater is None:
-        _eater = _find_eater()
-    return _eater
+    global _suppressor
+    if _suppressor is None:
+        _suppressor = _find_suppressor()
+    return _suppressor
 
 
-_eater: str | None = None
+_suppressor: str | None = None
 
 
-def _find_eater() -> str:
+def _find_suppressor() -> str:
     try:
         loaded = _mounts.read_proc("/proc/self/maps")
     except OSError as error:
@@ -191,7 +191,7 @@ def _find_eater() -> str:
         loaded = os.fsencode(os.environ.get("LD_PRELOAD", "")).replace(b":", b" ")
     for word in loaded.split():
         name = os.fsdecode(word.rpartition(b"/")[2])
-        if ".so" in name and any(eater in name.lower() for eater in _EATERS):
+        if ".so" in name and any(word in name.lower() for word in _SUPPRESSORS):
             return name
     return ""
 
@@ -199,34 +199,58 @@ def _find_eater() -> str:
 # ---------------------------------------------------------------------------------- the mount table
 
 
-def find_mount(table: bytes, dev: int, dir_fd: int | None, path: str) -> Mount | None:
+def mount_number(dir_fd: int | None) -> int | None:
+    """Return the number of the mount of an open directory, None where the kernel tells none."""
+    if dir_fd is None:
+        return None
+    try:
+        return _mounts.mount_id(dir_fd)
+    except OSError as error:
+        raise_shortage(error)
+        return None
+
+
+def find_mount(
+    table: bytes, dev: int, dir_fd: int | None, path: str, number: int | None = None
+) -> Mount | None:
     """Find the mount of an open directory, or failing that of a path, in a mount table.
 
     Args:
         table: The content of ``mountinfo``.
         dev: Device number of the directory.
-        dir_fd: The directory, open; its mount number is exact.
+        dir_fd: The directory, open.
         path: The directory's path, for a kernel that does not tell mount numbers.
+        number: The directory's mount number, which is exact; asked for if it is not given.
     """
-    number = None
     if dir_fd is not None:
+        number = mount_number(dir_fd) if number is None else number
+        if number is not None:
+            line = _line_of(table, number)
+            return _mount_by_magic(dir_fd) if line is None else parse_mount(line)
         try:
-            number = _mounts.mount_id(dir_fd)
             path = _mounts.directory_of(dir_fd)
         except OSError as error:
             raise_shortage(error)
-    lines = table.splitlines()
-    if dir_fd is not None and number is not None:
-        wanted = b"%d " % number
-        for line in lines:
-            if line.startswith(wanted):
-                return parse_mount(line)
-        return _mount_by_magic(dir_fd)
-    mounts = [mount for mount in map(parse_mount, lines) if mount is not None]
+    mounts = [mount for mount in map(parse_mount, table.splitlines()) if mount is not None]
     same_device = [mount for mount in mounts if mount.device == device_text(dev)]
     if same_device:
         return _deepest(same_device, path) or same_device[-1]
     return _deepest(mounts, path)
+
+
+def _line_of(table: bytes, number: int) -> bytes | None:
+    """Return the line of a mount; only that one is cut out of a table of perhaps thousands."""
+    wanted = b"%d " % number
+    start = 0 if table.startswith(wanted) else table.find(b"\n" + wanted) + 1
+    if start == 0 and not table.startswith(wanted):
+        return None
+    return table[start:].partition(b"\n")[0]
+
+
+def names_of_mounts(table: bytes) -> frozenset[str]:
+    """Return the last component of every mount point in a table."""
+    fields = (line.split(b" ", 5) for line in table.splitlines())
+    return frozenset(_unescape(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5)
 
 
 def count_mounts(table: bytes, mount: Mount | None) -> int:

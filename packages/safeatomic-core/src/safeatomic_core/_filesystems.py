@@ -37,6 +37,9 @@ TIER_1 = {
     "darwin": frozenset({"apfs"}),
 }
 
+# Whose flushes were recorded under a write, and reached the block device.
+_RECORDED = frozenset({"ext4", "xfs", "btrfs", "overlay"})
+
 _MEMBERS = {
     PERSISTENT: """
         ext2 ext3 ext4 xfs btrfs zfs bcachefs f2fs jfs nilfs2 reiserfs ubifs
@@ -104,13 +107,23 @@ def support(filesystem: str, kind: str) -> tuple[bool, bool, bool]:
     return False, False, False
 
 
-def thieves(filesystem: str, options: tuple[str, ...]) -> tuple[str, ...]:
-    """Name the mount options that remove durability without any call failing.
+_FLUSHLESS = {
+    "jfs": (
+        "jfs sends the drive no flush when it is told to fsync (recorded on Linux 6.12 and 7.2): "
+        "the data stays in the drive's cache"
+    ),
+}
+
+
+def hazards(filesystem: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Name the durability hazards: what drops flushes without any call failing.
 
     Not among them is ext4's ``data=writeback``: it drops the order between a file's data and its
     metadata, and the temporary file is fsynced before it gets its name, whatever the mode.
     """
     found = []
+    if filesystem in _FLUSHLESS:
+        found.append(_FLUSHLESS[filesystem])
     for option in options:
         name, _, value = option.partition("=")
         if name == "nobarrier" or (
@@ -141,6 +154,7 @@ def levels(
     in_memory: bool = False,
     options_seen: bool = True,
     journal: bool | None = True,
+    trouble: str = "",
 ) -> tuple[dict[str, Level], dict[str, str]]:
     """Grade every guarantee, with one sentence of reason each.
 
@@ -148,10 +162,11 @@ def levels(
         platform: `sys.platform` of the machine.
         filesystem: The filesystem's name.
         kind: Its class, one of `CLASSES`.
-        findings: What removes durability, as `thieves` and the environment name it.
+        findings: What removes durability, as `hazards` and the environment name it.
         in_memory: The block device under a persistent filesystem is a RAM disk.
         options_seen: The mount options are known; in a chroot they may not be.
         journal: The filesystem has one if it can; None where that cannot be seen.
+        trouble: Why the place could not be looked at, if it could not.
     """
     graded: dict[str, tuple[Level, str]]
     if kind in (PERSISTENT, MEMORY):
@@ -182,7 +197,7 @@ def levels(
             )
             graded[CRASH_DURABILITY] = graded[INTEGRITY_DETECTION] = ("BestEffort", doubt)
     else:
-        graded = _foreign(filesystem, kind)
+        graded = _foreign(filesystem, kind, trouble)
         if findings:
             graded[CRASH_DURABILITY] = ("Unsupported", "; ".join(findings))
     return (
@@ -201,6 +216,8 @@ def _local(platform: str, filesystem: str) -> dict[str, tuple[Level, str]]:
     elif filesystem not in TIER_1.get(platform, ()):
         level = "BestEffort"
         doubt = f"POSIX asks it of {filesystem}, which is not among the tested filesystems"
+        if filesystem not in _RECORDED:
+            doubt += "; its flushes were never recorded"
     durable = "file and directory are flushed before the call returns"
     if filesystem == "zfs":
         doubt += "; the dataset's property sync=disabled cannot be seen from here"
@@ -235,11 +252,13 @@ _FOREIGN_REASONS = {
 }
 
 
-def _foreign(filesystem: str, kind: str) -> dict[str, tuple[Level, str]]:
+def _foreign(filesystem: str, kind: str, trouble: str) -> dict[str, tuple[Level, str]]:
     """Grade what is no local POSIX filesystem: nothing of it is this library's target."""
     reason = _FOREIGN_REASONS[kind].format(fs=filesystem)
     if kind == UNKNOWN and filesystem == UNKNOWN:
         reason = "the filesystem could not be determined"
+        if trouble:
+            reason += f" ({trouble})"
     level: Level = "Unsupported" if kind == OBJECT_STORE else "NonTarget"
     graded: dict[str, tuple[Level, str]] = dict.fromkeys(GUARANTEES, (level, reason))
     if filesystem in _FAT_FAMILY:
@@ -250,3 +269,38 @@ def _foreign(filesystem: str, kind: str) -> dict[str, tuple[Level, str]]:
     if kind != WINDOWS:
         graded[CROSS_DEVICE_SAFETY] = ("Guaranteed", _NEVER_COPIED)
     return graded
+
+
+_LOCAL = "Use a local filesystem"
+
+# What takes the place of a good filesystem's levels for a file that is itself a mount point.
+MOUNT_POINT: dict[str, str] = {
+    ATOMIC_VISIBILITY: (
+        "the file is itself a mount point, which no rename replaces: it can only be written in "
+        "place, and readers may see a mixture meanwhile"
+    ),
+    CRASH_DURABILITY: (
+        "the file is itself a mount point: a crash while it is written in place leaves a mixture"
+    ),
+    WRITER_EXCLUSION: (
+        "the file is itself a mount point: its lock lies beside it, where those who reach the file "
+        "through another mount do not see it"
+    ),
+    INTEGRITY_DETECTION: (
+        "the file is itself a mount point: its checksum lies beside it, where those who reach the "
+        "file through another mount do not see it"
+    ),
+}
+MOUNT_POINT_ADVICE = "Mount the directory that holds the file, not the file"
+
+
+def advice(filesystem: str, kind: str, findings: tuple[str, ...]) -> str:
+    """Say what gives back what is missing on a filesystem."""
+    if kind == PERSISTENT and findings and filesystem not in _FLUSHLESS:
+        return (
+            "Remount with barriers on and without 'volatile', or start the program without the "
+            "library or filter that is named"
+        )
+    if filesystem in _FLUSHLESS:
+        return "Use ext4, xfs or btrfs"
+    return _LOCAL

@@ -1,19 +1,12 @@
-"""Which guarantees hold where: the report, its cache, and the gate every write passes.
-
-A report belongs to a filesystem, and a filesystem to a device number for as long as it stays
-mounted. So reports are kept by device number beside a watch on the mount table, and nothing is
-answered from the cache before the watch was asked whether the table changed: one system call for
-that, and one to see that the watch is still ours.
-"""
+"""`inspect_guarantees`: which guarantees hold for a file, and why."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-import sys
 
-from . import _environment, _filesystems, _mounts
-from ._errors import UnsupportedEnvironmentError, UnsupportedEnvironmentWarning
+from . import _environment, _mounts, _verdicts
 from ._posix import close_quietly, kernel
 from ._target import check_path
 from ._types import GUARANTEES, Record
@@ -24,6 +17,10 @@ if TYPE_CHECKING:
 
     from ._environment import Environment
     from ._types import Level, StrPath
+    from ._verdicts import Verdict
+
+
+_NO_REASONS: Mapping[str, str] = {}  # of a report that was made by hand
 
 
 class GuaranteeReport(Record):
@@ -37,7 +34,7 @@ class GuaranteeReport(Record):
 
     environment: Environment
     guarantees: Mapping[str, Level]
-    reasons: Mapping[str, str]
+    reasons: Mapping[str, str] = _NO_REASONS
 
     def is_guaranteed(self, name: str) -> bool:
         """Tell whether a guarantee is ``Guaranteed``.
@@ -59,28 +56,10 @@ class GuaranteeReport(Record):
     def __str__(self) -> str:
         lines = [str(self.environment)]
         lines += [
-            f"  {name:<21} {level:<12} {self.reasons[name]}"
+            f"  {name:<21} {level:<12} {self.reasons.get(name, '')}".rstrip()
             for name, level in self.guarantees.items()
         ]
         return "\n".join(lines)
-
-
-class _Verdict:
-    """A report with what the gate asks of it worked out beforehand."""
-
-    __slots__ = ("degraded", "filesystem", "holds_for_files", "refused", "report", "shared")
-
-    def __init__(self, report: GuaranteeReport) -> None:
-        self.report = report
-        self.filesystem = report.environment.filesystem
-        self.degraded = frozenset(report.degraded())
-        self.refused = frozenset(
-            name
-            for name, level in report.guarantees.items()
-            if level in ("NonTarget", "Unsupported")
-        )
-        self.shared = False  # several mounts have this device number, with options of their own
-        self.holds_for_files = False  # a file's own device number tells as much as its directory's
 
 
 def inspect_guarantees(path: StrPath) -> GuaranteeReport:
@@ -90,8 +69,9 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
         path: A file or directory; where it does not exist, its nearest existing parent is judged.
 
     Returns:
-        The environment and the level of each guarantee. An environment that cannot be identified
-        is reported as ``unknown``.
+        The environment and the level of each guarantee. A place that cannot be entered or asked is
+        reported as ``unknown``, and a file that is itself a mount point by its directory, with what
+        that takes away.
 
     Raises:
         TypeError: ``path`` is not a path.
@@ -104,303 +84,71 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
         'unspecified'
     """
     text = check_path(path)
-    verdict, dev = _recall(text)
-    if verdict is not None:
-        return verdict.report
-    directory = nearest_directory(text)
-    try:
-        fd = _mounts.open_directory(directory)
-    except OSError as error:
-        _environment.raise_shortage(error)
-        return _judge(None, dev or 0).report
-    try:
-        return _look(kernel.fstat(fd).st_dev, fd, directory).report
-    except OSError as error:
-        _environment.raise_shortage(error)
-        return _judge(None, dev or 0).report
-    finally:
-        close_quietly(fd)
+    verdict, dev = _verdicts.recall(text)
+    if verdict is None:
+        try:
+            verdict = _look_at(text)
+        except OSError as error:
+            _environment.raise_shortage(error)
+            verdict = _verdicts.judge(None, dev or 0, error.strerror or "")
+    return _report_on(verdict)
 
 
 def unknown_report() -> GuaranteeReport:
     """Return the report on a place that could not be looked at."""
-    return _judge(None, 0).report
+    return _report_on(_verdicts.judge(None, 0))
 
 
-def report_for_device(dev: int, dir_fd: int | None = None, path: str = "") -> GuaranteeReport:
-    """Report which guarantees hold on a device, from the cache where possible.
-
-    Args:
-        dev: ``st_dev`` of the directory.
-        dir_fd: The directory, open. Without it the device is looked up in the mount table by its
-            number, and failing that by ``path``.
-        path: Absolute path of the directory.
-
-    Raises:
-        OSError: The process or the machine is out of descriptors or memory.
-    """
-    verdict = _remembered(dev)
-    return (verdict or _look(dev, dir_fd, path)).report
-
-
-def gate(
-    dev: int, safety: str, path: str, needed: tuple[str, ...], dir_fd: int | None = None
-) -> str:
-    """Let a call pass, or not, according to ``safety`` and the guarantees it needs.
-
-    Args:
-        dev: ``st_dev`` of the target's directory.
-        safety: ``"strict"`` refuses what is NonTarget or Unsupported, ``"warn"`` warns at the
-            caller's line for whatever is not Guaranteed, ``"best_effort"`` says nothing.
-        path: The target as the caller gave it, for messages.
-        needed: Names of the guarantees the call relies on.
-        dir_fd: The target's directory, open.
-
-    Returns:
-        The filesystem's name; nothing under ``"best_effort"``, which does not look.
-
-    Raises:
-        UnsupportedEnvironmentError: Under ``"strict"``. Nothing was touched.
-        OSError: The process or the machine is out of descriptors or memory.
-    """
-    if safety == "best_effort":
-        return ""
-    verdict = _remembered(dev) or _look(dev, dir_fd, "")
-    if safety == "strict":
-        if verdict.refused:
-            for name in needed:
-                if name in verdict.refused:
-                    report = verdict.report
-                    raise UnsupportedEnvironmentError(
-                        path,
-                        _name_of(report),
-                        name,
-                        report.guarantees[name],
-                        report.reasons[name],
-                    )
-    elif verdict.degraded:
-        missing = [name for name in needed if name in verdict.degraded]
-        if missing:
-            report = verdict.report
-            found = "; ".join(
-                f"{name} is {report.guarantees[name]} ({report.reasons[name]})" for name in missing
-            )
-            warn_caller(f"{path!r} is on {_name_of(report)}, where {found}")
-    return verdict.filesystem
-
-
-def _name_of(report: GuaranteeReport) -> str:
-    name = report.environment.filesystem
-    return "an unknown filesystem" if name == "unknown" else name
-
-
-def warn_caller(message: str) -> None:
-    """Issue an `UnsupportedEnvironmentWarning` that points at the caller's own line.
-
-    That is the innermost frame outside this package and the two that are built on it, wherever they
-    are: installed, in a checkout, or vendored under another name.
-    """
-    import warnings  # loaded by the interpreter already; wanted by few calls
-
-    # What skip_file_prefixes of warnings.warn() does from Python 3.12 on.
-    own = _own_directories()
-    level = 1
-    frame = sys._getframe(0)  # noqa: SLF001 - the documented way to see one's callers
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
-        frame = frame.f_back
-        level += 1
-    warnings.warn(message, UnsupportedEnvironmentWarning, stacklevel=level)
-
-
-def _own_directories() -> tuple[str, ...]:
-    """Return the directories whose code is not the caller's, each with a final separator."""
-    files = [__file__]
-    for name in ("safeatomic", "safeatomic_formats"):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is not None:
-            files.append(file)
-    return tuple(os.path.join(os.path.dirname(file), "") for file in files)
-
-
-# ---------------------------------------------------------------------------------------- the cache
-
-# Idle watches, each with the verdicts reached under it. Whoever asks takes one out and puts it
-# back, so that no two threads (nor a signal handler and what it interrupted) ask one watch at a
-# time: a change is reported once per watch, and the second asker would never hear of it.
-_idle: list[_mounts.MountWatch] = []
-_MOST_IDLE = 8
-
-
-def _remembered(dev: int) -> _Verdict | None:
-    """Return the verdict on a device if it is known and the mount table did not change since."""
+def _look_at(path: str) -> Verdict:
+    """Look at the place of a file, or raise why it cannot be opened or asked."""
+    place = os.path.realpath(path)
+    directory = nearest_directory(place)
+    fd = _mounts.open_directory(directory)
     try:
-        watch = _idle.pop()
-    except IndexError:
-        return None
-    if not watch.unchanged():
-        watch.close()
-        return None
-    verdict = watch.entries.get(dev)
-    _idle.append(watch)
-    return verdict  # type: ignore[return-value]
+        verdict = _verdicts.look(kernel.fstat(fd).st_dev, fd, directory, whole=True)
+        above, name = os.path.split(place)
+        if above == directory and _verdicts.is_mount_point(fd, name, verdict):
+            return verdict.of_mount_point()
+        return verdict
+    finally:
+        close_quietly(fd)
 
 
-def _recall(path: str) -> tuple[_Verdict | None, int | None]:
-    """Return the verdict on a path, or None, without opening anything; and its device if known."""
-    try:
-        found = kernel.stat(path)
-        dev: int | None = found.st_dev
-        if not stat.S_ISDIR(found.st_mode):
-            verdict = _remembered(found.st_dev)
-            if verdict is not None and verdict.holds_for_files:
-                return verdict, dev
-            # They differ behind a symbolic link, and for a single file that is mounted over.
-            if kernel.stat(os.path.dirname(path) or ".").st_dev != dev:
-                return None, None
-    except FileNotFoundError:
-        dev = _device_of_parent(path)
-    except OSError:
-        return None, None
-    verdict = None if dev is None else _remembered(dev)
-    return None if verdict is None or verdict.shared else verdict, dev
-
-
-def _look(dev: int, dir_fd: int | None, path: str) -> _Verdict:
-    """Find out what a device is, and remember it where a change would be noticed.
-
-    Args:
-        dev: The device number.
-        dir_fd: A directory on it, open, or None.
-        path: The directory's path, a hint.
-    """
-    if not _environment.PLATFORM.startswith("linux"):
-        return _look_without_table(dev, dir_fd, path)
-    if dir_fd is not None:
-        dev = kernel.fstat(dir_fd).st_dev  # remembered under no other number than its own
-    verdict = None
-    for _attempt in range(_ATTEMPTS):
-        try:
-            watch = _take_watch()
-            table = watch.read()
-        except OSError as error:
-            _environment.raise_shortage(error)
-            break
-        mount = _environment.find_mount(table, dev, dir_fd, path)
-        verdict = _judge(mount, dev)
-        verdict.shared = _environment.count_mounts(table, mount) > 1
-        # A file has another number than its directory where it is mounted over, which is a second
-        # mount of that number; and on an overlay it may have that of a filesystem underneath
-        # (Documentation/filesystems/overlayfs.rst).
-        verdict.holds_for_files = not verdict.shared and b" - overlay " not in table
-        # Asked only now: a change while the table was being read makes the verdict a guess.
-        if watch.unchanged():
-            # A mount outside the table ends unseen, and an automount point changes by being used.
-            if mount is not None and mount.number >= 0 and mount.fstype != "autofs":
-                watch.entries[dev] = verdict
-            _put_back(watch)
-            break
-        watch.close()
-    return verdict or _judge(None, dev)
-
-
-_ATTEMPTS = 4  # a table that keeps changing is believed as it was last read, and not remembered
-
-
-def _take_watch() -> _mounts.MountWatch:
-    """Take an idle watch on the process's present mount namespace, or start one."""
-    try:
-        watch = _idle.pop()
-    except IndexError:
-        return _mounts.MountWatch()
-    if watch.unchanged() and watch.same_namespace():
-        return watch
-    watch.close()
-    return _mounts.MountWatch()
-
-
-def _put_back(watch: _mounts.MountWatch) -> None:
-    if len(_idle) < _MOST_IDLE:
-        _idle.append(watch)
-    else:
-        watch.close()
-
-
-def _look_without_table(dev: int, dir_fd: int | None, path: str) -> _Verdict:
-    """Ask ``statfs`` every time: it is one call, and there is no table to watch."""
-    mount = None
-    if dir_fd is not None:
-        mount = _environment.mount_of_statfs(dir_fd)
-    elif path:
-        try:
-            fd = _mounts.open_directory(path)
-        except OSError as error:
-            _environment.raise_shortage(error)
-        else:
-            try:
-                mount = _environment.mount_of_statfs(fd)
-            finally:
-                close_quietly(fd)
-    key = None if mount is None else (mount.fstype, mount.point, mount.source, mount.options, dev)
-    verdict = _by_statfs.get(key)
-    if verdict is None:
-        verdict = _judge(mount, dev)
-        if key is not None and len(_by_statfs) < _MOST_BY_STATFS:
-            _by_statfs[key] = verdict
-    return verdict
-
-
-_by_statfs: dict[object, _Verdict] = {}
-_MOST_BY_STATFS = 64
-
-
-def _judge(mount: _environment.Mount | None, dev: int) -> _Verdict:
-    """Grade a mount."""
-    environment = _environment.describe(mount, dev)
-    guarantees, reasons = _filesystems.levels(
-        environment.platform,
-        environment.filesystem,
-        environment.filesystem_class,
-        environment.durability_findings,
-        in_memory=_environment.lives_in_memory(environment),
-        options_seen=mount is not None and mount.point is not None,
-        journal=_environment.has_journal(environment),
-    )
-    report = GuaranteeReport(environment=environment, guarantees=guarantees, reasons=reasons)
-    return _Verdict(report)
-
-
-# ------------------------------------------------------------------------------------------ paths
-
-
-def _device_of_parent(path: str) -> int | None:
-    """Return the device of the directory in which a file is missing; None for a dangling link."""
-    try:
-        kernel.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        pass
-    except OSError:
-        return None
-    else:
-        return None
-    try:
-        return kernel.stat(os.path.dirname(path) or ".").st_dev
-    except OSError:
-        return None
+def _report_on(verdict: Verdict) -> GuaranteeReport:
+    """Return the report on a verdict, the same one each time."""
+    report = verdict.report
+    if not isinstance(report, GuaranteeReport):
+        report = verdict.report = GuaranteeReport(
+            environment=verdict.environment,
+            guarantees=verdict.guarantees,
+            reasons=verdict.reasons,
+        )
+    return report
 
 
 def nearest_directory(path: str) -> str:
     """Return the directory a file lives in, or the nearest one above it that exists.
 
     Symbolic links are followed, dangling ones to where they point.
+
+    Raises:
+        OSError: A place on the way is there and cannot be entered or asked: a directory that is
+            closed to this user, another user's mount, a file server that does not answer. What
+            stands above it says nothing about it.
     """
     place = os.path.realpath(path)
     while True:
         try:
             if stat.S_ISDIR(kernel.stat(place).st_mode):
                 return place
-        except OSError:
-            pass  # not there, or not for us to see: the next one up decides
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
         above = os.path.dirname(place)
         if above == place:
             return place
         place = above
+
+
+# Nothing can be there under such a name; a loop of links stands in its own directory.
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})

@@ -21,25 +21,18 @@ from _thread import RLock, get_ident
 
 from . import _log, _trace
 from ._errors import LockError
-from ._lock_file import CRASH_MARK, Found, look, payload, probe_free, still_named
-from ._posix import (
-    LOCK_EX,
-    LOCK_NB,
-    NOT_SUPPORTED,
-    close_held,
-    close_quietly,
-    kernel,
-    open_held,
-)
-from ._temp import Temp, unlink_if_there
+from ._forks import close_held, open_held
+from ._lock_file import CRASH_MARK, Found, look, payload, probe_free
+from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, Descriptor, kernel
+from ._settle import recover
+from ._target import LOCK_SUFFIX, identity, still_named
+from ._temp_file import Temp, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from ._options import Policy
     from ._target import Target
 
-SUFFIX = ".lock"
 _WRITE_BITS = stat.S_IWGRP | stat.S_IWOTH
 # Each round removes one dead lock or sees one vanish; this many in a row is a crowd, not a corpse.
 _ROUNDS = 64
@@ -51,6 +44,7 @@ class Lock:
     """One acquisition of a lock: an inode of ours, and the name it is linked to.
 
     Attributes:
+        target: What it locks.
         name: The lock's name in the target's directory.
         fd: Descriptor of our inode, whose flock is the lock; -1 before and after.
         linked: Whether the name was given to our inode (it may since have been taken away).
@@ -60,30 +54,32 @@ class Lock:
         "_dir_fd",
         "_directory",
         "_inode",
-        "_owns_directory",
+        "_handle",
         "_pid",
-        "_recover",
+        "_safety",
         "_temp",
         "fd",
         "linked",
         "name",
+        "target",
     )
 
-    def __init__(self, target: Target, recover: Callable[[], object]) -> None:
+    def __init__(self, target: Target, safety: str) -> None:
         """Make nothing yet.
 
         Args:
             target: What is to be locked.
-            recover: Clears up behind a dead holder; called before its lock is removed.
+            safety: What to do where the directory cannot be flushed behind a dead holder.
         """
+        self.target = target
+        self._safety = safety
         self._dir_fd = target.dir_fd
         self._directory = target.directory
-        self._recover = recover
         self._inode = (0, 0)
-        self._owns_directory = False
+        self._handle = Descriptor()  # of the directory, once the lock outlives its call
         self._pid = os.getpid()
         self._temp: Temp | None = None
-        self.name = target.name + SUFFIX
+        self.name = target.name + LOCK_SUFFIX
         self.fd = -1
         self.linked = False
 
@@ -133,7 +129,7 @@ class Lock:
             status = kernel.stat(self.name, dir_fd=self._dir_fd, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return (status.st_dev, status.st_ino) == self._inode
+        return identity(status) == self._inode
 
     def release(self) -> None:
         """Unlink the name if it is still ours and drop the flock.
@@ -164,8 +160,7 @@ class Lock:
 
     def adopt_directory(self, target: Target) -> None:
         """Take the directory's descriptor over from the target: the lock outlives the call."""
-        self._owns_directory = True
-        target.dir_fd = -1
+        self._handle = target.hand_over()
 
     def _close(self) -> None:
         fd, self.fd = self.fd, -1
@@ -173,9 +168,7 @@ class Lock:
             if fd >= 0:
                 close_held(fd)
         finally:
-            if self._owns_directory:
-                self._owns_directory = False
-                close_quietly(self._dir_fd)
+            self._handle.close()
 
     def _unlink_own(self) -> None:
         """Remove the name if it is still ours, in spite of one passing error or interrupt."""
@@ -207,7 +200,7 @@ class Lock:
         if bits:
             kernel.fchmod(self.fd, mode)  # the umask took the bits away
         status = kernel.fstat(self.fd)
-        self._inode = (status.st_dev, status.st_ino)
+        self._inode = identity(status)
         kernel.flock(self.fd, LOCK_EX | LOCK_NB)
         kernel.write(self.fd, payload(session))
         if _trace.hook is not None:
@@ -273,7 +266,7 @@ class Lock:
         # The lock is the only sign that its holder may have died between unlinking a sidecar and
         # its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it goes
         # last, or we may die here and the next writer would know nothing of it.
-        self._recover()
+        recover(self.target, self._safety)
         # That takes a flush, and whoever uses force waits for no flock.
         if still_named(self._dir_fd, self.name, stale.inode):
             try:
@@ -307,13 +300,13 @@ def _flock_stale(fd: int) -> bool:
 def acquire(
     lock: Lock, target: Target, *, session: str | None, retries: int, delay: float
 ) -> Found | None:
-    """Take the lock of a target, with further attempts if asked for.
+    """Take the lock of a target, with retries if asked for.
 
     Args:
         lock: A fresh `Lock` of the target, which the caller releases whatever happens.
         target: The target.
         session: Text whose SHA-256 goes into the payload, or None.
-        retries: Further attempts.
+        retries: How often to try again.
         delay: Seconds between two attempts.
 
     Returns:
@@ -332,6 +325,19 @@ def acquire(
     except OSError as error:
         raise LockError(target.path, _why_impossible(error, lock.name)) from error
     return found
+
+
+def take(lock: Lock, target: Target, policy: Policy) -> None:
+    """Acquire a lock or say who holds it.
+
+    Raises:
+        LockError: Somebody else holds it, or no lock can be taken here. Nothing was touched.
+    """
+    found = acquire(
+        lock, target, session=policy.session, retries=policy.retries, delay=policy.delay
+    )
+    if found is not None:
+        raise contention(target, found)
 
 
 def release_quietly(lock: Lock) -> None:

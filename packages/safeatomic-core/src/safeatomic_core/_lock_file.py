@@ -15,16 +15,16 @@ import os
 import stat
 import time
 
+from ._forks import close_held, open_held
 from ._posix import (
     LOCK_NB,
     LOCK_SH,
     O_CLOEXEC,
     O_NOFOLLOW,
     O_NONBLOCK,
-    close_held,
     kernel,
-    open_held,
 )
+from ._target import identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def look(dir_fd: int, name: str) -> Found:
     except FileNotFoundError:
         return found
     found.exists = True
-    found.inode = (status.st_dev, status.st_ino)
+    found.inode = identity(status)
     found.modified = status.st_mtime
     if not stat.S_ISREG(status.st_mode):
         found.corrupt = True
@@ -213,7 +213,7 @@ def look(dir_fd: int, name: str) -> Found:
         flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         found.fd = open_held(kernel.open, name, flags, dir_fd=dir_fd)
         status = kernel.fstat(found.fd)
-        found.inode = (status.st_dev, status.st_ino)
+        found.inode = identity(status)
         found.raw = kernel.pread(found.fd, _CAP + 1, 0)
     except FileNotFoundError:
         found.exists = False
@@ -233,15 +233,6 @@ def look(dir_fd: int, name: str) -> Found:
         found.close()  # it may hold the probe's shared flock, which would pin a dead lock
         raise
     return found
-
-
-def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
-    """Tell whether a name points to an inode."""
-    try:
-        status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return (status.st_dev, status.st_ino) == inode
 
 
 def probe_free(fd: int) -> bool:

@@ -7,13 +7,16 @@ then nobody can have asked for them.
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def warning(message: str, *args: object) -> None:
     """Report something the user should see, such as metadata that could not be kept."""
-    import logging
-
+    try:
+        import logging
+    except ImportError:  # the installation cannot be read any more, in a chroot
+        return
     logging.getLogger("safeatomic").warning(message, *args, stacklevel=2)
 
 
@@ -29,3 +32,40 @@ def debug(message: str, *args: object) -> None:
     logging = sys.modules.get("logging")
     if logging is not None:
         logging.getLogger("safeatomic").debug(message, *args, stacklevel=2)
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Issue a warning where nobody's line can be named; none where nothing can be imported."""
+    try:
+        import warnings
+    except ImportError:  # the interpreter is going down
+        return
+    warnings.warn(message, category, stacklevel=2)
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Issue a warning that points at the caller's own line.
+
+    That is the innermost frame outside this package and the two that are built on it, wherever they
+    are: installed, in a checkout, or vendored under another name.
+    """
+    import warnings  # wanted by few calls
+
+    # What skip_file_prefixes of warnings.warn() does from Python 3.12 on.
+    own = _own_directories()
+    level = 1
+    frame = sys._getframe(0)  # noqa: SLF001 - the documented way to see one's callers
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _own_directories() -> tuple[str, ...]:
+    """Return the directories whose code is not the caller's, each with a final separator."""
+    files = [__file__]
+    for name in ("safeatomic", "safeatomic_formats"):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None:
+            files.append(file)
+    return tuple(os.path.join(os.path.dirname(file), "") for file in files)

@@ -2,8 +2,8 @@
 
 Mode, owner, group and extended attributes (POSIX ACLs and security labels among them) are put onto
 the temp before it is flushed, so that the new content never shows with the wrong ones. Timestamps
-are not kept: new content has a new mtime. What this user may not preserve is logged once for each
-write, never fatal.
+are not kept: new content has a new mtime. What this user may not preserve is never fatal; it is
+logged.
 """
 
 from __future__ import annotations
@@ -11,72 +11,127 @@ from __future__ import annotations
 import errno
 import stat
 
-from . import _log
+from . import _log, _mounts
 from ._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
-
     from ._target import Target
-    from ._temp import Temp
+    from ._temp_file import Temp
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ACL = "system.posix_acl_access"
 # EINVAL: this user namespace, a container, has no number for that owner (user_namespaces(7)).
 _NOT_OURS_TO_GIVE = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+_OVERFLOW_ID = 65534  # what an owner without a number here looks like (proc(5), overflowuid)
+_READ_WRITE = 0o6
 
 
-def preserve(target: Target, temp: Temp) -> None:
+def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> None:
     """Give a temp the metadata of the file it is going to replace.
+
+    The owner goes last: once the file is somebody else's, less may be done to it.
 
     Args:
         target: The target, whose ``status`` is that of the file to be replaced.
         temp: The temp.
+        keep_mode: Leave the temp's mode alone; its maker has chosen it.
 
     Raises:
         OSError: The mode cannot be set on our own temp, or an attribute fails with a real error.
     """
     status = target.status
     assert status is not None  # noqa: S101 - callers ask for an existing file's metadata
-    lost: list[str] = []
+    lost = _Losses(target.path)
     mode = stat.S_IMODE(status.st_mode)
-    # chown first: it clears setuid and setgid bits (chown(2)), which chmod then sets. Where there
-    # is nothing to change it would still cost a journal entry.
-    if temp.owner != (status.st_uid, status.st_gid):
-        mode = _chown_what_we_may(status, temp.fd, mode, lost)
+    uid, gid = temp.owner
+    if gid != status.st_gid:
+        gid = _give(temp.fd, -1, status.st_gid, gid)
+        if gid != status.st_gid:
+            lost.add(f"group {status.st_gid}", matters=True)
+            if mode & stat.S_ISGID:
+                lost.add("the set-group-ID bit", matters=True)
+                mode &= ~stat.S_ISGID
     _copy_xattrs(target, temp.fd, lost)
-    kernel.fchmod(temp.fd, mode)
-    if lost:
-        _log.warning("%r: could not preserve %s", target.path, ", ".join(lost))
+    if uid == status.st_uid:
+        if not keep_mode:
+            kernel.fchmod(temp.fd, mode)
+    else:
+        if not keep_mode:
+            kernel.fchmod(temp.fd, mode & ~_SET_ID)  # chown(2) clears these bits
+        uid = _give(temp.fd, status.st_uid, -1, uid)
+        if uid != status.st_uid:
+            # Everybody keeps their access where the group may do what the owner may.
+            same = mode >> 6 & _READ_WRITE == mode >> 3 & _READ_WRITE and gid == status.st_gid
+            lost.add(f"owner {status.st_uid}", matters=not same)
+            if mode & stat.S_ISUID:
+                # It would now lend the rights of somebody else than it was set for.
+                lost.add("the set-user-ID bit", matters=True)
+                mode &= ~stat.S_ISUID
+        if mode & _SET_ID and not keep_mode:
+            _set_id_bits(temp.fd, mode, lost)
+    lost.report()
 
 
-def _chown_what_we_may(status: os.stat_result, fd: int, mode: int, lost: list[str]) -> int:
-    """Keep owner and group, or the group alone; return the mode that is safe with the result."""
-    for owner in (status.st_uid, -1):
-        try:
-            kernel.fchown(fd, owner, status.st_gid)
-        except OSError as error:
-            if error.errno not in _NOT_OURS_TO_GIVE:
-                raise
-        else:
-            break
-    now = kernel.fstat(fd)
-    # A set-id bit would now lend the rights of somebody else than it was set for.
-    if now.st_uid != status.st_uid:
-        lost.append(f"owner {status.st_uid}")
-        if mode & stat.S_ISUID:
-            lost.append("the set-user-ID bit")
-        mode &= ~stat.S_ISUID
-    if now.st_gid != status.st_gid:
-        lost.append(f"group {status.st_gid}")
-        if mode & stat.S_ISGID:
-            lost.append("the set-group-ID bit")
-        mode &= ~stat.S_ISGID
-    return mode
+class _Losses:
+    """What one write could not preserve, and whether anybody gains or loses access by it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._some: list[str] = []
+        self._grave = False
+
+    def add(self, what: str, *, matters: bool) -> None:
+        """Note a loss."""
+        self._some.append(what)
+        if matters and what not in _warned:
+            _warned.add(what)
+            self._grave = True
+
+    def report(self) -> None:
+        """Log what was lost: a warning where it matters, once in a process for each kind."""
+        if self._some:
+            log = _log.warning if self._grave else _log.debug
+            log("%r: could not preserve %s", self._path, ", ".join(self._some))
 
 
-def _copy_xattrs(target: Target, fd: int, lost: list[str]) -> None:
+_warned: set[str] = set()
+
+
+def _give(fd: int, uid: int, gid: int, before: int) -> int:
+    """Change owner or group, where that may be done; return what it is then."""
+    wanted = gid if uid < 0 else uid
+    if wanted == _OVERFLOW_ID and not _has_every_number("uid_map" if gid < 0 else "gid_map"):
+        return before  # it may be anybody's, and a chown would make it nobody's
+    try:
+        kernel.fchown(fd, uid, gid)
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_GIVE:
+            raise
+        return before
+    return wanted
+
+
+def _has_every_number(table: str) -> bool:
+    """Tell whether this is a user namespace in which every user has a number of their own."""
+    try:
+        return _mounts.read_proc(f"/proc/self/{table}").split() == [b"0", b"0", b"4294967295"]
+    except OSError:
+        return False
+
+
+def _set_id_bits(fd: int, mode: int, lost: _Losses) -> None:
+    """Set the set-id bits again, on a file that may be somebody else's by now."""
+    try:
+        kernel.fchmod(fd, mode)
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_GIVE:
+            raise
+        lost.add("the set-user-ID and set-group-ID bits", matters=True)
+
+
+def _copy_xattrs(target: Target, fd: int, lost: _Losses) -> None:
     """Make the temp's extended attributes those of the target."""
     try:
         wanted = kernel.listxattr_at(target.name, target.dir_fd)
@@ -86,7 +141,7 @@ def _copy_xattrs(target: Target, fd: int, lost: list[str]) -> None:
             return
         # No /proc, or the target was just removed; or a security module says no.
         if isinstance(error, FileNotFoundError | PermissionError):
-            lost.append("extended attributes")
+            lost.add("extended attributes", matters=True)
             return
         raise
     for name in wanted:
@@ -103,8 +158,8 @@ def _copy_xattrs(target: Target, fd: int, lost: list[str]) -> None:
                 _forgive(error, name, lost)
 
 
-def _forgive(error: OSError, name: str, lost: list[str]) -> None:
+def _forgive(error: OSError, name: str, lost: _Losses) -> None:
     """Note an attribute that this user or filesystem cannot carry over; raise what is an error."""
     if error.errno not in _NO_XATTRS | {errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL}:
         raise error
-    lost.append(name)
+    lost.add(name, matters=name == _ACL or name.startswith("security."))

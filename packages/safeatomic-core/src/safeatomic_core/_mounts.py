@@ -14,13 +14,14 @@ import errno
 import os
 import select  # not left for later: a program may have entered a chroot by then
 
-from ._posix import O_CLOEXEC, O_DIRECTORY
+from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CHUNK = 65536
+_LONG_TABLE = 65536  # bytes; about a thousand mounts, which take the kernel a millisecond
 _NO_SUCH_FD = 2**31 - 1
 
 
@@ -51,6 +52,20 @@ def mount_id(fd: int) -> int | None:
         if line.startswith(b"mnt_id:"):
             return int(line[7:])
     return None
+
+
+def mount_id_at(dir_fd: int, name: str) -> int | None:
+    """Return the number of the mount on which a name in an open directory is shown.
+
+    It is another one than the directory's where something is mounted on that very name. A symbolic
+    link is not followed, and nothing is opened in earnest (``O_PATH``, open(2)).
+    """
+    flags = getattr(os, "O_PATH", 0) | O_NOFOLLOW | O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=dir_fd)
+    try:
+        return mount_id(fd)
+    finally:
+        os.close(fd)
 
 
 def directory_of(fd: int) -> str:
@@ -128,22 +143,33 @@ class MountWatch:
     is used by one thread at a time, and never by a forked child, which shares its description.
 
     A program may close every descriptor it finds (daemons do), and the number may then go to
-    another file. So the file position is set to a random number that nobody reads at: whoever does
-    not answer ``lseek`` with it is not our file.
+    another file. So the file position is set into the middle of an early line, where no reader
+    stops: a file that does not answer ``lseek`` with it is not ours. An early one, because the
+    kernel writes every line before a position in order to find it (``traverse`` in fs/seq_file.c).
 
     Attributes:
         entries: What the owner remembers, by device number, for as long as nothing changed.
     """
 
-    __slots__ = ("_cookie", "_fd", "_namespace", "_pid", "_poll", "_quiet", "entries")
+    __slots__ = (
+        "_cookie",
+        "_fd",
+        "_inode",
+        "_namespace",
+        "_pid",
+        "_poll",
+        "_quiet",
+        "entries",
+    )
 
     def __init__(self, path: str = "/proc/self/mountinfo") -> None:
         self.entries: dict[int, object] = {}
         self._fd = -1
         self._pid = os.getpid()
         self._namespace = _namespace()
-        self._cookie = int.from_bytes(os.urandom(6), "big") | 1 << 48
+        self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer
         self._fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
+        self._inode = os.fstat(self._fd).st_ino
         try:
             os.lseek(self._fd, self._cookie, os.SEEK_SET)
         except OSError:
@@ -170,14 +196,28 @@ class MountWatch:
         """Tell whether the process is still in the mount namespace whose table this is."""
         return self._namespace == _namespace()
 
-    def read(self) -> bytes:
-        """Read the table, leaving the file position alone."""
+    def read(self, number: int | None = None) -> tuple[bytes, bool]:
+        """Read the table, leaving the file position alone.
+
+        Args:
+            number: The mount that is looked for. In a long table nothing is read behind its line:
+                ten thousand mounts take the kernel 12 ms (`docs/adr/0019-watched-mount-table.md`).
+
+        Returns:
+            The table up to there, and whether that is the whole.
+        """
+        line = None if number is None else b"%d " % number
         chunks = []
         offset = 0
+        found = False
         while chunk := os.pread(self._fd, _CHUNK, offset):
             chunks.append(chunk)
             offset += len(chunk)
-        return b"".join(chunks)
+            if line is not None and not found:
+                found = chunk.startswith(line) or b"\n" + line in chunk
+            if found and offset >= _LONG_TABLE and chunk.endswith(b"\n"):
+                return b"".join(chunks), False
+        return b"".join(chunks), True
 
     def close(self) -> None:
         """Close the descriptor, unless its number belongs to another file by now."""
@@ -185,7 +225,8 @@ class MountWatch:
         if fd < 0:
             return
         try:
-            if os.lseek(fd, 0, os.SEEK_CUR) == self._cookie or self._cookie < 0:
+            at = self._cookie if self._cookie < 0 else os.lseek(fd, 0, os.SEEK_CUR)
+            if at == self._cookie and os.fstat(fd).st_ino == self._inode:
                 os.close(fd)
         except OSError:
             pass  # closed by the program
@@ -203,95 +244,3 @@ def _namespace() -> int:
         return os.stat("/proc/self/ns/mnt").st_ino
     except OSError:
         return 0
-
-
-def fsync_provider() -> str:
-    """Return the file name of the library whose ``fsync`` this process calls.
-
-    A preloaded library that wraps the call comes first in the search order, so this names it
-    whatever it is called.
-    """
-    name = _provider_in(None)
-    if is_library(name):
-        return name
-    # The program itself: one that is not position-independent has an entry of its own for each C
-    # function whose address it takes. So every library that is loaded is asked.
-    providers = set()
-    for library in _loaded_libraries():
-        try:
-            providers.add(_provider_in(library))
-        except (OSError, AttributeError):
-            continue  # no library of ours (a deleted one, perhaps), or one that knows no fsync
-    strangers = sorted(found for found in providers if not is_c_library(found))
-    return (strangers or sorted(providers) or [name])[0]
-
-
-def is_library(path: str) -> bool:
-    """Tell whether a file name is a shared library's."""
-    return ".so" in os.path.basename(path) or path.endswith(".dylib")
-
-
-def is_c_library(path: str) -> bool:
-    """Tell whether a file name is one of those that C libraries have."""
-    name = os.path.basename(path)
-    return name.startswith(
-        ("libc.", "libc-", "libpthread.", "libpthread-", "ld-musl", "libSystem", "libsystem_")
-    )
-
-
-def _loaded_libraries() -> list[str]:
-    """Return the paths of the libraries that this process has mapped (proc(5))."""
-    paths = set()
-    for line in read_proc("/proc/self/maps").splitlines():
-        path = os.fsdecode(line.split(None, 5)[-1])
-        if is_library(path):
-            paths.add(path)
-    return sorted(paths)
-
-
-def _provider_in(library: str | None) -> str:
-    """Return the file that holds ``fsync`` as a library, or the program, sees it (dladdr(3))."""
-    import ctypes  # slow to import, and doctor alone asks
-
-    class Info(ctypes.Structure):
-        _fields_ = (
-            ("fname", ctypes.c_char_p),
-            ("fbase", ctypes.c_void_p),
-            ("sname", ctypes.c_char_p),
-            ("saddr", ctypes.c_void_p),
-        )
-
-    # With RTLD_NOLOAD nothing is loaded that is not there already.
-    mode = 0 if library is None else os.RTLD_NOLOAD | os.RTLD_LAZY
-    address = ctypes.cast(ctypes.CDLL(library, mode=mode).fsync, ctypes.c_void_p)
-    info = Info()
-    dladdr = ctypes.CDLL(None).dladdr
-    dladdr.argtypes = [ctypes.c_void_p, ctypes.POINTER(Info)]
-    if dladdr(address, ctypes.byref(info)) == 0 or not info.fname:
-        raise OSError(errno.ENOENT, "no library admits to providing fsync")
-    return os.fsdecode(info.fname)
-
-
-def quota(device: str, kind: int, number: int) -> tuple[int, ...]:
-    """Return the disk quota of a user (kind 0) or group (kind 1) on a block device (quotactl(2)).
-
-    Returns:
-        Hard and soft limit of space in bytes, bytes in use, hard and soft limit of inodes, inodes
-        in use; 0 where there is no limit.
-
-    Raises:
-        OSError: There is no quota on that device (ESRCH), or it cannot be asked for.
-    """
-    import ctypes  # slow to import, and doctor alone asks
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    block = (ctypes.c_uint64 * 9)()  # struct dqblk: eight numbers and a mask of valid ones
-    command = _Q_GETQUOTA << 8 | kind
-    if libc.quotactl(command, os.fsencode(device), number, ctypes.byref(block)) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), device)
-    hard, soft, used, inode_hard, inode_soft, inodes, *_ = block
-    return hard * 1024, soft * 1024, used, inode_hard, inode_soft, inodes
-
-
-_Q_GETQUOTA = 0x800007  # <sys/quota.h>; limits are in blocks of 1024 bytes

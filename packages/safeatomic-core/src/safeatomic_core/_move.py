@@ -11,31 +11,27 @@ from __future__ import annotations
 import errno
 import os
 
-from . import _log, _trace
-from ._checksum import SUFFIX, Sidecar, agreeing, malformed
-from ._errors import (
-    NEW,
-    NEW_UNCONFIRMED,
-    UNCHANGED,
-    CrossDeviceAtomicityError,
-    LockError,
-    explain,
-)
-from ._lock import release_quietly
-from ._lock_file import still_named
-from ._policy import Policy, check_flag
-from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
-from ._protocol import discard_quietly, new_lock, open_gate, settle_directory, take_lock
-from ._sidecar import Announcement, memoized
-from ._target import check_path
-from ._temp import unlink_if_there
+from . import _trace
+from ._announcement import Announcement
+from ._change import Change, close
+from ._checksum_record import agreeing
+from ._digests import memoized
+from ._errors import UNCHANGED, CrossDeviceAtomicityError
+from ._gate import pass_gate
+from ._options import Policy, check_flag
+from ._permission import require_permission
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._settle import settle_directory
+from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, rename_new
+from ._temp_file import is_temp_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._checksum import Digest
+    from collections.abc import Callable
+
+    from ._digests import Digest
     from ._lock import Lock
-    from ._target import Target
-    from ._types import Safety, StrPath
+    from ._types import Concurrency, Safety, StrPath
 
 
 def move_atomic(
@@ -44,13 +40,17 @@ def move_atomic(
     *,
     force: bool = False,
     preserve_metadata: bool = True,
+    concurrency: Concurrency = "lock",
+    retries: int | None = None,
+    delay: float | None = None,
+    session: str | None = None,
     safety: Safety = "strict",
 ) -> None:
     """Rename a file within one filesystem, atomically and durably, with its checksum sidecar.
 
     Both files are locked meanwhile. The source's content is flushed before, both directories
-    after the rename. A sidecar at the destination that would not speak of the arriving content is
-    removed.
+    after the rename. A sidecar of the destination's that would not describe the arriving content is
+    removed. Another program's file at a sidecar's name stays where it is.
 
     Args:
         src: The file to move. A symbolic link is followed.
@@ -58,234 +58,293 @@ def move_atomic(
         force: Replace an existing destination; otherwise it is refused, in one step of the kernel.
         preserve_metadata: Makes no difference: a rename carries the file itself along, with its
             mode, owner and attributes. It is taken so that options can be passed through.
+        concurrency: As for `write_atomic_bytes`; ``"lock"`` takes the locks of both names.
+        retries: As for `write_atomic_bytes`, for each of the two locks.
+        delay: As for `write_atomic_bytes`.
+        session: As for `write_atomic_bytes`.
         safety: As for `write_atomic_bytes`.
 
     Raises:
         CrossDeviceAtomicityError: The two are on different devices, under every ``safety``. Both
             are unchanged.
-        FileExistsError: The destination exists and ``force`` is False. Both are unchanged.
+        FileExistsError: The destination exists and ``force`` is False, or the checksum has no place
+            there, because another program's file stands at its name. Both are unchanged.
         FileNotFoundError: The source or the destination's directory is missing. Nothing changed.
         LockError: One of the two is locked by somebody else. Both are unchanged.
-        SafeAtomicError: The source's sidecar is malformed. Both are unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. Both are unchanged.
         TypeError: An argument of the wrong type. Both are unchanged.
-        ValueError: An argument out of range. Both are unchanged.
+        ValueError: An argument out of range, or two names that belong to each other: a file and its
+            own sidecar or lock. Both are unchanged.
         OSError: A system call failed. The note says whether the file was moved.
     """
-    check_path(src, "src")
-    check_path(dst, "dst")
     check_flag(force, "force")
-    policy = Policy("lock", preserve_metadata, False, None, None, None, None, safety)
+    policy = Policy(
+        concurrency=concurrency,
+        preserve_metadata=preserve_metadata,
+        retries=retries,
+        delay=delay,
+        session=session,
+        safety=safety,
+    )
     move = _Move(src, dst, policy, force=force)
     try:
         move.run()
     except BaseException as error:  # noqa: BLE001 - raised again, explained
         raise move.fail(error)  # noqa: B904 - the cause is set
     finally:
-        move.close()
+        close(move)
 
 
-class _Move:
-    """One move under way, in the terms of the ten steps."""
+class _Move(Change):
+    """One move under way, in the terms of the ten steps; its target is the destination."""
 
     def __init__(self, src: StrPath, dst: StrPath, policy: Policy, *, force: bool) -> None:
-        """Do the Gate step for both names."""
-        self._policy = policy
+        super().__init__(policy)
         self._force = force
-        self._step = _trace.GATE
-        self._published = False
-        self._publishing = False  # set before the call: an interrupt may come right after it
-        self._settled = False
         self._source_fd = -1
-        self._loose = False  # whether the source's sidecar is gone, but perhaps not for good
-        self._announcement: Announcement | None = None
-        self._locks: list[Lock] = []
         self._source_lock: Lock | None = None
-        self._linked = False
-        self._src = open_gate(src, policy, op="move")
-        try:
-            self._dst = open_gate(dst, policy, op="move")
-        except BaseException:
-            self._src.close()
-            raise
+        self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
+        self._linked = False  # the destination is a second link of the source so far
+        self._loose = False  # the source's sidecar is gone, but perhaps not for good
+        self._source_sidecar: Announcement | None = None
+        self._src = Target(check_path(src, "src"))
+        self.target = Target(check_path(dst, "dst"))
 
     def run(self) -> None:
-        """Do the remaining steps."""
-        src, dst = self._src, self._dst
+        """Do the steps in their order."""
+        pass_gate(self._src, self.policy, op="move")
+        pass_gate(self.target, self.policy, op="move")
+        self._refuse_relatives()
         self._refuse_early()
         if self._same_name():
             return
-        self._acquire()
-        self._refuse_early()
-        self._harden()
-        new = self._recorded()
-        self._step = _trace.ANNOUNCE
-        if new is not None:
-            (algo, digest), rest = new[0], new[1:]
-            self._announcement = announcement = Announcement(dst)
-            announcement.draft(algo, digest, self._sync_destination, rest)
-            self._require_locks()
-            announcement.announce(self._sync_destination)
-        elif kernel.exists_at(dst.name + SUFFIX, dst.dir_fd):
-            self._require_locks()
-            self._announcement = Announcement(dst)
-            self._announcement.retire(self._sync_destination)
-        self._publish()
-        self._step = _trace.SETTLE
-        # The destination first: at no moment may a crash show the file in neither directory.
-        settled = settle_directory(dst, self._policy.safety, renamed=self._source_fd)
-        self._report(_trace.SETTLE, {"durable": settled})
-        if self._linked:
-            kernel.unlink(src.name, dir_fd=src.dir_fd)
-        record = -1
-        if new is not None and settled and self._announcement is not None:
-            self._step = _trace.SEAL
-            self._announcement.seal()
-            self._report(_trace.SEAL, {})
-            # Only now: before, a crash could bring the source back without its sidecar.
-            self._step = _trace.SETTLE
-            self._loose = True
-            unlink_if_there(src.name + SUFFIX, src.dir_fd)
-            record = self._announcement.fd
-        gone = settle_directory(src, self._policy.safety, renamed=self._source_fd, witness=record)
-        self._settled = settled and gone
-        self._loose = False
-        self._report(_trace.SETTLE, {"durable": self._settled})
+        if self.policy.lock:
+            self._acquire_both()
+            self._refuse_early()
+        self.harden()
+        self.announce()
+        self.publish()
+        self.settle()
+        if self._carried is not None and self.settled:
+            self.seal()
+        self.leave_source()
 
-    def fail(self, error: BaseException) -> BaseException:
-        """Put the sidecar back if nothing was moved; return the error with its explanation."""
-        self._find_out_whether_published()
-        outcome = UNCHANGED
-        if self._published:
-            outcome = NEW if self._settled else NEW_UNCONFIRMED
-        else:
-            self._undo()
-        result = error
-        if isinstance(error, FileExistsError):
-            result = FileExistsError(
-                errno.EEXIST,
-                f"the destination exists; pass force=True to replace it. {UNCHANGED.capitalize()}",
-                self._dst.path,
-            )
-            result.__cause__ = error
-        elif isinstance(error, OSError) and error.errno == errno.EXDEV:
-            result = CrossDeviceAtomicityError(self._src.path, self._dst.path)
-            result.__cause__ = error
-        elif isinstance(error, OSError) and error.errno is not None:
-            doing = f"move {self._src.path!r}"
-            result = explain(error, doing, self._path_of(error), outcome)
-            result.__cause__ = error
-        result.add_note(f"safeatomic: {self._step} failed; {outcome}")
-        return result
-
-    def close(self) -> None:
-        """Release both locks and close every descriptor."""
-        self._step = _trace.RELEASE
-        if self._loose and self._source_lock is not None:
-            # Otherwise the next writer of the source would not know that a crash may bring the
-            # sidecar back; a dead lock tells it to flush the directory first (R2).
-            self._source_lock.leave_behind()
-        try:
-            self._release(self._locks)
-        finally:
-            try:
-                self._release(self._locks)  # unless an interrupt came first, a no-op
-                if self._announcement is not None:
-                    discard_quietly(self._announcement, self._dst)
-            finally:
-                try:
-                    if self._source_fd >= 0:
-                        close_quietly(self._source_fd)
-                finally:
-                    try:
-                        self._src.close()
-                    finally:
-                        self._dst.close()
-
-    def _release(self, locks: list[Lock]) -> None:
-        """Release every lock, even if an interrupt comes in between."""
-        if locks:
-            try:
-                release_quietly(locks[0])
-            finally:
-                self._release(locks[1:])
-
-    def _undo(self) -> None:
-        """Put the destination's sidecar back; never masks the error that is under way."""
-        if self._announcement is None:
-            return
-        try:
-            owned = all(lock.owned() for lock in self._locks)
-            if owned and not self._announcement.roll_back(self._flush_destination):
-                for lock in self._locks:
-                    lock.leave_behind()
-        except OSError as error:
-            _log.warning("%r: could not clean up (%s)", self._dst.path, error)
-
-    def _path_of(self, error: OSError) -> str:
-        """Return the path of the caller's that an error is about."""
-        name = error.filename if isinstance(error.filename, str) else ""
-        if name.startswith((self._src.path, self._dst.path)):
-            return name
-        # Both names may begin alike: "a" and "a.txt".
-        about_src = name.startswith(self._src.name) and not (
-            name.startswith(self._dst.name) and len(self._dst.name) > len(self._src.name)
-        )
-        return str((self._src if about_src else self._dst).named(error).filename)
-
-    def _refuse_early(self) -> None:
-        """Refuse what the rename would refuse, before a lock is taken or a sidecar written."""
-        src, dst = self._src, self._dst
-        if src.status is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), src.path)
-        if kernel.fstat(dst.dir_fd).st_dev != kernel.fstat(src.dir_fd).st_dev:
-            raise CrossDeviceAtomicityError(src.path, dst.path)
-        if dst.status is not None and not self._force and not self._same_name():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
-
-    def _same_name(self) -> bool:
-        """Tell whether source and destination are one name of one directory."""
-        if self._src.name != self._dst.name:
-            return False
-        a, b = kernel.fstat(self._src.dir_fd), kernel.fstat(self._dst.dir_fd)
-        return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
-
-    def _acquire(self) -> None:
-        """Lock both, in an order that two opposite moves share."""
-        self._step = _trace.ACQUIRE
-
-        def order(target: Target) -> tuple[int, int, str]:
-            status = kernel.fstat(target.dir_fd)
-            return status.st_dev, status.st_ino, target.name
-
-        for target in sorted((self._src, self._dst), key=order):
-            lock = new_lock(target, self._policy.safety)
-            self._locks.append(lock)
-            if target is self._src:
-                self._source_lock = lock
-            take_lock(lock, target, self._policy)
-            target.look_again()
-            target.require_regular()
-
-    def _harden(self) -> None:
+    def harden(self) -> None:
         """Flush the source's content: nobody promised that whoever wrote it did."""
-        self._step = _trace.HARDEN
+        self.step = _trace.HARDEN
         src = self._src
         flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         self._source_fd = kernel.open(src.name, flags, dir_fd=src.dir_fd)
         kernel.fsync(self._source_fd)
         self._report(_trace.HARDEN, {"inode": kernel.fstat(self._source_fd).st_ino})
 
+    def announce(self) -> None:
+        """Let the destination's sidecar say what arrives, or take away one that would be wrong."""
+        self._carried = self._recorded()
+        self.step = _trace.ANNOUNCE
+        dst = self.target
+        if self._carried is not None:
+            (algo, digest), rest = self._carried[0], self._carried[1:]
+            self.announcement = Announcement(dst, self.token(dst))
+            self.announcement.draft(algo, digest, self.sync_directory, rest)
+            self.announcement.permit(self._source_fd)
+            self.require_locks()
+            self.announcement.announce(self.sync_directory)
+        else:
+            self.announcement = Announcement(dst, self.token(dst))
+            if self.announcement.find_ours():
+                self.require_locks()
+                self.announcement.retire(self.sync_directory)
+
+    def publish(self) -> None:
+        """Rename, if both locks are still ours."""
+        self.step = _trace.PUBLISH
+        self.require_locks()
+        src, dst = self._src, self.target
+        self.publishing = True
+        if not self._force:
+            self._rename_noreplace()
+        elif self._hard_links_of_one_file():
+            self._linked = True  # rename(2) would do nothing and report success
+        else:
+            kernel.rename(src.name, dst.name, src_dir_fd=src.dir_fd, dst_dir_fd=dst.dir_fd)
+        self.published = True
+        inode = kernel.fstat(self._source_fd).st_ino
+        self._report(_trace.PUBLISH, {"inode": inode, "lock_checked": bool(self.locks)})
+
+    def settle(self) -> None:
+        """Flush the destination first: at no moment may a crash show the file in neither place."""
+        self.step = _trace.SETTLE
+        if self.announcement is not None:
+            self.announcement.drop_displaced()
+        self.settled = settle_directory(self.target, self.policy.safety, renamed=self._source_fd)
+        self._report(_trace.SETTLE, {"durable": self.settled})
+        if self._linked:
+            kernel.unlink(self._src.name, dir_fd=self._src.dir_fd)
+
+    def seal(self) -> None:
+        """Cut off what the destination held before."""
+        self.step = _trace.SEAL
+        assert self.announcement is not None  # noqa: S101 - callers have just looked
+        self.announcement.seal()
+        self._report(_trace.SEAL, {})
+
+    def leave_source(self) -> None:
+        """Make durable that the source is gone, its sidecar included."""
+        self.step = _trace.SETTLE
+        settled, self.settled = self.settled, False
+        src = self._src
+        record = -1
+        if self._carried is not None and settled and self.announcement is not None:
+            # Only now: before, a crash could bring the source back without its sidecar.
+            assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
+            self._loose = True
+            self._source_sidecar.take_away()
+            self._source_sidecar.drop_displaced()
+            record = self.announcement.fd
+        gone = settle_directory(src, self.policy.safety, renamed=self._source_fd, witness=record)
+        self.settled = settled and gone
+        self._loose = False
+        self._report(_trace.SETTLE, {"durable": self.settled})
+
+    # ---------------------------------------------------------------- what it says when it fails
+
+    def inode_fd(self) -> int:
+        """Return the source's descriptor: the destination shows it once moved."""
+        return self._source_fd
+
+    def doing(self) -> str:
+        """Say what is being done."""
+        return f"move {self._src.path!r}"
+
+    def translated(self, error: OSError) -> BaseException:
+        """Return the error the caller sees for one of the operating system."""
+        if isinstance(error, FileExistsError) and not self._about_sidecar(error):
+            return FileExistsError(
+                errno.EEXIST,
+                f"the destination exists; pass force=True to replace it. {UNCHANGED.capitalize()}",
+                self.target.path,
+            )
+        if error.errno == errno.EXDEV:
+            return CrossDeviceAtomicityError(self._src.path, self.target.path)
+        return super().translated(error)
+
+    def path_of(self, error: OSError) -> str:
+        """Return the path of the caller's that an error is about."""
+        name = error.filename if isinstance(error.filename, str) else ""
+        if name.startswith((self._src.path, self.target.path)):
+            return name
+        about = self.about(error)
+        return str(about.named(error).filename) if name else about.path
+
+    def about(self, error: OSError) -> Target:
+        """Return which of the two names an error is about."""
+        src, dst = self._src, self.target
+        name = error.filename if isinstance(error.filename, str) else ""
+        if not name:  # a call on a descriptor: the step tells which
+            return src if self.step == _trace.HARDEN else dst
+        if name.startswith((src.path, dst.path)):
+            longer = sorted((src, dst), key=lambda target: -len(target.path))
+            return next(target for target in longer if name.startswith(target.path))
+        # Both names may begin alike: "a" and "a.txt".
+        if name.startswith(src.name) and not (
+            name.startswith(dst.name) and len(dst.name) > len(src.name)
+        ):
+            return src
+        return dst
+
+    def lost_lock(self) -> str:
+        """Say what a lock that was taken away means here."""
+        return (
+            "a lock was removed by force while the file was being moved; nothing was "
+            "moved. Find out who called force_release_lock(), then move it again"
+        )
+
+    def close(self) -> None:
+        """Release both locks and close every descriptor."""
+        if self._loose and self._source_lock is not None:
+            # Otherwise the next writer of the source would not know that a crash may bring the
+            # sidecar back; a dead lock tells it to flush the directory first (R2).
+            self._source_lock.leave_behind()
+        super().close()
+
+    def endings(self) -> list[Callable[[], None]]:
+        """Return what is to be done at the end, last first."""
+        endings = super().endings()
+        endings[:1] = [self.target.close, self._src.close, self._close_source]
+        if self._source_sidecar is not None:
+            endings.insert(3, self._source_sidecar.discard)
+        return endings
+
+    def _close_source(self) -> None:
+        fd, self._source_fd = self._source_fd, -1
+        if fd >= 0:
+            close_quietly(fd)
+
+    # ----------------------------------------------------------------------------------- details
+
+    def _refuse_early(self) -> None:
+        """Refuse what the rename would refuse, before a lock is taken or a sidecar written."""
+        src, dst = self._src, self.target
+        if src.status is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), src.path)
+        if dst.directory().st_dev != src.directory().st_dev:
+            raise CrossDeviceAtomicityError(src.path, dst.path)
+        if dst.status is not None and not self._same_name():
+            if not self._force:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
+            require_permission(dst)
+
+    def _refuse_relatives(self) -> None:
+        """Refuse to move a file to its own sidecar's or lock's name, or back; and any temp."""
+        names = self._src.name, self.target.name
+        for name in names:
+            if is_temp_name(name):
+                raise ValueError(
+                    f"{name!r} is the name of a temporary file of this library, which is swept; "
+                    "give another name"
+                )
+        if identity(self._src.directory()) != identity(self.target.directory()):
+            return
+        for one, other in (names, names[::-1]):
+            if other in (one + SIDECAR_SUFFIX, one + LOCK_SUFFIX):
+                raise ValueError(
+                    f"{other!r} is where the checksum or the lock of {one!r} is kept; a file "
+                    "cannot be moved from or to there. Give another name"
+                )
+
+    def _about_sidecar(self, error: OSError) -> bool:
+        """Tell whether an error is about a sidecar, not about the destination itself."""
+        name = error.filename if isinstance(error.filename, str) else ""
+        return self.step == _trace.ANNOUNCE and name.endswith(SIDECAR_SUFFIX)
+
+    def _same_name(self) -> bool:
+        """Tell whether source and destination are one name of one directory."""
+        src, dst = self._src, self.target
+        return src.name == dst.name and identity(src.directory()) == identity(dst.directory())
+
+    def _acquire_both(self) -> None:
+        """Lock both, in an order that two opposite moves share."""
+
+        def order(target: Target) -> tuple[tuple[int, int], str]:
+            return identity(target.directory()), target.name
+
+        for target in sorted((self._src, self.target), key=order):
+            try:
+                self.acquire(target)
+            finally:
+                if target is self._src and self.locks:
+                    self._source_lock = self.locks[-1]
+
     def _recorded(self) -> tuple[Digest, ...] | None:
         """Return what the source's sidecar says of it; None if there is none.
 
-        It is what was recorded, never a fresh hash: a damaged file must arrive as damaged.
+        It is what was recorded, never a fresh hash: a damaged file must arrive as damaged. What is
+        not a record of ours stays where it is.
         """
-        sidecar = Sidecar(self._src, self._policy.algo)
-        sidecar.close()
-        if sidecar.flaw is not None:
-            raise malformed(self._src, sidecar.flaw)
-        record = sidecar.record
+        self.step = _trace.ANNOUNCE
+        self._source_sidecar = Announcement(self._src, self.token(self._src))
+        record = self._source_sidecar.recorded()
         if record is None:
             return None
         if record.previous:
@@ -293,70 +352,14 @@ class _Move:
             return record.digests if match is None else (match,)
         return record.digests
 
-    def _publish(self) -> None:
-        """Rename, if both locks are still ours."""
-        self._step = _trace.PUBLISH
-        self._require_locks()
-        src, dst = self._src, self._dst
-        self._publishing = True
-        if self._force:
-            if self._hard_links_of_one_file():
-                self._linked = True  # rename(2) would do nothing and report success
-            else:
-                kernel.rename(src.name, dst.name, src_dir_fd=src.dir_fd, dst_dir_fd=dst.dir_fd)
-        else:
-            self._rename_noreplace()
-        self._published = True
-        self._report(
-            _trace.PUBLISH,
-            {"inode": kernel.fstat(self._source_fd).st_ino, "lock_checked": True},
-        )
-
     def _rename_noreplace(self) -> None:
         """Rename without replacing, by a hard link where the kernel has no such rename."""
-        src, dst = self._src, self._dst
-        try:
-            kernel.rename_noreplace(src.name, dst.name, src.dir_fd, dst.dir_fd)
-        except OSError as error:
-            if error.errno not in NOT_SUPPORTED:
-                raise
-            kernel.link(
-                src.name,
-                dst.name,
-                src_dir_fd=src.dir_fd,
-                dst_dir_fd=dst.dir_fd,
-                follow_symlinks=False,
-            )
-            self._linked = True
+        src, dst = self._src, self.target
+        self._linked = rename_new(src.name, dst.name, src.dir_fd, dst.dir_fd)
 
     def _hard_links_of_one_file(self) -> bool:
-        a, b = self._src.status, self._dst.status
-        return a is not None and b is not None and (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
-
-    def _find_out_whether_published(self) -> None:
-        """Settle what an interrupt during the rename left open: did it happen?"""
-        if self._publishing and not self._published:
-            try:
-                status = kernel.fstat(self._source_fd)
-                inode = (status.st_dev, status.st_ino)
-                self._published = still_named(self._dst.dir_fd, self._dst.name, inode)
-            except OSError as error:
-                _log.debug("%r: cannot tell whether moved (%s)", self._dst.path, error)
-
-    def _require_locks(self) -> None:
-        for lock in self._locks:
-            if not lock.owned():
-                raise LockError(
-                    self._dst.path,
-                    "a lock was removed by force while the file was being moved; nothing was "
-                    "moved. Find out who called force_release_lock(), then move it again",
-                )
-
-    def _flush_destination(self) -> None:
-        kernel.fsync(self._dst.dir_fd)
-
-    def _sync_destination(self) -> None:
-        settle_directory(self._dst, self._policy.safety)
+        a, b = self._src.status, self.target.status
+        return a is not None and b is not None and identity(a) == identity(b)
 
     def _report(self, step: str, facts: dict[str, object]) -> None:
         if _trace.hook is not None:

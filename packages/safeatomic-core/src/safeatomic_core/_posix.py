@@ -12,10 +12,11 @@ may be used from any thread.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
-import time
-from _thread import RLock, get_ident  # threading itself takes as long to import as this package
+from _functools import partial  # type: ignore[import-not-found] # functools itself is slow to import
+from itertools import starmap
 
 from . import _log
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Any, TypeVar
+
+    from _typeshed import ReadableBuffer
 
     _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -36,6 +39,7 @@ O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
 O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
+O_PATH: int = getattr(os, "O_PATH", 0)
 O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 
@@ -45,6 +49,10 @@ LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 NOT_SUPPORTED = frozenset(
     {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOLCK}
 )
+
+# A flag of renameat2 that the kernel, the filesystem or a sandbox's filter does not know: an old
+# seccomp filter answers EPERM. What is really forbidden is refused once more without the flag.
+NO_RENAME_FLAG = NOT_SUPPORTED | {errno.EPERM}
 
 
 def _missing(name: str) -> Callable[..., Any]:
@@ -141,21 +149,39 @@ def _rename_noreplace(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> N
     ``renameat2(RENAME_NOREPLACE)`` on Linux, ``renameatx_np(RENAME_EXCL)`` on macOS; some
     filesystems answer EINVAL or ENOTSUP, which the caller handles.
     """
-    global _rename_exclusive
-    if _rename_exclusive is None:
-        _rename_exclusive = _find_rename_exclusive()
-    _rename_exclusive(src, dst, src_dir_fd, dst_dir_fd)
+    _rename_with_flags(0, src, dst, src_dir_fd, dst_dir_fd)
 
 
-_rename_exclusive: Callable[[str, str, int, int], None] | None = None
+def _rename_exchange(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+    """Exchange two names that both exist, in one step of the kernel.
+
+    ``renameat2(RENAME_EXCHANGE)`` on Linux, ``renameatx_np(RENAME_SWAP)`` on macOS; some
+    filesystems answer EINVAL or ENOTSUP, which the caller handles.
+    """
+    _rename_with_flags(1, src, dst, src_dir_fd, dst_dir_fd)
 
 
-def _find_rename_exclusive() -> Callable[[str, str, int, int], None]:
-    """Look up the C function; ENOSYS when this libc has none."""
-    import ctypes  # slow to import, and only a move without force needs it
+def _rename_with_flags(which: int, src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+    global _renameat2
+    if _renameat2 is None:
+        _renameat2 = _find_renameat2()
+    _renameat2(which, src, dst, src_dir_fd, dst_dir_fd)
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    name, flag = ("renameatx_np", 4) if sys.platform == "darwin" else ("renameat2", 1)
+
+_renameat2: Callable[[int, str, str, int, int], None] | None = None
+
+
+def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
+    """Look up the C function; ENOSYS when this libc has none, or ctypes cannot be loaded."""
+    # RENAME_NOREPLACE and RENAME_EXCHANGE (linux/fs.h), RENAME_EXCL and RENAME_SWAP (macOS).
+    name, flags = ("renameatx_np", (4, 2)) if sys.platform == "darwin" else ("renameat2", (1, 2))
+    try:
+        import ctypes  # slow to import, and only a move without force and a checksum need it
+
+        libc = ctypes.CDLL(None, use_errno=True)
+    except (ImportError, OSError, TypeError) as error:  # a chroot may hide the standard library
+        _log.debug("no %s (%s)", name, error)
+        return _or_missing(name, None)
     function = getattr(libc, name, None)
     if function is None:
         return _or_missing(name, None)
@@ -167,12 +193,33 @@ def _find_rename_exclusive() -> Callable[[str, str, int, int], None]:
         ctypes.c_uint,
     ]
 
-    def rename_exclusive(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
-        if function(src_dir_fd, os.fsencode(src), dst_dir_fd, os.fsencode(dst), flag) != 0:
+    def renameat2(which: int, src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+        old, new = os.fsencode(src), os.fsencode(dst)
+        if function(src_dir_fd, old, dst_dir_fd, new, flags[which]) != 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code), src, None, dst)
 
-    return rename_exclusive
+    return renameat2
+
+
+def _raw_stream(fd: int, mode: str) -> io.RawIOBase:
+    """Return an unbuffered stream on a descriptor, which it does not close.
+
+    It is written in C, so that no signal handler's exception can fall between a system call and
+    the note that it was made.
+    """
+    return io.FileIO(fd, mode, closefd=False)
+
+
+def _access(name: str, mode: int, dir_fd: int) -> bool:
+    """Tell whether the effective user may access a name in an open directory (faccessat2(2)).
+
+    Every error is a no, which the caller confirms by another call.
+    """
+    try:
+        return os.access(name, mode, dir_fd=dir_fd, effective_ids=True, follow_symlinks=False)
+    except NotImplementedError:
+        return False
 
 
 class Kernel:
@@ -189,9 +236,14 @@ class Kernel:
     lseek = staticmethod(os.lseek)
     ftruncate = staticmethod(os.ftruncate)
     fsync = staticmethod(_fsync if sys.platform == "darwin" else os.fsync)
+    posix_fallocate = staticmethod(
+        _or_missing("posix_fallocate", getattr(os, "posix_fallocate", None))
+    )
     posix_fadvise = staticmethod(_or_missing("posix_fadvise", getattr(os, "posix_fadvise", None)))
+    raw_stream = staticmethod(_raw_stream)
     flock = staticmethod(_or_missing("flock", getattr(fcntl, "flock", None)))
     # metadata
+    access = staticmethod(_access)
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
     fchmod = staticmethod(_or_missing("fchmod", getattr(os, "fchmod", None)))
@@ -209,10 +261,16 @@ class Kernel:
     # names
     rename = staticmethod(os.rename)
     rename_noreplace = staticmethod(_rename_noreplace)
-    link = staticmethod(os.link)
-    link_anonymous = staticmethod(_link_anonymous)
+    rename_exchange = staticmethod(_rename_exchange)
+    link = staticmethod(_or_missing("link", getattr(os, "link", None)))
+    link_anonymous = staticmethod(
+        _link_anonymous if hasattr(os, "link") else _missing("link")  # Termux has none
+    )
     unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
+    rmdir = staticmethod(os.rmdir)
     listdir = staticmethod(_listdir)
+    readlink = staticmethod(os.readlink)
     realpath = staticmethod(_realpath)
     # processes
     kill = staticmethod(os.kill)
@@ -221,6 +279,46 @@ class Kernel:
 ENTRIES = tuple(name for name in vars(Kernel) if not name.startswith("_"))
 
 kernel = Kernel()
+
+
+class _TableStream(io.RawIOBase):
+    """What stands in for `io.FileIO` while the entries of the table are replaced: it uses them."""
+
+    def __init__(self, fd: int, mode: str) -> None:
+        self._fd = fd
+        self._writing = mode == "wb"
+
+    def readable(self) -> bool:
+        return not self._writing
+
+    def writable(self) -> bool:
+        return self._writing
+
+    def seekable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        return kernel.write(self._fd, data)
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        data = kernel.read(self._fd, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return kernel.lseek(self._fd, offset, whence)
+
+    def tell(self) -> int:
+        # No entry: the buffer above drops what the first one raises (Modules/_io/bufferedio.c).
+        return os.lseek(self._fd, 0, os.SEEK_CUR)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        length = self.tell() if size is None else size
+        kernel.ftruncate(self._fd, length)
+        return length
 
 
 class intercept:  # noqa: N801 - reads as the function it is used as
@@ -238,6 +336,7 @@ class intercept:  # noqa: N801 - reads as the function it is used as
         self._before = dict(vars(kernel))
         for name in ENTRIES:
             setattr(kernel, name, self._wrap(name, getattr(kernel, name)))
+        kernel.raw_stream = _TableStream
 
     def __exit__(
         self,
@@ -247,98 +346,6 @@ class intercept:  # noqa: N801 - reads as the function it is used as
     ) -> None:
         vars(kernel).clear()
         vars(kernel).update(self._before)
-
-
-# A flock belongs to the open file description, which a forked child shares: as long as the child
-# keeps the descriptor, a dead parent's lock looks alive (flock(2)). So descriptors that carry a
-# flock are opened through `open_held`, and a child closes its copies at birth. A fork waits until
-# nobody is between opening and remembering, or between forgetting and closing. Those who are do not
-# wait for each other: creating a file takes as long as the journal of the filesystem wants.
-_held: set[int] = set()
-_busy: dict[object, int] = {}  # one entry for each call that is in between: the thread it runs in
-_forking = 0  # the thread that is about to fork
-_fork_guard = RLock()  # held by that thread; reentrant: a signal handler may write a file, too
-_fork_hook_set = False
-_LONGEST_WAIT = 5.0  # seconds; a fork is not to hang as long as a file server that does not answer
-_MAY_SHARE = "a forked child may share the file's lock"
-
-
-def open_held(opener: Callable[..., int], *args: object, **kwargs: object) -> int:
-    """Open a descriptor that no forked child may keep."""
-    if not _fork_hook_set:
-        _set_fork_hook()
-    token = object()
-    try:
-        _busy[token] = get_ident()
-        if _forking:
-            _let_fork_pass(token)
-        fd = opener(*args, **kwargs)
-        _held.add(fd)
-        return fd
-    finally:
-        _busy.pop(token, None)
-
-
-def close_held(fd: int) -> None:
-    """Close what `open_held` opened; forgotten first, because its number is free at once."""
-    token = object()
-    try:
-        _busy[token] = get_ident()
-        if _forking:
-            _let_fork_pass(token)
-        _held.discard(fd)
-        close_quietly(fd)
-    finally:
-        _busy.pop(token, None)
-
-
-def _let_fork_pass(token: object) -> None:
-    """Step back while another thread forks.
-
-    The token is entered first and `_forking` asked then, and a fork does the same the other way
-    round: one of the two sees the other. Not for ever: another hook of that fork may be waiting
-    for something that this thread holds.
-    """
-    thread = get_ident()
-    while _forking not in (0, thread):
-        _busy.pop(token, None)
-        free = _fork_guard.acquire(timeout=_LONGEST_WAIT)
-        _busy[token] = thread
-        if not free:
-            _log.warning("a fork takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)
-            return
-        _fork_guard.release()
-
-
-def _set_fork_hook() -> None:
-    global _fork_hook_set
-    with _fork_guard:
-        if not _fork_hook_set and hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=_before_fork,
-                after_in_parent=_after_fork,
-                after_in_child=_drop_held,
-            )
-        _fork_hook_set = True
-
-
-def _before_fork() -> None:
-    """Wait for the other threads that open or close; those that come later wait for us."""
-    global _forking
-    _fork_guard.acquire()
-    _forking = get_ident()
-    deadline = time.monotonic() + _LONGEST_WAIT
-    while any(thread != _forking for thread in list(_busy.values())):
-        if time.monotonic() > deadline:
-            _log.warning("opening a file takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)
-            break
-        time.sleep(0.0001)
-
-
-def _after_fork() -> None:
-    global _forking
-    _forking = 0
-    _fork_guard.release()
 
 
 def close_quietly(fd: int) -> None:
@@ -353,13 +360,41 @@ def close_quietly(fd: int) -> None:
         _log.debug("an error while closing a file that lost nothing (%s)", error)
 
 
-def _drop_held() -> None:
-    """Close, in a forked child, what belongs to the parent (which keeps its flocks)."""
-    for fd in _held:
-        try:
-            os.close(fd)
-        except OSError:
-            pass  # already closed by the program; nothing is held through it
-    _held.clear()
-    _busy.clear()
-    _after_fork()
+class Descriptor:
+    """Owner of at most one open descriptor, which no interrupt can come between and it.
+
+    A signal handler's exception arrives between two instructions of Python, never inside a call of
+    C code that calls C code. So the descriptor is put into the owner's list by the very call that
+    opens it, and taken out by the one that closes it. Whoever makes an owner closes it.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, -1 while there is none."""
+        return self._held[-1] if self._held else -1
+
+    def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
+        """Open it: call ``opener`` with the arguments and keep what it returns."""
+        self._held.extend(starmap(partial(opener, *args, **kwargs), _ONCE))
+        return self._held[-1]
+
+    def release(self) -> int:
+        """Give it away without closing it; -1 if there is none."""
+        return self._held.pop() if self._held else -1
+
+    def close(self) -> None:
+        """Close it, if it is open; an error loses nothing (see `close_quietly`)."""
+        while self._held:
+            try:
+                any(map(kernel.close, map(self._held.pop, _LAST)))
+            except OSError as error:
+                _log.debug("an error while closing a file that lost nothing (%s)", error)
+
+
+_ONCE = ((),)
+_LAST = (-1,)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 
 from . import _trace
-from ._checksum import hash_bytes, verify
-from ._config import check_algorithm, defaults
-from ._guarantees import gate
-from ._policy import check_flag, check_safety
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
-from ._sidecar import memoized
-from ._target import Naming, check_path, locate
+from ._digests import hash_bytes, memoized
+from ._errors import SafeAtomicError
+from ._gate import gate
+from ._options import check_algorithm, check_flag, check_safety, defaults
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._target import Naming, Target, check_path, identity, refusal
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
+from ._verification import Verification
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from _typeshed import WriteableBuffer
+
     from ._types import Safety, StrPath
 
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+# Each try in vain means that writers went on twice within microseconds: 1,000 are no accident.
+_TRIES = 1000
+_LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))
 _NEEDED = (ATOMIC_VISIBILITY, READER_CONSISTENCY)
 _NEEDED_CHECKED = (ATOMIC_VISIBILITY, READER_CONSISTENCY, INTEGRITY_DETECTION)
 
@@ -35,18 +42,23 @@ def read_all(
 ) -> bytes:
     """Return a file's whole content; see `read_atomic_bytes`."""
     options = _Options(check_checksum, checksum_algo, safety)
-    while True:
+    for _ in range(_TRIES):
         opened = _Opened(path, options)
         try:
+            opened.open()
             with opened.naming():
-                data = opened.read_rest()
-                if not options.check or opened.verify_bytes(data):
-                    return data
+                if not options.check:
+                    return opened.read_rest()
+                with opened.verification() as verification:
+                    data = opened.read_rest()
+                    if verification.agrees(_digest_of_bytes(data)):
+                        return data
         finally:
             opened.close()
+    raise _never_at_rest(path)
 
 
-class AtomicReader(io.BufferedIOBase):
+class AtomicReader(io.BufferedReader):
     """A binary file object on one version of a file, which later writes do not disturb.
 
     With ``check_checksum=True`` the content is hashed once, in constant memory, when the reader is
@@ -55,14 +67,15 @@ class AtomicReader(io.BufferedIOBase):
 
     Args:
         path: The file. A symbolic link is followed.
-        check_checksum: Hold the content against the sidecar before anything is handed out.
+        check_checksum: Compare the content with the sidecar before anything is handed out.
         checksum_algo: Insist on this algorithm; by default the recorded one is used.
         safety: As for `read_atomic_bytes`.
 
     Raises:
         ChecksumMismatchError: The bytes are not the ones that were written. Nothing was changed.
         FileNotFoundError: The file is missing, or its sidecar, if that was to be checked.
-        SafeAtomicError: The sidecar is malformed or names an algorithm this Python does not have.
+        SafeAtomicError: What stands at the sidecar's name does not describe the file, or names an
+            algorithm this Python does not have.
         UnsupportedEnvironmentError: Under ``safety="strict"``. Nothing was changed.
         OSError: The file or its sidecar cannot be read. Nothing was changed.
     """
@@ -75,88 +88,135 @@ class AtomicReader(io.BufferedIOBase):
         checksum_algo: str | None = None,
         safety: Safety = "strict",
     ) -> None:
-        options = _Options(check_checksum, checksum_algo, safety)
         self._opened: _Opened | None = None
-        while True:
-            opened = _Opened(path, options)
-            try:
-                with opened.naming():
-                    if not options.check or opened.verify_descriptor():
-                        break
-            except BaseException:
-                opened.close()
-                raise
+        self._path = check_path(path)
+        opened = _open(path, _Options(check_checksum, checksum_algo, safety))
+        try:
+            # BufferedReader does the buffering, readline and iteration, all of it in C.
+            super().__init__(kernel.raw_stream(opened.fd, "rb"))
+            self._opened = opened
+        except BaseException:
             opened.close()
-        self.name: str = check_path(path)
-        self.mode = "rb"
-        self._opened = opened
-        # BufferedReader does the buffering, readline and iteration over our descriptor.
-        self._stream: io.BufferedReader = io.BufferedReader(_Raw(opened))
+            raise
 
-    def readable(self) -> bool:
-        """Return True."""
-        self._check_open()
-        return True
+    @property
+    def name(self) -> str:
+        """The path as it was given, as text."""
+        return self._path
 
-    def seekable(self) -> bool:
-        """Return True."""
-        self._check_open()
-        return True
+    @property
+    def mode(self) -> str:
+        """Always ``"rb"``."""
+        return "rb"
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return at most ``size`` bytes, or all that are left."""
-        return self._check_open().read(size)
+        try:
+            return super().read(size)
+        except OSError as error:
+            raise self._named(error) from error
 
     def read1(self, size: int = -1, /) -> bytes:
         """Return at most ``size`` bytes with at most one system call."""
-        return self._check_open().read1(size)
+        try:
+            return super().read1(size)
+        except OSError as error:
+            raise self._named(error) from error
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read into a writable buffer; return the number of bytes."""
-        return self._check_open().readinto(buffer)
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise self._named(error) from error
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """Return the next line with its newline, or what is left."""
-        return self._check_open().readline(-1 if size is None else size)
+        try:
+            return super().readline(-1 if size is None else size)
+        except OSError as error:
+            raise self._named(error) from error
 
-    def peek(self, size: int = 0, /) -> bytes:
-        """Return buffered bytes without moving the position."""
-        return self._check_open().peek(size)
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move the position; return it, in bytes from the start."""
-        return self._check_open().seek(offset, whence)
-
-    def tell(self) -> int:
-        """Return the position in bytes from the start."""
-        return self._check_open().tell()
-
-    def fileno(self) -> int:
-        """Return the descriptor, which stays the reader's to close."""
-        self._check_open()
-        assert self._opened is not None  # noqa: S101 - open readers have one
-        return self._opened.fd
+    def detach(self) -> NoReturn:
+        """Refuse: what is underneath is the reader's."""
+        raise io.UnsupportedOperation("an AtomicReader cannot be detached")
 
     def close(self) -> None:
         """Close the file; the second time does nothing."""
-        if not self.closed:
-            opened, self._opened = self._opened, None
-            try:
+        opened = self._opened
+        try:
+            if opened is not None:
                 super().close()
-            finally:
-                if opened is not None:
-                    opened.close()
+        finally:
+            if opened is not None:
+                opened.close()
+                self._opened = None
 
     def __repr__(self) -> str:
-        return f"<AtomicReader {getattr(self, 'name', '?')!r}{' closed' if self.closed else ''}>"
+        return f"<AtomicReader {self._path!r}{' closed' if self.closed else ''}>"
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("an AtomicReader cannot be pickled; open the file again")
 
-    def _check_open(self) -> io.BufferedReader:
-        if self.closed:
-            raise ValueError("I/O operation on a closed AtomicReader")
-        return self._stream
+    def _named(self, error: OSError) -> OSError:
+        if error.errno is None or error.filename is not None:
+            return error
+        return OSError(error.errno, error.strerror, self._path)
+
+
+def verify_file(
+    path: StrPath,
+    checksum_algo: str | None = None,
+    on_hashed: Callable[[int], None] | None = None,
+) -> None:
+    """Compare a file with its sidecar; raises what `AtomicReader` does.
+
+    Args:
+        path: The file.
+        checksum_algo: Insist on this algorithm.
+        on_hashed: Called with the size of each chunk in bytes, for a progress bar.
+    """
+    _open(path, _Options(True, checksum_algo, "best_effort"), on_hashed).close()
+
+
+def _open(
+    path: StrPath, options: _Options, on_hashed: Callable[[int], None] | None = None
+) -> _Opened:
+    """Open a file, verified if that is asked for."""
+    for _ in range(_TRIES):
+        opened = _Opened(path, options)
+        try:
+            opened.open()
+            with opened.naming():
+                if not options.check:
+                    return opened
+                with opened.verification() as verification:
+                    if verification.agrees(memoized(opened.fd, on_hashed)):
+                        return opened
+        except BaseException:
+            opened.close()
+            raise
+        opened.close()
+    raise _never_at_rest(path)
+
+
+def _digest_of_bytes(data: bytes) -> Callable[[str], str]:
+    """Return a function that gives the digest of bytes, hashing once for each algorithm."""
+    known: dict[str, str] = {}
+
+    def digest_of(algo: str) -> str:
+        if algo not in known:
+            known[algo] = hash_bytes(data, algo)
+        return known[algo]
+
+    return digest_of
+
+
+def _never_at_rest(path: StrPath) -> SafeAtomicError:
+    return SafeAtomicError(
+        f"{os.fsdecode(path)!r} was replaced during each of {_TRIES} attempts to read it beside "
+        "its checksum; the content was not checked. Hold its lock while you read it"
+    )
 
 
 class _Options:
@@ -172,34 +232,51 @@ class _Options:
 
 
 class _Opened:
-    """A file opened for reading, beside whose name a sidecar may stand."""
-
-    __slots__ = ("_options", "_size", "_target", "fd", "inode")
+    """A file to read, beside whose name a sidecar may stand: make it, `open` it, `close` it."""
 
     def __init__(self, path: StrPath, options: _Options) -> None:
         self._options = options
+        self._target = Target(check_path(path))
+        self._handle = Descriptor()
+        self._size = 0
         self.fd = -1
-        self._target = target = locate(path)
-        try:
-            if target.status is None:
-                raise FileNotFoundError(2, os.strerror(2), target.path)
-            target.require_regular()
-            needed = _NEEDED_CHECKED if options.check else _NEEDED
+        self.inode = (0, 0)
+
+    def open(self) -> None:
+        """Open the file, and look at what was opened: a name may change before it is."""
+        target = self._target
+        seen: tuple[str, tuple[int, int]] | None = None
+        while True:
+            target.open()
+            try:
+                self._open_target()
+            except FileNotFoundError:
+                # Where links lead is changed by replacing them (the volumes of Kubernetes do so):
+                # what has gone from one place is at another by now, unless it is the same place.
+                with self.naming():
+                    place = (target.name, identity(target.directory()))
+                if not target.linked or place == seen:
+                    raise
+                seen = place
+            else:
+                return
+
+    def _open_target(self) -> None:
+        target, options = self._target, self._options
+        if target.status is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target.path)
+        target.require_regular()
+        needed = _NEEDED_CHECKED if options.check else _NEEDED
+        with self.naming():
             gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
-            self.fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
+            self.fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
             status = kernel.fstat(self.fd)
-            self.inode = (status.st_dev, status.st_ino)
-            self._size = status.st_size
-            if _trace.hook is not None:
-                facts: dict[str, object] = {"phase": "open", "inode": status.st_ino}
-                _trace.hook("read", facts)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, OSError):
-                named = target.named(error)
-                if named is not error:
-                    raise named from error
-            raise
+        if not stat.S_ISREG(status.st_mode):
+            raise refusal(target.path, status.st_mode)
+        self.inode = identity(status)
+        self._size = status.st_size
+        if _trace.hook is not None:
+            _trace.hook("read", {"phase": "open", "inode": status.st_ino})
 
     def naming(self) -> Naming:
         """Let what fails in a ``with`` block name the caller's path."""
@@ -207,6 +284,8 @@ class _Opened:
 
     def read_rest(self) -> bytes:
         """Return everything from the descriptor's position on."""
+        if self._size >= _LONGEST_READ:  # more than one call returns, and too much to hold twice
+            return kernel.raw_stream(self.fd, "rb").readall() or b""
         # One byte more than the size tells the end of the file without a second, empty read.
         data = kernel.read(self.fd, self._size + 1)
         if len(data) == self._size:
@@ -216,60 +295,15 @@ class _Opened:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def verify_bytes(self, data: bytes) -> bool:
-        """Hold bytes that were read against the sidecar; False to start again."""
-        known: dict[str, str] = {}
-
-        def digest_of(algo: str) -> str:
-            if algo not in known:
-                known[algo] = hash_bytes(data, algo)
-            return known[algo]
-
-        digest_of(self._options.hint)  # before the sidecar is read, which may move on meanwhile
-        return self._verify(digest_of)
-
-    def verify_descriptor(self) -> bool:
-        """Hold the whole file against the sidecar, in constant memory; False to start again."""
-        digest_of = memoized(self.fd)
-        digest_of(self._options.hint)
-        return self._verify(digest_of)
-
-    def _verify(self, digest_of: Callable[[str], str]) -> bool:
+    def verification(self) -> Verification:
+        """Look at the sidecar for the first time; use it in a ``with`` block."""
         options = self._options
-        return verify(self._target, self.inode, digest_of, options.requested, options.hint)
+        return Verification(self._target, self.inode, options.requested, options.hint)
 
     def close(self) -> None:
         """Close the file and its directory."""
-        fd, self.fd = self.fd, -1
+        self.fd = -1
         try:
-            if fd >= 0:
-                close_quietly(fd)
+            self._handle.close()
         finally:
             self._target.close()
-
-
-class _Raw(io.RawIOBase):
-    """The descriptor of an open file as the raw stream that `io.BufferedReader` asks for."""
-
-    def __init__(self, opened: _Opened) -> None:
-        self._opened = opened
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        with self._opened.naming():
-            data = kernel.read(self._opened.fd, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        with self._opened.naming():
-            return kernel.lseek(self._opened.fd, offset, whence)
-
-    def tell(self) -> int:
-        with self._opened.naming():
-            return kernel.lseek(self._opened.fd, 0, os.SEEK_CUR)

@@ -10,13 +10,27 @@ import errno
 import os
 import stat
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from ._posix import (
+    NO_RENAME_FLAG,
+    O_CLOEXEC,
+    O_DIRECTORY,
+    O_PATH,
+    Descriptor,
+    kernel,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ._types import StrPath
+
+LOCK_SUFFIX = ".lock"
+SIDECAR_SUFFIX = ".sha256"
+
+_DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+_MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
+_STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -29,25 +43,113 @@ _KINDS = {
 
 
 class Target:
-    """A name in a directory held open; `close` it.
+    """A name in a directory held open: make it, `open` it, `close` it.
 
     Attributes:
         path: The path as the caller gave it, as text; used in messages only.
         name: The last component, after symbolic links were followed.
-        dir_fd: Descriptor of the directory that holds the name.
+        dir_fd: Descriptor of the directory that holds the name, -1 when closed.
         status: What the name was when it was looked up, None when it did not exist.
+        linked: Whether the path led here through a symbolic link at its end.
         filesystem: The name of its filesystem as Gate found it; empty when nobody looked.
+        is_mount_point: Whether Gate found the file to be mounted itself, so that no rename works.
     """
 
-    __slots__ = ("_directory", "dir_fd", "filesystem", "name", "path", "status")
-
-    def __init__(self, path: str, name: str, dir_fd: int, status: os.stat_result | None) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.name = name
-        self.dir_fd = dir_fd
-        self.status = status
+        self.name = ""
+        self.dir_fd = -1
+        self.status: os.stat_result | None = None
+        self.linked = False
         self.filesystem = ""
+        self.is_mount_point = False
         self._directory: os.stat_result | None = None
+        self._flushes = False
+        self._handle = Descriptor()
+
+    @classmethod
+    def borrowed(cls, path: str, name: str, dir_fd: int, status: os.stat_result | None) -> Target:
+        """Return a target in a directory that somebody else holds open, and closes."""
+        target = cls(path)
+        target.name, target.dir_fd, target.status = name, dir_fd, status
+        return target
+
+    def open(self, *, follow: bool = True, flushes: bool = False) -> None:
+        """Open the directory of the path and look its last component up.
+
+        Args:
+            follow: Resolve a symbolic link at the last component (the parents always are).
+            flushes: Insist on a descriptor that can be flushed, which asks for read permission.
+
+        Raises:
+            IsADirectoryError: The path can only name a directory. Nothing was touched.
+            PermissionError: A link in a directory that others can write to is not to be trusted.
+            OSError: The directory cannot be opened. Nothing was touched.
+        """
+        self._flushes = flushes
+        try:
+            self._open_parent(self.path)
+            status = self.look_again()
+            if follow and status is not None and stat.S_ISLNK(status.st_mode):
+                self._follow()
+        except OSError as error:  # not `Naming`, which would slow every read and write down
+            named = self.named(error)
+            if named is not error:
+                raise named from error
+            raise
+
+    def _open_parent(self, path: str) -> None:
+        """Open the directory that holds the last component of a path."""
+        directory, separator, name = path.rpartition(os.sep)
+        if name in ("", ".", ".."):
+            reason = "the path names a directory, not a file"
+            raise IsADirectoryError(errno.EISDIR, reason, self.path)
+        self.close()
+        parent = directory or separator or "."
+        try:
+            self.dir_fd = self._handle.open(kernel.open, parent, _DIRECTORY)
+        except PermissionError:
+            if self._flushes or not O_PATH:
+                raise
+            # Search permission is enough to look a name up (open(2), O_PATH), as in mode 0711.
+            flags = O_PATH | O_DIRECTORY | O_CLOEXEC
+            self.dir_fd = self._handle.open(kernel.open, parent, flags)
+        self.name = name
+        self._directory = None
+
+    def _follow(self) -> None:
+        """Follow a chain of symbolic links to its end, one by one."""
+        place = self.path
+        for _ in range(_MOST_LINKS):
+            refuse_untrusted_link(self)
+            place = os.path.join(
+                os.path.dirname(place), kernel.readlink(self.name, dir_fd=self.dir_fd)
+            )
+            self.linked = True
+            self._open_parent(place)
+            status = self.look_again()
+            if status is None:
+                self._refuse_nameless()
+                return
+            if not stat.S_ISLNK(status.st_mode):
+                return
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.path)
+
+    def _refuse_nameless(self) -> None:
+        """Refuse a link of ``/proc`` to an open file that has no name, a pipe for example.
+
+        What such a link reads as is a description, not a path (proc(5), ``/proc/pid/fd``): writing
+        there would make a file called "x (deleted)".
+        """
+        try:
+            status = kernel.stat(self.path)
+        except OSError:
+            return  # an ordinary dangling link
+        if not stat.S_ISREG(status.st_mode):
+            raise refusal(self.path, status.st_mode)
+        if status.st_nlink == 0:
+            reason = "the path leads to a file that was deleted; it has no name to write to"
+            raise OSError(errno.EINVAL, reason, self.path)
 
     def look_again(self) -> os.stat_result | None:
         """Look the name up anew and remember what it is."""
@@ -68,10 +170,23 @@ class Target:
             self._directory = kernel.fstat(self.dir_fd)
         return self._directory
 
+    def shows_what_was_found(self) -> bool:
+        """Tell whether the name shows what it showed at the last look, or still nothing."""
+        try:
+            status = kernel.stat(self.name, dir_fd=self.dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return self.status is None
+        return self.status is not None and identity(status) == identity(self.status)
+
     def require_regular(self) -> None:
         """Refuse, by its name, what is no regular file; an absent name is welcome."""
         if self.status is not None and not stat.S_ISREG(self.status.st_mode):
             raise refusal(self.path, self.status.st_mode)
+
+    def require_absent(self) -> None:
+        """Refuse a name that exists, whatever it is: a dangling link counts, as for open(2)."""
+        if self.status is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)
 
     def named(self, error: OSError) -> OSError:
         """Return an error of a system call with the caller's path for a name in the directory."""
@@ -85,9 +200,14 @@ class Target:
 
     def close(self) -> None:
         """Close the directory."""
-        if self.dir_fd >= 0:
-            fd, self.dir_fd = self.dir_fd, -1
-            close_quietly(fd)
+        self.dir_fd = -1
+        self._handle.close()
+
+    def hand_over(self) -> Descriptor:
+        """Give the directory's descriptor to another owner."""
+        handle, self._handle = self._handle, Descriptor()
+        self.dir_fd = -1
+        return handle
 
 
 class Naming:
@@ -131,49 +251,86 @@ def check_path(path: StrPath, argument: str = "path") -> str:
 
 
 def locate(path: StrPath, argument: str = "path", *, follow: bool = True) -> Target:
-    """Open the directory of a path and look its last component up.
+    """Return the target of a path, opened; see `Target.open`.
 
     Args:
         path: The path of a file that may or may not exist.
         argument: The name of the caller's argument, for messages.
         follow: Resolve a symbolic link at the last component (the parents are always resolved).
-
-    Raises:
-        IsADirectoryError: The path can only name a directory. Nothing was touched.
-        OSError: The directory cannot be opened. Nothing was touched.
     """
-    text = check_path(path, argument)
-    target = _open_parent(text, text)
+    target = Target(check_path(path, argument))
     try:
-        status = target.look_again()
-        if status is not None and stat.S_ISLNK(status.st_mode) and follow:
-            resolved = kernel.realpath(text)
-            target.close()
-            target = _open_parent(resolved, text)
-            status = target.look_again()
-            if status is not None and stat.S_ISLNK(status.st_mode):
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), text)
-    except BaseException as error:
+        target.open(follow=follow)
+    except BaseException:
         target.close()
-        if isinstance(error, OSError):  # not `Naming`, which would slow every read and write down
-            named = target.named(error)
-            if named is not error:
-                raise named from error
         raise
     return target
 
 
+def refuse_untrusted_link(target: Target) -> None:
+    """Refuse a link that somebody else put into a directory which everybody can write to.
+
+    As the kernel does with ``protected_symlinks=1`` (proc(5), fs/namei.c ``may_follow_link``),
+    whatever the sysctl says.
+    """
+    directory = target.directory()
+    if directory.st_mode & _STICKY_SHARED != _STICKY_SHARED:
+        return
+    assert target.status is not None  # noqa: S101 - callers have found a link
+    if target.status.st_uid not in (os.geteuid(), directory.st_uid):
+        raise PermissionError(
+            errno.EACCES,
+            f"the symbolic link belongs to user {target.status.st_uid} in a sticky directory that "
+            "everybody can write to; give the path that it leads to",
+            target.path,
+        )
+
+
+def identity(status: os.stat_result) -> tuple[int, int]:
+    """Return what a file is the same file by: its device and inode number."""
+    return status.st_dev, status.st_ino
+
+
+def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
+    """Tell whether a name points to an inode."""
+    try:
+        status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+    return identity(status) == inode
+
+
+def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
+    """Give a file a name that must not exist, in one step of the kernel.
+
+    Returns:
+        Whether it still has its former name, which is then the caller's to unlink: where no rename
+        refuses to replace, a hard link does.
+
+    Raises:
+        FileExistsError: The new name exists. Nothing was changed.
+        OSError: Nothing was changed.
+    """
+    try:
+        kernel.rename_noreplace(src, dst, src_dir_fd, dst_dir_fd)
+    except OSError as error:
+        if error.errno not in NO_RENAME_FLAG:
+            raise
+        kernel.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+        return True
+    return False
+
+
+def kind_of(mode: int) -> str:
+    """Say what something is that is not a regular file."""
+    return _KINDS.get(stat.S_IFMT(mode), "not a regular file")
+
+
 def refusal(path: str, mode: int) -> OSError:
     """Return the error for something that is no regular file."""
-    kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
     code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-    return OSError(code, f"{kind}, not a regular file; it was not touched", path)
-
-
-def _open_parent(path: str, given: str) -> Target:
-    """Open the directory that holds the last component of a path."""
-    directory, separator, name = path.rpartition(os.sep)
-    if name in ("", ".", ".."):
-        raise IsADirectoryError(errno.EISDIR, "the path names a directory, not a file", given)
-    dir_fd = kernel.open(directory or separator or ".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    return Target(given, name, dir_fd, None)
+    return OSError(code, f"{kind_of(mode)}, not a regular file; it was not touched", path)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import os
+from _weakref import ref  # weakref itself is slow to import
 
 from . import _trace
-from ._checksum import hash_fd, new_hash
+from ._abandoned import disarm, guard
+from ._change import close
+from ._digests import hash_fd, new_hash
 from ._errors import SafeAtomicError
-from ._policy import Policy
+from ._options import Policy, check_data, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from hashlib import _Hash
     from types import TracebackType
-    from typing import NoReturn, Self
+    from typing import Any, NoReturn, Self
 
     from _typeshed import ReadableBuffer
 
@@ -24,13 +28,18 @@ if TYPE_CHECKING:
 _BUFFER = 131072  # bytes gathered before a system call
 
 
-class AtomicWriter(io.BufferedIOBase):
+class AtomicWriter(io.BufferedWriter):
     """A binary file object that replaces a file when it is committed, and otherwise not at all.
 
     Made to be used in a ``with`` block: leaving it commits, an exception aborts. Whatever writes
     to a binary file can write to it; closing it inside the block (as `io.TextIOWrapper` does)
     decides nothing and loses nothing. A writer that is dropped undecided aborts, with a
-    `ResourceWarning`.
+    `ResourceWarning`, and a warning in the log if content was thrown away.
+
+    The lock is held from the construction to the last step, so *read, modify, write* is one block::
+
+        with AtomicWriter(path) as file:
+            file.write(changed(read_atomic_bytes(path)))
 
     The lock is taken and the temporary file made at once, so that what cannot work fails before
     the content is produced. Memory use does not depend on the size. A writer belongs to the process
@@ -47,8 +56,11 @@ class AtomicWriter(io.BufferedIOBase):
         delay: As for `write_atomic_bytes`.
         session: As for `write_atomic_bytes`.
         safety: As for `write_atomic_bytes`.
+        mode: As for `write_atomic_bytes`.
+        overwrite: As for `write_atomic_bytes`.
 
     Raises:
+        FileExistsError: The target exists, with ``overwrite=False``. It is unchanged.
         LockError: Somebody else holds the lock. The target is unchanged.
         UnsupportedEnvironmentError: Under ``safety="strict"``. The target is unchanged.
         TypeError: An argument of the wrong type. The target is unchanged.
@@ -72,40 +84,60 @@ class AtomicWriter(io.BufferedIOBase):
         delay: float | None = None,
         session: str | None = None,
         safety: Safety = "strict",
+        mode: int | None = None,
+        overwrite: bool = True,
     ) -> None:
         self._write: Write | None = None
         self._verdict = ""
         self._pid = os.getpid()
+        self._failure: BaseException | None = None  # what a change of the content failed with
+        self._size = 0  # bytes written one after the other, from the start
+        self._hash: _Hash | None = None
+        self._straight = False  # whether the hash has seen those bytes, and there are no others
+        self._text: ref[io.TextIOWrapper] | None = None
+        self._guard: ref[object] | None = None
         policy = Policy(
-            concurrency,
-            preserve_metadata,
-            write_checksum,
-            checksum_algo,
-            retries,
-            delay,
-            session,
-            safety,
+            concurrency=concurrency,
+            preserve_metadata=preserve_metadata,
+            write_checksum=write_checksum,
+            checksum_algo=checksum_algo,
+            retries=retries,
+            delay=delay,
+            session=session,
+            safety=safety,
+            mode=mode,
+            overwrite=overwrite,
         )
         self._write = write = Write(path, policy)
-        self.name: str = write.target.path
-        self.mode = "wb"
+        self._path = write.target.path
+        self._guard = guard(self, write)
         try:
-            write.acquire()
+            write.gate()
+            write.acquire_lock()
             write.stage()
-            self._raw = _Raw(write, policy.algo if policy.write_checksum else None)
-            self._stream: io.BufferedWriter = io.BufferedWriter(self._raw, _BUFFER)
+            if policy.write_checksum:
+                self._hash = new_hash(policy.algo)
+            super().__init__(kernel.raw_stream(write.temp.fd, "wb"), _BUFFER)
+            self._straight = True
         except BaseException as error:  # noqa: BLE001 - raised again, explained
             raise self._failed(error)  # noqa: B904 - the cause is set
 
-    def writable(self) -> bool:
-        """Return True."""
-        self._check_open()
-        return True
+    @property
+    def name(self) -> str:
+        """The path as it was given, as text."""
+        return self._path
 
-    def seekable(self) -> bool:
-        """Return True."""
-        self._check_open()
-        return True
+    @property
+    def mode(self) -> str:
+        """Always ``"wb"``."""
+        return "wb"
+
+    @property
+    def raw(self) -> Any:  # type: ignore[override]
+        """The unbuffered stream underneath, for writing through it."""
+        self._check_undecided()
+        self._straight = False
+        return super().raw
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write bytes at the position.
@@ -118,38 +150,83 @@ class AtomicWriter(io.BufferedIOBase):
             SafeAtomicError: This is a forked child; the writer is its parent's.
             OSError: The temporary file cannot be written. The target is unchanged.
         """
-        return self._check_open().write(data)
+        self._check_open()
+        straight, self._straight = self._straight, False  # until it is known again what was done
+        with self._explaining():
+            count = super().write(data)
+        if straight and self._hash is not None:
+            self._update(data)
+        self._size += count
+        self._straight = straight
+        return count
 
     def flush(self) -> None:
         """Hand what is buffered to the kernel; publishes nothing."""
         if not self.closed and self._write is not None and self._pid == os.getpid():
-            self._stream.flush()
+            with self._explaining():
+                super().flush()
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move the position; return it, in bytes from the start."""
-        return self._check_open().seek(offset, whence)
+        self._check_open()
+        straight, self._straight = self._straight, False
+        with self._explaining():
+            position = super().seek(offset, whence)
+        self._straight = straight and position == self._size
+        return position
 
     def tell(self) -> int:
-        """Return the position in bytes from the start."""
-        return self._check_open().tell()
+        """Return the position in bytes from the start, as the kernel knows it."""
+        self._check_open()
+        return super().tell()
 
     def truncate(self, size: int | None = None, /) -> int:
         """Set the size in bytes, by default to the position; return it."""
-        return self._check_open().truncate(size)
+        self._check_open()
+        straight, self._straight = self._straight, False
+        with self._explaining():
+            length = super().truncate(size)
+        self._straight = straight and length == self._size
+        return length
 
     def fileno(self) -> int:
         """Return the temporary file's descriptor, for writing through it.
 
-        What is buffered is flushed first. The descriptor stays the writer's to close.
+        What is buffered is flushed first. The descriptor stays the writer's to close. A mode that
+        is set through it with `os.fchmod` is the mode of the published file.
         """
-        self._check_open().flush()
-        return self._raw.fileno()
+        write = self._check_open()
+        self.flush()
+        self._straight = False  # whoever asks may write without our seeing it
+        write.expose()
+        return write.temp.fd
+
+    def text(self, encoding: str | None = None, newline: str | None = None) -> io.TextIOWrapper:
+        r"""Return a text stream over the writer, which `commit` flushes.
+
+        Args:
+            encoding: Text encoding; by default that of `safeatomic_config`, else UTF-8.
+            newline: As for `open`; by default ``"\n"`` is written as `os.linesep`.
+
+        Raises:
+            ValueError: The writer is closed or decided, or the encoding is not known.
+        """
+        self._check_open()
+        wrapper = io.TextIOWrapper(self, encoding=resolve_encoding(encoding), newline=newline)
+        self._text = ref(wrapper)
+        return wrapper
+
+    def detach(self) -> NoReturn:
+        """Refuse: what is underneath is the writer's."""
+        raise io.UnsupportedOperation("an AtomicWriter cannot be detached")
 
     def close(self) -> None:
         """Flush and close the stream; whether it is published is still to be decided."""
-        if not self.closed and self._pid == os.getpid() and self._write is not None:
-            self._stream.flush()
-        super().close()
+        if self._write is None or self._pid != os.getpid():
+            self._drop()
+        elif not self.closed:
+            with self._explaining():
+                super().close()
 
     def commit(self) -> None:
         """Publish what was written, durably.
@@ -166,26 +243,26 @@ class AtomicWriter(io.BufferedIOBase):
         write = self._check_undecided()
         write.step = _trace.FILL
         try:
+            self._flush_text()
             self.close()
-            size, digest = self._raw.finish()
-            write.filled(size, digest)
+            if self._failure is not None:  # content that somebody went on with after an error
+                raise self._failure
+            write.filled(*self._measured(write))
+            write.look_again()
             write.commit()
         except BaseException as error:  # noqa: BLE001 - raised again, explained
             raise self._failed(error)  # noqa: B904 - the cause is set
         self._decide("committed")
 
     def abort(self) -> None:
-        """Drop what was written; the target is unchanged. An aborted writer may be aborted again.
+        """Drop what was written; the target is unchanged.
 
-        Raises:
-            ValueError: The writer is committed already.
+        After either decision this does nothing, so that it can stand in a ``finally``.
         """
-        if self._verdict == "aborted":
+        if self._write is None:
             return
         write = self._check_undecided()
-        raw = getattr(self, "_raw", None)  # an interrupt may have come before it was made
-        if raw is not None:
-            raw.finished = True
+        self._drop()
         try:
             write.undo()
         finally:
@@ -208,18 +285,9 @@ class AtomicWriter(io.BufferedIOBase):
         else:
             self.abort()
 
-    def __del__(self) -> None:
-        if getattr(self, "_write", None) is None or self._pid != os.getpid():
-            return
-        message = f"{self!r} was dropped undecided and aborted"
-        self.abort()
-        import warnings  # loaded by the interpreter already
-
-        warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
-
     def __repr__(self) -> str:
         state = self._verdict or ("closed, undecided" if self.closed else "undecided")
-        return f"<AtomicWriter {getattr(self, 'name', '?')!r} {state}>"
+        return f"<AtomicWriter {self._path!r} {state}>"
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("an AtomicWriter cannot be pickled")
@@ -234,121 +302,92 @@ class AtomicWriter(io.BufferedIOBase):
             raise ValueError(f"this AtomicWriter is {self._verdict} already")
         return self._write
 
-    def _check_open(self) -> io.BufferedWriter:
-        self._check_undecided()
+    def _check_open(self) -> Write:
+        write = self._check_undecided()
         if self.closed:
             raise ValueError("I/O operation on a closed AtomicWriter")
-        return self._stream
+        return write
+
+    def _explaining(self) -> _Explaining:
+        assert self._write is not None  # noqa: S101 - callers have just checked
+        return _Explaining(self, self._write)
+
+    def _refuse_commit(self, failure: BaseException) -> None:
+        self._failure = failure
+
+    def _update(self, data: ReadableBuffer) -> None:
+        """Show the hash what was just written."""
+        assert self._hash is not None  # noqa: S101 - callers have just checked
+        view = check_data(data)
+        try:
+            self._hash.update(view)
+        finally:
+            if isinstance(view, memoryview):
+                view.release()  # a traceback that holds this frame must not hold the buffer
+
+    def _measured(self, write: Write) -> tuple[int, str | None]:
+        """Return the size of the complete content in bytes and, if asked for, its digest."""
+        if self._straight:
+            return self._size, None if self._hash is None else self._hash.hexdigest()
+        fd = write.temp.fd
+        digest = None if self._hash is None else hash_fd(fd, write.policy.algo)
+        return kernel.fstat(fd).st_size, digest
+
+    def _flush_text(self) -> None:
+        wrapper = None if self._text is None else self._text()
+        if wrapper is not None and not wrapper.closed:
+            wrapper.flush()
+
+    def _drop(self) -> None:
+        """Close the stream without writing what it holds."""
+        raw: io.RawIOBase | None = super().raw  # type: ignore[assignment]
+        if raw is not None and not raw.closed:  # an interrupt may come before there is a stream
+            raw.close()
 
     def _decide(self, verdict: str) -> None:
         """End the write: Release, then close everything."""
-        write, self._write = self._write, None
-        self._verdict = verdict
+        write = self._write
         assert write is not None  # noqa: S101 - callers have just used it
+        self._verdict = verdict
         try:
-            super().close()
+            self._drop()
         finally:
-            write.close()
+            try:
+                close(write)
+            finally:
+                self._write = None
+                disarm(self._guard)
+                self._guard = None
 
     def _failed(self, error: BaseException) -> BaseException:
         """Undo, and return the error with its explanation."""
         assert self._write is not None  # noqa: S101 - callers have just used it
-        raw = getattr(self, "_raw", None)
-        if raw is not None:
-            raw.finished = True
         try:
             return self._write.fail(error)
         finally:
             self._decide("aborted")
 
 
-class _Raw(io.RawIOBase):
-    """The temp as the raw stream that `io.BufferedWriter` writes to, hashing what passes.
+class _Explaining:
+    """Explain an error that leaves a ``with`` block, and refuse to publish what it left."""
 
-    Attributes:
-        finished: Whether the content is complete or given up; nothing is written from then on.
-        failure: What a change of the content failed with, None while all of them succeeded.
-    """
-
-    def __init__(self, write: Write, algo: str | None) -> None:
+    def __init__(self, writer: AtomicWriter, write: Write) -> None:
+        self._writer = writer
         self._write = write
-        self._algo = algo
-        self._hash = None if algo is None else new_hash(algo)
-        self._pid = os.getpid()
-        self._position = 0
-        self._hashed = 0  # bytes from the start that the hash has seen
-        self._straight = True  # whether the hash has seen the file's bytes, each once, in order
-        self.finished = False
-        self.failure: BaseException | None = None
 
-    def writable(self) -> bool:
-        return True
+    def __enter__(self) -> None:
+        pass
 
-    def seekable(self) -> bool:
-        return True
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        if self.finished or self._pid != os.getpid():
-            # A buffer that is dropped flushes itself: after an abort, and in a forked child, where
-            # the number of our descriptor may belong to another file by now.
-            return memoryview(data).nbytes
-        try:
-            written = kernel.write(self._write.temp.fd, data)
-        except OSError as error:
-            explained = self._failed(error)
-            if not isinstance(error, InterruptedError):  # that io.BufferedWriter tries again
-                self.failure = explained
-            raise explained from error
-        if self._hash is not None:
-            if self._position == self._hashed:
-                self._hash.update(memoryview(data)[:written])
-                self._hashed += written
-            else:
-                self._straight = False
-        self._position += written
-        return written
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        try:
-            self._position = kernel.lseek(self._write.temp.fd, offset, whence)
-        except OSError as error:
-            raise self._failed(error) from error
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def truncate(self, size: int | None = None, /) -> int:
-        size = self._position if size is None else size
-        try:
-            kernel.ftruncate(self._write.temp.fd, size)
-        except OSError as error:
-            self.failure = self._failed(error)
-            raise self.failure from error
-        if size != self._hashed:
-            self._straight = False
-        return size
-
-    def fileno(self) -> int:
-        self._straight = False  # whoever asks may write without our seeing it
-        return self._write.temp.fd
-
-    def _failed(self, error: OSError) -> BaseException:
-        """Return an error that names the target and says that it is unchanged."""
-        self._write.step = _trace.FILL
-        return self._write.explained(error)
-
-    def finish(self) -> tuple[int, str | None]:
-        """Return the size and, if it was asked for, the digest of the complete content.
-
-        Content that is not complete, because somebody went on after an error, is refused with it.
-        """
-        self.finished = True
-        if self.failure is not None:
-            raise self.failure
-        fd = self._write.temp.fd
-        if self._hash is None or self._algo is None:
-            return self._position, None
-        if self._straight:
-            return self._hashed, self._hash.hexdigest()
-        return kernel.fstat(fd).st_size, hash_fd(fd, self._algo)
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # A signal handler's exception is none of ours: the stream below is written in C, and knows
+        # what it has written.
+        if isinstance(exc, OSError) and exc.errno is not None:
+            self._write.step = _trace.FILL
+            explained = self._write.explained(exc)
+            self._writer._refuse_commit(explained)  # noqa: SLF001 - a part of it
+            raise explained from exc

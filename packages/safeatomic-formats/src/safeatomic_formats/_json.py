@@ -35,6 +35,8 @@ def atomic_json_dump(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Replace a file with an object written as JSON, completely or not at all.
 
@@ -65,6 +67,8 @@ def atomic_json_dump(
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
         TypeError: The object, or a key in it, has no form in JSON; or ``default`` or ``cls`` is
@@ -98,6 +102,8 @@ def atomic_json_dump(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 

@@ -30,6 +30,8 @@ def atomic_yaml_dump_ruamel(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Replace a YAML file with an object that `atomic_yaml_load_ruamel` returned, layout and all.
 
@@ -62,6 +64,8 @@ def atomic_yaml_dump_ruamel(
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
         ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
@@ -95,6 +99,8 @@ def atomic_yaml_dump_ruamel(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 

@@ -26,6 +26,8 @@ def atomic_toml_dump(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Replace a file with a mapping written as TOML, completely or not at all.
 
@@ -48,6 +50,8 @@ def atomic_toml_dump(
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
         TypeError: The object is not a mapping, has a key that is not a text, or holds what TOML has
@@ -74,6 +78,8 @@ def atomic_toml_dump(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 

@@ -1,0 +1,272 @@
+"""One frame for every change of a file: a write, a move, the recording of a checksum.
+
+A `Change` knows what it holds (locks, an announced checksum), how far it came (its step, whether
+the new content is visible, whether that is durable), and how it ends: explained, undone, closed.
+What the steps *do* is written where each change is; how one fails is written here only.
+"""
+
+from __future__ import annotations
+
+from . import _log, _trace
+from ._advice import explained
+from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError
+from ._lock import Lock, acquire, release_quietly, take
+from ._posix import kernel
+from ._settle import flush_renamed, settle_directory
+from ._target import identity, still_named
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._announcement import Announcement
+    from ._options import Policy
+    from ._target import Target
+    from ._temp_file import Temp
+
+_NOTE = "safeatomic: "
+
+# What failed, as "cannot …" goes on, by step.
+DOING = {
+    _trace.GATE: "open the target",
+    _trace.ACQUIRE: "take the lock",
+    _trace.STAGE: "create a temporary file beside the target",
+    _trace.FILL: "write the temporary file",
+    _trace.HARDEN: "flush the temporary file",
+    _trace.ANNOUNCE: "announce the checksum",
+    _trace.PUBLISH: "replace the target",
+    _trace.SETTLE: "flush the parent directory",
+    _trace.SEAL: "seal the checksum",
+    _trace.RELEASE: "release the lock",
+}
+
+
+class Change:
+    """One change under way. On any error call `fail`, always `close`.
+
+    Attributes:
+        policy: The options of the call.
+        target: The name that shows the new content when it is published.
+        step: The step that is being done, for error notes.
+        published: Whether the new content is visible.
+        publishing: Whether the call that makes it visible may have been made.
+        settled: Whether that is durable.
+        closed: Whether everything was released.
+        locks: What is held, in the order of acquisition.
+        announcement: The checksum sidecar's part, if it has one.
+    """
+
+    target: Target
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.step = _trace.GATE
+        self.published = False
+        self.publishing = False
+        self.settled = False
+        self.closed = False
+        self.locks: list[Lock] = []
+        self.announcement: Announcement | None = None
+
+    # ------------------------------------------------------- what a kind of change says of itself
+
+    def inode_fd(self) -> int:
+        """Return the descriptor of what the target's name shows once published; -1 if none."""
+        return -1
+
+    def doing(self) -> str:
+        """Say what the present step does, as "cannot …" goes on."""
+        return DOING[self.step]
+
+    def path_of(self, error: OSError) -> str:
+        """Return the path of the caller's that a system error is about."""
+        name, target = error.filename, self.target
+        if isinstance(name, str) and name.startswith((target.path, target.name)):
+            return str(target.named(error).filename)
+        return self.target.path
+
+    def about(self, _error: OSError) -> Target:
+        """Return which of the names that are changed a system error is about."""
+        return self.target
+
+    def translated(self, error: OSError) -> BaseException:
+        """Return the error the caller sees for one of the operating system."""
+        about = self.path_of(error), self.outcome(), self.step
+        return explained(error, self.doing(), *about, self.about(error))
+
+    def lost_lock(self) -> str:
+        """Say what a lock that was taken away means here."""
+        return (
+            "the lock was removed by force while this write was under way; the target is "
+            "unchanged. Find out who called force_release_lock(), then write again"
+        )
+
+    # ----------------------------------------------------------------------------- what it holds
+
+    def acquire(self, target: Target) -> None:
+        """Take the lock of a name, so that nobody else changes it until we are done."""
+        self.step = _trace.ACQUIRE
+        lock = Lock(target, self.policy.safety)
+        # Known to close() before it is taken: an interrupt in between must not leave it held.
+        self.locks.append(lock)
+        take(lock, target, self.policy)
+        # What the last holder published while we waited is what we replace.
+        target.look_again()
+        target.require_regular()
+
+    def require_locks(self) -> None:
+        """Fail if a lock was forced away: it belongs to somebody who may be writing now."""
+        for lock in self.locks:
+            if not lock.owned():
+                raise LockError(self.target.path, self.lost_lock())
+
+    def token(self, target: Target) -> str:
+        """Return the token of a target's lock, for the names of temps; empty without one."""
+        for lock in self.locks:
+            if lock.target is target:
+                return str(getattr(lock, "token", ""))
+        return ""
+
+    def sync_directory(self) -> None:
+        """Flush the directory in the middle of a change, by the same policy as Settle."""
+        settle_directory(self.target, self.policy.safety)
+
+    # -------------------------------------------------------------------------------- how it ends
+
+    def fail(self, error: BaseException) -> BaseException:
+        """Undo what was not published, and return the error the caller is to raise.
+
+        Args:
+            error: What the step raised.
+
+        Returns:
+            For an error of the operating system one of the same class that says what to do, with
+            the cause chained; else the error itself. Both carry the note.
+        """
+        self.find_out_whether_published()
+        result = self.explained(error)
+        self.undo()
+        return result
+
+    def explained(self, error: BaseException) -> BaseException:
+        """Return an error that says what failed and what became of the target; once is enough."""
+        if any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
+            return error
+        result = error
+        if isinstance(error, OSError) and error.errno is not None:
+            result = self.translated(error)
+            result.__cause__ = error
+        result.add_note(f"{_NOTE}{self.step} failed; {self.outcome()}")
+        return result
+
+    def outcome(self) -> str:
+        """Say what became of the target."""
+        if not self.published:
+            return UNCHANGED
+        return NEW if self.settled else NEW_UNCONFIRMED
+
+    def find_out_whether_published(self) -> None:
+        """Settle what an interrupt during the rename left open: did it happen?"""
+        fd = self.inode_fd()
+        if self.publishing and not self.published and fd >= 0:
+            try:
+                inode = identity(kernel.fstat(fd))
+                self.published = still_named(self.target.dir_fd, self.target.name, inode)
+            except OSError as error:
+                _log.debug("%r: could not find out whether it is published (%s)", *self._why(error))
+
+    def undo(self) -> None:
+        """Put the sidecar back; never masks the error that is under way.
+
+        What is published stays: the former sidecar beside the new content would be a false alarm.
+        """
+        self.find_out_whether_published()
+        if not self.published:
+            self.put_back()
+
+    def put_back(self) -> None:
+        """Put the former sidecar back, if the locks are still ours."""
+        announcement = self.announcement
+        if announcement is None or not (announcement.announced or announcement.retired):
+            return
+        try:
+            if not self._locked_again():
+                announcement.leave("the lock was taken away by force, and somebody holds it")
+            elif not announcement.roll_back(self._flush_renamed):
+                for lock in self.locks:
+                    lock.leave_behind()
+        except (OSError, LockError) as error:
+            _log.warning("%r: could not clean up (%s)", *self._why(error))
+
+    def close(self) -> None:
+        """Do the Release step, which fails in the log only, then close every descriptor."""
+        self.step = _trace.RELEASE
+        finish(self.endings())
+        self.closed = True
+
+    def endings(self) -> list[Callable[[], None]]:
+        """Return what is to be done at the end, last first; each may be done twice."""
+        endings = [self.target.close]
+        if self.announcement is not None:
+            endings.append(self._discard_announcement)
+        if self.locks:
+            endings.append(self._release_locks)
+        return endings
+
+    def discard_quietly(self, resource: Temp | Announcement) -> None:
+        """Remove a temp; one that cannot be removed is an orphan, swept later."""
+        try:
+            resource.discard()
+        except OSError as error:
+            _log.warning("%r: could not clean up (%s)", *self._why(error))
+
+    def _discard_announcement(self) -> None:
+        assert self.announcement is not None  # noqa: S101 - entered for one only
+        self.discard_quietly(self.announcement)
+
+    def _release_locks(self) -> None:
+        for lock in self.locks:
+            release_quietly(lock)
+
+    def _locked_again(self) -> bool:
+        """Tell whether every lock is ours; one that was forced away is taken once more, if free."""
+        for lock in list(self.locks):
+            if not lock.owned():
+                again = Lock(lock.target, self.policy.safety)
+                self.locks.append(again)
+                session = self.policy.session
+                if acquire(again, lock.target, session=session, retries=0, delay=0) is not None:
+                    return False
+        return True
+
+    def _flush_renamed(self, renamed: int) -> None:
+        flush_renamed(self.target, renamed)
+
+    def _why(self, error: Exception) -> tuple[str, Exception]:
+        return self.target.path, error
+
+
+def close(change: Change) -> None:
+    """Close a change, in spite of an interrupt that comes before it has begun to."""
+    try:
+        change.close()
+    finally:
+        if not change.closed:
+            change.close()
+
+
+def finish(endings: list[Callable[[], None]], *, again: bool = True) -> None:
+    """Do every ending, the last of the list first, whatever interrupts one of them.
+
+    An ending that an interrupt cut short is done once more, and the rest after it; then the
+    interrupt goes on. Endings log what fails, and are harmless when done twice.
+    """
+    try:
+        while endings:
+            endings[-1]()
+            del endings[-1]
+    finally:
+        if endings:
+            if not again:
+                del endings[-1]
+            finish(endings, again=not again)

@@ -1,0 +1,225 @@
+"""The public checksum functions: compute, verify, write and describe."""
+
+from __future__ import annotations
+
+from . import _trace
+from ._change import Change, close
+from ._digests import hash_bytes, hash_fd
+from ._errors import ChecksumMismatchError
+from ._gate import pass_gate
+from ._options import Policy, check_data, defaults, resolve_algorithm
+from ._reader import AtomicReader, verify_file
+from ._recording import record_present, require_present
+from ._sidecar_file import Sidecar, not_a_record
+from ._target import SIDECAR_SUFFIX, Naming, Target, check_path, locate
+from ._types import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ._types import Buffer, Concurrency, Safety, StrPath
+
+
+class ChecksumInfo(Record):
+    """What a checksum sidecar records.
+
+    Attributes:
+        path: The file it describes.
+        algo: Name of the algorithm.
+        hash: The digest in hexadecimal.
+        timestamp: When the sidecar was written, ISO 8601 in UTC; None if nobody can tell.
+    """
+
+    path: str
+    algo: str
+    hash: str
+    timestamp: str | None
+
+    def __str__(self) -> str:
+        when = "" if self.timestamp is None else f", recorded {self.timestamp}"
+        return f"{self.path}: {self.algo} {self.hash}{when}"
+
+
+def compute_hash_file(path: StrPath, *, algo: str | None = None) -> str:
+    """Return the hexadecimal digest of a file's content, in constant memory.
+
+    Args:
+        path: The file. A symbolic link is followed.
+        algo: Name of a fixed-length `hashlib` algorithm.
+
+    Raises:
+        ValueError: The algorithm is not known or of variable length.
+        OSError: The file cannot be read.
+    """
+    algo = resolve_algorithm(algo, "algo")
+    with AtomicReader(path, safety="best_effort") as reader:
+        try:
+            return hash_fd(reader.fileno(), algo)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, reader.name) from error
+
+
+def compute_hash_data(data: Buffer, *, algo: str | None = None) -> str:
+    """Return the hexadecimal digest of bytes.
+
+    Args:
+        data: Anything that exports contiguous bytes.
+        algo: Name of a fixed-length `hashlib` algorithm.
+
+    Raises:
+        TypeError: ``data`` is not bytes-like.
+        ValueError: The algorithm is not known or of variable length.
+    """
+    return hash_bytes(check_data(data), resolve_algorithm(algo, "algo"))
+
+
+def verify_checksum(path: StrPath, expected: str | None = None, *, algo: str | None = None) -> bool:
+    """Tell whether a file's content is the one that was written.
+
+    Args:
+        path: The file. A symbolic link is followed.
+        expected: The digest it should have, in hexadecimal; by default the sidecar's.
+        algo: Algorithm of ``expected``; with a sidecar, insist on this one.
+
+    Returns:
+        True if the content has the digest, False if it has another.
+
+    Raises:
+        FileNotFoundError: The file is missing, or its sidecar when that is asked.
+        SafeAtomicError: What stands at the sidecar's name does not describe the file, or names an
+            algorithm this Python does not have.
+        ValueError: ``expected`` is no digest of the algorithm, or ``algo`` is not the recorded one.
+        OSError: The file or its sidecar cannot be read.
+    """
+    if expected is not None:
+        name = resolve_algorithm(algo, "algo")
+        return compute_hash_file(path, algo=name) == _check_digest(expected, name)
+    if algo is not None:
+        resolve_algorithm(algo, "algo")
+    try:
+        verify_file(path, algo)
+    except ChecksumMismatchError:
+        return False
+    return True
+
+
+def write_checksum_file(
+    path: StrPath,
+    *,
+    algo: str | None = None,
+    concurrency: Concurrency = "lock",
+    retries: int | None = None,
+    delay: float | None = None,
+    session: str | None = None,
+    safety: Safety = "strict",
+) -> Path:
+    """Record the checksum of a file's present content, whatever it is.
+
+    This declares the present content good. It is done under the lock, durably, in one step.
+
+    Args:
+        path: The file. A symbolic link is followed.
+        algo: Name of a fixed-length `hashlib` algorithm.
+        concurrency: As for `write_atomic_bytes`.
+        retries: As for `write_atomic_bytes`.
+        delay: As for `write_atomic_bytes`.
+        session: As for `write_atomic_bytes`.
+        safety: As for `write_atomic_bytes`.
+
+    Returns:
+        The path of the sidecar.
+
+    Raises:
+        FileNotFoundError: The file is missing. Nothing was changed.
+        FileExistsError: Something else than a sidecar of this file stands at the sidecar's name.
+            Nothing was changed.
+        LockError: Somebody holds the file's lock. Nothing was changed.
+        UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
+        ValueError: The algorithm is not known or of variable length. Nothing was changed.
+        OSError: A system call failed; the former sidecar is in place, or the new one. The file is
+            unchanged.
+    """
+    from pathlib import Path  # slow to import, and only this function returns one
+
+    policy = Policy(
+        concurrency=concurrency,
+        write_checksum=True,
+        checksum_algo=resolve_algorithm(algo, "algo"),
+        retries=retries,
+        delay=delay,
+        session=session,
+        safety=safety,
+    )
+    recording = _Recording(path, policy)
+    try:
+        recording.run()
+    except BaseException as error:  # noqa: BLE001 - raised again, explained
+        raise recording.fail(error)  # noqa: B904 - the cause is set
+    finally:
+        close(recording)
+    return Path(recording.target.path + SIDECAR_SUFFIX)
+
+
+def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
+    """Return what a file's sidecar records, None if there is none. The content is not looked at.
+
+    Raises:
+        SafeAtomicError: What stands at the sidecar's name is empty, or does not describe the file.
+        OSError: The directory or the sidecar cannot be read.
+    """
+    target = locate(path)
+    try:
+        with Naming(target):
+            sidecar = Sidecar(target, defaults().checksum_algo)
+        sidecar.close()
+        claim = sidecar.claim
+        if claim is None:
+            if sidecar.flaw is not None:
+                raise not_a_record(target, sidecar.flaw)
+            return None
+        return ChecksumInfo(
+            path=check_path(path),
+            algo=claim.algo,
+            hash=claim.digest,
+            timestamp=sidecar.timestamp,
+        )
+    finally:
+        target.close()
+
+
+class _Recording(Change):
+    """The recording of a checksum: Announce alone, of content that is there already."""
+
+    def __init__(self, path: StrPath, policy: Policy) -> None:
+        super().__init__(policy)
+        self.target = Target(check_path(path))
+
+    def run(self) -> None:
+        """Do the steps in their order."""
+        pass_gate(self.target, self.policy, op="sidecar")
+        require_present(self.target)
+        if self.policy.lock:
+            self.acquire(self.target)
+        self.step = _trace.ANNOUNCE
+        record_present(self)
+
+    def doing(self) -> str:
+        """Say what is being done."""
+        return "write the checksum sidecar"
+
+    def undo(self) -> None:
+        """Undo nothing: an announced record describes the content that is there."""
+
+
+def _check_digest(expected: object, algo: str) -> str:
+    if not isinstance(expected, str):
+        kind = type(expected).__name__
+        raise TypeError(f"expected must be a str of hexadecimal digits, not {kind}")
+    digits = len(hash_bytes(b"", algo))
+    text = expected.strip().lower()
+    if len(text) != digits or any(digit not in "0123456789abcdef" for digit in text):
+        raise ValueError(
+            f"expected must be {digits} hexadecimal digits for {algo!r}, not {expected!r}"
+        )
+    return text

@@ -1,0 +1,137 @@
+"""Digests of bytes and of open files."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, start_new_thread  # threading itself is slow to import
+
+from ._options import check_algorithm
+from ._posix import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from hashlib import _Hash
+    from typing import TypeAlias
+
+    Digest: TypeAlias = tuple[str, str]  # algorithm and hexadecimal digest
+
+HEXADECIMAL = frozenset("0123456789abcdef")
+_CHUNK = 262144  # bytes hashed at a time
+
+
+def new_hash(algo: str) -> _Hash:
+    """Return a fresh hash object of a checked algorithm."""
+    try:
+        import hashlib  # a quarter of the package's import time, and not every program hashes
+    except ImportError:
+        if algo == "sha256" and _sha256 is not None:
+            return _sha256()
+        raise
+    if algo == "sha256":  # the default, without the search through OpenSSL's tables
+        return hashlib.sha256(usedforsecurity=False)
+    return hashlib.new(algo, usedforsecurity=False)
+
+
+def _find_sha256() -> Callable[[], _Hash] | None:
+    """Return the interpreter's own SHA-256: a program may enter a chroot before it hashes.
+
+    OpenSSL's is faster, and takes as long to load as a quarter of this package.
+    """
+    for name in ("_sha2", "_sha256"):  # from Python 3.12 on, and before
+        try:
+            module = __import__(name)
+        except ImportError:
+            continue
+        return module.sha256  # type: ignore[no-any-return]
+    return None
+
+
+_sha256 = _find_sha256()
+
+
+def hash_bytes(data: bytes | memoryview, algo: str) -> str:
+    """Return the hexadecimal digest of bytes in memory."""
+    digest = new_hash(algo)
+    digest.update(data)
+    return digest.hexdigest()
+
+
+def hash_fd(fd: int, algo: str, on_hashed: Callable[[int], None] | None = None) -> str:
+    """Return the hexadecimal digest of an open file, from its start, in constant memory.
+
+    Args:
+        fd: The file; its position is not used.
+        algo: A checked algorithm.
+        on_hashed: Called with the size of each chunk in bytes, for a progress bar.
+    """
+    digest = new_hash(algo)
+    offset = 0
+    while chunk := kernel.pread(fd, _CHUNK, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+        if on_hashed is not None:
+            on_hashed(len(chunk))
+    return digest.hexdigest()
+
+
+def memoized(fd: int, on_hashed: Callable[[int], None] | None = None) -> Callable[[str], str]:
+    """Return a function that gives an open file's digest, hashing once for each algorithm."""
+    known: dict[str, str] = {}
+
+    def digest_of(algo: str) -> str:
+        if algo not in known:
+            known[algo] = hash_fd(fd, algo, on_hashed)
+        return known[algo]
+
+    return digest_of
+
+
+def digest_length(algo: str) -> int | None:
+    """Return the hexadecimal digits of an algorithm, None for one that this Python has not."""
+    try:
+        return _lengths[algo]
+    except KeyError:
+        pass
+    try:
+        length = new_hash(check_algorithm(algo)).digest_size * 2
+    except ValueError:
+        return None
+    _lengths[algo] = length
+    return length
+
+
+_lengths: dict[str, int] = {}
+
+
+class HashAside:
+    """The digest of bytes, worked out in a thread of its own where one can be had.
+
+    hashlib releases the interpreter lock while it works, and so does write(2). Where no thread can
+    be started (a limit on processes, an interpreter that is ending, a sub-interpreter) the bytes
+    are hashed at once instead.
+    """
+
+    def __init__(self, data: memoryview | bytes, algo: str) -> None:
+        self._hash = new_hash(algo)
+        self._failure: BaseException | None = None
+        self._done = allocate_lock()
+        self._done.acquire()
+        try:
+            start_new_thread(self._work, (data,))
+        except RuntimeError:
+            self._work(data)
+
+    def hexdigest(self) -> str:
+        """Wait for the digest and return it."""
+        with self._done:
+            if self._failure is not None:
+                raise self._failure
+            return self._hash.hexdigest()
+
+    def _work(self, data: memoryview | bytes) -> None:
+        try:
+            self._hash.update(data)
+        except BaseException as error:  # noqa: BLE001 - raised where the digest is wanted
+            self._failure = error
+        finally:
+            self._done.release()

@@ -1,0 +1,157 @@
+"""`doctor`: look at the place a file lives in, and say what is wrong and what to do about it.
+
+`inspect_guarantees` says what a filesystem promises; this says what one finds there. Looking
+changes nothing; ``destructive=True`` also tries each promise out on files of its own. A bad
+environment is an answer, never an exception.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._options import check_flag
+from .._target import check_path
+from .._types import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import TextIO
+
+    from .._environment import Environment
+    from .._types import CheckStatus, Level, StrPath
+
+SCHEMA = 1  # of DoctorReport.to_dict(); a field that is removed or changes its meaning raises it
+
+
+class DoctorCheck(Record):
+    """One line of a report.
+
+    Attributes:
+        name: What was looked at, in snake_case; `docs/doctor.md` lists them.
+        status: ``"pass"``, ``"warn"``, ``"fail"`` or ``"unknown"`` (skipped, or it cannot be told).
+        detail: What was seen and, unless it passed, what to do.
+    """
+
+    name: str
+    status: CheckStatus
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.name}: {self.detail}"
+
+
+class DoctorReport(Record):
+    """What `doctor` found.
+
+    Attributes:
+        path: The path that was examined, as text.
+        environment: Where it lives.
+        guarantees: Level of each guarantee there, by name.
+        checks: Every check, in a fixed order.
+        ok: Whether no check failed.
+    """
+
+    path: str
+    environment: Environment
+    guarantees: Mapping[str, Level]
+    checks: tuple[DoctorCheck, ...]
+    ok: bool
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self, *, colour: bool = False) -> str:
+        """Return the report as text: what failed, then what deserves a look, the verdict last.
+
+        Lines have at most 80 columns, unless a path or a command is longer: neither is broken. The
+        details of what passed are in `checks`.
+
+        Args:
+            colour: Mark each status with a colour of the terminal; see `wants_colour`.
+        """
+        from .layout import lines  # textwrap and re, slower to import than this package
+
+        return "\n".join(lines(self, colour=colour))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report as values that `json.dumps` takes; `docs/doctor.md` has the schema."""
+        environment: dict[str, object] = {}
+        for name in type(self.environment).__annotations__:
+            value = getattr(self.environment, name)
+            environment[name] = list(value) if isinstance(value, tuple) else value
+        return {
+            "schema": SCHEMA,
+            "path": self.path,
+            "ok": self.ok,
+            "environment": environment,
+            "guarantees": dict(self.guarantees),
+            "checks": [
+                {"name": check.name, "status": check.status, "detail": check.detail}
+                for check in self.checks
+            ],
+        }
+
+
+def doctor(
+    path: StrPath, *, destructive: bool = False, require: Iterable[str] | str | None = None
+) -> DoctorReport:
+    """Examine the place a file lives in, or is to live in.
+
+    Args:
+        path: A file, which need not exist, or a directory.
+        destructive: Also try out creating, flushing, replacing, locking and checking, on files of
+            its own beside the file, which itself is never touched. They are removed again.
+        require: Names of guarantees, in PascalCase or snake_case, without which the report is not
+            ``ok``; each must be ``Guaranteed``. One name may be given as a plain string.
+
+    Returns:
+        The report. Whatever is wrong with the environment is in it, not raised.
+
+    Raises:
+        TypeError: An argument of the wrong type. Nothing was touched.
+        ValueError: ``path`` is empty or holds a NUL. Nothing was touched.
+
+    Example:
+        >>> doctor("/nonexistent/file").ok
+        False
+    """
+    text = check_path(path)
+    check_flag(destructive, "destructive")
+    required = _check_require(require)
+    from .examination import examine  # a third of the package, and few programs want it
+
+    report, lines = examine(text, required, destructive=destructive)
+    return DoctorReport(
+        path=text,
+        environment=report.environment,
+        guarantees=dict(report.guarantees),
+        checks=tuple(DoctorCheck(*line) for line in lines),
+        ok=all(status != "fail" for _, status, _ in lines),
+    )
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Tell whether a stream is a terminal whose user did not ask for no colours (no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def _check_require(require: object) -> tuple[str, ...]:
+    """Return the required names, each once; they may still be unknown ones."""
+    if require is None:
+        return ()
+    if isinstance(require, str):
+        return (require,)
+    try:
+        names: tuple[object, ...] = tuple(require)  # type: ignore[arg-type]
+    except TypeError:
+        kind = type(require).__name__
+        raise TypeError(f"require must be names of guarantees or None, not {kind}") from None
+    checked = []
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"require must hold str only, not {type(name).__name__}")
+        checked.append(name)
+    return tuple(dict.fromkeys(checked))

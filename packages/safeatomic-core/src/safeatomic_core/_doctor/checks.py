@@ -1,0 +1,334 @@
+"""What `doctor` sees of the directory and of the file itself, without writing.
+
+Each function takes the `Place` and returns a status and a detail: what was seen and, unless all is
+well, what to do about it. None of them changes anything, and none holds a lock longer than an
+instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
+from .._gate import pass_gate
+from .._lock_api import inspect_lock
+from .._options import Policy
+from .._permission import require_permission
+from .._posix import kernel
+from .._reader import AtomicReader
+from .._sidecar_file import Sidecar
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
+from .._temp_file import is_temp_name, orphans
+from .._verdicts import is_mount_point
+from . import permissions
+from .subject import failed, need_directory, passed, shown, size_text, unknown, warned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .subject import Finding, Place
+
+PROBE_PREFIX = ".safeatomic-doctor-"
+_READ_ONLY = ("ro", "emergency_ro", "shutdown")  # ext4 shows the last two after an error (6.12)
+# Filesystems in which the kernel shows itself; nobody creates a file there, whatever access(2) says
+_PSEUDO = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs"})
+
+
+# ------------------------------------------------------------------------------------ the directory
+
+
+def parent_exists(place: Place) -> Finding:
+    """Say whether the directory is there and can be opened."""
+    if place.trouble is None:
+        if place.status is not None and place.status.st_nlink == 0:
+            return failed(f"{shown(place.directory)} was removed; make it again, and enter it anew")
+        return passed(f"{shown(place.directory)} is a directory")
+    error = place.trouble
+    what = f"{shown(place.directory)}: {error.strerror or error}"
+    if not place.directory:
+        return failed("the working directory was removed; give an absolute path, or enter another")
+    if error.errno == errno.ENOENT:
+        fix = f"create it; the nearest directory that exists is {shown(place.nearest())}"
+    else:
+        fix = {
+            errno.ENOTDIR: "a part of the path is a file; choose another path",
+            errno.ENAMETOOLONG: "choose a shorter path",
+            errno.ELOOP: "the path holds a loop of symbolic links; remove one of them",
+            errno.EACCES: (
+                "this user may not enter it, or one of the directories above "
+                f"('namei -l {shown(place.directory)}' shows which)"
+            ),
+            errno.ENOTCONN: "its file server is dead; unmount it ('umount -l'), mount it again",
+        }.get(error.errno or 0, "the directory cannot be used")
+    return failed(f"{what}; {fix}")
+
+
+def parent_writable(place: Place) -> Finding:
+    """Say whether this user may create and replace files there."""
+    need_directory(place)
+    read_only = [word for word in _READ_ONLY if word in place.environment.mount_options]
+    if read_only == ["ro"]:
+        return failed("the filesystem is mounted read-only; remount it, or write elsewhere")
+    if read_only:
+        return failed(
+            f"the filesystem refuses every write after an error ({read_only[0]}): look into the "
+            "kernel's log ('dmesg'), then check and repair it (fsck)"
+        )
+    if place.environment.filesystem in _PSEUDO:
+        return failed(f"nothing can be created in {place.environment.filesystem}; write elsewhere")
+    flags = permissions.attributes(place.dir_fd)
+    if flags & permissions.IMMUTABLE:
+        return failed(f"the directory is immutable ('chattr -i {shown(place.directory)}')")
+    if flags & permissions.APPEND_ONLY:
+        return failed(
+            "the directory is append-only: names in it can be neither replaced nor removed "
+            f"('chattr -a {shown(place.directory)}')"
+        )
+    effective = os.access in os.supports_effective_ids
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=place.dir_fd, effective_ids=effective):
+        return failed(
+            f"this user may not create files in the directory ({_owner_of(place)}): it takes write "
+            "and search permission; ask its owner, or write elsewhere"
+        )
+    if not place.listable:
+        return failed(
+            f"this user may not read the directory ({_owner_of(place)}): a write flushes it, and "
+            "for that it must be opened for reading"
+        )
+    return passed("this user may create files in the directory")
+
+
+def _owner_of(place: Place) -> str:
+    status = need_directory(place)
+    return f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}"
+
+
+def parent_trust(place: Place) -> Finding:
+    """Say who else may replace files in the directory."""
+    status = need_directory(place)
+    mode, owner = status.st_mode, status.st_uid
+    text = _owner_of(place)
+    sticky = bool(mode & stat.S_ISVTX)
+    if mode & stat.S_IWOTH and not sticky:
+        return warned(
+            f"{text}: anybody may replace or delete files here; take that away ('chmod o-w'), or "
+            "set the sticky bit ('chmod +t')",
+        )
+    target = place.target
+    if sticky and target is not None and not permissions.may_replace_in_sticky(status, target):
+        return failed(
+            f"{text}, sticky: only the owner of a file may replace it, and this one belongs to "
+            f"user {target.st_uid}; write as that user, or elsewhere",
+        )
+    if sticky and mode & (stat.S_IWOTH | stat.S_IWGRP):
+        return warned(
+            f"{text}, sticky: others may not replace our files, but may put a lock or a link "
+            "at a name before we do; a directory of our own is safer",
+        )
+    if owner not in (0, os.geteuid()):
+        return warned(f"{text}: its owner, not this user, decides over the files in it")
+    if mode & stat.S_IWGRP:
+        return passed(f"{text}: group {status.st_gid} may replace files here as well")
+    return passed(f"{text}: only its owner may replace files here")
+
+
+def parent_symlink(place: Place) -> Finding:
+    """Say whether the directory is reached through a symbolic link."""
+    if place.directory == place.given_directory:
+        return passed("no symbolic link on the way to the directory")
+    return warned(
+        f"{shown(place.given_directory)} leads through a symbolic link to "
+        f"{shown(place.directory)}: anyone who can change the link decides where files go; give "
+        "the real path if that matters",
+    )
+
+
+# ------------------------------------------------------------------------------ the file itself
+
+
+def target(place: Place) -> Finding:
+    """Say whether the path is something that can be replaced."""
+    if not place.name:
+        return passed("the path is a directory; give a file's path to have the file examined")
+    need_directory(place)
+    refused = _cannot_be_renamed_over(place) or _refused_by_gate(place)
+    if refused is not None:
+        return failed(refused)
+    found = place.target
+    if found is None:
+        text = f"{shown(place.name)} does not exist yet"
+        return passed(text) if place.link is None else warned(f"{text}: {_FOLLOWED}")
+    if place.link is not None:
+        return warned(f"the path is {_FOLLOWED}")
+    if found.st_nlink > 1:
+        return warned(
+            f"a regular file with {found.st_nlink} hard links: a write replaces this name, "
+            "and the others keep the old content",
+        )
+    return passed(f"a regular file of {size_text(found.st_size)}")
+
+
+def _cannot_be_renamed_over(place: Place) -> str | None:
+    """Say what about the file makes the kernel refuse to replace it; None if nothing does."""
+    if is_mount_point(place.dir_fd, place.name):
+        return (
+            "the file is itself a mount point: no rename replaces it, and others may reach it "
+            "through a mount that does not show its lock. Mount the directory that holds it "
+            "instead, or write in place, with safety='warn'"
+        )
+    flags = permissions.attributes(place.dir_fd, place.name)
+    for flag, word, option in _ATTRIBUTES:
+        if flags & flag:
+            path = shown(place.join(place.name))
+            return f"the file is {word}: it cannot be replaced ('chattr -{option} {path}')"
+    return None
+
+
+def _refused_by_gate(place: Place) -> str | None:
+    """Say why a write would refuse this path before it touches anything; None if it would not."""
+    gated = Target(place.path)
+    try:
+        pass_gate(gated, Policy(concurrency="none", safety="best_effort"))
+        require_permission(gated)
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        gated.close()
+    return None
+
+
+_ATTRIBUTES = (
+    (permissions.IMMUTABLE, "immutable", "i"),
+    (permissions.APPEND_ONLY, "append-only", "a"),
+)
+_FOLLOWED = "a symbolic link, which is followed; what happens to the link is unspecified"
+
+
+def name_length(place: Place) -> Finding:
+    """Say whether the name leaves room for its sidecars."""
+    if not place.name:
+        return passed("no name to measure")
+    need_directory(place)
+    most = kernel.fstatvfs(place.dir_fd).f_namemax
+    length = len(os.fsencode(place.name))
+    if length > most:
+        return failed(f"the name has {length} bytes, {most} are allowed; choose a shorter one")
+    missing = [
+        what
+        for suffix, what in ((LOCK_SUFFIX, "a lock"), (SIDECAR_SUFFIX, "a checksum"))
+        if length + len(suffix) > most
+    ]
+    if missing:
+        text = f"the name has {length} of {most} bytes, no room for {' and '.join(missing)}"
+        if "a lock" in missing:
+            return failed(f"{text}; choose a shorter one, or write with concurrency='none'")
+        return warned(f"{text}; choose a shorter one if its content is to be checked")
+    return passed(f"{length} of {most} bytes, sidecars fit")
+
+
+def leftovers(place: Place) -> Finding:
+    """Look for temporary files whose writers are dead, and for those of a killed doctor."""
+    need_directory(place)
+    if not place.listable:
+        return unknown("the directory may not be listed by this user")
+    names = kernel.listdir(place.dir_fd)
+    temps = sum(1 for name in names if is_temp_name(name))
+    mine = sum(1 for name in names if name.startswith(PROBE_PREFIX))
+    dead = orphans(place.dir_fd, remove=False) if temps else []
+    parts = []
+    if dead:
+        total = size_text(sum(size for _, size in dead))
+        parts.append(
+            f"{len(dead)} orphaned temporary {_files(len(dead))}, {total}: run "
+            f"'safeatomic clean {shown(place.directory)}'"
+        )
+    if mine:
+        parts.append(
+            f"{mine} {'directory' if mine == 1 else 'directories'} named {PROBE_PREFIX}*: another "
+            "doctor is at work, or was killed; delete them when none is"
+        )
+    if parts:
+        return warned("; ".join(parts))
+    if temps:
+        return passed(f"{temps} temporary {_files(temps)} of writers at work, no orphan")
+    return passed("no temporary file was left behind")
+
+
+def _files(number: int) -> str:
+    return "file" if number == 1 else "files"
+
+
+def lock(place: Place) -> Finding:
+    """Say who holds the file's lock, and whether it stands in the way."""
+    if not place.name:
+        return passed("a directory has no lock")
+    need_directory(place)
+    info = inspect_lock(place.join(place.name))
+    if not info.exists:
+        return passed("not locked")
+    if info.corrupt:
+        return failed(
+            f"{shown(os.path.basename(info.lock_path))} is no lock of this library, and no writer "
+            "gets past it; if nobody else's program made it, remove it with force_release_lock()",
+        )
+    age = info.age_s
+    since = "" if age is None else f" for {age_text(age)}"
+    holder = f"process {info.pid} on {shown(str(info.hostname))}{since}"
+    if info.alive == "yes":
+        return passed(f"held by {holder}, which is alive")
+    if info.alive == "unknown":
+        return warned(
+            f"held by {holder}, of which it cannot be known whether it lives; if it does not, "
+            "remove the lock with release_stale_lock(max_age_s=...) or force_release_lock()",
+        )
+    if _heals_itself(info.raw):
+        return warned(f"left behind by {holder}, which is dead; the next writer takes it over")
+    return failed(
+        f"left behind by {holder}, which is dead; it was not taken with flock and is not taken "
+        "over silently: remove it with release_stale_lock()",
+    )
+
+
+def _heals_itself(raw: str | None) -> bool:
+    """Tell whether a dead lock is one that the next writer takes over by itself."""
+    text = (raw or "").strip("\0")
+    return not text or '"kernel_lock"' in text
+
+
+def checksum(place: Place) -> Finding:
+    """Verify the file with its checksum sidecar."""
+    if not place.name:
+        return passed("a directory has no checksum")
+    need_directory(place)
+    look = Target.borrowed(place.path, place.name, place.dir_fd, place.target)
+    sidecar = Sidecar(look, "sha256")
+    sidecar.close()
+    if not sidecar.exists:
+        return passed("no checksum is kept for this file")
+    name = shown(place.name + SIDECAR_SUFFIX)
+    if sidecar.flaw is not None:
+        return failed(
+            f"{name} is no checksum sidecar ({sidecar.flaw}); look at the file, then write a new "
+            "one with write_checksum_file()",
+        )
+    if place.target is None:
+        return warned(f"{name} is there, but the file it describes is not; delete it, or restore")
+    try:
+        with AtomicReader(place.join(place.name), check_checksum=True, safety="best_effort"):
+            pass
+    except ChecksumMismatchError as error:
+        return failed(
+            f"the content does not match: recorded {error.expected[:16]}…, found "
+            f"{error.actual[:16]}…; restore the file from a good copy, or, if the change was "
+            "meant, accept it with write_checksum_file()",
+        )
+    except SafeAtomicError as error:
+        return unknown(shown(str(error)))
+    if sidecar.record is not None and sidecar.record.previous:
+        return warned(
+            "the content is good, but a checked write is under way or was interrupted: the sidecar "
+            "still allows the previous content too; the next checked write, or "
+            "write_checksum_file(), settles it",
+        )
+    return passed("the content matches its checksum")

@@ -1,0 +1,143 @@
+"""One run of `doctor`: every inspection, then the probes, each with what came of it.
+
+The checks are a third of the package and wanted by few programs: this module, which needs them all,
+is imported by the first call.
+"""
+
+from __future__ import annotations
+
+from .. import _verdicts
+from .._errors import SafeAtomicError, explain
+from .._guarantees import inspect_guarantees, unknown_report
+from .._types import CRASH_DURABILITY, GUARANTEES
+from . import checks as look
+from . import storage
+from .probes import Probes
+from .subject import Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from .._guarantees import GuaranteeReport
+    from .._types import CheckStatus
+    from .subject import Finding
+
+    Line: TypeAlias = tuple[str, CheckStatus, str]  # name, status and detail of a check
+
+
+def examine(
+    path: str, required: tuple[str, ...], *, destructive: bool
+) -> tuple[GuaranteeReport, list[Line]]:
+    """Make every check of a place.
+
+    Args:
+        path: A file, which need not exist, or a directory.
+        required: Names of guarantees that must be ``Guaranteed``; they may be unknown ones.
+        destructive: Run the probes as well.
+
+    Returns:
+        The report on the guarantees there, and a line for each check in a fixed order.
+    """
+    report, lines = _inspect(path)
+    place = Place(path, report.environment)
+    try:
+        lines += [_run(name, check) for name, check in _inspections(place, report)]
+        lines += _probe(place, _why_not(lines, destructive=destructive))
+    finally:
+        place.close()
+    lines += [_required(name, report) for name in required]
+    return report, lines
+
+
+def _inspect(path: str) -> tuple[GuaranteeReport, list[Line]]:
+    """Return the report on the guarantees; when even that fails, an unknown one and why."""
+    try:
+        _verdicts.forget()  # what was changed in another mount namespace, no watch on ours sees
+        return inspect_guarantees(path), []
+    except OSError as error:
+        why = _explain(error, "inspect the path")
+        return unknown_report(), [("inspection", "unknown", why)]
+
+
+def _inspections(
+    place: Place, report: GuaranteeReport
+) -> tuple[tuple[str, Callable[[], Finding]], ...]:
+    """Return every check that only looks, with its name."""
+    return (
+        ("parent_exists", lambda: look.parent_exists(place)),
+        ("parent_writable", lambda: look.parent_writable(place)),
+        ("parent_trust", lambda: look.parent_trust(place)),
+        ("parent_symlink", lambda: look.parent_symlink(place)),
+        ("filesystem", lambda: storage.filesystem(place, report)),
+        ("durability", lambda: storage.durability(place, report)),
+        ("fsync_provider", lambda: storage.fsync_provider(place)),
+        ("write_cache", lambda: storage.write_cache(place)),
+        ("free_space", lambda: storage.free_space(place)),
+        ("free_inodes", lambda: storage.free_inodes(place)),
+        ("quota", lambda: storage.quota(place)),
+        ("target", lambda: look.target(place)),
+        ("name_length", lambda: look.name_length(place)),
+        ("leftovers", lambda: look.leftovers(place)),
+        ("lock", lambda: look.lock(place)),
+        ("checksum", lambda: look.checksum(place)),
+    )
+
+
+def _why_not(lines: list[Line], *, destructive: bool) -> str | None:
+    """Say why the probes are skipped, or None to run them."""
+    if not destructive:
+        return "skipped: asked for with destructive=True, or '--destructive'"
+    if any(name == "parent_writable" and status != "pass" for name, status, _ in lines):
+        return "skipped: nothing can be written there"
+    return None
+
+
+def _probe(place: Place, skipped: str | None) -> list[Line]:
+    """Run the probes, or say why not; what they made is removed even when one is interrupted."""
+    probes = Probes(place)
+    if skipped is not None:
+        return [(name, "unknown", skipped) for name, _ in probes.all()]
+    lines = []
+    try:
+        lines = [_run(name, probe) for name, probe in probes.all()]
+    finally:
+        cleaned = _run("probe_cleanup", probes.clean)
+    return [*lines, cleaned]
+
+
+def _run(name: str, check: Callable[[], Finding]) -> Line:
+    """Make one check; what it raises is its result."""
+    try:
+        status, detail = check()
+    except Exception as error:  # noqa: BLE001 - a diagnosis must not die of the disease
+        status = "fail" if name.startswith("probe_") else "unknown"
+        detail = _explain(error, f"run {name}")
+    return name, status, detail
+
+
+def _explain(error: Exception, doing: str) -> str:
+    """Return an error as a detail: what failed, and what to do where that is known."""
+    if not isinstance(error, OSError):
+        text = str(error) if isinstance(error, SafeAtomicError) else repr(error)
+    elif str(error.strerror).startswith("cannot "):
+        text = str(error.strerror)  # explained by the protocol already
+    else:
+        text = str(explain(error, doing, "", "nothing was changed").strerror)
+    return text
+
+
+def _required(name: str, report: GuaranteeReport) -> Line:
+    """Check one required guarantee."""
+    wanted = name
+    if wanted not in GUARANTEES and wanted == wanted.lower():
+        wanted = "".join(word.capitalize() for word in wanted.split("_"))
+    check = f"require_{name}"
+    if wanted not in GUARANTEES:
+        known = ", ".join(GUARANTEES)
+        return check, "fail", f"there is no guarantee {name!r}; there are {known}"
+    level = report.guarantees[wanted]
+    status: CheckStatus = "pass" if level == "Guaranteed" else "fail"
+    why = "durability" if wanted == CRASH_DURABILITY else "filesystem"
+    return check, status, f"{wanted} is {level} here; '{why}' says why"

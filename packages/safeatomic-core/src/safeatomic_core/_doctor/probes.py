@@ -1,0 +1,254 @@
+"""What `doctor` tries out: each promise of the filesystem, through the library's own code paths.
+
+The probes write files of their own under a name that nobody else has, never the file in question,
+and remove them whatever happens. They run under ``safety="best_effort"``: the question is what this
+place does, not what is expected of it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .._errors import ChecksumMismatchError, LockError, SafeAtomicError
+from .._file_api import read_atomic_bytes, write_atomic_bytes
+from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
+from .._move import move_atomic
+from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
+from .._temp_file import unlink_if_there
+from .checks import PROBE_PREFIX
+from .subject import failed, passed, warned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .subject import Finding, Place
+
+_OLD, _NEW = b"safeatomic doctor: old content\n", b"safeatomic doctor: new content\n"
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
+_ROLES = ("create", "sync", "replace", "source", "destination", "flock", "lock", "checksum")
+
+
+class Probes:
+    """One round of probes in one directory; `clean` afterwards, whatever happened.
+
+    They work in a directory of their own that nobody else may enter, and reach it through its
+    descriptor. Whoever owns the directory above may rename it or put a link in its place: what root
+    probes here is written here, and nowhere else.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._above = place.dir_fd
+        self._directory = place.directory
+        self._name = PROBE_PREFIX + os.urandom(8).hex()
+        self._fd = -1
+
+    def all(self) -> tuple[tuple[str, Callable[[], Finding]], ...]:
+        """Return every probe with the name of its check, in the order in which they run."""
+        return (
+            ("probe_exclusive_create", self.exclusive_create),
+            ("probe_fsync_file", self.fsync_file),
+            ("probe_fsync_directory", self.fsync_directory),
+            ("probe_replace", self.replace),
+            ("probe_no_clobber", self.no_clobber),
+            ("probe_flock", self.flock),
+            ("probe_lock", self.lock),
+            ("probe_checksum", self.checksum),
+        )
+
+    def clean(self) -> Finding:
+        """Remove every file that a probe may have made.
+
+        Raises:
+            OSError: One of them could not be removed; all of them were tried.
+        """
+        failure: BaseException | None = None
+        endings = [
+            *(lambda name=name: unlink_if_there(name, self._fd) for name in self._names()),
+            lambda: kernel.rmdir(self._name, dir_fd=self._above),
+            self._leave,
+        ]
+        for ending in endings:
+            try:
+                ending()
+            except FileNotFoundError:
+                pass  # no probe came as far as making it
+            except BaseException as error:  # noqa: BLE001 - first the rest, then the interrupt
+                if failure is None or not isinstance(error, OSError):
+                    failure = error
+        if failure is not None:
+            raise failure
+        return passed("the probes left nothing behind")
+
+    def _names(self) -> list[str]:
+        """Return every name that a probe may have made."""
+        suffixes = ("", LOCK_SUFFIX, SIDECAR_SUFFIX)
+        return [role + suffix for role in _ROLES if self._fd >= 0 for suffix in suffixes]
+
+    def _leave(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            close_quietly(fd)
+
+    def _enter(self) -> int:
+        """Return a descriptor of the probes' directory, which the first of them makes."""
+        if self._fd < 0:
+            kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
+            flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+            fd = kernel.open(self._name, flags, dir_fd=self._above)
+            self._fd = fd
+            status = kernel.fstat(fd)
+            if status.st_uid != os.geteuid() or kernel.listdir(fd):
+                raise SafeAtomicError("somebody else put a directory in the place of the probes'")
+        return self._fd
+
+    def _path(self, role: str) -> str:
+        """Return a path for the library's own functions that cannot be led astray."""
+        fd = self._enter()
+        there = f"/proc/self/fd/{fd}"
+        if not os.path.isdir(there):
+            there = os.path.join(self._directory, self._name)
+        return os.path.join(there, role)
+
+    # ------------------------------------------------------------------------------ the probes
+
+    def exclusive_create(self) -> Finding:
+        """Create a file that must not exist, and see that a second creation is refused."""
+        name, room = "create", self._enter()
+        fd = kernel.open(name, _CREATE, 0o600, dir_fd=room)
+        try:
+            status = kernel.fstat(fd)
+        finally:
+            kernel.close(fd)
+        try:
+            again = kernel.open(name, _CREATE, 0o600, dir_fd=room)
+        except FileExistsError:
+            pass
+        else:
+            kernel.close(again)
+            return failed("O_EXCL is ignored: an existing file was 'created' a second time")
+        mode = stat.S_IMODE(status.st_mode)
+        if mode != stat.S_IRUSR | stat.S_IWUSR:
+            return warned(
+                f"a file created with mode 0600 has mode {mode:04o}: the filesystem keeps no "
+                "modes, and others may read what is private (mount options uid, gid, umask)"
+            )
+        return passed("a file is created once, with mode 0600")
+
+    def fsync_file(self) -> Finding:
+        """Flush a file that was just written."""
+        fd = kernel.open("sync", _CREATE, 0o600, dir_fd=self._enter())
+        try:
+            kernel.write(fd, _NEW)
+            kernel.fsync(fd)
+        finally:
+            kernel.close(fd)
+        return passed("a file can be flushed")
+
+    def fsync_directory(self) -> Finding:
+        """Flush the directory."""
+        kernel.fsync(self._above)
+        return passed("the directory can be flushed")
+
+    def replace(self) -> Finding:
+        """Replace a file while a reader has it open."""
+        path = self._path("replace")
+        _write(path, _OLD)
+        fd = kernel.open(path, os.O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+        try:
+            _write(path, _NEW)
+            held = kernel.read(fd, len(_OLD) + 1)
+        finally:
+            kernel.close(fd)
+        if held != _OLD:
+            return failed("a file that was open during the replacement changed under its reader")
+        if read_atomic_bytes(path, safety="best_effort") != _NEW:
+            return failed("the new content is not what is read back")
+        return passed("a file is replaced in one step, and an open one stays as it was")
+
+    def no_clobber(self) -> Finding:
+        """Move a file onto an existing one without force, then onto a free name."""
+        source, destination = self._path("source"), self._path("destination")
+        _write(source, _NEW)
+        _write(destination, _OLD)
+        try:
+            move_atomic(source, destination, safety="best_effort")
+        except FileExistsError:
+            pass
+        else:
+            return failed("a move that must not replace anything replaced a file")
+        if read_atomic_bytes(destination, safety="best_effort") != _OLD:
+            return failed("a refused move changed its destination")
+        unlink_if_there("destination", self._enter())
+        move_atomic(source, destination, safety="best_effort")
+        if read_atomic_bytes(destination, safety="best_effort") != _NEW:
+            return failed("the moved content is not what is read back")
+        return passed("an existing file is not moved over, a free name is")
+
+    def flock(self) -> Finding:
+        """Take an exclusive flock through two descriptors."""
+        name, room = "flock", self._enter()
+        first = kernel.open(name, _CREATE, 0o600, dir_fd=room)
+        try:
+            second = kernel.open(name, os.O_RDONLY | O_CLOEXEC, dir_fd=room)
+            try:
+                kernel.flock(first, LOCK_EX | LOCK_NB)
+                try:
+                    kernel.flock(second, LOCK_EX | LOCK_NB)
+                except BlockingIOError:
+                    return passed("flock excludes a second holder")
+                return failed("flock was granted twice: it excludes nobody here")
+            finally:
+                kernel.close(second)
+        finally:
+            kernel.close(first)
+
+    def lock(self) -> Finding:
+        """Take the library's own lock, look at it, be refused a second one, release it."""
+        path = self._path("lock")
+        try:
+            if not try_acquire_lock(path, safety="best_effort"):
+                return failed("a lock that nobody holds was refused")
+            info = inspect_lock(path)
+            if info.alive != "yes" or info.pid != os.getpid():
+                return failed(f"our own lock does not show us as its living holder: {info}")
+            if try_acquire_lock(path, safety="best_effort"):
+                return failed("a lock was granted twice")
+        except LockError as error:
+            return failed(error.reason)
+        finally:
+            try:
+                released = release_lock(path)
+            except BaseException as error:
+                released = release_lock(path)  # no passing error, no interrupt may leave it held
+                if not isinstance(error, OSError):
+                    raise
+        if not released or is_locked(path):
+            return failed("the lock was still there after its release")
+        return passed("a lock is taken, seen alive, refused a second time, and released")
+
+    def checksum(self) -> Finding:
+        """Write with a checksum, read it back, damage the content, and see that it is noticed."""
+        path = self._path("checksum")
+        write_atomic_bytes(
+            path, _NEW, concurrency="none", write_checksum=True, safety="best_effort"
+        )
+        content = read_atomic_bytes(path, check_checksum=True, safety="best_effort")
+        if content != _NEW:
+            return failed("the content read back is not what was written, yet its checksum agrees")
+        fd = kernel.open(path, os.O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
+        try:
+            kernel.write(fd, _OLD)
+        finally:
+            kernel.close(fd)
+        try:
+            read_atomic_bytes(path, check_checksum=True, safety="best_effort")
+        except ChecksumMismatchError:
+            return passed("a checksum is written and read back, and damage is noticed")
+        return failed("damage to the content was not noticed")
+
+
+def _write(path: str, data: bytes) -> None:
+    write_atomic_bytes(path, data, concurrency="none", safety="best_effort")

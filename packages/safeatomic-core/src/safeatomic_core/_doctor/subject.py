@@ -1,0 +1,206 @@
+"""The place a file lives in, opened for looking at: what `doctor` examines.
+
+Opening never fails: what is missing stays None or -1, and the reason is kept, so that every check
+can say what it saw instead of raising.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from .. import _mounts
+from .._errors import SafeAtomicError
+from .._guarantees import nearest_directory
+from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from .._environment import Environment
+    from .._types import CheckStatus
+
+    Finding: TypeAlias = tuple[CheckStatus, str]
+
+
+class Place:
+    """A directory, and perhaps one name in it. `close` it.
+
+    Attributes:
+        path: The path as the caller gave it, as text.
+        given_directory: The directory part of that path, absolute, symbolic links not followed.
+        directory: The directory after following them.
+        name: The file's name in it; empty when the path is a directory itself.
+        dir_fd: Descriptor of the directory, -1 when it cannot be opened.
+        listable: Whether the directory's names can be read.
+        trouble: Why the directory cannot be opened, None if it can.
+        status: What the directory is, None if unknown.
+        target: What the name is (a symbolic link is not followed), None if it does not exist.
+        link: What the path itself is if it is a symbolic link, else None.
+        environment: The environment, set by the doctor.
+    """
+
+    __slots__ = (
+        "dir_fd",
+        "directory",
+        "environment",
+        "given_directory",
+        "link",
+        "listable",
+        "name",
+        "path",
+        "status",
+        "target",
+        "trouble",
+    )
+
+    def __init__(self, path: str, environment: Environment) -> None:
+        self.path = path
+        self.environment = environment
+        self.dir_fd = -1
+        self.listable = False
+        self.trouble: OSError | None = None
+        self.status: os.stat_result | None = None
+        self.target: os.stat_result | None = None
+        self.link: os.stat_result | None = None
+        self.given_directory = self.directory = self.name = ""
+        try:
+            self._resolve()
+            self._open()
+            self._look()
+        except OSError as error:
+            self.trouble = error
+        except BaseException:
+            self.close()
+            raise
+
+    def _resolve(self) -> None:
+        """Find the directory and the name in it; a relative path may start nowhere."""
+        absolute = os.path.abspath(self.path)
+        resolved = os.path.realpath(self.path)
+        if _is_directory(self.path):
+            self.given_directory, self.directory = absolute, resolved
+        else:
+            self.given_directory = os.path.dirname(absolute)
+            self.directory, self.name = os.path.split(resolved)
+
+    def _open(self) -> None:
+        try:
+            # What was resolved holds no link; one that is there by now leads somewhere else.
+            flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+            self.dir_fd = kernel.open(self.directory, flags)
+            self.listable = True
+        except OSError as error:
+            self.trouble = error
+            if isinstance(error, NotADirectoryError):
+                kernel.stat(self.directory)  # a loop of links, perhaps
+            if error.errno != errno.EACCES:
+                return
+            try:  # without read permission it can still be searched, perhaps
+                self.dir_fd = _mounts.open_directory(self.directory)
+                self.trouble = None
+            except OSError as closed:
+                self.trouble = closed
+
+    def _look(self) -> None:
+        if self.dir_fd < 0:
+            return
+        self.status = kernel.fstat(self.dir_fd)
+        if self.name:
+            self.target = _stat_or_none(self.name, self.dir_fd, follow=False)
+            link = _stat_or_none(os.path.abspath(self.path), -1, follow=False)
+            if link is not None and stat.S_ISLNK(link.st_mode):
+                self.link = link
+
+    def nearest(self) -> str:
+        """Return the nearest directory above that exists."""
+        try:
+            return nearest_directory(self.path)
+        except OSError:
+            return "not to be seen from here"
+
+    def join(self, name: str) -> str:
+        """Return the path of another name in the directory."""
+        return os.path.join(self.directory, name)
+
+    def close(self) -> None:
+        """Close the directory."""
+        fd, self.dir_fd = self.dir_fd, -1
+        if fd >= 0:
+            close_quietly(fd)
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(kernel.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _stat_or_none(name: str, dir_fd: int, *, follow: bool) -> os.stat_result | None:
+    try:
+        if dir_fd < 0:
+            return kernel.stat(name, follow_symlinks=follow)
+        return kernel.stat(name, dir_fd=dir_fd, follow_symlinks=follow)
+    except OSError:
+        return None
+
+
+def need_directory(place: Place) -> os.stat_result:
+    """Return what the directory is; a check of one that cannot be opened is skipped."""
+    if place.dir_fd < 0 or place.status is None:
+        raise SkippedError("skipped: the directory cannot be opened")
+    return place.status
+
+
+class SkippedError(SafeAtomicError):
+    """A check cannot be made; the message says why."""
+
+
+def passed(detail: str) -> Finding:
+    """Return the finding that all is well."""
+    return "pass", detail
+
+
+def warned(detail: str) -> Finding:
+    """Return the finding that something deserves a look."""
+    return "warn", detail
+
+
+def failed(detail: str) -> Finding:
+    """Return the finding that something is wrong."""
+    return "fail", detail
+
+
+def unknown(detail: str) -> Finding:
+    """Return the finding that nothing can be told."""
+    return "unknown", detail
+
+
+def shown(text: str) -> str:
+    """Return a text fit for a terminal: what does not print is escaped, and blanks are quoted."""
+    if not text.isprintable():
+        text = repr(text)[1:-1]
+    return f"'{text}'" if " " in text and not text.startswith("'") else text
+
+
+def where(environment: Environment) -> str:
+    """Return what filesystem a place is on, and where that is mounted."""
+    name, kind, point = (
+        environment.filesystem,
+        environment.filesystem_class,
+        environment.mount_point,
+    )
+    at = "" if point is None else f" at {shown(point)}"
+    return f"{shown(name)} ({kind}){at}, device {environment.device}"
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,219 @@
+"""Reading and writing a whole file in one call."""
+
+from __future__ import annotations
+
+from ._change import close
+from ._options import Policy, check_data, check_text, resolve_encoding
+from ._protocol import Write
+from ._reader import read_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._types import Buffer, Concurrency, Safety, StrPath
+
+
+def write_atomic(
+    path: StrPath,
+    data: str,
+    *,
+    encoding: str | None = None,
+    concurrency: Concurrency = "lock",
+    preserve_metadata: bool = True,
+    write_checksum: bool = False,
+    checksum_algo: str | None = None,
+    retries: int | None = None,
+    delay: float | None = None,
+    session: str | None = None,
+    safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Replace a file's content with a text, completely or not at all.
+
+    The text is encoded as it is, without newline translation; see `write_atomic_bytes` for the
+    other arguments and for what is raised.
+
+    Args:
+        path: The file; it need not exist, its directory must.
+        data: The new content.
+        encoding: Text encoding.
+        concurrency: See `write_atomic_bytes`.
+        preserve_metadata: See `write_atomic_bytes`.
+        write_checksum: See `write_atomic_bytes`.
+        checksum_algo: See `write_atomic_bytes`.
+        retries: See `write_atomic_bytes`.
+        delay: See `write_atomic_bytes`.
+        session: See `write_atomic_bytes`.
+        safety: See `write_atomic_bytes`.
+        mode: See `write_atomic_bytes`.
+        overwrite: See `write_atomic_bytes`.
+
+    Raises:
+        UnicodeEncodeError: The text cannot be encoded. The target is unchanged.
+        TypeError: ``data`` is not a str. The target is unchanged.
+    """
+    text = check_text(data)
+    encoding = resolve_encoding(encoding)
+    policy = Policy(
+        concurrency=concurrency,
+        preserve_metadata=preserve_metadata,
+        write_checksum=write_checksum,
+        checksum_algo=checksum_algo,
+        retries=retries,
+        delay=delay,
+        session=session,
+        safety=safety,
+        mode=mode,
+        overwrite=overwrite,
+    )
+    _write(path, text.encode(encoding), policy)
+
+
+def write_atomic_bytes(
+    path: StrPath,
+    data: Buffer,
+    *,
+    concurrency: Concurrency = "lock",
+    preserve_metadata: bool = True,
+    write_checksum: bool = False,
+    checksum_algo: str | None = None,
+    retries: int | None = None,
+    delay: float | None = None,
+    session: str | None = None,
+    safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Replace a file's content with bytes, completely or not at all, and durably.
+
+    When the call returns, readers see the new content and a crash does not take it back. When it
+    raises, a note on the exception says which step failed and what became of the target.
+
+    Args:
+        path: The file; it need not exist, its directory must. A symbolic link is followed.
+        data: The new content, anything that exports contiguous bytes.
+        concurrency: ``"lock"`` excludes other writers that do the same; ``"none"`` leaves that to
+            the caller, readers still see old or new.
+        preserve_metadata: Keep mode, owner, group and extended attributes of an overwritten file;
+            otherwise they are those of a new file.
+        write_checksum: Keep a checksum sidecar beside the file, for `read_atomic_bytes` with
+            ``check_checksum=True`` and for ``sha256sum --check``. Without it, a sidecar that is
+            there is removed, since it would not describe the new content.
+        checksum_algo: Name of a fixed-length `hashlib` algorithm.
+        retries: How often to try again to take a held lock.
+        delay: Seconds between two attempts.
+        session: Text that tells later which run took the lock; only its SHA-256 is stored.
+        safety: ``"strict"`` refuses a filesystem where a guarantee is NonTarget or Unsupported,
+            ``"warn"`` warns of whatever is not Guaranteed, ``"best_effort"`` says nothing.
+        mode: Permission bits of a new file, 0 to 0o777, from its first byte and without the umask:
+            ``mode=0o600`` for a secret. An overwritten file keeps its own, unless
+            ``preserve_metadata=False`` makes it like a new one. By default a new file gets what
+            ``open(path, "w")`` would give it.
+        overwrite: With False the file is created or the call fails, in one step of the kernel. Like
+            ``open(path, "x")`` it counts any link as existing, a dangling one too.
+
+    Raises:
+        TypeError: An argument of the wrong type. The target is unchanged.
+        ValueError: An argument out of range. The target is unchanged.
+        FileExistsError: The target exists, with ``overwrite=False``. It is unchanged.
+        LockError: Somebody else holds the lock, it cannot be taken here, or it was forced away.
+            The target is unchanged.
+        UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
+        SafeAtomicError: The checksum could not be sealed. The target is new.
+        OSError: A system call failed, with its own class and ``errno``. The target is unchanged;
+            or new, durability unconfirmed, if the flush of the directory failed. The note says.
+    """
+    policy = Policy(
+        concurrency=concurrency,
+        preserve_metadata=preserve_metadata,
+        write_checksum=write_checksum,
+        checksum_algo=checksum_algo,
+        retries=retries,
+        delay=delay,
+        session=session,
+        safety=safety,
+        mode=mode,
+        overwrite=overwrite,
+    )
+    if type(data) is bytes:
+        _write(path, data, policy)
+        return
+    view = check_data(data)
+    try:
+        _write(path, view, policy)
+    finally:
+        # The traceback of an error holds our frames: an mmap or a bytearray that still shows
+        # through one of them could not be closed or resized by who handles the error.
+        if isinstance(view, memoryview):
+            view.release()
+
+
+def read_atomic(
+    path: StrPath,
+    *,
+    encoding: str | None = None,
+    check_checksum: bool = False,
+    checksum_algo: str | None = None,
+    safety: Safety = "strict",
+) -> str:
+    """Return a file's content as text, one consistent version of it.
+
+    The bytes are decoded as they are, without newline translation; see `read_atomic_bytes` for the
+    other arguments and for what is raised.
+
+    Args:
+        path: The file.
+        encoding: Text encoding.
+        check_checksum: See `read_atomic_bytes`.
+        checksum_algo: See `read_atomic_bytes`.
+        safety: See `read_atomic_bytes`.
+
+    Raises:
+        UnicodeDecodeError: The bytes are not text in this encoding. The target is unchanged.
+    """
+    encoding = resolve_encoding(encoding)
+    data = read_all(path, check_checksum, checksum_algo, safety)
+    return data.decode(encoding)
+
+
+def read_atomic_bytes(
+    path: StrPath,
+    *,
+    check_checksum: bool = False,
+    checksum_algo: str | None = None,
+    safety: Safety = "strict",
+) -> bytes:
+    """Return a file's content, one consistent version of it however many writers are at work.
+
+    Args:
+        path: The file. A symbolic link is followed.
+        check_checksum: Compare the very bytes that are returned with the sidecar.
+        checksum_algo: Insist on this algorithm; by default the recorded one is used.
+        safety: ``"strict"`` refuses a filesystem where a reader may see a mixture, ``"warn"``
+            warns, ``"best_effort"`` says nothing.
+
+    Raises:
+        ChecksumMismatchError: The bytes are not the ones that were written. Nothing was changed.
+        FileNotFoundError: The file is missing, or ``check_checksum`` was asked for and there is no
+            sidecar (``filename`` tells which). Nothing was changed.
+        SafeAtomicError: The sidecar is malformed or names an algorithm this Python does not have.
+        ValueError: ``checksum_algo`` is not the recorded algorithm.
+        UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
+        OSError: The file or its sidecar cannot be read. Nothing was changed.
+    """
+    return read_all(path, check_checksum, checksum_algo, safety)
+
+
+def _write(path: StrPath, data: memoryview | bytes, policy: Policy) -> None:
+    """Take content that is complete in memory through the steps."""
+    write = Write(path, policy)
+    try:
+        write.gate()
+        write.acquire_lock()
+        write.stage()
+        write.fill(data)
+        write.commit()
+    except BaseException as error:  # noqa: BLE001 - raised again, explained
+        raise write.fail(error)  # noqa: B904 - the cause is set
+    finally:
+        close(write)

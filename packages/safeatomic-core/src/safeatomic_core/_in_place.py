@@ -1,0 +1,102 @@
+"""Writing in place: the way round a rename that cannot work, because the file is a mount point.
+
+A single file that is mounted (``docker run -v file:file``, Kubernetes' ``subPath``) cannot be
+renamed over: the kernel answers EBUSY, and the mount would still show the old inode. Under
+``safety="strict"`` such a write is refused. Otherwise the content is copied into the file itself.
+Readers may see a mixture meanwhile, so before the first byte of the target changes the complete new
+content stands beside it, flushed, under a name that no sweep removes. After a crash or a failure
+there is the old file, the new one, or a mixture beside that copy
+(`formal/SafeAtomicInPlace.tla`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import _log
+from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._temp_file import unlink_if_there
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._target import Target
+    from ._temp_file import Temp
+
+COPY_PREFIX = ".safeatomic-copy-"
+_CHUNK = 1 << 20  # bytes copied at a time
+_OPEN = os.O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+
+
+class InPlace:
+    """One write into the file itself: `open` it, `overwrite`, `close` it.
+
+    Attributes:
+        copy: Name of the complete copy while the target may hold a mixture, else empty.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._handle = Descriptor()
+        self.copy = ""
+
+    def open(self) -> None:
+        """Open the target for writing, before anything is done (EROFS, EACCES, ETXTBSY)."""
+        if self._handle.fd < 0:
+            self._handle.open(kernel.open, self._target.name, _OPEN, dir_fd=self._target.dir_fd)
+
+    def overwrite(self, temp: Temp, sync_directory: Callable[[], None]) -> None:
+        """Copy a temp, which is complete and flushed, into the target.
+
+        Args:
+            temp: The content; its name becomes that of the copy, and is gone at the end.
+            sync_directory: Flushes the target's directory.
+
+        Raises:
+            OSError: While `copy` is empty the target is unchanged; else it may hold a mixture.
+        """
+        dir_fd = self._target.dir_fd
+        size = kernel.fstat(temp.fd).st_size
+        name = f"{COPY_PREFIX}{temp.name.rpartition('-')[2]}"
+        kernel.rename(temp.name, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        temp.name = name  # until the target changes it is a temp, removed if anything fails
+        sync_directory()
+        self._reserve(size)
+        self.copy, temp.name = name, ""
+        self._copy_from(temp.fd, size)
+        kernel.ftruncate(self._handle.fd, size)
+        kernel.fsync(self._handle.fd)
+        self.copy = ""
+        unlink_if_there(name, dir_fd)
+
+    def close(self) -> None:
+        """Close the target."""
+        self._handle.close()
+
+    def _reserve(self, size: int) -> None:
+        """Make sure that the new content finds room; the only change so far is undone if not."""
+        fd = self._handle.fd
+        before = kernel.fstat(fd).st_size
+        if size == 0:
+            return
+        try:
+            kernel.posix_fallocate(fd, 0, size)
+        except OSError as error:
+            if error.errno in NOT_SUPPORTED:
+                _log.debug("%r: no room can be reserved (%s)", self._target.path, error)
+                return
+            kernel.ftruncate(fd, before)
+            raise
+
+    def _copy_from(self, source: int, size: int) -> None:
+        offset = 0
+        while offset < size:
+            chunk = kernel.pread(source, _CHUNK, offset)
+            if not chunk:
+                raise OSError(errno.EIO, "the staged content is shorter than it was")
+            done = 0
+            while done < len(chunk):
+                done += kernel.pwrite(self._handle.fd, chunk[done:], offset + done)
+            offset += len(chunk)

@@ -1,0 +1,356 @@
+"""The eight public lock functions and what they report.
+
+They are thin: `_lock` takes and takes over, `_lock_file` examines. Every one works on the file the
+lock is *for*; the lock itself is ``<path>.lock`` beside it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ._errors import age_text
+from ._gate import gate
+from ._lock import (
+    Lock,
+    acquire,
+    contention,
+    disown,
+    forget,
+    held_by_this_thread,
+    release_quietly,
+    remember,
+)
+from ._lock_file import Found, look
+from ._options import check_delay, check_retries, check_safety, check_session, defaults
+from ._posix import LOCK_EX, LOCK_NB, kernel
+from ._settle import recover
+from ._target import LOCK_SUFFIX, Naming, locate, still_named
+from ._types import WRITER_EXCLUSION, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._target import Target
+    from ._types import Alive, Safety, StrPath
+
+
+class LockInfo(Record):
+    """What is known of a lock at one instant.
+
+    Attributes:
+        path: The file the lock is for.
+        lock_path: The lock's own path.
+        exists: Whether the lock is held, that is, whether its file is there.
+        pid: Process that took it, None when the payload does not say.
+        hostname: Host that took it, None when the payload does not say.
+        session_hash: SHA-256 of the holder's session text in hexadecimal, or None.
+        timestamp: When it was taken, ISO 8601 in UTC, or None.
+        alive: ``"yes"``, ``"no"`` or ``"unknown"``; ``"no"`` when there is no lock.
+        corrupt: Whether something is there that is no lock of a known version.
+        raw: The file's text, at most 4096 bytes of it; None when it is absent or unreadable.
+    """
+
+    path: str
+    lock_path: str
+    exists: bool = False
+    pid: int | None = None
+    hostname: str | None = None
+    session_hash: str | None = None
+    timestamp: str | None = None
+    alive: Alive = "no"
+    corrupt: bool = False
+    raw: str | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the lock was taken; None when it does not say."""
+        from ._lock_file import parse_timestamp
+
+        stamp = parse_timestamp(self.timestamp)
+        if stamp is None:
+            return None
+        import time
+
+        return max(0.0, time.time() - stamp)
+
+    def __str__(self) -> str:
+        if not self.exists:
+            return f"{self.path}: not locked"
+        if self.corrupt:
+            return f"{self.path}: locked by a file that is no lock of this library"
+        age = self.age_s
+        since = "" if age is None else f", {age_text(age)} ago"
+        return (
+            f"{self.path}: locked by process {self.pid} on {self.hostname}{since} "
+            f"(alive: {self.alive})"
+        )
+
+
+def try_acquire_lock(
+    path: StrPath,
+    *,
+    session: str | None = None,
+    retries: int | None = None,
+    delay: float | None = None,
+    safety: Safety = "strict",
+) -> bool:
+    """Take the lock of a file and keep it until `release_lock`, or until the process ends.
+
+    A dead holder's lock is taken over. The lock belongs to this process, not to its children;
+    another thread of this process is excluded like anybody else.
+
+    Args:
+        path: The file to lock; it need not exist, its directory must.
+        session: Text that tells later which run took the lock; only its SHA-256 is stored.
+        retries: Further attempts when the lock is held.
+        delay: Seconds between two attempts.
+        safety: ``"strict"`` refuses where the filesystem does not exclude writers, ``"warn"``
+            warns, ``"best_effort"`` says nothing.
+
+    Returns:
+        True if the lock is now held, False if somebody else (or this thread already) holds it.
+
+    Raises:
+        LockError: No lock can be taken here, and why. The target is unchanged.
+        UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
+        TypeError: An argument of the wrong type. The target is unchanged.
+        ValueError: An argument out of range. The target is unchanged.
+        OSError: The directory cannot be opened. The target is unchanged.
+    """
+    if session is not None:
+        check_session(session)
+    retries = defaults().retries if retries is None else check_retries(retries)
+    delay = defaults().delay if delay is None else check_delay(delay)
+    check_safety(safety)
+    target = locate(path)
+    lock = Lock(target, safety)
+    taken = False
+    try:
+        with Naming(target):
+            target.require_regular()
+            gate(target.directory().st_dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
+            found = acquire(lock, target, session=session, retries=retries, delay=delay)
+            if found is None:
+                remember(target, lock)
+                taken = True
+                return True
+            if found.trouble is not None and not held_by_this_thread(target):
+                raise contention(target, found)
+            return False
+    finally:
+        try:
+            if not taken:
+                disown(lock)
+                release_quietly(lock)
+        finally:
+            target.close()
+
+
+def release_lock(path: StrPath) -> bool:
+    """Release a lock that this process took with `try_acquire_lock`.
+
+    Returns:
+        True if it was ours and is released; False if this process holds no lock there, or lost it
+        to `force_release_lock`. In a forked child, always False: the lock is the parent's.
+
+    Raises:
+        OSError: The directory cannot be opened, and the lock is still held: try again. Or the lock
+            file cannot be removed; it is dead, and the next writer takes it over. The target is
+            unchanged.
+    """
+    target = locate(path)
+    try:
+        with Naming(target):
+            lock = forget(target)
+            if lock is None:
+                return False
+            try:
+                held = lock.owned()
+            finally:
+                lock.release()
+            return held
+    finally:
+        target.close()
+
+
+def force_release_lock(path: StrPath) -> bool:
+    """Remove a lock whoever holds it; a living holder's next write fails before it publishes.
+
+    Returns:
+        True if a lock (or whatever file stood in its place) was removed, False if there was none.
+
+    Raises:
+        IsADirectoryError: A directory stands in its place; it is left alone.
+        OSError: The lock file cannot be removed. The target is unchanged.
+    """
+    target = locate(path)
+    try:
+        with Naming(target):
+            mine = forget(target)
+            if mine is not None:
+                mine.release()
+            name = target.name + LOCK_SUFFIX
+            found = look(target.dir_fd, name)
+            try:
+                if not found.exists:
+                    return mine is not None
+                _join_takeover(found)
+                return _remove(name, target) or mine is not None
+            finally:
+                found.close()
+    finally:
+        target.close()
+
+
+def is_locked(path: StrPath) -> bool:
+    """Tell whether a file is locked: whether its lock file is there, its holder alive or dead.
+
+    Raises:
+        OSError: The directory cannot be opened.
+    """
+    return inspect_lock(path).exists
+
+
+def inspect_lock(path: StrPath) -> LockInfo:
+    """Report what is known of a file's lock.
+
+    Nothing is changed. Anything may stand in the lock's place: that is reported, not raised.
+
+    Raises:
+        OSError: The directory cannot be opened.
+    """
+    target = locate(path)
+    try:
+        with Naming(target):
+            found = look(target.dir_fd, target.name + LOCK_SUFFIX)
+        found.close()
+        return _info(target, found)
+    finally:
+        target.close()
+
+
+def get_lock_age(path: StrPath) -> float | None:
+    """Return the seconds since a file's lock was taken; None if it is not locked or does not say.
+
+    Raises:
+        OSError: The directory cannot be opened.
+    """
+    return inspect_lock(path).age_s
+
+
+def is_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
+    """Tell whether a file's lock was left behind by a dead holder.
+
+    Args:
+        path: The file the lock is for.
+        max_age_s: Also call stale a lock whose holder's life cannot be known (a foreign lock of
+            another host) when it is older than this many seconds. A holder that is known to live
+            is never stale, and neither is a corrupt lock file.
+
+    Raises:
+        ValueError: ``max_age_s`` is negative or not finite.
+        OSError: The directory cannot be opened.
+    """
+    max_age_s = _check_age(max_age_s)
+    info = inspect_lock(path)
+    return _is_stale(info.exists, info.corrupt, info.alive, info.age_s, max_age_s)
+
+
+def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
+    """Remove a file's lock if, and only if, `is_stale_lock` holds for it.
+
+    Returns:
+        True if a stale lock was removed.
+
+    Raises:
+        ValueError: ``max_age_s`` is negative or not finite.
+        OSError: The directory cannot be opened or the lock file not removed. The target is
+            unchanged.
+    """
+    max_age_s = _check_age(max_age_s)
+    target = locate(path)
+    try:
+        with Naming(target):
+            return _release_stale(target, max_age_s)
+    finally:
+        target.close()
+
+
+def _release_stale(target: Target, max_age_s: float | None) -> bool:
+    name = target.name + LOCK_SUFFIX
+    found = look(target.dir_fd, name)
+    try:
+        if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
+            return False
+        # Under its flock no other process can be replacing it; a lock that got a new life
+        # between the look and the flock shows by its name, and is left alone.
+        if not _join_takeover(found):
+            return False
+        if not still_named(target.dir_fd, name, found.inode):
+            return False
+        return _remove(name, target)
+    finally:
+        found.close()
+
+
+def _info(target: Target, found: Found) -> LockInfo:
+    def text(name: str) -> str | None:
+        value = found.fields.get(name)
+        return value if isinstance(value, str) else None
+
+    pid = found.fields.get("pid")
+    return LockInfo(
+        path=target.path,
+        lock_path=os.path.join(os.path.dirname(target.path), target.name + LOCK_SUFFIX),
+        exists=found.exists,
+        pid=pid if isinstance(pid, int) else None,
+        hostname=text("hostname"),
+        session_hash=text("session_hash"),
+        timestamp=text("timestamp"),
+        alive=found.alive,
+        corrupt=found.corrupt,
+        raw=None if found.raw is None else found.raw[:4096].decode("utf-8", "backslashreplace"),
+    )
+
+
+def _is_stale(
+    exists: bool, corrupt: bool, alive: str, age: float | None, max_age_s: float | None
+) -> bool:
+    if not exists or corrupt or alive == "yes":
+        return False
+    if alive == "no":
+        return True
+    return max_age_s is not None and age is not None and age > max_age_s
+
+
+def _check_age(max_age_s: float | None) -> float | None:
+    if max_age_s is None:
+        return None
+    if isinstance(max_age_s, bool) or not isinstance(max_age_s, int | float):
+        kind = type(max_age_s).__name__
+        raise TypeError(f"max_age_s must be a number of seconds or None, not {kind}")
+    if not 0 <= max_age_s < float("inf"):
+        raise ValueError(f"max_age_s must be 0 or more seconds and finite, not {max_age_s}")
+    return max_age_s
+
+
+def _remove(name: str, target: Target) -> bool:
+    """Unlink a lock; False if somebody else was quicker."""
+    # With the lock goes the only sign of what its holder may have left behind, undurable (rule R2
+    # in formal/notes-checksum.md) or orphaned.
+    recover(target, "best_effort")
+    try:
+        kernel.unlink(name, dir_fd=target.dir_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _join_takeover(found: Found) -> bool:
+    """Take the flock that orders removers of a dead lock; False if somebody holds it."""
+    if found.fd < 0:
+        return False
+    try:
+        kernel.flock(found.fd, LOCK_EX | LOCK_NB)
+    except OSError:
+        return False
+    return True

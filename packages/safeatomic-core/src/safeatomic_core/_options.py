@@ -1,0 +1,289 @@
+"""The options of a call: what each may be, what it is when a call leaves it out, and their bundle.
+
+Every message names the argument and the values it takes; nothing is touched before all are checked.
+
+The defaults of the four convenience options are scoped by a `ContextVar`, so that one that is set
+in one thread or asyncio task is not seen by another. Only options that do not touch a guarantee can
+be set there: what weakens one must be visible at the call that does it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+
+from ._types import CONCURRENCY, SAFETY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextvars import ContextVar, Token
+    from types import TracebackType
+
+    from ._types import Concurrency, Safety
+
+
+class Defaults:
+    """The values that an option takes when a call leaves it out."""
+
+    __slots__ = ("encoding", "checksum_algo", "retries", "delay")
+
+    def __init__(self, encoding: str, checksum_algo: str, retries: int, delay: float) -> None:
+        self.encoding = encoding
+        self.checksum_algo = checksum_algo
+        self.retries = retries
+        self.delay = delay
+
+
+_LIBRARY_DEFAULTS = Defaults("utf-8", "sha256", 0, 0.1)
+_made: dict[str, ContextVar[Defaults]] = {}  # the scope, once somebody has set a default
+
+
+def defaults() -> Defaults:
+    """Return the defaults in force for the caller."""
+    return _made["scope"].get() if _made else _LIBRARY_DEFAULTS
+
+
+def _scope() -> ContextVar[Defaults]:
+    """Return the variable behind the scopes, the same one to every thread that comes first."""
+    from contextvars import ContextVar  # slow to import, and most programs set no default
+
+    return _made.setdefault("scope", ContextVar("safeatomic_defaults", default=_LIBRARY_DEFAULTS))
+
+
+class safeatomic_config:  # noqa: N801 - reads as the function it is used as
+    """Set the default of convenience options for the calls inside a ``with`` block.
+
+    Args:
+        encoding: Text encoding of `read_atomic`, `write_atomic` and the format helpers.
+        checksum_algo: Name of a fixed-length `hashlib` algorithm.
+        retries: Further attempts to take a held lock, 0 or more.
+        delay: Seconds between two attempts, 0 or more.
+
+    Raises:
+        TypeError: An option that is not one of the four. ``safety``, ``concurrency``,
+            ``preserve_metadata`` and ``write_checksum`` are given at the call only. Nothing has
+            been touched.
+        ValueError: A value that the option does not allow. Nothing has been touched.
+
+    Example:
+        >>> with safeatomic_config(retries=20, delay=0.05):
+        ...     pass
+    """
+
+    def __init__(
+        self,
+        *,
+        encoding: str | None = None,
+        checksum_algo: str | None = None,
+        retries: int | None = None,
+        delay: float | None = None,
+    ) -> None:
+        self._given = {
+            "encoding": None if encoding is None else check_encoding(encoding),
+            "checksum_algo": None if checksum_algo is None else check_algorithm(checksum_algo),
+            "retries": None if retries is None else check_retries(retries),
+            "delay": None if delay is None else check_delay(delay),
+        }
+        self._tokens: list[Token[Defaults]] = []
+
+    def __enter__(self) -> None:
+        outer = defaults()
+        inner = {
+            name: getattr(outer, name) if value is None else value
+            for name, value in self._given.items()
+        }
+        self._tokens.append(_scope().set(Defaults(**inner)))  # type: ignore[arg-type]
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _scope().reset(self._tokens.pop())
+
+
+def resolve_encoding(encoding: str | None) -> str:
+    """Return a checked encoding: the one given, else the default in force."""
+    return defaults().encoding if encoding is None else check_encoding(encoding)
+
+
+def resolve_algorithm(algo: str | None, argument: str = "checksum_algo") -> str:
+    """Return a checked algorithm name: the one given, else the default in force."""
+    return defaults().checksum_algo if algo is None else check_algorithm(algo, argument)
+
+
+def check_encoding(encoding: object) -> str:
+    """Refuse what is not the name of a text encoding."""
+    if not isinstance(encoding, str):
+        raise TypeError(f"encoding must be a str, not {type(encoding).__name__}")
+    try:
+        codec = codecs.lookup(encoding)
+    except (LookupError, ValueError):
+        raise ValueError(
+            f"encoding {encoding!r} is not known to Python; use a name such as 'utf-8'"
+        ) from None
+    if not codec._is_text_encoding:  # noqa: SLF001 - bytes.decode() asks the same
+        raise ValueError(f"encoding {encoding!r} is not a text encoding; use one such as 'utf-8'")
+    return encoding
+
+
+_checked_algorithms: dict[str, str] = {}
+
+
+def check_algorithm(algo: object, argument: str = "checksum_algo") -> str:
+    """Refuse what is not the name of a fixed-length hash; return its canonical lower-case name."""
+    if not isinstance(algo, str):
+        raise TypeError(f"{argument} must be a str, not {type(algo).__name__}")
+    known = _checked_algorithms.get(algo)
+    if known is not None:
+        return known
+    import hashlib  # a quarter of the package's import time, and not every program hashes
+
+    name = algo.lower()
+    length = 0
+    if name in hashlib.algorithms_available:
+        try:
+            length = hashlib.new(name, usedforsecurity=False).digest_size
+        except ValueError:  # listed, but switched off by the OpenSSL in use
+            length = 0
+    if length == 0:
+        raise ValueError(
+            f"{argument} {algo!r} is not a fixed-length hash of this Python; "
+            "use 'sha256', 'sha512', 'blake2b' or another name that hashlib offers"
+        )
+    _checked_algorithms[algo] = name
+    return name
+
+
+def check_retries(retries: object) -> int:
+    """Refuse what is not a whole number of further attempts."""
+    if isinstance(retries, bool) or not isinstance(retries, int):
+        raise TypeError(f"retries must be an int, not {type(retries).__name__}")
+    if retries < 0:
+        raise ValueError(f"retries must be 0 or more, not {retries}")
+    return retries
+
+
+def check_delay(delay: object) -> float:
+    """Refuse what is not a finite, non-negative number of seconds."""
+    if isinstance(delay, bool) or not isinstance(delay, int | float):
+        raise TypeError(f"delay must be a number of seconds, not {type(delay).__name__}")
+    if not 0 <= delay < float("inf"):
+        raise ValueError(f"delay must be 0 or more seconds and finite, not {delay}")
+    return delay
+
+
+class Policy:
+    """How one change is to be done; the attributes are the options of the public calls."""
+
+    def __init__(
+        self,
+        *,
+        concurrency: Concurrency = "lock",
+        preserve_metadata: bool = True,
+        write_checksum: bool = False,
+        checksum_algo: str | None = None,
+        retries: int | None = None,
+        delay: float | None = None,
+        session: str | None = None,
+        safety: Safety = "strict",
+        mode: int | None = None,
+        overwrite: bool = True,
+    ) -> None:
+        if concurrency not in CONCURRENCY:
+            raise _not_one_of("concurrency", concurrency, CONCURRENCY)
+        if safety not in SAFETY:
+            raise _not_one_of("safety", safety, SAFETY)
+        self.lock = concurrency == "lock"
+        self.safety = safety
+        self.preserve_metadata = check_flag(preserve_metadata, "preserve_metadata")
+        self.write_checksum = check_flag(write_checksum, "write_checksum")
+        default = defaults()
+        self.algo = (
+            default.checksum_algo if checksum_algo is None else check_algorithm(checksum_algo)
+        )
+        self.retries = default.retries if retries is None else check_retries(retries)
+        self.delay = default.delay if delay is None else check_delay(delay)
+        self.session = None if session is None else check_session(session)
+        self.mode = None if mode is None else check_mode(mode)
+        self.overwrite = check_flag(overwrite, "overwrite")
+
+
+def check_safety(safety: Safety) -> Safety:
+    """Refuse what is not one of the three answers to a weak environment."""
+    if safety not in SAFETY:
+        raise _not_one_of("safety", safety, SAFETY)
+    return safety
+
+
+def check_flag(value: object, argument: str) -> bool:
+    """Refuse what is not True or False: a truthy string is a mistake, not a wish."""
+    if value is True:
+        return True
+    if value is False:
+        return False
+    raise TypeError(f"{argument} must be True or False, not {value!r}")
+
+
+def check_mode(mode: object) -> int:
+    """Refuse what is not the nine permission bits of a file."""
+    if isinstance(mode, bool) or not isinstance(mode, int):
+        kind = type(mode).__name__
+        raise TypeError(f"mode must be an int such as 0o600 or None, not {kind}")
+    if not 0 <= mode <= 0o777:
+        raise ValueError(f"mode must be permission bits from 0o000 to 0o777, not {mode:#o}")
+    return mode
+
+
+def check_session(session: object) -> str:
+    """Refuse a session that is no text."""
+    if not isinstance(session, str):
+        raise TypeError(f"session must be a str or None, not {type(session).__name__}")
+    return session
+
+
+def check_data(data: object) -> memoryview | bytes:
+    """Return the bytes of an object that exports them, refusing text and anything else."""
+    if type(data) is bytes:
+        return data
+    if isinstance(data, str):
+        raise TypeError("data must be bytes-like, not str; use write_atomic() for text")
+    try:
+        view = memoryview(data)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        return _copied(data)
+    try:
+        return view.cast("B") if view.nbytes else b""
+    except TypeError:
+        view.release()
+        return _copied(data)
+
+
+def _copied(data: object) -> bytes:
+    """Copy an object that a plain file would take, though it has no view of single bytes.
+
+    An array of dates is one: it exports its bytes, but no format for them.
+    """
+    copy = io.BytesIO()
+    try:
+        copy.write(data)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        kind = type(data).__name__
+        raise TypeError(f"data must be a contiguous bytes-like object, not {kind}") from None
+    return copy.getvalue()
+
+
+def check_text(data: object) -> str:
+    """Refuse content that is no text."""
+    if not isinstance(data, str):
+        kind = type(data).__name__
+        raise TypeError(f"data must be a str, not {kind}; use write_atomic_bytes() for bytes")
+    return data
+
+
+def _not_one_of(argument: str, value: object, allowed: tuple[str, ...]) -> Exception:
+    names = ", ".join(repr(name) for name in allowed)
+    if not isinstance(value, str):
+        return TypeError(f"{argument} must be one of {names}, not {type(value).__name__}")
+    return ValueError(f"{argument} must be one of {names}, not {value!r}")

@@ -1,0 +1,311 @@
+"""The checksum sidecar ``<target>.sha256``: how it is recognised before it is touched.
+
+Ours is a regular file with a record of the target and nothing else. Whatever is not exactly that is
+somebody else's: it may be read, where it is a list that names the file, and is never replaced or
+removed (`docs/protocol.md`, "What is ours").
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from . import _log
+from ._checksum_lines import escape, parse_line
+from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
+from ._errors import SafeAtomicError
+from ._forks import close_held, open_held
+from ._posix import (
+    LOCK_EX,
+    LOCK_NB,
+    NOT_SUPPORTED,
+    O_CLOEXEC,
+    O_NOFOLLOW,
+    O_NONBLOCK,
+    kernel,
+)
+from ._target import SIDECAR_SUFFIX, identity, kind_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
+    from ._target import Target
+
+    Kind: TypeAlias = Literal["nothing", "ours", "no record", "list", "foreign"]
+
+_LONGEST_LIST = 16 * 2**20  # bytes of somebody else's list that are read
+_CHUNK = 262144  # bytes read at a time
+_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+class Sidecar:
+    """What stands at a sidecar's name, recognised on a descriptor that stays open; `close` it.
+
+    Attributes:
+        kind: ``"nothing"``, ``"ours"``, ``"no record"`` (empty or all NULs), ``"list"`` (somebody
+            else's, whose lines for the file all give one digest) or ``"foreign"``.
+        status: What it was when it was opened, None where nothing could be opened.
+        raw: The bytes of one of ours.
+        record: What one of ours says, None for any other kind.
+        claim: What it says of the file: of one of ours or of a list.
+        flaw: What it is instead of ours, as "the checksum sidecar …" goes on; None if it is ours or
+            not there.
+    """
+
+    __slots__ = ("_fd", "_held", "claim", "flaw", "kind", "raw", "record", "status")
+
+    def __init__(self, target: Target, hint: str) -> None:
+        """Look at it.
+
+        Args:
+            target: The file that it may describe.
+            hint: An algorithm that may have made an untagged digest of its length.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        self._fd = -1
+        self._held = False
+        self.kind: Kind = "nothing"
+        self.status: os.stat_result | None = None
+        self.raw = b""
+        self.record: Checksum | None = None
+        self.claim: Checksum | None = None
+        self.flaw: str | None = None
+        try:
+            self._fd = open_held(
+                kernel.open, target.name + SIDECAR_SUFFIX, _OPEN, dir_fd=target.dir_fd
+            )
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            # A name that is too long cannot be there: its file's name just fits.
+            if error.errno != errno.ENAMETOOLONG:
+                self._refuse_to_open(target, error)
+            return
+        try:
+            self._recognise(target, hint)
+        except OSError as error:
+            self.close()
+            raise unreadable(target, error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything stands at the sidecar's name."""
+        return self.kind != "nothing"
+
+    @property
+    def inode(self) -> tuple[int, int] | None:
+        """Device and inode number of what was opened, None if nothing was."""
+        return None if self.status is None else identity(self.status)
+
+    @property
+    def fd(self) -> int:
+        """Descriptor of what was opened, -1 if nothing was."""
+        return self._fd
+
+    @property
+    def timestamp(self) -> str:
+        """When it was written last, ISO 8601 in UTC."""
+        assert self.status is not None  # noqa: S101 - asked of what was read
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.status.st_mtime))
+
+    def hold(self) -> bool:
+        """Flock it, so that no sweep takes it for an orphan; False if somebody else does."""
+        if self._fd < 0 or self._held:
+            return True
+        try:
+            kernel.flock(self._fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            # EBADF: NFS wants a descriptor to write to (flock(2)). Nobody can prove anything then.
+            if error.errno not in NOT_SUPPORTED | {errno.EBADF}:
+                raise
+        self._held = True
+        return True
+
+    def is_at(self, name: str, dir_fd: int) -> bool:
+        """Tell whether a name shows what was recognised, unchanged."""
+        if self.status is None:
+            return False
+        try:
+            status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        # The times of two changes may be one: the clock of a filesystem ticks in milliseconds.
+        return stamp(status) == stamp(self.status) and (
+            kernel.pread(self._fd, CAP + 1, 0) == self.raw or self.kind not in ("ours", "no record")
+        )
+
+    def is_like(self, other: Sidecar) -> bool:
+        """Tell whether two looks saw the same: one inode with the same bytes, or twice nothing."""
+        if self.kind != other.kind or self.raw != other.raw or self.flaw != other.flaw:
+            return False
+        if self.status is None or other.status is None:
+            return self.status is other.status
+        return stamp(self.status) == stamp(other.status)
+
+    def still_there(self, target: Target) -> bool:
+        """Tell whether the sidecar's name shows what was read, unchanged, or still nothing."""
+        name = target.name + SIDECAR_SUFFIX
+        if self.status is not None:
+            return self.is_at(name, target.dir_fd)
+        return self.exists == kernel.exists_at(name, target.dir_fd)
+
+    def log_left(self, target: Target) -> None:
+        """Log that it is left as it is, beside new content."""
+        name = target.path + SIDECAR_SUFFIX
+        if self.kind == "list":
+            _log.warning("%r: it %s; its line for the file goes stale", name, self.flaw)
+        elif self.flaw is not None:
+            _log.info("%r: it %s, and is left as it is", name, self.flaw)
+
+    def close(self) -> None:
+        """Close the file, and with it the flock; until then its inode number means nothing else."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            close_held(fd)
+
+    def _refuse_to_open(self, target: Target, error: OSError) -> None:
+        """Note what could not be opened because of its kind; raise for what may not be read."""
+        if error.errno not in _OUT_OF_RESOURCES:
+            name = target.name + SIDECAR_SUFFIX
+            try:
+                mode = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False).st_mode
+            except FileNotFoundError:
+                return
+            if not stat.S_ISREG(mode):
+                self.kind, self.flaw = "foreign", f"is {kind_of(mode)}"
+                return
+        raise unreadable(target, error) from error
+
+    def _recognise(self, target: Target, hint: str) -> None:
+        status = kernel.fstat(self._fd)
+        self.status = status
+        if not stat.S_ISREG(status.st_mode):
+            self.kind, self.flaw = "foreign", f"is {kind_of(status.st_mode)}"
+            return
+        raw = kernel.pread(self._fd, CAP + 1, 0)
+        self.raw = raw
+        if len(raw) <= CAP:
+            if not raw.strip(b"\0"):
+                self.kind, self.flaw = "no record", "is empty"
+                return
+            try:
+                self.record = self.claim = parse_record(
+                    raw, hint, lambda name: _leads(name, target)
+                )
+            except MalformedError as flaw:
+                self.flaw = str(flaw)
+            else:
+                self.kind = "ours"
+                return
+        found = _Found(os.fsencode(target.name), hint)
+        if found.read(self._fd):
+            self.kind, self.claim, self.flaw = "list", found.claim, "is another program's list"
+        elif found.blank:
+            self.kind, self.flaw = "no record", "is empty"
+        else:
+            self.kind = "foreign"
+            self.flaw = found.flaw or self.flaw or "does not name this file"
+
+
+class _Found:
+    """What the lines of somebody else's list say of one file."""
+
+    def __init__(self, name: bytes, hint: str) -> None:
+        self._names = (name, b"./" + name)
+        self._needle = escape(name)
+        self._hint = hint
+        self.blank = True  # nothing but NULs so far
+        self.claim: Checksum | None = None
+        self.flaw: str | None = None
+
+    def read(self, fd: int) -> bool:
+        """Read the list; True if its lines for the file give exactly one digest."""
+        offset, rest, ended = 0, b"", False
+        while self.flaw is None and (chunk := kernel.pread(fd, _CHUNK, offset)):
+            offset += len(chunk)
+            if offset > _LONGEST_LIST:
+                self.flaw = f"is longer than {_LONGEST_LIST} bytes"
+                return False
+            self.blank = self.blank and not chunk.strip(b"\0")
+            if not ended:  # from the first NUL on nothing counts
+                text, nul, _ = chunk.partition(b"\0")
+                lines = (rest + text).split(b"\n")
+                rest, ended = lines.pop()[:CAP], bool(nul)  # no line of ours is as long
+                self._look_at(lines)
+        if not ended:
+            self._look_at([rest])
+        return self.claim is not None and self.flaw is None
+
+    def _look_at(self, lines: list[bytes]) -> None:
+        for text in lines:
+            if self._needle not in text:
+                continue
+            line = parse_line(text)
+            if line is None or line.name not in self._names:
+                continue
+            try:
+                claim = checksum_of(line, None, (), self._hint)
+            except MalformedError:
+                continue
+            if self.claim is not None and claim.digests != self.claim.digests:
+                self.flaw = "lists more than one digest for this file"
+            self.claim = claim
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Return what a file is the same, unchanged file by, as far as a look can tell."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def not_a_record(target: Target, flaw: str) -> SafeAtomicError:
+    """Return the error of a reader who finds something else at the sidecar's name."""
+    return SafeAtomicError(
+        f"{target.path + SIDECAR_SUFFIX!r} is not a checksum sidecar of this file: it {flaw}. The "
+        "content was not checked. If nobody needs that file, move it away, then record a checksum "
+        "with write_checksum_file()"
+    )
+
+
+def taken(target: Target, flaw: str) -> FileExistsError:
+    """Return the error of a writer who must not replace what stands at the sidecar's name."""
+    return FileExistsError(
+        errno.EEXIST,
+        f"its name is taken by what is not a checksum sidecar of this file (it {flaw}); move that "
+        "away",
+        target.name + SIDECAR_SUFFIX,
+    )
+
+
+def unreadable(target: Target, error: OSError) -> OSError:
+    """Return the error for a sidecar that cannot be read, which says nothing about the content."""
+    code = error.errno or errno.EIO
+    return OSError(
+        code,
+        f"cannot read the checksum sidecar ({error.strerror}); the content was not checked",
+        target.path + SIDECAR_SUFFIX,
+    )
+
+
+def _leads(name: bytes, target: Target) -> bool:
+    """Tell whether a name in a line is one of the target: its own, or another of its inode."""
+    own = os.fsencode(target.name)
+    if name in (own, b"./" + own):
+        return True
+    if b"/" in name or target.status is None:
+        return False
+    try:
+        status = kernel.stat(os.fsdecode(name), dir_fd=target.dir_fd)
+    except (OSError, ValueError):
+        return False
+    return identity(status) == identity(target.status)

@@ -1,0 +1,354 @@
+"""The probes: each can fail, and none leaves anything behind."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import LockError, SafeAtomicError, inspect_guarantees
+from safeatomic_core._doctor import probes as probes
+from safeatomic_core._doctor.checks import PROBE_PREFIX
+from safeatomic_core._doctor.probes import Probes
+from safeatomic_core._doctor.subject import Place
+from safeatomic_core._posix import intercept
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    opened = Place(str(tmp_path / "f"), inspect_guarantees(tmp_path).environment)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def round_of(place: Place) -> Iterator[Probes]:
+    made = Probes(place)
+    yield made
+    made.clean()
+    assert os.listdir(place.directory) == []
+
+
+def run(made: Probes, name: str) -> tuple[str, str]:
+    return dict(made.all())[f"probe_{name}"]()
+
+
+NAMES = (
+    "exclusive_create",
+    "fsync_file",
+    "fsync_directory",
+    "replace",
+    "no_clobber",
+    "flock",
+    "lock",
+    "checksum",
+)
+
+
+def wrapping(entry: str, other: Callable[..., Any]) -> intercept:
+    """Replace one system call; ``other`` gets the real one first."""
+
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        if name != entry:
+            return call
+        return lambda *args, **options: other(call, *args, **options)
+
+    return intercept(wrap)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_good_filesystem_passes(round_of: Probes, name: str) -> None:
+    assert run(round_of, name)[0] == "pass"
+
+
+def test_every_probe_is_listed(round_of: Probes) -> None:
+    assert [name for name, _ in round_of.all()] == [f"probe_{name}" for name in NAMES]
+
+
+def test_a_create_that_is_not_exclusive_fails(round_of: Probes) -> None:
+    def without_excl(call: Any, path: str, flags: int, *args: Any, **options: Any) -> Any:
+        return call(path, flags & ~os.O_EXCL, *args, **options)
+
+    with wrapping("open", without_excl):
+        status, detail = run(round_of, "exclusive_create")
+    assert status == "fail"
+    assert "O_EXCL is ignored" in detail
+
+
+def test_a_filesystem_without_modes_is_a_warning(round_of: Probes) -> None:
+    def all_open(call: Any, *args: Any) -> Any:
+        values = list(call(*args))
+        values[0] = stat.S_IFREG | 0o777
+        return os.stat_result(values)
+
+    with wrapping("fstat", all_open):
+        status, detail = run(round_of, "exclusive_create")
+    assert status == "warn"
+    assert "mode 0777" in detail
+
+
+@pytest.mark.parametrize("name", ["fsync_file", "fsync_directory"])
+def test_a_flush_that_fails_is_raised(round_of: Probes, name: str) -> None:
+    def refuse(_call: Any, _fd: int) -> Any:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with wrapping("fsync", refuse), pytest.raises(OSError, match="Invalid argument"):
+        run(round_of, name)
+
+
+def test_a_replacement_that_shows_through_an_open_file_fails(round_of: Probes) -> None:
+    def copy_over(call: Any, src: str, dst: str, **options: Any) -> None:
+        call(src, dst, **options)
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            try:
+                if os.readlink(f"/proc/self/fd/{fd}").endswith("/replace (deleted)"):
+                    os.lseek(fd, 0, os.SEEK_END)  # the reader finds something else from here on
+            except OSError:
+                continue
+
+    if not os.path.exists("/proc/self/fd"):
+        pytest.skip("no /proc/self/fd here")
+    with wrapping("rename", copy_over):
+        status, detail = run(round_of, "replace")
+    assert status == "fail"
+    assert "under its reader" in detail
+
+
+def test_a_replacement_that_is_not_read_back_fails(
+    round_of: Probes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "read_atomic_bytes", lambda _path, **_options: b"stale")
+    status, detail = run(round_of, "replace")
+    assert status == "fail"
+    assert "read back" in detail
+
+
+def test_a_move_that_replaces_fails(round_of: Probes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "move_atomic", lambda src, dst, **_options: os.replace(src, dst))
+    status, detail = run(round_of, "no_clobber")
+    assert status == "fail"
+    assert "must not replace" in detail
+
+
+@pytest.mark.parametrize(("reads", "word"), [(1, "a refused move changed"), (2, "moved content")])
+def test_a_move_that_changes_content_fails(
+    round_of: Probes, monkeypatch: pytest.MonkeyPatch, reads: int, word: str
+) -> None:
+    real: Callable[..., bytes] = vars(probes)["read_atomic_bytes"]
+    count = [0]
+
+    def wrong_at(path: str, **options: Any) -> bytes:
+        count[0] += 1
+        return b"other" if count[0] == reads else real(path, **options)
+
+    monkeypatch.setattr(probes, "read_atomic_bytes", wrong_at)
+    status, detail = run(round_of, "no_clobber")
+    assert status == "fail"
+    assert word in detail
+
+
+def test_a_flock_that_excludes_nobody_fails(round_of: Probes) -> None:
+    with wrapping("flock", lambda _call, _fd, _operation: None):
+        status, detail = run(round_of, "flock")
+    assert status == "fail"
+    assert "granted twice" in detail
+
+
+def test_a_lock_without_flock_says_so(round_of: Probes) -> None:
+    def missing(_call: Any, _fd: int, _operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    with wrapping("flock", missing):
+        status, detail = run(round_of, "lock")
+    assert status == "fail"
+    assert "flock" in detail
+
+
+@pytest.mark.parametrize(
+    ("answers", "word"),
+    [
+        ({"try_acquire_lock": [False]}, "was refused"),
+        ({"try_acquire_lock": [True, True]}, "granted twice"),
+        ({"release_lock": [False]}, "after its release"),
+        ({"is_locked": [True]}, "after its release"),
+    ],
+)
+def test_a_lock_that_answers_wrongly_fails(
+    round_of: Probes,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: dict[str, list[bool]],
+    word: str,
+) -> None:
+    for name, given in answers.items():
+        real = getattr(probes, name)
+        left = iter(given)
+
+        def answer(
+            path: str,
+            *,
+            real: Callable[..., bool] = real,
+            left: Iterator[bool] = left,
+            **options: Any,
+        ) -> bool:
+            found = real(path, **options)
+            return next(left, found)
+
+        monkeypatch.setattr(probes, name, answer)
+    status, detail = run(round_of, "lock")
+    assert status == "fail"
+    assert word in detail
+
+
+def test_a_lock_that_looks_dead_fails(round_of: Probes, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = vars(probes)["inspect_lock"]
+    monkeypatch.setattr(probes, "inspect_lock", lambda _path: real(round_of._path("create")))
+    status, detail = run(round_of, "lock")
+    assert status == "fail"
+    assert "living holder" in detail
+
+
+def test_a_lock_error_is_its_own_detail(round_of: Probes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, **_options: Any) -> bool:
+        raise LockError(path, "because of the weather")
+
+    monkeypatch.setattr(probes, "try_acquire_lock", refuse)
+    assert run(round_of, "lock") == ("fail", "because of the weather")
+
+
+def test_a_checksum_that_blesses_other_content_fails(
+    round_of: Probes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "read_atomic_bytes", lambda _path, **_options: b"other")
+    assert "its checksum agrees" in run(round_of, "checksum")[1]
+
+
+def test_damage_that_goes_unnoticed_fails(
+    round_of: Probes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "read_atomic_bytes", lambda _path, **_options: probes._NEW)
+    assert run(round_of, "checksum") == ("fail", "damage to the content was not noticed")
+
+
+# ---------------------------------------------------------------------------------------- clean-up
+
+
+def calls_of(name: str, place: Place) -> list[str]:
+    """Return the system calls of a probe, in order."""
+    calls: list[str] = []
+
+    def wrap(entry: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **options: Any) -> Any:
+            calls.append(entry)
+            return call(*args, **options)
+
+        return counted
+
+    made = Probes(place)
+    with intercept(wrap):
+        run(made, name)
+    made.clean()
+    return calls
+
+
+class Injector:
+    """Raise once, at the n-th system call."""
+
+    def __init__(self, at: int, error: BaseException) -> None:
+        self.at = at
+        self.error = error
+        self.count = 0
+
+    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **options: Any) -> Any:
+            self.count += 1
+            if self.count == self.at:
+                if name == "close":
+                    call(*args, **options)
+                raise self.error
+            return call(*args, **options)
+
+        return counted
+
+
+@pytest.mark.parametrize(
+    "make",
+    [KeyboardInterrupt, lambda: OSError(errno.EIO, "Input/output error")],
+    ids=["SIGINT", "EIO"],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_left_behind_whatever_call_fails(
+    place: Place, name: str, make: Callable[[], BaseException]
+) -> None:
+    total = len(calls_of(name, place))
+    assert total > 0
+    surfaced = 0
+    for at in range(1, total + 1):
+        made, error = Probes(place), make()
+        try:
+            with intercept(Injector(at, error).wrap):
+                run(made, name)
+        except BaseException as raised:
+            assert raised is error or isinstance(raised, (OSError, SafeAtomicError))
+            surfaced += 1
+        finally:
+            made.clean()
+        assert os.listdir(place.directory) == [], f"call {at}"
+    assert surfaced > 0
+
+
+def test_an_interrupt_in_the_clean_up_does_not_end_it(place: Place) -> None:
+    made = Probes(place)
+    for role in probes._ROLES:
+        for suffix in ("", ".lock", ".sha256"):
+            Path(made._path(role) + suffix).touch()
+    interrupt = Injector(3, KeyboardInterrupt()).wrap
+
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        return interrupt(name, call) if name == "unlink" else call
+
+    gc.collect()  # or the interrupt may fall into a finalizer, which swallows it
+    with intercept(wrap), pytest.raises(KeyboardInterrupt):
+        made.clean()
+    assert os.listdir(place.directory) == []
+
+
+def test_two_rounds_at_once_do_not_meet(place: Place) -> None:
+    first, second = Probes(place), Probes(place)
+    for (name, one), (_, other) in zip(first.all(), second.all(), strict=True):
+        assert one()[0] == "pass", name
+        assert other()[0] == "pass", name
+    names = os.listdir(place.directory)
+    assert all(name.startswith(PROBE_PREFIX) for name in names)
+    first.clean()
+    assert os.listdir(place.directory) == [second._name]
+    second.clean()
+    assert os.listdir(place.directory) == []
+
+
+def test_a_directory_that_somebody_else_put_there_is_not_used(place: Place) -> None:
+    made = Probes(place)
+
+    def fill(call: Any, name: str, *args: Any, **options: Any) -> None:
+        call(name, *args, **options)
+        Path(place.directory, name, "theirs").touch()
+
+    with wrapping("mkdir", fill), pytest.raises(SafeAtomicError, match="somebody else"):
+        run(made, "exclusive_create")
+    with pytest.raises(OSError, match="not empty"):
+        made.clean()
+    (left,) = Path(place.directory).iterdir()
+    assert [path.name for path in left.iterdir()] == ["theirs"]
+
+
+def test_without_proc_the_probes_go_by_name(
+    round_of: Probes, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "isdir", lambda _path: False)
+    assert round_of._path("create") == f"{place.directory}/{round_of._name}/create"
+    assert run(round_of, "replace")[0] == "pass"

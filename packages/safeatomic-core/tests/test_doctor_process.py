@@ -1,0 +1,89 @@
+"""Whose fsync a process calls, and the quota of its user."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+import pytest
+
+from safeatomic_core._doctor import process
+
+pytestmark = pytest.mark.skipif(
+    not os.path.exists("/proc/self/maps"), reason="no /proc/self/maps here"
+)
+
+
+def test_the_c_library_provides_fsync() -> None:
+    assert process.is_c_library(process.fsync_provider())
+
+
+@pytest.mark.parametrize(
+    ("by_library", "provider"),
+    [
+        ({"/lib/liba.so": "/lib/libc.so.6", "/lib/libb.so": "/lib/libc.so.6"}, "/lib/libc.so.6"),
+        ({"/lib/liba.so": "/lib/libc.so.6", "/lib/eat.so": "/lib/eat.so"}, "/lib/eat.so"),
+        ({"/lib/gone.so": ""}, "python"),
+        ({}, "python"),
+    ],
+)
+def test_a_program_with_an_entry_of_its_own_is_looked_behind(
+    monkeypatch: pytest.MonkeyPatch, by_library: dict[str, str], provider: str
+) -> None:
+    def provider_in(library: str | None) -> str:
+        if library is None:
+            return "python"
+        if not by_library[library]:
+            raise AttributeError("undefined symbol: fsync")
+        return by_library[library]
+
+    monkeypatch.setattr(process, "_provider_in", provider_in)
+    monkeypatch.setattr(process, "_loaded_libraries", lambda: sorted(by_library))
+    assert process.fsync_provider() == provider
+
+
+def test_every_loaded_library_can_be_asked_or_refuses() -> None:
+    libraries = process._loaded_libraries()
+    assert any(process.is_c_library(library) for library in libraries)
+    for library in libraries:
+        try:
+            found = process._provider_in(library)
+        except (OSError, AttributeError):
+            continue
+        assert process.is_c_library(found) or "san" in found, found
+
+
+def test_a_provider_that_cannot_be_found_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ctypes.CDLL
+
+    class Libc:
+        fsync = real(None).fsync
+
+        class dladdr:  # noqa: N801
+            argtypes: object = None
+
+            def __new__(cls, *_args: object) -> int:  # type: ignore[misc]
+                return 0
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name, **_options: Libc)
+    with pytest.raises(FileNotFoundError):
+        process.fsync_provider()
+
+
+def test_a_device_without_quota_is_an_error() -> None:
+    with pytest.raises(OSError, match=r"[Bb]lock device|No such process|not implemented|permitted"):
+        process.quota("/dev/null", 0, os.geteuid())
+
+
+def test_limits_of_a_quota_are_given_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Libc:
+        @staticmethod
+        def quotactl(command: int, device: bytes, number: int, block: object) -> int:
+            assert command & 0xFF == 1
+            assert (device, number) == (b"/dev/disk", 7)
+            for index, value in enumerate((10, 8, 4096, 100, 80, 3)):
+                block._obj[index] = value  # type: ignore[attr-defined]
+            return 0
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name, **_options: Libc)
+    assert process.quota("/dev/disk", 1, 7) == (10240, 8192, 4096, 100, 80, 3)

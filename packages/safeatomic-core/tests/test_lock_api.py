@@ -1,0 +1,286 @@
+"""The lock as its holders use it: taken, kept from others, released."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    LockError,
+    _lock,
+    _posix,
+    get_lock_age,
+    inspect_lock,
+    is_locked,
+    is_stale_lock,
+    release_lock,
+    try_acquire_lock,
+    write_atomic_bytes,
+)
+from safeatomic_core._forks import close_held
+from safeatomic_core._posix import kernel
+from safeatomic_core._target import locate
+
+_anonymous = pytest.mark.skipif(
+    not _posix.O_TMPFILE, reason="this interpreter has no os.O_TMPFILE: locks are linked from temps"
+)
+
+
+def lock_of(data: Path) -> Path:
+    return data.with_name(data.name + ".lock")
+
+
+def test_a_lock_is_taken_once_and_released(data: Path) -> None:
+    assert try_acquire_lock(data, session="run") is True
+    assert is_locked(data)
+    assert try_acquire_lock(data) is False
+    info = inspect_lock(data)
+    assert (info.exists, info.alive, info.pid, info.corrupt) == (True, "yes", os.getpid(), False)
+    assert info.lock_path == str(lock_of(data))
+    assert info.session_hash is not None
+    assert info.raw is not None
+    assert "alive: yes" in str(info)
+    age = get_lock_age(data)
+    assert age is not None
+    assert age >= 0
+    assert release_lock(data) is True
+    assert release_lock(data) is False
+    assert not is_locked(data)
+    assert get_lock_age(data) is None
+
+
+def test_the_lock_file_is_private_and_bears_the_crash_mark(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    try_acquire_lock(tmp_path / "data")
+    assert stat.S_IMODE(os.stat(tmp_path / "data.lock").st_mode) == 0o1600
+    release_lock(tmp_path / "data")
+
+
+def test_who_may_write_the_directory_may_read_the_lock(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    try_acquire_lock(tmp_path / "data")
+    assert stat.S_IMODE(os.stat(tmp_path / "data.lock").st_mode) == 0o1622
+    release_lock(tmp_path / "data")
+
+
+def test_holding_the_lock_oneself_is_told_apart(data: Path) -> None:
+    assert try_acquire_lock(data)
+    with pytest.raises(LockError, match="concurrency='none'"):
+        write_atomic_bytes(data, b"x", retries=1000, delay=1000)
+    write_atomic_bytes(data, b"x", concurrency="none")
+    assert release_lock(data)
+
+
+def test_another_thread_of_the_process_is_excluded_like_anybody(data: Path) -> None:
+    assert try_acquire_lock(data)
+    raised: list[str] = []
+
+    def write() -> None:
+        try:
+            write_atomic_bytes(data, b"x", retries=2, delay=0)
+        except LockError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    assert "held by process" in raised[0]
+    assert release_lock(data)
+
+
+def test_retries_wait_for_the_holder(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock_of(data).write_bytes(b"junk")
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            os.unlink(lock_of(data))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert try_acquire_lock(data, retries=5, delay=0.25)
+    assert slept == [0.25] * 3
+    assert inspect_lock(data).pid == os.getpid()
+    assert release_lock(data)
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "message"),
+    [
+        ("flock", errno.ENOSYS, "has no flock"),
+        ("flock", errno.EOPNOTSUPP, "has no flock"),
+        ("open_anonymous", errno.EACCES, "does not admit this user"),
+        ("open_anonymous", errno.EROFS, "read-only"),
+        ("open_anonymous", errno.ENOSPC, "full"),
+        ("open_anonymous", errno.EMFILE, "too many open files"),
+        pytest.param(
+            *("link_anonymous", errno.ENAMETOOLONG, "no room for the suffix"), marks=_anonymous
+        ),
+        pytest.param("link_anonymous", errno.ENOENT, "/proc", marks=_anonymous),
+        ("write", errno.ESTALE, "see the chained error"),
+    ],
+)
+def test_each_obstacle_has_its_own_message(
+    data: Path, faults: Any, listing: Any, call: str, code: int, message: str
+) -> None:
+    faults.fail(call, code)
+    with pytest.raises(LockError, match=message) as caught:
+        try_acquire_lock(data)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.path == str(data)
+    assert listing() == []
+
+
+def test_without_anonymous_files_a_temp_is_linked(data: Path, faults: Any, listing: Any) -> None:
+    faults.fail("open_anonymous", errno.EOPNOTSUPP)
+    assert try_acquire_lock(data)
+    assert listing() == ["data.lock"]
+    assert try_acquire_lock(data) is False
+    assert listing() == ["data.lock"]
+    assert inspect_lock(data).alive == "yes"
+    assert release_lock(data)
+    assert listing() == []
+
+
+@_anonymous
+def test_a_lock_that_keeps_vanishing_ends_in_contention(data: Path, faults: Any) -> None:
+    faults.fail("link_anonymous", errno.EEXIST)
+    assert try_acquire_lock(data) is False
+
+
+@pytest.mark.parametrize("call", ["stat", "unlink"])
+def test_release_survives_one_passing_error(data: Path, faults: Any, call: str) -> None:
+    assert try_acquire_lock(data)
+    faults.fail(
+        call, errno.EIO, at=2 if call == "stat" else 1, when=lambda name, **_k: name == "data.lock"
+    )
+    release_lock(data)
+    assert not is_locked(data)
+
+
+def test_a_release_that_fails_leaves_a_dead_lock(
+    data: Path, faults: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults.fail("unlink", errno.EROFS, when=lambda name, **_k: name == "data.lock")
+    write_atomic_bytes(data, b"new")
+    assert data.read_bytes() == b"new"
+    assert "could not remove the lock" in caplog.text
+    assert is_stale_lock(data)
+
+
+def test_an_interrupt_during_release_still_releases(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert try_acquire_lock(data)
+    real, calls = kernel.unlink, []
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        calls.append(name)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(kernel, "unlink", unlink, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        release_lock(data)
+    assert not is_locked(data)
+
+
+def test_a_forked_child_owns_nothing(data: Path) -> None:
+    assert try_acquire_lock(data)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if release_lock(data) is False and is_locked(data) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert inspect_lock(data).alive == "yes"
+    assert release_lock(data) is True
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"session": 1}, TypeError, "session"),
+        ({"retries": -1}, ValueError, "retries"),
+        ({"delay": -1}, ValueError, "delay"),
+        ({"safety": "lax"}, ValueError, "safety must be one of 'strict', 'warn', 'best_effort'"),
+        ({"safety": None}, TypeError, "safety"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_touched(
+    data: Path, listing: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        try_acquire_lock(data, **options)
+    assert listing() == []
+
+
+def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        try_acquire_lock(tmp_path / "missing" / "data")
+    with pytest.raises(FileNotFoundError):
+        is_locked(tmp_path / "missing" / "data")
+
+
+def test_a_lock_of_the_parent_is_not_the_child_s_to_release(data: Path) -> None:
+    target = locate(data)
+    lock = _lock.Lock(target, "strict")
+    assert lock.attempt(None) is None
+    fd = lock.fd
+    lock._pid = -1  # as a forked child sees it
+    lock.release()
+    assert lock.fd == -1
+    assert is_locked(data)
+    close_held(fd)
+    target.close()
+
+
+def test_a_lock_that_nobody_can_release_any_more_is_dead(data: Path) -> None:
+    target = locate(data)
+    lock = _lock.Lock(target, "strict")
+    assert lock.attempt(None) is None
+    assert is_locked(data)
+    del lock
+    gc.collect()
+    info = inspect_lock(data)
+    assert info is not None
+    assert info.alive == "no"
+    target.close()
+
+
+def test_a_lock_that_is_lost_and_cannot_be_looked_at_is_left_alone(data: Path, faults: Any) -> None:
+    assert try_acquire_lock(data)
+    os.unlink(lock_of(data))
+    faults.fail("stat", errno.EIO, at=2, when=lambda name, **_k: name == "data.lock")
+    assert release_lock(data) is False
+
+
+def test_an_interrupt_before_the_temp_is_ours_leaves_no_temp(
+    data: Path, faults: Any, listing: Any
+) -> None:
+    faults.fail("open_anonymous", errno.EOPNOTSUPP)
+    target = locate(data)
+    lock = _lock.Lock(target, "strict")
+    lock._make_inode(0o600)
+    lock.fd = -1  # as if the interrupt came before the descriptor was taken over
+    lock.release()
+    target.close()
+    assert listing() == []
+
+
+def test_only_the_lock_that_is_not_kept_is_disowned(data: Path) -> None:
+    other = data.with_name("other")
+    assert try_acquire_lock(data)
+    assert try_acquire_lock(other)
+    (mine,) = (lock for key, (lock, _) in _lock._mine.items() if key[2] == "data")
+    _lock.disown(mine)
+    assert release_lock(data) is False
+    assert release_lock(other) is True
+    mine.release()

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import Any
+
+import pytest
+
+from safeatomic_core import _options, safeatomic_config
+from safeatomic_core._options import check_algorithm, defaults, resolve_algorithm, resolve_encoding
+
+
+def test_defaults_without_a_scope() -> None:
+    now = defaults()
+    assert (now.encoding, now.checksum_algo, now.retries, now.delay) == ("utf-8", "sha256", 0, 0.1)
+
+
+def test_a_scope_sets_what_it_names_and_restores_it() -> None:
+    with safeatomic_config(encoding="latin-1", retries=3):
+        with safeatomic_config(checksum_algo="SHA512", delay=1):
+            now = defaults()
+            assert (now.encoding, now.checksum_algo) == ("latin-1", "sha512")
+            assert (now.retries, now.delay) == (3, 1)
+        assert defaults().checksum_algo == "sha256"
+    assert defaults().retries == 0
+
+
+def test_a_scope_can_be_entered_twice() -> None:
+    scope = safeatomic_config(retries=1)
+    with scope, scope:
+        assert defaults().retries == 1
+    assert defaults().retries == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["safety", "concurrency", "preserve_metadata", "write_checksum", "nonsense"]
+)
+def test_what_changes_a_guarantee_is_refused(name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        safeatomic_config(**{name: "x"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"encoding": "klingon"}, ValueError, "encoding 'klingon'"),
+        ({"encoding": "a\0b"}, ValueError, "encoding"),
+        ({"encoding": "base64"}, ValueError, "not a text encoding"),
+        ({"encoding": 1}, TypeError, "encoding must be a str"),
+        ({"checksum_algo": "md6"}, ValueError, "checksum_algo 'md6'"),
+        ({"checksum_algo": "shake_128"}, ValueError, "fixed-length"),
+        ({"checksum_algo": 256}, TypeError, "checksum_algo must be a str"),
+        ({"retries": -1}, ValueError, "retries must be 0 or more"),
+        ({"retries": 1.5}, TypeError, "retries must be an int"),
+        ({"retries": True}, TypeError, "retries must be an int"),
+        ({"delay": -0.1}, ValueError, "delay must be 0 or more"),
+        ({"delay": float("nan")}, ValueError, "delay"),
+        ({"delay": float("inf")}, ValueError, "delay"),
+        ({"delay": "1"}, TypeError, "delay must be a number"),
+        ({"delay": False}, TypeError, "delay must be a number"),
+    ],
+)
+def test_bad_values_are_refused_by_name(
+    options: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        safeatomic_config(**options)  # type: ignore[arg-type]
+
+
+def test_threads_do_not_see_each_other_s_scope() -> None:
+    seen = []
+    with safeatomic_config(retries=7):
+        thread = threading.Thread(target=lambda: seen.append(defaults().retries))
+        thread.start()
+        thread.join()
+    assert seen == [0]
+
+
+def test_two_threads_that_come_first_share_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = contextvars.ContextVar
+    others: list[object] = []
+
+    def make_while_another_does(*args: Any, **options: Any) -> object:
+        monkeypatch.setattr(contextvars, "ContextVar", make)
+        others.append(_options._scope())
+        return make(*args, **options)
+
+    monkeypatch.setattr(_options, "_made", {})
+    monkeypatch.setattr(contextvars, "ContextVar", make_while_another_does)
+    assert [_options._scope()] == others
+
+
+def test_tasks_do_not_see_each_other_s_scope() -> None:
+    async def scoped(ready: asyncio.Event, done: asyncio.Event) -> None:
+        with safeatomic_config(retries=7):
+            ready.set()
+            await done.wait()
+
+    async def main() -> int:
+        ready, done = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(scoped(ready, done))
+        await ready.wait()
+        seen = defaults().retries
+        done.set()
+        await task
+        return seen
+
+    assert asyncio.run(main()) == 0
+
+
+def test_resolution_prefers_the_call() -> None:
+    with safeatomic_config(encoding="latin-1", checksum_algo="sha1"):
+        assert resolve_encoding(None) == "latin-1"
+        assert resolve_encoding("utf-16") == "utf-16"
+        assert resolve_algorithm(None) == "sha1"
+        assert resolve_algorithm("blake2b") == "blake2b"
+
+
+def test_an_algorithm_that_is_listed_but_switched_off_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import hashlib
+
+    def refuse(name: str, **_options: object) -> None:
+        raise ValueError(f"unsupported hash type {name}")
+
+    monkeypatch.setattr(hashlib, "new", refuse)
+    monkeypatch.setattr(hashlib, "algorithms_available", {"md4"})
+    with pytest.raises(ValueError, match="md4"):
+        check_algorithm("md4")

@@ -1,0 +1,333 @@
+"""What stands at a sidecar's name, and what each call makes of it: the table of the protocol."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    ChecksumMismatchError,
+    SafeAtomicError,
+    get_checksum_info,
+    move_atomic,
+    read_atomic_bytes,
+    verify_checksum,
+    write_atomic_bytes,
+    write_checksum_file,
+)
+from safeatomic_core import _sidecar_file as sidecar_file
+from safeatomic_core._digests import hash_bytes
+from safeatomic_core._sidecar_file import Sidecar
+from safeatomic_core._target import locate
+
+OLD, NEW = hash_bytes(b"old", "sha256"), hash_bytes(b"new", "sha256")
+OTHER = "0" * 64
+SIGNED = f"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{OLD}  data.bin\n-----END-----\n"
+
+OURS = {
+    "sealed": f"{OLD}  data.bin\n",
+    "binary mode": f"{OLD} *data.bin\n",
+    "in this directory": f"{OLD}  ./data.bin\n",
+    "no name": OLD,
+    "standard input": f"{OLD}  -\n",
+    "upper case": f"{OLD.upper()}  data.bin\n",
+    "from Windows": f"{OLD}  data.bin\r\n",
+    "tagged": f"SHA256 (data.bin) = {OLD}\n",
+    "from openssl": f"SHA2-256(data.bin)= {OLD}\n",
+    "announced": f"{NEW}  data.bin\n# previous=sha256:{OLD}\n",
+    "older release": f"{OLD}  data.bin\n# algo=sha256\n# timestamp=2026-01-02T03:04:05Z\n",
+    "older release, bare": f"{OLD}  data.bin\nalgo=sha256\ntimestamp=2026-01-02T03:04:05Z\n",
+    "interrupted seal": f"{OLD}  data.bin\n# prev\0\0\0{OTHER}\n",
+    "alias": f"{OLD}  alias\n",
+}
+LISTS = {
+    "of several": f"{OTHER}  a\n{OLD}  data.bin\n{OTHER}  b\n",
+    "tagged": f"SHA256 (a) = {OTHER}\nSHA256 (data.bin) = {OLD}\n",
+    "twice the same": f"{OLD}  data.bin\n{OLD}  ./data.bin\n",
+    "with a comment": f"{OLD}  data.bin\n# made by hand\n",
+    "signed": SIGNED,
+    "long": f"{OTHER}  a\n" * 20_000 + f"{OLD}  data.bin\n",
+    "without a newline": f"{OTHER}  a\n{OLD}  data.bin",
+}
+FOREIGN = {
+    "list of others": f"{OTHER}  a\n{OTHER}  b\n",
+    "another file": f"{OLD}  renamed\n",
+    "two digests": f"{OLD}  data.bin\n{NEW}  data.bin\n",
+    "notes": "my own notes\n",
+    "program": "#!/bin/sh\necho hello\n",
+    "mixed case": f"{OLD.replace('a', 'A')}  data.bin\n",
+    "text before NULs": f"hello\0{OLD}  data.bin\n",
+    "other path": f"{OLD}  elsewhere/data.bin\n",
+    "too long": f"{OTHER}  a\n" * 250_000 + f"{OLD}  data.bin\n",
+}
+NO_RECORD = {"empty": "", "NULs": "\0" * 300, "many NULs": "\0" * 100_000}
+Make = Callable[[Path], None]
+
+
+def directory(side: Path) -> None:
+    side.mkdir()
+
+
+def link(side: Path) -> None:
+    side.with_name("manifest").write_text(OURS["sealed"])
+    side.symlink_to("manifest")
+
+
+def dangling_link(side: Path) -> None:
+    side.symlink_to("missing")
+
+
+def fifo(side: Path) -> None:
+    os.mkfifo(side)
+
+
+def a_socket(side: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    here = os.getcwd()
+    os.chdir(side.parent)  # the name of a socket has a hundred bytes at most
+    try:
+        listener.bind(side.name)
+    finally:
+        os.chdir(here)
+        listener.close()
+
+
+KINDS: list[Make] = [directory, link, dangling_link, fifo, a_socket]
+
+
+@pytest.fixture
+def side(target: Path) -> Path:
+    target.with_name("alias").symlink_to(target.name)
+    return target.with_name("data.bin.sha256")
+
+
+def checked_write(path: Path) -> None:
+    write_atomic_bytes(path, b"x", write_checksum=True)
+
+
+def look(path: Path) -> tuple[object, ...]:
+    status = path.lstat()
+    content = path.read_bytes() if stat.S_ISREG(status.st_mode) else None
+    return status.st_ino, status.st_mode, status.st_mtime_ns, content
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_ours_is_verified_and_replaced_and_retired(target: Path, side: Path, kind: str) -> None:
+    side.write_text(OURS[kind])
+    assert verify_checksum(target)
+    assert read_atomic_bytes(target, check_checksum=True) == b"old"
+    assert get_checksum_info(target) is not None
+    write_checksum_file(target)
+    assert side.read_text() == OURS["sealed"]
+    side.write_text(OURS[kind])
+    write_atomic_bytes(target, b"new", write_checksum=True)
+    assert side.read_text() == f"{NEW}  data.bin\n"
+    write_atomic_bytes(target, b"old")
+    assert not side.exists()
+    assert not [name for name in os.listdir(target.parent) if name.startswith(".safeatomic")]
+
+
+@pytest.mark.parametrize("kind", NO_RECORD)
+def test_no_record_is_left_or_replaced(target: Path, side: Path, kind: str) -> None:
+    side.write_text(NO_RECORD[kind])
+    before = look(side)
+    for ask in (verify_checksum, get_checksum_info):
+        with pytest.raises(SafeAtomicError, match="is empty"):
+            ask(target)
+    write_atomic_bytes(target, b"new")
+    assert look(side) == before
+    write_atomic_bytes(target, b"old", write_checksum=True)
+    assert verify_checksum(target)
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_is_read_and_left(
+    target: Path, side: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    side.write_text(LISTS[kind])
+    before = look(side)
+    assert verify_checksum(target)
+    info = get_checksum_info(target)
+    assert info is not None
+    assert info.hash == OLD
+    for call in (write_checksum_file, checked_write):
+        with pytest.raises(FileExistsError, match="move that away") as caught:
+            call(target)
+        assert caught.value.filename == str(side)
+        assert target.read_bytes() == b"old"
+    write_atomic_bytes(target, b"new")
+    assert [one.levelname for one in caplog.records if "goes stale" in one.message] == ["WARNING"]
+    assert look(side) == before
+    with pytest.raises(ChecksumMismatchError):
+        read_atomic_bytes(target, check_checksum=True)
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_another_program_s_file_is_left_and_no_verdict(
+    target: Path, side: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    side.write_text(FOREIGN[kind])
+    before = look(side)
+    for ask in (verify_checksum, get_checksum_info):
+        with pytest.raises(SafeAtomicError, match="is not a checksum sidecar of this file: it"):
+            ask(target)
+    for call in (write_checksum_file, checked_write):
+        with pytest.raises(FileExistsError):
+            call(target)
+    caplog.set_level(logging.INFO)
+    write_atomic_bytes(target, b"new")
+    assert "is left as it is" in caplog.text
+    assert look(side) == before
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
+def test_what_is_no_file_is_left(target: Path, side: Path, make: Make) -> None:
+    make(side)
+    before = look(side)
+    for ask in (verify_checksum, get_checksum_info):
+        with pytest.raises(SafeAtomicError, match="it is a "):
+            ask(target)
+    for call in (write_checksum_file, checked_write):
+        with pytest.raises(FileExistsError):
+            call(target)
+    write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert look(side) == before
+    move_atomic(target, target.with_name("moved"))
+    assert look(side) == before
+
+
+def test_a_pair_that_was_renamed_by_hand_says_so(target: Path, side: Path) -> None:
+    side.write_text(FOREIGN["another file"])
+    with pytest.raises(SafeAtomicError, match=r"'renamed' .*renaming a file and its sidecar by"):
+        verify_checksum(target)
+
+
+def test_an_unreadable_sidecar_is_its_error_or_left_with_a_warning(
+    target: Path, side: Path, faults: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("safeatomic_core._verification._REFUSED_DELAY", 0)
+    side.write_text(OURS["sealed"])
+    before = look(side)
+    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
+    for call in (
+        verify_checksum,
+        get_checksum_info,
+        write_checksum_file,
+        checked_write,
+    ):
+        with pytest.raises(PermissionError) as caught:
+            call(target)
+        assert caught.value.filename == str(side)
+    write_atomic_bytes(target, b"new")
+    left = [one.levelname for one in caplog.records if "left as it is" in one.message]
+    assert left == ["WARNING"]
+    assert look(side) == before
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_no_descriptor_to_look_with_is_no_reason_to_go_on(
+    target: Path, side: Path, faults: Any, code: int
+) -> None:
+    side.write_text(OURS["sealed"])
+    faults.fail("open", code, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(target, b"new")
+    assert caught.value.errno == code
+    assert target.read_bytes() == b"old"
+
+
+def test_a_name_that_leads_nowhere_is_another_file_s(target: Path, side: Path) -> None:
+    side.write_text(f"{OLD}  missing\n")
+    with pytest.raises(SafeAtomicError, match="another file"):
+        verify_checksum(target)
+    target.unlink()
+    side.write_text(f"{OLD}  alias\n")
+    with pytest.raises(FileExistsError):
+        write_atomic_bytes(target, b"new", write_checksum=True)
+
+
+def test_a_sidecar_that_vanishes_while_it_is_asked_about_is_nothing(
+    target: Path, side: Path, faults: Any
+) -> None:
+    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
+    place = locate(target)
+    sidecar = Sidecar(place, "sha256")
+    assert sidecar.kind == "nothing"
+    assert sidecar.still_there(place)
+    assert not sidecar.is_at("data.bin", place.dir_fd)
+    assert sidecar.hold()
+    place.close()
+
+
+@pytest.mark.parametrize("length", [249, 250])
+def test_a_name_with_no_room_for_a_sidecar_has_none(tmp_path: Path, length: int) -> None:
+    path, short = tmp_path / ("n" * length), tmp_path / "short"
+    write_atomic_bytes(path, b"x")
+    assert get_checksum_info(path) is None
+    with pytest.raises(FileNotFoundError):
+        verify_checksum(path)
+    move_atomic(path, short)
+    move_atomic(short, path)
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(path, b"y", write_checksum=True)
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_an_error_while_reading_the_sidecar_is_no_verdict(target: Path, faults: Any) -> None:
+    write_atomic_bytes(target, b"content", write_checksum=True)
+    faults.fail("pread", errno.EIO, when=lambda _fd, size, _at: size == 65537)
+    with pytest.raises(OSError, match="cannot read the checksum sidecar"):
+        read_atomic_bytes(target, check_checksum=True)
+
+
+def test_an_interrupt_while_looking_closes_the_sidecar(
+    target: Path, side: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    side.write_text(OURS["sealed"])
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(sidecar_file, "parse_record", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        get_checksum_info(target)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("code", [errno.EBADF, errno.ENOSYS, errno.EIO])
+def test_a_flock_that_cannot_be_had_is_done_without(
+    target: Path, side: Path, faults: Any, code: int
+) -> None:
+    side.write_text(OURS["sealed"])
+    place = locate(target)
+    sidecar = Sidecar(place, "sha256")
+    faults.fail("flock", code)
+    if code == errno.EIO:
+        with pytest.raises(OSError, match="Input/output"):
+            sidecar.hold()
+    else:
+        assert sidecar.hold()
+    sidecar.close()
+    place.close()
+
+
+def test_an_algorithm_this_python_lacks_is_no_mismatch(target: Path, side: Path) -> None:
+    side.write_text(f"{OTHER}  data.bin\n# algo=whirlpool9\n")
+    with pytest.raises(SafeAtomicError, match="whirlpool9"):
+        read_atomic_bytes(target, check_checksum=True)
+    side.write_text(f"{OTHER}  data.bin\n# algo=whirlpool9\n# previous=sha256:{OLD}\n")
+    assert read_atomic_bytes(target, check_checksum=True) == b"old"
+    side.write_text(f"WHIRLPOOL (data.bin) = {OTHER}{OTHER}\n")
+    with pytest.raises(SafeAtomicError, match="whirlpool"):
+        verify_checksum(target)
