@@ -15,6 +15,7 @@ from collections import Counter
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
 
 from ._merge import merge
@@ -66,6 +67,8 @@ def load(text: str, instance: Any = None) -> object:
     if instance is not None:
         return _required(instance).load(text)
     document: object = converter().load(text.replace("\r\n", "\n"))
+    if _ESCAPED_SURROGATE.search(text):
+        _refuse_surrogates(document)
     if isinstance(document, CommentedMap | CommentedSeq):
         # On the object with the line numbers, because ruamel.yaml copies that along.
         setattr(document.lc, _ATTRIBUTE, Layout(text, document))
@@ -215,6 +218,23 @@ def _bare(value: Any) -> Any:
     if isinstance(value, TaggedScalar):
         return value.value
     return moment(value) if hasattr(value, "_yaml") else value
+
+
+# What ``"\\udd00"`` stands for is half of a character, which no encoding of text can hold.
+_ESCAPED_SURROGATE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _refuse_surrogates(document: object) -> None:
+    todo: list[Any] = [document]
+    seen: set[int] = set()
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str) and _SURROGATE.search(value):
+            raise ConstructorError(None, None, "found half of a surrogate pair", None)
+        if isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            todo += [*value, *value.values()] if isinstance(value, dict) else value
 
 
 _CONTENT = re.compile(r"[^#%\s]|\s+[^#\s]")
