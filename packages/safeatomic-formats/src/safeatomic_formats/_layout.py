@@ -99,9 +99,13 @@ def render(document: object, present: Callable[[], str], instance: Any = None) -
 
 def _render_loaded(document: Any, layout: Layout) -> str:
     rendered = _emit(document, layout)
+    loaded: object = None
     if layout.base is None:
-        layout.base = _base(layout)
+        loaded = _reader().load(layout.text)
+        layout.base = _base(loaded, layout)
     if rendered == layout.base:
+        if loaded is not None and _agree(document, loaded):
+            return layout.original
         candidates = [layout.text, rendered]
     else:
         merged = merge(layout.base, layout.text, rendered)
@@ -112,12 +116,20 @@ def _render_loaded(document: Any, layout: Layout) -> str:
     return text.replace("\n", "\r\n") if layout.crlf else text
 
 
-def _base(layout: Layout) -> str:
+def _base(loaded: object, layout: Layout) -> str:
     """Return what ruamel.yaml makes of the loaded text; nothing if it cannot write it."""
     try:
-        return _emit(_reader().load(layout.text), layout)
+        return _emit(loaded, layout)
     except ValueError:
         return ""
+
+
+def _agree(document: object, loaded: object) -> bool:
+    try:
+        check(document, loaded, "YAML", scalar=_same_scalar, aliases=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _first_readable(document: object, candidates: list[str]) -> str:
@@ -193,7 +205,7 @@ def _unchanged(document: object, present: Callable[[], str]) -> str | None:
     None, which a file of only comments says, and a lone scalar cannot carry their layout.
     """
     try:
-        text = present()
+        text = present().removeprefix("\ufeff")
         check(document, _reader().load(text), "YAML", scalar=_same_scalar)
     except Exception:  # noqa: BLE001 - no such file, no access, another text: it is replaced
         return None
