@@ -200,6 +200,7 @@ CORPUS = {
     "tag directive": "%TAG !y! tag:yaml.org,2002:\n---\na: !y!str 1\n",
     "question marks in brackets": "[a?, b?c, 'd?', http://example.org/?q=1&r, ?e, {f: g?}]",
     "question mark alone": "[?, a]",
+    "question mark and space alone": "[a?,? , b]",
     "question mark as a key": "{? a : b, ? [1] : c}",
     "colon before a bracket": "{a:, b:}",
     "colon before the end of a list": "[a:]",

@@ -42,7 +42,10 @@ DISAGREEMENTS = {
     "the tag `!` alone": ("!", r"(?:^|[\s\[{,])!(?:[\s,\]}]|$)"),  # null where the value is empty
     "a directive": ("%", r"^%"),  # an unknown one is ignored, and so is the minor version
     "a colon before a flow indicator": (":", r"[^\"'\[\]{},]:[,?\[\]{}]"),  # ends the key
-    "a question mark alone": ("?", r"(?:^|[\s\[{,])\?[,\[\]{}\x85\u2028\u2029]"),  # an empty key
+    "a question mark alone": (
+        "?",
+        r"(?:^|[\s\[{,])\?(?:\s*[,\]}]|[\[{\x85\u2028\u2029])",
+    ),  # an empty key
     "a comment at a block scalar's mark": ("#", r"[|>][-+0-9]*#"),  # refused without a space
 }
 _DISAGREEMENTS = [
@@ -211,7 +214,7 @@ class PureLoader(_Bounds, _WithoutRecursion, yaml.SafeLoader):
     r"""The safe loader in pure Python, its scanner brought up to libyaml's.
 
     A plain text inside ``[]`` or ``{}`` may hold a question mark, a tag there ends at a comma, and
-    ``"\\udd00"``, half of a surrogate pair, is not a character.
+    ``"\udd00"``, half of a surrogate pair, is not a character.
     """
 
     def scan_plain(self: Any) -> Any:
