@@ -204,6 +204,8 @@ CORPUS = {
     "question mark as a key": "{? a : b, ? [1] : c}",
     "colon before a bracket": "{a:, b:}",
     "colon before the end of a list": "[a:]",
+    "colon before a question mark": "[a:?b, 'c':?d]",
+    "colon behind a quote in a plain text": "[a'b':[c], d\"e\":?, f'':{}]",
     "colon and space before a bracket": "[a, b :]",
     "colons in brackets": "[a:b, ::c, {d: e:f}, 'g':h, {\"i\":1}]",
     "comment at a block scalar": "a: |#c\n  x\n",
