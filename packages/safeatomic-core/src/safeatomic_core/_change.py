@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from . import _log, _trace
 from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError, explain
-from ._lock import Lock, release_quietly, take
+from ._held_locks import begin, contention, end, fence_of, own_lock, refuse_nested, take
+from ._lock import Lock, release_quietly
 from ._posix import kernel
 from ._settle import settle_directory
 from ._target import identity, still_named
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._announcement import Announcement
+    from ._held_locks import Mark
+    from ._lock import Fence
     from ._options import Policy
     from ._target import Target
     from ._temp_file import Temp
@@ -51,7 +54,7 @@ class Change:
         publishing: Whether the call that makes it visible may have been made.
         settled: Whether that is durable.
         closed: Whether everything was released.
-        locks: What is held, in the order of acquisition.
+        locks: What is held or relied on, in the order of acquisition.
         announcement: The checksum sidecar's part, if it has one.
     """
 
@@ -64,7 +67,8 @@ class Change:
         self.publishing = False
         self.settled = False
         self.closed = False
-        self.locks: list[Lock] = []
+        self.locks: list[Fence] = []
+        self._marks: list[Mark] = []
         self.announcement: Announcement | None = None
 
     # ------------------------------------------------------- what a kind of change says of itself
@@ -96,22 +100,47 @@ class Change:
 
     # ----------------------------------------------------------------------------- what it holds
 
+    def enter(self, target: Target) -> None:
+        """Do the locks' part of Gate: nobody interrupts oneself, and a lock that is held fences.
+
+        Raises:
+            LockError: The running context is changing the name already. Nothing was touched.
+        """
+        refuse_nested(target)
+        if not self.policy.lock:
+            fence = fence_of(target)
+            if fence is not None:
+                self.locks.append(fence)
+
     def acquire(self, target: Target) -> None:
-        """Take the lock of a name, so that nobody else changes it until we are done."""
+        """Take the lock of a name, or use the one that the running context holds."""
         self.step = _trace.ACQUIRE
-        lock = Lock(target, self.policy.safety)
+        policy = self.policy
         # Known to close() before it is taken: an interrupt in between must not leave it held.
-        self.locks.append(lock)
-        take(lock, target, self.policy)
+        self._marks.append(begin(target))
+        own = own_lock(target)
+        if own is not None:
+            self.locks.append(own)
+        else:
+            lock = Lock(target, policy.safety)
+            self.locks.append(lock)
+            if not take(lock, target, policy.session, policy.retries, policy.delay):
+                raise contention(target, lock)
+            self._marks[-1].inode = lock.inode
         # What the last holder published while we waited is what we replace.
         target.look_again()
         target.require_regular()
 
     def require_locks(self) -> None:
-        """Fail if a lock was forced away: it belongs to somebody who may be writing now."""
+        """Fail if a lock was taken away: it belongs to somebody who may be writing now."""
         for lock in self.locks:
             if not lock.owned():
-                raise LockError(self.target.path, self.lost_lock())
+                raise LockError(self.target.path, lock.lost or self.lost_lock())
+
+    @property
+    def token(self) -> str:
+        """The token of the lock that is held; empty without one."""
+        return self.locks[0].token if self.policy.lock and self.locks else ""
 
     def sync_directory(self) -> None:
         """Flush the directory in the middle of a change, by the same policy as Settle."""
@@ -132,6 +161,8 @@ class Change:
         self.find_out_whether_published()
         result = self.explained(error)
         self.undo()
+        if self.published and not self.settled:
+            self._leave_locks()  # the next writer is to flush the directory first
         return result
 
     def explained(self, error: BaseException) -> BaseException:
@@ -178,8 +209,7 @@ class Change:
             if all(lock.owned() for lock in self.locks) and not self.announcement.roll_back(
                 self._flush_directory
             ):
-                for lock in self.locks:
-                    lock.leave_behind()
+                self._leave_locks()
         except OSError as error:
             _log.warning("%r: could not clean up (%s)", *self._why(error))
 
@@ -194,7 +224,7 @@ class Change:
         endings = [self.target.close]
         if self.announcement is not None:
             endings.append(self._discard_announcement)
-        if self.locks:
+        if self.locks or self._marks:
             endings.append(self._release_locks)
         return endings
 
@@ -209,9 +239,16 @@ class Change:
         assert self.announcement is not None  # noqa: S101 - entered for one only
         self.discard_quietly(self.announcement)
 
+    def _leave_locks(self) -> None:
+        """Let the locks tell the next writer that something is left to recover."""
+        for lock in self.locks:
+            lock.leave_behind()
+
     def _release_locks(self) -> None:
         for lock in self.locks:
             release_quietly(lock)
+        for mark in self._marks:
+            end(mark)
 
     def _flush_directory(self) -> None:
         kernel.fsync(self.target.dir_fd)

@@ -204,6 +204,7 @@ class _Recording(Change):
         """Do the steps in their order."""
         pass_gate(self.target, self.policy, op="sidecar")
         self._require_present()
+        self.enter(self.target)
         if self.policy.lock:
             self.acquire(self.target)
         self.step = _trace.ANNOUNCE
@@ -238,6 +239,7 @@ class _Recording(Change):
                 return False
             target.look_again()
             announcement.draft_plain(self.policy.algo, digest)
+            self.require_locks()
             announcement.announce(sync_directory)
             return True
         finally:

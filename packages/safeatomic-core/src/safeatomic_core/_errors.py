@@ -111,17 +111,35 @@ class LockError(SafeAtomicError):
     """The lock could not be taken or was lost. The target is unchanged.
 
     Attributes:
-        path: The file the lock is for, as a string.
+        path: The file the lock is for, as a string; empty in an error that was made by hand.
         reason: What happened and what to do, in a sentence or two.
+        pid: The process that holds the lock, None where that is not known.
+        hostname: The host it runs on, None where that is not known.
+        age_s: Seconds since the lock was taken, None where that is not known.
     """
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
+    def __init__(
+        self,
+        path: str,
+        reason: str | None = None,
+        pid: int | None = None,
+        hostname: str | None = None,
+        age_s: float | None = None,
+    ) -> None:
+        """Make one from a file and a reason, or from a text alone."""
+        if reason is None:
+            super().__init__(path)
+            path, reason = "", path
+        else:
+            super().__init__(path, reason, pid, hostname, age_s)
         self.path = path
         self.reason = reason
+        self.pid = pid
+        self.hostname = hostname
+        self.age_s = age_s
 
     def __str__(self) -> str:
-        return f"cannot lock {self.path!r}: {self.reason}"
+        return f"cannot lock {self.path!r}: {self.reason}" if self.path else self.reason
 
 
 # What became of the target, in the words every note uses.

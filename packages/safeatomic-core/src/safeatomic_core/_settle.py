@@ -12,6 +12,8 @@ from ._types import CRASH_DURABILITY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._target import Target
 
 # Where the flush of a directory may return too early, because somebody else's is under way
@@ -61,13 +63,26 @@ def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness:
     return True
 
 
-def recover(target: Target, safety: str) -> None:
-    """Clear up behind a dead writer, while its lock still tells of it."""
+def recover(target: Target, safety: str, token: str = "") -> None:
+    """Clear up behind a dead writer, while its lock still tells of it.
+
+    Args:
+        target: What the writer was changing.
+        safety: As for `write_atomic_bytes`.
+        token: The token of its lock, by which a temp that may not be opened is known as its.
+    """
     settle_directory(target, safety)
     try:
-        swept = orphans(target.dir_fd, remove=True)
+        swept = _sweep(target.dir_fd, token)
     except OSError as error:
         _log.debug("%r: no sweep (%s)", target.path, error)
         return
     for name, size in swept:
         _log.info("%r: removed the orphaned temp %r (%d bytes)", target.path, name, size)
+
+
+def _sweep(dir_fd: int, token: str) -> list[tuple[str, int]]:
+    options: dict[str, Any] = {}
+    if token and "named" in orphans.__code__.co_varnames:
+        options["named"] = {token}
+    return orphans(dir_fd, remove=True, **options)

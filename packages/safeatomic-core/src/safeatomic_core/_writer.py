@@ -10,6 +10,7 @@ from . import _log, _trace
 from ._change import close
 from ._digests import hash_fd, new_hash
 from ._errors import SafeAtomicError
+from ._forks import generation
 from ._options import Policy, check_data, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
@@ -89,6 +90,7 @@ class AtomicWriter(io.BufferedWriter):
         self._write: Write | None = None
         self._verdict = ""
         self._pid = os.getpid()
+        self._born = generation()
         self._failure: BaseException | None = None  # what a change of the content failed with
         self._size = 0  # bytes written one after the other, from the start
         self._hash: _Hash | None = None
@@ -161,7 +163,7 @@ class AtomicWriter(io.BufferedWriter):
 
     def flush(self) -> None:
         """Hand what is buffered to the kernel; publishes nothing."""
-        if not self.closed and self._write is not None and self._pid == os.getpid():
+        if not self.closed and self._write is not None and self._born == generation():
             with self._explaining():
                 super().flush()
 
@@ -221,7 +223,7 @@ class AtomicWriter(io.BufferedWriter):
 
     def close(self) -> None:
         """Flush and close the stream; whether it is published is still to be decided."""
-        if self._write is None or self._pid != os.getpid():
+        if self._write is None or self._born != generation():
             self._drop()
         elif not self.closed:
             with self._explaining():
@@ -292,7 +294,7 @@ class AtomicWriter(io.BufferedWriter):
         raise TypeError("an AtomicWriter cannot be pickled")
 
     def _check_undecided(self) -> Write:
-        if self._pid != os.getpid():
+        if self._born != generation():
             raise SafeAtomicError(
                 f"{self.name!r} is being written by process {self._pid}; a forked child must make "
                 "an AtomicWriter of its own. The target is unchanged"
@@ -399,11 +401,11 @@ _guards: set[ref[AtomicWriter]] = set()
 
 def _watch(writer: AtomicWriter, write: Write) -> ref[AtomicWriter]:
     """Abort a write when its writer is dropped undecided."""
-    pid = os.getpid()
+    born = generation()
 
     def dropped(guard: ref[AtomicWriter]) -> None:
         _guards.discard(guard)
-        if pid != os.getpid():
+        if born != generation():
             return
         path, lost = write.target.path, write.holds_content()
         try:
