@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._temp_file import Temp
 
 _NOTE = "safeatomic: "
+_DEEPEST = 30  # calls inside one another, from the beginning of a change to what ends it
 
 # What failed, as "cannot …" goes on, by step.
 DOING = {
@@ -61,6 +62,7 @@ class Change:
     target: Target
 
     def __init__(self, policy: Policy) -> None:
+        require_stack(_DEEPEST)
         self.policy = policy
         self.step = _trace.GATE
         self.published = False
@@ -255,6 +257,16 @@ class Change:
 
     def _why(self, error: OSError) -> tuple[str, OSError]:
         return self.target.path, error
+
+
+def require_stack(frames: int) -> None:
+    """Fail while nothing is begun if the stack has no room for what would end it.
+
+    Raises:
+        RecursionError: It has not.
+    """
+    if frames:
+        require_stack(frames - 1)
 
 
 def close(change: Change) -> None:
