@@ -25,6 +25,7 @@ class CommandLock:
     """The lock of a target that the environment names; not ours to release.
 
     Attributes:
+        target: What it locks.
         token: What must stand in the lock file.
     """
 
@@ -35,14 +36,14 @@ class CommandLock:
     )
 
     def __init__(self, target: Target, token: str) -> None:
-        self._target = target
+        self.target = target
         self.token = token
 
     def owned(self) -> bool:
         """Tell whether the token stands in the lock file and its flock is held."""
         found = Found()
         try:
-            found.look(self._target.dir_fd, self._target.name + LOCK_SUFFIX)
+            found.look(self.target.dir_fd, self.target.name + LOCK_SUFFIX)
             return found.token == self.token and found.alive == "yes"
         finally:
             found.close()

@@ -12,6 +12,7 @@ second time if it was interrupted (`docs/adr/0024-fork-hooks.md`).
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from _functools import partial  # type: ignore[import-not-found] # functools itself is slow to import
@@ -61,7 +62,11 @@ class Held(Descriptor):
         try:
             _enter(token)
             fd = super().open(opener, *args, **kwargs)
-            _note(fd)
+            try:
+                _note(fd)
+            except BaseException:
+                super().close()
+                raise
         finally:
             _busy.pop(token, None)
         return fd
@@ -107,7 +112,11 @@ def open_held(opener: Callable[..., int], *args: object, **kwargs: object) -> in
     try:
         _enter(token)
         fd = opener(*args, **kwargs)
-        _note(fd)
+        try:
+            _note(fd)
+        except BaseException:
+            close_quietly(fd)
+            raise
     finally:
         _busy.pop(token, None)
     return fd
@@ -133,11 +142,12 @@ def _note(fd: int) -> None:
 
 def _still_ours(fd: int) -> bool:
     """Tell whether a descriptor shows what it was opened on: a program may close all it finds."""
+    opened_on = _held.get(fd)
     try:
         status = kernel.fstat(fd)
-    except OSError:
-        return False
-    return _held.get(fd) == (status.st_dev, status.st_ino)
+    except OSError as error:
+        return opened_on is not None and error.errno != errno.EBADF
+    return opened_on == (status.st_dev, status.st_ino)
 
 
 def _enter(token: object) -> None:

@@ -121,6 +121,7 @@ class Borrowed:
     """A kept lock in the use of a change: checked, and left held.
 
     Attributes:
+        target: What is being changed.
         token: The lock's token.
         lost: What to say when it is not held any more.
     """
@@ -137,7 +138,7 @@ class Borrowed:
                 released meanwhile; else that only means that there is no lock any more.
         """
         self._kept = kept
-        self._target = target
+        self.target = target
         self._relied_on = relied_on
         self.token = kept.lock.token
 
@@ -145,7 +146,7 @@ class Borrowed:
         """Tell whether it is still held, as far as the change depends on that."""
         if self._kept.done:
             return not self._relied_on
-        return self._kept.owned(self._target.dir_fd)
+        return self._kept.owned(self.target.dir_fd)
 
     def release(self) -> None:
         """Leave it held."""

@@ -38,10 +38,12 @@ if TYPE_CHECKING:
         """A lock as a change sees it, whoever has taken it.
 
         Attributes:
+            target: What it locks.
             token: 16 hexadecimal digits that tell it from every other lock.
             lost: What to say when it is not held any more; empty to let the change say it.
         """
 
+        target: Target
         token: str
         lost: str
 
@@ -79,6 +81,7 @@ class Lock:
     """One acquisition of a lock: an inode of ours, and the name it is linked to.
 
     Attributes:
+        target: What it locks.
         name: The lock's name in the target's directory.
         token: 16 hexadecimal digits in its payload, which tell it from every other lock.
         linked: Whether the name was given to our inode (it may since have been taken away).
@@ -93,12 +96,12 @@ class Lock:
         "_inode",
         "_safety",
         "_session",
-        "_target",
         "_temp",
         "found",
         "linked",
         "lost",
         "name",
+        "target",
         "token",
     )
 
@@ -109,7 +112,7 @@ class Lock:
             target: What is to be locked.
             safety: What to do where the directory cannot be flushed behind a dead holder.
         """
-        self._target = target
+        self.target = target
         self._safety = safety
         self._dir_fd = target.dir_fd
         self._inode = (0, 0)
@@ -291,7 +294,7 @@ class Lock:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
         status = kernel.fstat(self.fd)
         self._inode = identity(status)
-        admit(self.fd, status, self._target.directory(), self._dir_fd, CRASH_MARK)
+        admit(self.fd, status, self.target.directory(), self._dir_fd, CRASH_MARK)
         try:
             kernel.flock(self.fd, LOCK_EX | LOCK_NB)
         except OSError as error:
@@ -358,7 +361,7 @@ class Lock:
     def _impossible(self, what: str, error: OSError) -> LockError:
         """Return the error of a place where no lock of this kind can be made."""
         return LockError(
-            self._target.path,
+            self.target.path,
             f"locks cannot work here: {what} ({error.strerror or error}); pass concurrency='none' "
             "if you exclude writers yourself",
         )
@@ -392,7 +395,7 @@ class Lock:
         # The lock is the only sign that its holder may have died between unlinking a sidecar and
         # its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it goes
         # last, or we may die here and the next writer would know nothing of it.
-        recover(self._target, self._safety, stale.token)
+        recover(self.target, self._safety, stale.token)
         # That takes a flush, and whoever uses force waits for no flock.
         if still_named(self._dir_fd, self.name, stale.inode):
             try:

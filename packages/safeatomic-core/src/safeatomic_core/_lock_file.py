@@ -17,6 +17,7 @@ import stat
 import time
 
 from ._digests import hash_bytes
+from ._errors import age_text
 from ._forks import Held
 from ._posix import LOCK_NB, LOCK_SH, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._target import identity
@@ -137,7 +138,7 @@ class Found:
                 "'safeatomic unlock --force'"
             )
         age = self.age_s()
-        since = "" if age is None else f" for {_rounded(age)}"
+        since = "" if age is None else f" for {age_text(age)}"
         who = "unknown process"
         if self.fields:
             who = f"process {self.fields['pid']} on host {self.fields['hostname']!r}"
@@ -223,14 +224,6 @@ class Found:
             self.alive = "unknown"  # some other kernel lock, which we cannot ask for
         else:
             self.alive = _alive_by_pid(self.fields)
-
-
-def _rounded(seconds: float) -> str:
-    """Return a length of time as people say it."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.1f} s"
 
 
 def payload(session: str | None, token: str) -> bytes:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 
 from . import _log
 from ._errors import UnsupportedEnvironmentWarning
-from ._posix import kernel
+from ._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
 from ._temp_file import orphans
 from ._types import CRASH_DURABILITY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ._target import Target
 
 # Where the flush of a directory may return too early, because somebody else's is under way
@@ -43,9 +43,7 @@ def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness:
     path = target.path
     overtaken = target.filesystem in OVERTAKEN
     try:
-        if overtaken and renamed >= 0:
-            kernel.fsync(renamed)
-        kernel.fsync(target.dir_fd)
+        flush_renamed(target, renamed)
         if overtaken and witness >= 0:
             kernel.fchmod(witness, stat.S_IMODE(kernel.fstat(witness).st_mode))
             kernel.fsync(witness)
@@ -63,26 +61,44 @@ def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness:
     return True
 
 
+def flush_renamed(target: Target, renamed: int) -> None:
+    """Flush a target's directory, and before it a renamed file where that must go with it.
+
+    Raises:
+        OSError: A flush failed.
+    """
+    if target.filesystem in OVERTAKEN and renamed >= 0:
+        kernel.fsync(renamed)
+    _flush_directory(target.dir_fd)
+
+
+def _flush_directory(dir_fd: int) -> None:
+    """Flush a directory; one that was opened for looking names up only is opened for reading."""
+    try:
+        kernel.fsync(dir_fd)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        readable = kernel.open(".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            kernel.fsync(readable)
+        finally:
+            close_quietly(readable)
+
+
 def recover(target: Target, safety: str, token: str = "") -> None:
     """Clear up behind a dead writer, while its lock still tells of it.
 
     Args:
-        target: What the writer was changing.
-        safety: As for `write_atomic_bytes`.
-        token: The token of its lock, by which a temp that may not be opened is known as its.
+        target: What the lock is for.
+        safety: What to do where the directory cannot be flushed.
+        token: The dead lock's token, which names temps of another user's.
     """
     settle_directory(target, safety)
     try:
-        swept = _sweep(target.dir_fd, token)
+        swept = orphans(target.dir_fd, remove=True, named=(token,) if token else ())
     except OSError as error:
         _log.debug("%r: no sweep (%s)", target.path, error)
         return
     for name, size in swept:
         _log.info("%r: removed the orphaned temp %r (%d bytes)", target.path, name, size)
-
-
-def _sweep(dir_fd: int, token: str) -> list[tuple[str, int]]:
-    options: dict[str, Any] = {}
-    if token and "named" in orphans.__code__.co_varnames:
-        options["named"] = {token}
-    return orphans(dir_fd, remove=True, **options)
