@@ -15,6 +15,7 @@ from safeatomic_core import (
     SafeAtomicError,
     UnsupportedEnvironmentWarning,
     force_release_lock,
+    inspect_lock,
     read_atomic,
     read_atomic_bytes,
     safeatomic_config,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import gc
+import fcntl
 import os
 import stat
 import threading

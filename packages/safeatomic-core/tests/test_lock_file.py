@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from safeatomic_core._lock_file import (
     unlike_a_lock,
 )
 from safeatomic_core._lock_file import payload as line
-
 from safeatomic_core._posix import kernel
 
 TOKEN = "0123456789abcdef"
@@ -140,7 +139,7 @@ def test_a_payload_that_was_changed_is_not_a_lock(change: tuple[bytes, bytes]) -
 def test_our_own_times_are_read_as_datetime_reads_them(moment: Any, whole: bool) -> None:
     text = f"{moment.replace(microsecond=0 if whole else moment.microsecond).isoformat()}"
     text = text if "." in text else f"{text}.000000"
-    expected = datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
+    expected = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
     assert parse_timestamp(f"{text}Z") == pytest.approx(expected, abs=1e-3)
 
 
@@ -198,9 +197,7 @@ def test_what_looks_like_a_lock_of_some_tool(tmp_path: Path, dir_fd: int, raw: b
         (b"\0" * 4097, "4096"),
     ],
 )
-def test_what_does_not_look_like_a_lock(
-    tmp_path: Path, dir_fd: int, raw: bytes, what: str
-) -> None:
+def test_what_does_not_look_like_a_lock(tmp_path: Path, dir_fd: int, raw: bytes, what: str) -> None:
     place(tmp_path, raw)
     found = look(dir_fd, "data.lock")
     assert what in str(unlike_a_lock(found))

@@ -16,7 +16,7 @@ from . import _log
 from ._checksum_lines import escape, parse_line
 from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
 from ._errors import SafeAtomicError
-from ._forks import close_held, open_held
+from ._forks import Held
 from ._posix import (
     LOCK_EX,
     LOCK_NB,
@@ -56,7 +56,7 @@ class Sidecar:
             not there.
     """
 
-    __slots__ = ("_fd", "_held", "claim", "flaw", "kind", "raw", "record", "status")
+    __slots__ = ("_held", "_opened", "claim", "flaw", "kind", "raw", "record", "status")
 
     def __init__(self, target: Target, hint: str) -> None:
         """Look at it.
@@ -68,7 +68,7 @@ class Sidecar:
         Raises:
             OSError: It cannot be read.
         """
-        self._fd = -1
+        self._opened = Held()
         self._held = False
         self.kind: Kind = "nothing"
         self.status: os.stat_result | None = None
@@ -77,7 +77,7 @@ class Sidecar:
         self.claim: Checksum | None = None
         self.flaw: str | None = None
         try:
-            self._fd = open_held(
+            self._opened.open(
                 kernel.open, target.name + SIDECAR_SUFFIX, _OPEN, dir_fd=target.dir_fd
             )
         except FileNotFoundError:
@@ -109,7 +109,7 @@ class Sidecar:
     @property
     def fd(self) -> int:
         """Descriptor of what was opened, -1 if nothing was."""
-        return self._fd
+        return self._opened.fd
 
     @property
     def timestamp(self) -> str:
@@ -119,10 +119,10 @@ class Sidecar:
 
     def hold(self) -> bool:
         """Flock it, so that no sweep takes it for an orphan; False if somebody else does."""
-        if self._fd < 0 or self._held:
+        if self._opened.fd < 0 or self._held:
             return True
         try:
-            kernel.flock(self._fd, LOCK_EX | LOCK_NB)
+            kernel.flock(self._opened.fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -142,7 +142,8 @@ class Sidecar:
             return False
         # The times of two changes may be one: the clock of a filesystem ticks in milliseconds.
         return stamp(status) == stamp(self.status) and (
-            kernel.pread(self._fd, CAP + 1, 0) == self.raw or self.kind not in ("ours", "no record")
+            self.kind not in ("ours", "no record")
+            or kernel.pread(self._opened.fd, CAP + 1, 0) == self.raw
         )
 
     def is_like(self, other: Sidecar) -> bool:
@@ -170,9 +171,7 @@ class Sidecar:
 
     def close(self) -> None:
         """Close the file, and with it the flock; until then its inode number means nothing else."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            close_held(fd)
+        self._opened.close()
 
     def _refuse_to_open(self, target: Target, error: OSError) -> None:
         """Note what could not be opened because of its kind; raise for what may not be read."""
@@ -188,12 +187,12 @@ class Sidecar:
         raise unreadable(target, error) from error
 
     def _recognise(self, target: Target, hint: str) -> None:
-        status = kernel.fstat(self._fd)
+        status = kernel.fstat(self._opened.fd)
         self.status = status
         if not stat.S_ISREG(status.st_mode):
             self.kind, self.flaw = "foreign", f"is {kind_of(status.st_mode)}"
             return
-        raw = kernel.pread(self._fd, CAP + 1, 0)
+        raw = kernel.pread(self._opened.fd, CAP + 1, 0)
         self.raw = raw
         if len(raw) <= CAP:
             if not raw.strip(b"\0"):
@@ -209,7 +208,7 @@ class Sidecar:
                 self.kind = "ours"
                 return
         found = _Found(os.fsencode(target.name), hint)
-        if found.read(self._fd):
+        if found.read(self._opened.fd):
             self.kind, self.claim, self.flaw = "list", found.claim, "is another program's list"
         elif found.blank:
             self.kind, self.flaw = "no record", "is empty"
