@@ -56,13 +56,18 @@ ERRNOS: dict[str, tuple[int, ...]] = {
     "ftruncate": (e.EINTR, e.EINVAL, e.EIO, e.EPERM, e.EROFS, e.ENOSPC),  # truncate(2)
     # fsync(2); ENOSYS of a FUSE filesystem without the operation
     "fsync": (e.EDQUOT, e.EINTR, e.EINVAL, e.EIO, e.ENOSPC, e.ENOSYS, e.EROFS),
+    # posix_fallocate(3)
+    "posix_fallocate": (e.EFBIG, e.EINTR, e.EINVAL, e.EIO, e.ENOSPC, e.EOPNOTSUPP),
     "posix_fadvise": (
         e.EINVAL,
         e.ENOSYS,
     ),  # posix_fadvise(2); ENOSYS without CONFIG_ADVISE_SYSCALLS
     # flock(2); ENOSYS and ENOTSUP of network and FUSE filesystems, EIO of NFS
     "flock": (e.EINTR, e.EINVAL, e.EIO, e.ENOLCK, e.ENOSYS, e.EOPNOTSUPP),
+    "access": (),  # os.access answers no for every error; the open that confirms it has its own
+    "raw_stream": (),  # makes a stream of a descriptor that is open
     "stat": _LOOKUP,  # stat(2)
+    "readlink": (*_LOOKUP, e.EINVAL),  # readlink(2)
     "fstat": (e.EIO, e.ESTALE),  # stat(2)
     "fchmod": (e.EIO, e.EPERM, e.EROFS),  # chmod(2)
     # chown(2); EDQUOT: the new owner's quota; EINVAL: an id that this user namespace does not map

@@ -93,6 +93,8 @@ class Injection:
         if self.interrupt is not None:
             return self.interrupt("injected")
         possible = ERRNOS[name]
+        if not possible:
+            return None  # it never fails
         # Not EINTR unless asked for: what repeats an interrupted call would do so for ever.
         other = next(one for one in possible if one != errno.EINTR)
         code = self.code if self.code in possible else other

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import safeatomic_core as sa
-from safeatomic_core import _posix
+from safeatomic_core import _metadata, _posix
 
 from .injection import Injection, LivelockError
 from .judging import Tree, close_lost, locks, open_descriptors, take
@@ -57,6 +57,7 @@ class Runner:
         directory = os.path.join(self._root, str(self._count))
         scenario.set_up(directory)
         before = take(directory)
+        _metadata._warned.clear()  # each loss is warned of once in a process
         open_before = open_descriptors()
         error: BaseException | None = None
         # What an earlier run left to the collector must not make its calls inside this one.

@@ -50,6 +50,7 @@ _LOOKERS = "look < (inspect_lock|force_release_lock|_release_stale)"
 
 PLACES = (
     Place("close", "close_quietly", None, "it was only read, or is flushed already", "DEBUG"),
+    Place("close", "Descriptor.close", None, "it was only read, or is flushed already", "DEBUG"),
     Place("posix_fadvise", "start_writeback", None, "the flush waits longer, that is all", "DEBUG"),
     Place(
         "open_anonymous",
@@ -75,7 +76,7 @@ PLACES = (
     Place("fchown", "Announcement._write_temp", None, "the sidecar keeps our owner", "DEBUG"),
     Place(
         "fchown",
-        "_chown_what_we_may",
+        "_give < preserve",
         _only(e.EPERM, e.EINVAL),
         "not ours to give: a warning, and no set-id bits for the wrong owner",
         "WARNING",
@@ -86,7 +87,7 @@ PLACES = (
         "_copy_xattrs",
         _only(e.EACCES, e.EPERM, e.ENODATA, e.EOPNOTSUPP),
         "an attribute that may not be read or has gone",
-        "WARNING",
+        "DEBUG",
         metadata=True,
     ),
     Place(
@@ -94,7 +95,7 @@ PLACES = (
         "_copy_xattrs",
         _only(e.EACCES, e.EPERM, e.EINVAL, e.EOPNOTSUPP),
         "an attribute that may not be set",
-        "WARNING",
+        "DEBUG",
         metadata=True,
     ),
     Place(
@@ -132,15 +133,16 @@ PLACES = (
         "removing a lock on request does not depend on the disk",
         "WARNING",
     ),
-    Place("lseek", "_Raw.tell < AtomicReader", None, "io.BufferedReader asks only for its cache"),
     Place(
         "stat",
         "recall < inspect_guarantees",
         None,
         "the nearest parent that can be looked at is judged",
     ),
-    Place("read", "_Raw.readinto", _only(e.EINTR), "io.BufferedReader repeats it (PEP 475)"),
-    Place("write", "_Raw.write", _only(e.EINTR), "io.BufferedWriter repeats it (PEP 475)"),
+    Place(
+        "read", "_TableStream.readinto", _only(e.EINTR), "io.BufferedReader repeats it (PEP 475)"
+    ),
+    Place("write", "_TableStream.write", _only(e.EINTR), "io.BufferedWriter repeats it (PEP 475)"),
 )
 
 

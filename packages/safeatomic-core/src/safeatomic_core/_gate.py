@@ -71,7 +71,7 @@ def gate(
     safety: str,
     path: str,
     needed: tuple[str, ...],
-    dir_fd: int,
+    dir_fd: int | None = None,
     target: Target | None = None,
 ) -> str:
     """Let a call pass, or not, according to ``safety`` and the guarantees it needs.
@@ -99,7 +99,7 @@ def gate(
         target is not None
         and verdict.mounted_names  # as the table shows them; nobody is asked for each write
         and target.name in verdict.mounted_names
-        and _verdicts.is_mount_point(dir_fd, target.name)
+        and _verdicts.is_mount_point(target.dir_fd, target.name)
     ):
         target.is_mount_point = True
         verdict = verdict.of_mount_point()

@@ -253,7 +253,8 @@ class _Opened:
             except FileNotFoundError:
                 # Where links lead is changed by replacing them (the volumes of Kubernetes do so):
                 # what has gone from one place is at another by now, unless it is the same place.
-                place = (target.name, identity(target.directory()))
+                with self.naming():
+                    place = (target.name, identity(target.directory()))
                 if not target.linked or place == seen:
                     raise
                 seen = place
@@ -266,8 +267,8 @@ class _Opened:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target.path)
         target.require_regular()
         needed = _NEEDED_CHECKED if options.check else _NEEDED
-        gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
         with self.naming():
+            gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
             self.fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
             status = kernel.fstat(self.fd)
         if not stat.S_ISREG(status.st_mode):
