@@ -156,7 +156,11 @@ class Announcement(Retirement):
             # not have read the former. Unflushed: a crash leaves fewer readers, never more.
             kernel.fsync(self.fd)
             assert self._readers is not None  # noqa: S101 - restricted from them
-            admit(place.record, self._readers)
+            try:
+                admit(place.record, self._readers)
+            except PermissionError as error:
+                # Given away, and without CAP_FOWNER not ours to change any more.
+                _log.warning("%r: its sidecar keeps fewer readers (%s)", self._target.path, error)
 
     # ---------------------------------------------------------------------------------- details
 

@@ -119,21 +119,16 @@ class Replacement:
         record by now stays, under the temp's name, which no sweep then removes.
         """
         self._find_out()
-        name = self._aside
-        if not name:
+        if not self._aside:
             return
         try:
-            if self._expendable(name):
-                unlink_if_there(name, self._dir_fd)
-            elif kernel.exists_at(name, self._dir_fd):
-                _log.warning(
-                    "%r: another program wrote into it while it was being replaced; what it wrote "
-                    "is in %r",
-                    self._path,
-                    name,
-                )
-        except OSError as error:
-            _log.warning("%r: could not remove the former sidecar %r (%s)", self._path, name, error)
+            self._drop_aside()
+        except OSError:
+            try:
+                self._drop_aside()  # the first failure may be passing
+            except OSError as error:
+                why = "%r: could not remove the former sidecar %r (%s)"
+                _log.warning(why, self._path, self._aside, error)
         self._aside = ""
 
     def is_untouched(self) -> bool:
@@ -190,6 +185,17 @@ class Replacement:
             self.record.discard()
 
     # ---------------------------------------------------------------------------------- details
+
+    def _drop_aside(self) -> None:
+        if self._expendable(self._aside):
+            unlink_if_there(self._aside, self._dir_fd)
+        elif kernel.exists_at(self._aside, self._dir_fd):
+            _log.warning(
+                "%r: another program wrote into it while it was being replaced; what it wrote is "
+                "in %r",
+                self._path,
+                self._aside,
+            )
 
     def _create(self) -> bool:
         """Give our record the name that nobody has."""

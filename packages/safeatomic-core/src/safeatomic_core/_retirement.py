@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 # Each round lost means that another program changed the sidecar in the microseconds in between.
 ROUNDS = 50
 RESTLESS = "is changed by another program all the time"
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Retirement:
@@ -53,13 +52,17 @@ class Retirement:
         self.retired = False
 
     def find_ours(self) -> bool:
-        """Tell whether the sidecar is ours, for a change that records nothing; log what is left."""
+        """Tell whether the sidecar is ours, for a change that records nothing; log what is left.
+
+        Raises:
+            OSError: It could not be looked at for another reason than its permissions.
+        """
         self._drop_present()
         try:
             self._recognise("sha256")
         except OSError as error:
             cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno in _OUT_OF_RESOURCES:
+            if not isinstance(cause, PermissionError):
                 raise
             _log.warning("%r: its checksum sidecar is left as it is (%s)", self._target.path, error)
             return False
