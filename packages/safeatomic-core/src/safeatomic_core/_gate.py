@@ -34,7 +34,7 @@ def pass_gate(target: Target, policy: Policy, *, op: str = "write") -> None:
         op: What is done to it: ``"write"``, ``"move"`` or ``"sidecar"``.
     """
     try:
-        target.open(follow=policy.overwrite)
+        target.open(follow=policy.overwrite, flushes=True)
         if not policy.overwrite:
             target.require_absent()
         target.require_regular()
