@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import io
+from _thread import TIMEOUT_MAX  # threading itself is slow to import
 
 from ._types import CONCURRENCY, SAFETY
 
@@ -166,11 +167,13 @@ def check_retries(retries: object) -> int:
 
 
 def check_delay(delay: object) -> float:
-    """Refuse what is not a finite, non-negative number of seconds."""
+    """Refuse what is not a number of seconds that the clock can hold."""
     if isinstance(delay, bool) or not isinstance(delay, int | float):
         raise TypeError(f"delay must be a number of seconds, not {type(delay).__name__}")
-    if not 0 <= delay < float("inf"):
-        raise ValueError(f"delay must be 0 or more seconds and finite, not {delay}")
+    if not 0 <= delay <= TIMEOUT_MAX:
+        raise ValueError(
+            f"delay must be 0 or more seconds and finite, at most {TIMEOUT_MAX:.0f}, not {delay}"
+        )
     return delay
 
 
