@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +95,37 @@ def test_temps_of_living_writers_are_no_orphans(at: At, tmp_path: Path) -> None:
             "pass",
             "1 temporary file of writers at work, no orphan",
         )
+
+
+def test_the_copy_of_an_interrupted_write_in_place_is_named(at: At, tmp_path: Path) -> None:
+    copy = tmp_path / ".safeatomic-copy-0123456789abcdef.tmp"
+    copy.write_bytes(b"complete")
+    status, detail = look.leftovers(at(tmp_path / "f"))
+    assert status == "warn"
+    assert "1 complete copy of what was being written in place" in detail
+    assert f"'cat {copy} > FILE'" in detail
+
+
+def test_another_programs_file_that_was_moved_aside_is_named(
+    at: At, tmp_path: Path, faults: Any
+) -> None:
+    import fcntl
+
+    displaced = tmp_path / ".safeatomic-sum-0123456789abcdef.tmp"
+    displaced.write_bytes(b"two lists\nof another program\n")
+    (tmp_path / ".safeatomic-sum-odd").touch()
+    status, detail = look.leftovers(at(tmp_path / "f"))
+    assert status == "warn"
+    assert "1 file of another program" in detail
+    assert displaced.name in detail
+    with displaced.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # its writer is at work
+        assert look.leftovers(at(tmp_path / "f"))[0] == "pass"
+    for call in ("open", "flock"):
+        place = at(tmp_path / "f")
+        faults.fail(call, errno.EACCES)
+        assert look.leftovers(place)[0] == "pass"
+        faults.rules.clear()
 
 
 def test_files_of_a_killed_doctor_are_reported(at: At, tmp_path: Path) -> None:
