@@ -305,7 +305,7 @@ def lock(place: Place) -> Finding:
         return passed("not locked")
     if info.corrupt:
         return failed(
-            f"{shown(os.path.basename(info.lock_path))} is no lock of this library, and no writer "
+            f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and no writer "
             "gets past it; if nobody else's program made it, remove it with force_release_lock()",
         )
     age = info.age_s
@@ -345,7 +345,7 @@ def checksum(place: Place) -> Finding:
     name = shown(place.name + SIDECAR_SUFFIX)
     if sidecar.flaw is not None:
         return failed(
-            f"{name} is no checksum sidecar ({sidecar.flaw}); look at the file, then write a new "
+            f"{name} is not a checksum sidecar of this file ({sidecar.flaw}); look at the file, then write a new "
             "one with write_checksum_file()",
         )
     if place.target is None:
