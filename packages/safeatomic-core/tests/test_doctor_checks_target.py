@@ -208,6 +208,12 @@ def test_a_corrupt_lock_fails(at: At, target: Path) -> None:
     status, detail = look.lock(at(target))
     assert status == "fail"
     assert "force_release_lock()" in detail
+    lock = target.with_name(target.name + ".lock")
+    lock.unlink()
+    lock.mkdir()  # how another tool locks
+    status, detail = look.lock(at(target))
+    assert status == "fail"
+    assert "move it away" in detail
 
 
 # ------------------------------------------------------------------------------------- the checksum
@@ -245,11 +251,24 @@ def test_an_interrupted_pair_is_good_and_said_to_be_unsettled(
     assert "interrupted" in detail
 
 
-def test_a_malformed_sidecar_fails(at: At, target: Path) -> None:
-    target.with_name(target.name + ".sha256").write_bytes(b"nonsense")
-    status, detail = look.checksum(at(target))
-    assert status == "fail"
-    assert "is no checksum sidecar" in detail
+def test_what_a_plain_write_leaves_alone_is_a_warning(at: At, target: Path) -> None:
+    sidecar = target.with_name(target.name + ".sha256")
+    for content in (b"nonsense", b"", b"00" * 32 + b"  another file\n"):
+        sidecar.write_bytes(content)
+        status, detail = look.checksum(at(target))
+        assert status == "warn"
+        assert "is not a checksum sidecar" in detail
+    write_atomic_bytes(target, b"new", safety="best_effort")
+    assert sidecar.read_bytes() == content
+
+
+def test_a_list_of_another_program_is_verified_by_its_line(at: At, target: Path) -> None:
+    digest = hash_bytes(b"old", "sha256")
+    listed = f"{digest}  {target.name}\n{digest}  another\n"
+    target.with_name(target.name + ".sha256").write_text(listed)
+    assert look.checksum(at(target)) == ("pass", "the content matches its checksum")
+    target.write_bytes(b"damaged")
+    assert look.checksum(at(target))[0] == "fail"
 
 
 def test_a_sidecar_without_its_file_is_a_warning(at: At, target: Path) -> None:

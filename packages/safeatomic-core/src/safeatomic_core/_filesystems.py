@@ -61,8 +61,8 @@ _MEMBERS = {
 }
 _CLASS_OF = {name: kind for kind, names in _MEMBERS.items() for name in names.split()}
 
-# Renaming over a file commits nothing there: the directory entries are rewritten in place, and a crash
-# between two sectors leaves neither name, or both.
+# Renaming over a file commits nothing there: the directory entries are rewritten in place, and a
+# crash between two sectors leaves neither name, or both.
 _FAT_FAMILY = frozenset({"fat", "vfat", "msdos", "msdosfs", "exfat", "exfat-fuse"})
 
 

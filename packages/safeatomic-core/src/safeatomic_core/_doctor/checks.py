@@ -304,9 +304,11 @@ def lock(place: Place) -> Finding:
     if not info.exists:
         return passed("not locked")
     if info.corrupt:
+        plain = info.raw is not None  # what is not even a file is not removed by force either
+        removal = "remove it with force_release_lock()" if plain else "move it away"
         return failed(
-            f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and no writer "
-            "gets past it; if nobody else's program made it, remove it with force_release_lock()",
+            f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and no "
+            f"writer gets past it; look at it, and if nobody needs it, {removal}"
         )
     age = info.age_s
     since = "" if age is None else f" for {age_text(age)}"
@@ -343,10 +345,10 @@ def checksum(place: Place) -> Finding:
     if not sidecar.exists:
         return passed("no checksum is kept for this file")
     name = shown(place.name + SIDECAR_SUFFIX)
-    if sidecar.flaw is not None:
-        return failed(
-            f"{name} is not a checksum sidecar of this file ({sidecar.flaw}); look at the file, then write a new "
-            "one with write_checksum_file()",
+    if sidecar.claim is None:
+        return warned(
+            f"{name} is not a checksum sidecar of this file: it {sidecar.flaw}. A plain write "
+            "leaves it alone; before one with a checksum, look at it and move it away"
         )
     if place.target is None:
         return warned(f"{name} is there, but the file it describes is not; delete it, or restore")
