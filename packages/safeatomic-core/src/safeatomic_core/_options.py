@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import io
+from _thread import TIMEOUT_MAX  # threading itself is slow to import
 
 from ._types import CONCURRENCY, SAFETY
 
