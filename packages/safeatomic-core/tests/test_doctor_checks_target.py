@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from safeatomic_core import release_lock, try_acquire_lock, write_atomic_bytes
+from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.subject import Place
-from safeatomic_core._sidecar_file import Checksum, format_record
 
 At = Callable[..., Place]
 
@@ -49,7 +49,7 @@ def test_targets_of_every_kind(at: At, tmp_path: Path) -> None:
         "twin": ("warn", "2 hard links"),
         "link": ("warn", "a symbolic link, which is followed"),
         "dangling": ("warn", "does not exist yet: a symbolic link"),
-        "loop": ("fail", "a symbolic link"),
+        "loop": ("fail", "a loop of symbolic links"),
     }
     for name, (status, word) in expected.items():
         found = look.target(at(tmp_path / name))
@@ -99,7 +99,7 @@ def test_files_of_a_killed_doctor_are_reported(at: At, tmp_path: Path) -> None:
     (tmp_path / f"{PROBE_PREFIX}0123456789abcdef-lock").touch()
     status, detail = look.leftovers(at(tmp_path / "f"))
     assert status == "warn"
-    assert "1 file named" in detail
+    assert "1 directory named" in detail
 
 
 # ---------------------------------------------------------------------------------------- the lock
@@ -204,7 +204,7 @@ def test_an_interrupted_pair_is_good_and_said_to_be_unsettled(
     at: At, target: Path, current: bytes
 ) -> None:
     digests = {word: hash_bytes(word, "sha256") for word in (b"old", b"new")}
-    record = Checksum("sha256", digests[b"new"], (("sha256", digests[b"old"]),), "now")
+    record = Checksum("sha256", digests[b"new"], (("sha256", digests[b"old"]),))
     target.with_name(target.name + ".sha256").write_bytes(format_record(target.name, record)[0])
     target.write_bytes(current)
     status, detail = look.checksum(at(target))
@@ -227,7 +227,7 @@ def test_a_sidecar_without_its_file_is_a_warning(at: At, target: Path) -> None:
 
 def test_an_unknown_algorithm_is_unknown(at: At, target: Path) -> None:
     target.with_name(target.name + ".sha256").write_bytes(
-        b"00ff  data.bin\n# algo=rot13\n# timestamp=2026-01-02T03:04:05Z\n"
+        b"00ff" * 16 + b"  data.bin\n# algo=rot13\n# timestamp=2026-01-02T03:04:05Z\n"
     )
     status, detail = look.checksum(at(target))
     assert status == "unknown"

@@ -11,6 +11,11 @@ import safeatomic_formats
 
 
 def modules_after(code: str) -> set[str]:
+    """Return what some code loads beyond what the interpreter and its site load by themselves."""
+    return _modules(code) - _modules("")
+
+
+def _modules(code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
         capture_output=True,

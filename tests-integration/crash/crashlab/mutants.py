@@ -330,7 +330,7 @@ ALL = {
         Mutant(
             "no-barrier",
             "the directory is not flushed between the sidecar and the data",
-            "new data beside a sidecar that speaks of the old",
+            "new data beside a sidecar that describes the old",
             (("btrfs", "retire", "file"),),
             _no_barrier,
         ),

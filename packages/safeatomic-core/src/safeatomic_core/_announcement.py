@@ -1,6 +1,6 @@
-"""The checksum sidecar's part in a write: Announce before the data is published, Seal after.
+"""The checksum sidecar's part in a change: Announce before the data is published, Seal after.
 
-One rename replaces the sidecar by a record of the new *and* the previous digest, durable before
+One exchange replaces the sidecar with a record of the new *and* the previous digest, durable before
 anything else happens; so from then on the data agrees with its sidecar whether it is old or new,
 at every instant and after every crash. Seal cuts the previous digest off by truncation, which
 needs no flush: both lengths are valid records. `formal/notes-checksum.md` derives the rules R1 to
@@ -9,22 +9,19 @@ R5 that the comments below name.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from . import _log, _trace
+from ._checksum_record import Checksum, agreeing, carried, format_record
 from ._digests import hash_fd, memoized
-from ._posix import O_CLOEXEC, O_NOFOLLOW, close_quietly, kernel
-from ._sidecar_file import (
-    Checksum,
-    Sidecar,
-    agreeing,
-    carried,
-    format_record,
-    timestamp_now,
-)
-from ._target import SIDECAR_SUFFIX
-from ._temp_file import Temp, start_writeback, unlink_if_there
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._readership import Readers, admit, readers_at, readers_of
+from ._replacement import Replacement
+from ._sidecar_file import Sidecar, taken
+from ._target import SIDECAR_SUFFIX, refusal
+from ._temp_file import start_writeback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,35 +30,59 @@ if TYPE_CHECKING:
     from ._digests import Digest
     from ._target import Target
 
-_PERMISSIONS = 0o666
+# Each round lost means that another program changed the sidecar in the microseconds in between.
+_ROUNDS = 50
+_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Announcement:
-    """A record for one write: drafted, announced, then sealed or rolled back.
+    """A record for one change: drafted, announced, then sealed or rolled back.
 
     Attributes:
         announced: Whether the name may point to our record.
-        retired: Whether the sidecar was removed instead.
+        retired: Whether the sidecar may have been taken away instead.
     """
 
     __slots__ = (
-        "_before",
+        "_algo",
+        "_creating",
         "_new",
         "_outdated",
+        "_place",
+        "_plain",
+        "_present",
         "_previous",
+        "_readers",
+        "_rest",
+        "_restricted",
         "_sealed_length",
         "_target",
-        "_temp",
+        "_token",
         "announced",
         "retired",
     )
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, token: str = "", *, creating: bool = False) -> None:
+        """Make nothing yet.
+
+        Args:
+            target: The file that is to be described.
+            token: The token of the lock the change is made under.
+            creating: Refuse a living creator's record, instead of replacing it.
+        """
         self._target = target
-        self._temp = Temp(target.dir_fd)
-        self._before = b""  # the former sidecar, to put back if the write fails
-        self._outdated = False  # whether the former sidecar is one that must not come back
+        self._token = token
+        self._creating = creating
+        self._place = Replacement(target, token)
+        self._present: Sidecar | None = None  # as it was recognised
+        self._outdated = False  # whether it is one that must not come back
+        self._readers: Readers | None = None  # of the sealed record, once known
+        self._restricted = False  # whether the record has fewer until then
+        self._plain = False  # whether it describes the present content alone
+        self._algo = ""
         self._new = ""
+        self._rest: tuple[Digest, ...] = ()
         self._previous: tuple[Digest, ...] = ()
         self._sealed_length = 0
         self.announced = False
@@ -70,7 +91,20 @@ class Announcement:
     @property
     def fd(self) -> int:
         """Descriptor of the record, -1 while there is none."""
-        return self._temp.fd
+        return self._place.record.fd
+
+    # --------------------------------------------------------------------------------- Announce
+
+    def look(self, algo: str) -> None:
+        """Refuse early what a record must not replace.
+
+        Raises:
+            FileExistsError: Something that is not ours. Nothing was touched.
+            OSError: The sidecar cannot be read. Nothing was touched.
+        """
+        self._recognise(algo)
+        assert self._present is not None  # noqa: S101 - just recognised
+        self._refuse(self._present)
 
     def draft(
         self,
@@ -86,79 +120,156 @@ class Announcement:
             digest: The new content's digest.
             sync_directory: Flushes the target's directory.
             rest: Further digests that stay valid after Seal (a move of corrupt data has some).
+
+        Raises:
+            FileExistsError: Something that is not ours stands at the sidecar's name.
+            PermissionError: The present content has to be hashed and may not be read.
         """
-        target = self._target
-        present = Sidecar(target, algo)
-        try:
-            self._before = present.raw
-            self._previous = self._resolve(present, algo, sync_directory)
-            self._outdated = present.record is not None and bool(present.record.previous)
-        finally:
-            present.close()
+        self._algo, self._new, self._rest = algo, digest, rest
+        if self._present is None or not self._present.still_there(self._target):
+            self.look(algo)
+        present = self._present
+        assert present is not None  # noqa: S101 - just looked
+        self._hold(present)
+        self._previous = self._resolve(present, algo, sync_directory)
+        self._outdated = present.record is not None and bool(present.record.previous)
         # The same content again needs no second digest: the record is a sealed one from the start.
         former = (one for one in self._previous if one != (algo, digest))
-        previous = carried((*rest, *former))
-        stamp = timestamp_now()
-        record = Checksum(algo, digest, previous, stamp)
-        content, self._sealed_length = format_record(target.name, record)
-        if rest:
-            kept, _ = format_record(target.name, Checksum(algo, digest, carried(rest), stamp))
-            self._sealed_length = len(kept)
-        self._new = digest
-        self._write_temp(content)
+        self._write(carried((*rest, *former)), rest)
 
     def draft_plain(self, algo: str, digest: str) -> None:
-        """Write a record that speaks of the present content alone."""
-        record = Checksum(algo, digest, (), timestamp_now())
-        content, self._sealed_length = format_record(self._target.name, record)
-        self._new = digest
-        self._write_temp(content)
+        """Write a record that describes the present content alone."""
+        self._plain = True
+        self._algo, self._new = algo, digest
+        if self._present is None or not self._present.still_there(self._target):
+            self.look(algo)
+        assert self._present is not None  # noqa: S101 - just looked
+        self._hold(self._present)
+        self._write((), ())
+
+    def permit(self, data_fd: int) -> None:
+        """Let those who may read the new content read the record.
+
+        Args:
+            data_fd: The new content, with the owner, mode and ACL that it will be published with.
+        """
+        self._readers = readers_of(data_fd)
 
     def announce(self, sync_directory: Callable[[], None]) -> None:
-        """Put the record under the sidecar's name, durably."""
-        kernel.fsync(self._temp.fd)
-        dir_fd = self._target.dir_fd
-        self.announced = True  # before the rename: an interrupt right after it must undo it
-        kernel.rename(
-            self._temp.name,
-            self._target.name + SIDECAR_SUFFIX,
-            src_dir_fd=dir_fd,
-            dst_dir_fd=dir_fd,
-        )
-        self._temp.name = ""
+        """Put the record under the sidecar's name, durably.
+
+        Raises:
+            FileExistsError: Another program has put something there that is not ours.
+        """
+        for _ in range(_ROUNDS):
+            self._admit_readers()
+            kernel.fsync(self.fd)
+            assert self._present is not None  # noqa: S101 - drafted
+            self.announced = True  # before the rename: an interrupt right after it must undo it
+            if self._place.install(self._present):
+                break
+            self.announced = False
+            self._report("put-back")
+            self._draft_again(sync_directory)
+        else:
+            raise taken(self._target, "is changed by another program all the time")
         self._report("record")
         # Without this barrier a crash may keep the data's rename and lose the record's: new data
         # beside a digest of the old, a false alarm.
         sync_directory()
         self._report("barrier")
 
-    def retire(self, sync_directory: Callable[[], None]) -> None:
-        """Remove a sidecar that will not speak of the new content, durably."""
-        present = Sidecar(self._target, "sha256")
-        present.close()
-        self._before = present.raw
-        self.retired = True  # before the unlink, for the same reason as in announce()
-        name = self._target.name + SIDECAR_SUFFIX
+    def find_ours(self) -> bool:
+        """Tell whether the sidecar is ours, for a change that records nothing; log what is left."""
+        self._drop_present()
         try:
-            kernel.unlink(name, dir_fd=self._target.dir_fd)
-        except FileNotFoundError:
-            if kernel.exists_at(name, self._target.dir_fd):
+            self._recognise("sha256")
+        except OSError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in _OUT_OF_RESOURCES:
                 raise
-            # Somebody who takes no lock was quicker.
+            _log.warning("%r: its checksum sidecar is left as it is (%s)", self._target.path, error)
+            return False
+        present = self._present
+        assert present is not None  # noqa: S101 - just recognised
+        present.log_left(self._target)
+        return present.kind == "ours"
+
+    def recorded(self) -> Checksum | None:
+        """Return what a sidecar of ours records; None, logged, for whatever else stands there.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        self._recognise("sha256")
+        present = self._present
+        assert present is not None  # noqa: S101 - just recognised
+        present.log_left(self._target)
+        return present.record
+
+    def retire(self, sync_directory: Callable[[], None]) -> None:
+        """Take a sidecar away that will not describe the new content, durably."""
+        if not self.take_away():
+            return
         self._report("retire")
         # Without this barrier a crash may keep the data's rename and bring the old digest back.
         sync_directory()
         self._report("barrier")
 
+    def take_away(self) -> bool:
+        """Move a sidecar of ours aside; False if what stands there is not ours, and stays."""
+        for _ in range(_ROUNDS):
+            present = self._present
+            if present is None:
+                if not self.find_ours():
+                    return False
+                continue
+            self._hold(present)
+            self.retired = True  # before the rename, for the same reason as in announce()
+            if self._place.take_away(present):
+                return True
+            self.retired = False
+            self._report("put-back")
+            self._drop_present()
+        _log.warning(
+            "%r: another program changes it all the time; it is left as it is",
+            self._target.path + SIDECAR_SUFFIX,
+        )
+        return False
+
+    # ------------------------------------------------------------------------------- afterwards
+
+    def drop_displaced(self) -> None:
+        """Remove what was displaced; the new content is visible, and nothing is undone any more."""
+        self._place.drop()
+
     def seal(self) -> None:
         """Cut the previous digests off, through our own descriptor (R5)."""
-        kernel.ftruncate(self._temp.fd, self._sealed_length)
+        place = self._place
+        if not place.is_untouched():
+            # Another program has written into it since, and its bytes are not ours to cut.
+            _log.warning(
+                "%r: another program wrote into it; it is left as it is",
+                self._target.path + SIDECAR_SUFFIX,
+            )
+            return
+        if self._sealed_length < len(place.content):
+            kernel.ftruncate(self.fd, self._sealed_length)
+        if self._restricted:
+            # Not before the former digest is gone from the disk: who may read the new content need
+            # not have read the former. Unflushed: a crash leaves fewer readers, never more.
+            kernel.fsync(self.fd)
+            assert self._readers is not None  # noqa: S101 - restricted from them
+            admit(place.record, self._readers)
 
-    def roll_back(self, sync_directory: Callable[[], None]) -> bool:
+    def roll_back(self, flush: Callable[[int], None]) -> bool:
         """Put the former sidecar back after a failure before Publish (R4).
 
         Safe at every instant, because every record involved contains the old content's digest. A
         failure here is logged: the announced record is valid for the old content, too.
+
+        Args:
+            flush: Flushes the directory, and a renamed file with it.
 
         Returns:
             Whether that was done, durably.
@@ -168,20 +279,22 @@ class Announcement:
         # An unsealed record stays replaced: what resolving it has ruled out stays ruled out.
         keep = self.announced and self._outdated
         self.announced = self.retired = False
+        place = self._place
         try:
-            if keep:
-                pass
-            elif self._before:
-                self._temp.discard()
-                self._write_temp(self._before)
-                kernel.fsync(self._temp.fd)
-                dir_fd = self._target.dir_fd
-                name = self._target.name + SIDECAR_SUFFIX
-                kernel.rename(self._temp.name, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-                self._temp.name = ""
+            moved_on = not self._target.shows_what_was_found()
+            if moved_on and self._target.status is None:
+                # Somebody else has created the file: our record goes, and nothing comes back.
+                place.withdraw()
+            elif moved_on:
+                place.leave("another content has taken the file's name meanwhile")
+                return True
+            elif keep:
+                place.drop()
             else:
-                unlink_if_there(self._target.name + SIDECAR_SUFFIX, self._target.dir_fd)
-            sync_directory()
+                place.restore()
+                self._report("restore")
+            present = self._present
+            flush(-1 if present is None or keep else present.fd)
         except OSError as error:
             _log.warning(
                 "could not put the checksum sidecar of %r back (%s)", self._target.path, error
@@ -189,9 +302,57 @@ class Announcement:
             return False
         return True
 
+    def leave(self, why: str) -> None:
+        """Leave a sidecar as it is that must not be put back."""
+        if self.announced or self.retired:
+            self.announced = self.retired = False
+            self._place.leave(why)
+
     def discard(self) -> None:
-        """Remove the temp if it has not become the sidecar, and close it."""
-        self._temp.discard()
+        """Remove what is left of temps, and close them."""
+        try:
+            self._place.discard()
+        finally:
+            self._drop_present()
+
+    # ---------------------------------------------------------------------------------- details
+
+    def _recognise(self, hint: str) -> None:
+        self._drop_present()
+        self._present = Sidecar(self._target, hint)
+
+    def _drop_present(self) -> None:
+        present, self._present = self._present, None
+        if present is not None:
+            present.close()
+
+    def _hold(self, present: Sidecar) -> None:
+        """Flock what is to be displaced; with ``overwrite=False``, leave a creator alone."""
+        held = present.hold()
+        if not self._creating:
+            return
+        if not held:
+            # A record beside no data, whose writer lives: it is creating the file right now.
+            name = self._target.name
+            raise FileExistsError(errno.EEXIST, "another writer is creating the file", name)
+        # In this order: a creator that has ended has published before it let its record go.
+        self._target.look_again()
+        self._target.require_absent()
+
+    def _refuse(self, present: Sidecar) -> None:
+        if present.kind in ("list", "foreign"):
+            raise taken(self._target, present.flaw or "")
+
+    def _draft_again(self, sync_directory: Callable[[], None]) -> None:
+        """Look at what stands there by now, and write another record for it."""
+        former = self._place
+        self._place = Replacement(self._target, self._token)
+        former.discard()
+        self._drop_present()
+        if self._plain:
+            self.draft_plain(self._algo, self._new)
+        else:
+            self.draft(self._algo, self._new, sync_directory, self._rest)
 
     def _resolve(
         self, present: Sidecar, algo: str, sync_directory: Callable[[], None]
@@ -201,14 +362,8 @@ class Announcement:
         if record is not None and not record.previous:
             return record.digests
         # Whoever left this state may have died between Publish and Settle: its rename, or its
-        # absence, may still be lost by a crash, beside a record that speaks only of the new bytes.
+        # absence, may still be lost by a crash, beside a record that describes only the new bytes.
         sync_directory()
-        if present.flaw is not None:
-            _log.warning(
-                "replacing the malformed checksum sidecar of %r (%s)",
-                self._target.path,
-                present.flaw,
-            )
         self._report("resolve")
         digests = () if record is None else record.digests
         if self._target.status is None:
@@ -218,8 +373,12 @@ class Announcement:
     def _digest_of_present(self, record: Checksum | None, algo: str) -> tuple[Digest, ...]:
         """Hash the present content; empty if it agrees with none of the recorded digests."""
         target = self._target
-        fd = kernel.open(target.name, os.O_RDONLY | O_NOFOLLOW | O_CLOEXEC, dir_fd=target.dir_fd)
+        # Its owner may have put a FIFO there since Gate: nobody waits on it.
+        fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
         try:
+            mode = kernel.fstat(fd).st_mode
+            if not stat.S_ISREG(mode):
+                raise refusal(target.path, mode)
             if record is None:
                 return ((algo, hash_fd(fd, algo)),)
             match = agreeing(record, memoized(fd))
@@ -227,22 +386,26 @@ class Announcement:
         finally:
             close_quietly(fd)
 
-    def _write_temp(self, content: bytes) -> None:
-        """Write a sidecar under a temp's name, readable by whoever may read the data."""
-        status = self._target.status
-        temp = self._temp
-        if status is None:
-            temp.create(_PERMISSIONS)
-        else:
-            temp.create(stat.S_IRUSR | stat.S_IWUSR)
-            if temp.owner != (status.st_uid, status.st_gid):
-                try:
-                    kernel.fchown(temp.fd, status.st_uid, status.st_gid)
-                except OSError as error:
-                    _log.debug("the sidecar keeps our owner, not the data's (%s)", error)
-            kernel.fchmod(temp.fd, status.st_mode & _PERMISSIONS)
-        temp.write_all(content)
-        start_writeback(temp.fd)
+    def _write(self, previous: tuple[Digest, ...], rest: tuple[Digest, ...]) -> None:
+        """Write the record under a temp's name, for nobody's eyes but ours yet."""
+        name, place = self._target.name, self._place
+        record = Checksum(self._algo, self._new, previous)
+        place.content, self._sealed_length = format_record(name, record)
+        if rest:
+            kept, _ = format_record(name, Checksum(self._algo, self._new, carried(rest)))
+            self._sealed_length = len(kept)
+        place.record.create(stat.S_IRUSR | stat.S_IWUSR)
+        place.record.write_all(place.content)
+        start_writeback(place.record.fd)
+
+    def _admit_readers(self) -> None:
+        if self._readers is None:
+            return
+        readers = self._readers
+        if self._sealed_length < len(self._place.content):
+            readers = readers.restricted(readers_at(self._target))
+        self._restricted = readers is not self._readers
+        admit(self._place.record, readers)
 
     def _report(self, phase: str) -> None:
         if _trace.hook is not None:

@@ -8,10 +8,11 @@ What the steps *do* is written where each change is; how one fails is written he
 from __future__ import annotations
 
 from . import _log, _trace
-from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError, explain
-from ._lock import Lock, release_quietly, take
+from ._advice import explained
+from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError
+from ._lock import Lock, acquire, release_quietly, take
 from ._posix import kernel
-from ._settle import settle_directory
+from ._settle import flush_renamed, settle_directory
 from ._target import identity, still_named
 
 TYPE_CHECKING = False
@@ -79,13 +80,19 @@ class Change:
 
     def path_of(self, error: OSError) -> str:
         """Return the path of the caller's that a system error is about."""
-        if isinstance(error.filename, str) and error.filename.startswith(self.target.name):
-            return str(self.target.named(error).filename)
+        name, target = error.filename, self.target
+        if isinstance(name, str) and name.startswith((target.path, target.name)):
+            return str(target.named(error).filename)
         return self.target.path
+
+    def about(self, _error: OSError) -> Target:
+        """Return which of the names that are changed a system error is about."""
+        return self.target
 
     def translated(self, error: OSError) -> BaseException:
         """Return the error the caller sees for one of the operating system."""
-        return explain(error, self.doing(), self.path_of(error), self.outcome())
+        about = self.path_of(error), self.outcome(), self.step
+        return explained(error, self.doing(), *about, self.about(error))
 
     def lost_lock(self) -> str:
         """Say what a lock that was taken away means here."""
@@ -112,6 +119,13 @@ class Change:
         for lock in self.locks:
             if not lock.owned():
                 raise LockError(self.target.path, self.lost_lock())
+
+    def token(self, target: Target) -> str:
+        """Return the token of a target's lock, for the names of temps; empty without one."""
+        for lock in self.locks:
+            if lock.target is target:
+                return str(getattr(lock, "token", ""))
+        return ""
 
     def sync_directory(self) -> None:
         """Flush the directory in the middle of a change, by the same policy as Settle."""
@@ -172,15 +186,16 @@ class Change:
 
     def put_back(self) -> None:
         """Put the former sidecar back, if the locks are still ours."""
-        if self.announcement is None:
+        announcement = self.announcement
+        if announcement is None or not (announcement.announced or announcement.retired):
             return
         try:
-            if all(lock.owned() for lock in self.locks) and not self.announcement.roll_back(
-                self._flush_directory
-            ):
+            if not self._locked_again():
+                announcement.leave("the lock was taken away by force, and somebody holds it")
+            elif not announcement.roll_back(self._flush_renamed):
                 for lock in self.locks:
                     lock.leave_behind()
-        except OSError as error:
+        except (OSError, LockError) as error:
             _log.warning("%r: could not clean up (%s)", *self._why(error))
 
     def close(self) -> None:
@@ -213,10 +228,21 @@ class Change:
         for lock in self.locks:
             release_quietly(lock)
 
-    def _flush_directory(self) -> None:
-        kernel.fsync(self.target.dir_fd)
+    def _locked_again(self) -> bool:
+        """Tell whether every lock is ours; one that was forced away is taken once more, if free."""
+        for lock in list(self.locks):
+            if not lock.owned():
+                again = Lock(lock.target, self.policy.safety)
+                self.locks.append(again)
+                session = self.policy.session
+                if acquire(again, lock.target, session=session, retries=0, delay=0) is not None:
+                    return False
+        return True
 
-    def _why(self, error: OSError) -> tuple[str, OSError]:
+    def _flush_renamed(self, renamed: int) -> None:
+        flush_renamed(self.target, renamed)
+
+    def _why(self, error: Exception) -> tuple[str, Exception]:
         return self.target.path, error
 
 

@@ -44,6 +44,7 @@ class Lock:
     """One acquisition of a lock: an inode of ours, and the name it is linked to.
 
     Attributes:
+        target: What it locks.
         name: The lock's name in the target's directory.
         fd: Descriptor of our inode, whose flock is the lock; -1 before and after.
         linked: Whether the name was given to our inode (it may since have been taken away).
@@ -56,11 +57,11 @@ class Lock:
         "_handle",
         "_pid",
         "_safety",
-        "_target",
         "_temp",
         "fd",
         "linked",
         "name",
+        "target",
     )
 
     def __init__(self, target: Target, safety: str) -> None:
@@ -70,7 +71,7 @@ class Lock:
             target: What is to be locked.
             safety: What to do where the directory cannot be flushed behind a dead holder.
         """
-        self._target = target
+        self.target = target
         self._safety = safety
         self._dir_fd = target.dir_fd
         self._directory = target.directory
@@ -265,7 +266,7 @@ class Lock:
         # The lock is the only sign that its holder may have died between unlinking a sidecar and
         # its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it goes
         # last, or we may die here and the next writer would know nothing of it.
-        recover(self._target, self._safety)
+        recover(self.target, self._safety)
         # That takes a flush, and whoever uses force waits for no flock.
         if still_named(self._dir_fd, self.name, stale.inode):
             try:
