@@ -52,7 +52,8 @@ def test_nilfs2_tears_nothing_where_it_can_be_mounted(
 ) -> None:
     for report in _of(judged_in_guest(suite), "nilfs2", LIBRARY):
         assert not report.error, str(report)
-        assert not report.violations.keys() - {"unmountable"}, str(report)
+        # A full log or a superblock that was on its way keeps the next writer out; no file is hurt.
+        assert not report.violations.keys() - {"unmountable", "not recovered"}, str(report)
         tally[f"kernel of {suite}: crash images of the library judged on nilfs2"] += report.images
 
 
@@ -60,6 +61,7 @@ def test_jfs_sends_no_flush_at_all(
     judged_in_guest: Callable[[str], list[Report]], suite: str
 ) -> None:
     """Why CrashDurability is ``Unsupported`` there."""
-    for report in _of(judged_in_guest(suite), "jfs", PEER):
+    reports = _of(judged_in_guest(suite), "jfs", PEER)
+    for report in reports:
         assert report.flushes == 0, str(report)
-        assert "no flush" in report.error
+    assert any(report.violations for report in reports), "\n".join(map(str, reports))
