@@ -30,6 +30,7 @@ REPORTS.mkdir(parents=True, exist_ok=True)
 nox.options.report = str(REPORTS / "sessions.json")
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+FREE_THREADED = ["3.13t", "3.14t", "3.15t"]
 CORE, FORMATS, META = PACKAGES = ["safeatomic-core", "safeatomic-formats", "safeatomic"]
 NEEDS = {CORE: [CORE], FORMATS: [CORE, FORMATS], META: [CORE, FORMATS, META]}
 
@@ -68,6 +69,32 @@ def formal(session: nox.Session) -> None:
         raise
 
 
+@nox.session(requires=["wheels"], allow_parallel=True)
+def kernels(session: nox.Session) -> None:
+    """Make and judge crash images on the kernels of other Debian releases, in QEMU."""
+    install(session, CORE, groups=["crash"])
+    pytest(session, "tests-integration/kernels")
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def interpreters(session: nox.Session) -> None:
+    """Run the tests on CPython 3.14, 3.15 and PyPy, from Debian's next suite in its own folder."""
+    tools = Path(session.create_tmp()) / "tools"
+    shutil.rmtree(tools, ignore_errors=True)
+    # One folder for all, so nothing in it may be compiled, as hypothesis is from 6.130 on.
+    needed = [*wheels_of(*PACKAGES, extra="ruamel"), *tools_of("test"), "hypothesis<6.130"]
+    session.run("pip", "install", "--quiet", "--target", str(tools), *needed)
+    for old in REPORTS.glob("py*.xml"):
+        old.unlink()
+    script = "tests-integration/interpreters/run.py"
+    try:
+        session.run("python", script, str(tools), str(REPORTS), *session.posargs)
+    except nox.command.CommandFailed as error:
+        if error.return_code == 77:
+            session.skip("no other interpreters: see above")
+        raise
+
+
 @nox.session(python=PYTHONS, requires=["wheels"], allow_parallel=True)
 @nox.parametrize("package", PACKAGES)
 def tests(session: nox.Session, package: str) -> None:
@@ -87,6 +114,14 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report", "--fail-under=100", "--precision=2")
 
 
+@nox.session(python=FREE_THREADED, requires=["wheels"], allow_parallel=True)
+def free_threading(session: nox.Session) -> None:
+    """Run the core's tests and the storms of threads where there is no interpreter lock."""
+    install(session, CORE)
+    storms = [f"tests-integration/faults/test_{name}.py" for name in ("contention", "forks")]
+    pytest(session, f"packages/{CORE}/tests", *storms)
+
+
 @nox.session(allow_parallel=True)
 def vendored(session: nox.Session) -> None:
     """Run the core's tests on a copy inside another package, the core not being installed."""
@@ -99,11 +134,19 @@ def vendored(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests across packages."""
     install(session, *NEEDS[META], extra="ruamel", groups=["integration"])
-    elsewhere = ["crash", "faults", "benchmarks", "typing"]  # other sessions, and no tests at all
+    elsewhere = ["crash", "faults", "kernels", "interpreters", "consumers", "mutation"]
+    elsewhere += ["benchmarks", "typing"]  # other sessions, and no tests at all
     elsewhere += ["test_formal*.py", "test_lockstep.py", "test_reproducible.py"]
     elsewhere += ["test_wheels.py", "test_typing.py"]
     ignored = (f"--ignore-glob=tests-integration/{name}" for name in elsewhere)
     pytest(session, "tests-integration", *ignored)
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def consumers(session: nox.Session) -> None:
+    """Let pandas, polars, Pillow, h5py, zipfile and others write through an AtomicWriter."""
+    install(session, CORE, groups=["consumers"])
+    pytest(session, "tests-integration/consumers")
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
@@ -186,6 +229,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests-integration/benchmarks/bench.py", *session.posargs)
 
 
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Break the core at random places and count what the tests notice (-- --sample N --seed N)."""
+    session.install(*tools_of("test", "crash"))  # a broken copy of the core takes its place
+    session.run("python", "tests-integration/mutation/run.py", *session.posargs)
+
+
 @nox.session(default=False, venv_backend="none")
 def bump(session: nox.Session) -> None:
     """Set the version of all three packages and the pins between them (-- X.Y.Z)."""
@@ -217,15 +267,26 @@ def install(
         extra: Extra of the last of them.
         groups: Dependency groups of the root `pyproject.toml`, besides ``test``.
     """
+    session.install(*wheels_of(*packages, extra=extra), *tools_of("test", *(groups or [])))
+
+
+def wheels_of(*packages: str, extra: str | None = None) -> list[str]:
+    """Return the wheels of distributions in ``dist/``, the last of them with an extra."""
     found = [str(next(DIST.glob(f"{name.replace('-', '_')}-[0-9]*.whl"))) for name in packages]
     if extra is not None:
         found[-1] += f"[{extra}]"
-    tools = dict.fromkeys(
-        requirement
-        for group in ["test", *(groups or [])]
-        for requirement in nox.project.dependency_groups(_PROJECT, group)
+    return found
+
+
+def tools_of(*groups: str) -> list[str]:
+    """Return what dependency groups of the root `pyproject.toml` require, each once."""
+    return list(
+        dict.fromkeys(
+            requirement
+            for group in groups
+            for requirement in nox.project.dependency_groups(_PROJECT, group)
+        )
     )
-    session.install(*found, *tools)
 
 
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -244,7 +305,9 @@ def pytest(
 ) -> None:
     """Run pytest, by default with what follows ``--``; leave results in ``.nox/reports``."""
     report = REPORTS / (re.sub(r"[^\w.]+", "-", session.name).strip("-") + ".xml")
-    report.unlink(missing_ok=True)
+    figures = report.with_suffix(".json")
+    for old in (report, figures):
+        old.unlink(missing_ok=True)
     session.run(
         *(prefix or []),
         "pytest",
@@ -253,5 +316,5 @@ def pytest(
         f"--junitxml={report}",
         *arguments,
         *(session.posargs if options is None else options),
-        env={"SAFEATOMIC_DIST": str(DIST)},
+        env={"SAFEATOMIC_DIST": str(DIST), "SAFEATOMIC_FIGURES": str(figures)},
     )

@@ -258,3 +258,20 @@ def test_importing_the_core_loads_nothing_slow() -> None:
     assert "safeatomic_core._file_api" in ours
     later = ("_doctor.", "_cli")
     assert not [name for name in ours if name.removeprefix("safeatomic_core.").startswith(later)]
+
+
+def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
+    """Count a function's lines without its docstring, comments and blank lines."""
+    documented = ast.get_docstring(node) is not None
+    first = node.body[1].lineno if documented and len(node.body) > 1 else node.body[0].lineno
+    body = (line.strip() for line in lines[first - 1 : node.end_lineno])
+    return sum(bool(line) and not line.startswith("#") for line in body)
+
+
+def test_modules_and_functions_of_the_core_are_small() -> None:
+    for path, tree in sources(safeatomic_core):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 400, path.name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert code_lines(node, lines) <= 60, f"{path.name}: {node.name}"

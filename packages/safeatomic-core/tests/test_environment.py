@@ -462,5 +462,7 @@ def test_this_machines_root_is_found(tmp_path: Path) -> None:
         mount = find_mount(table, os.fstat(fd).st_dev, fd, "")
     finally:
         os.close(fd)
+    if mount is None and not any(line.split()[4] == b"/" for line in table.splitlines()):
+        pytest.skip("this root is a chroot: the table does not show its mount")
     assert mount is not None
     assert os.path.realpath(tmp_path).startswith(mount.point or "?")

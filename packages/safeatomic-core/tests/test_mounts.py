@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -64,10 +65,10 @@ def test_an_open_directory_tells_its_path_and_its_mount(tmp_path: Path) -> None:
         assert mounts.directory_of(fd) == os.path.realpath(tmp_path)
         number = mounts.mount_id(fd)
         assert number is not None
-        assert any(
-            line.startswith(b"%d " % number)
-            for line in mounts.read_proc("/proc/self/mountinfo").splitlines()
-        )
+        lines = mounts.read_proc("/proc/self/mountinfo").splitlines()
+        if not any(line.split(b" ")[4] == b"/" for line in lines):
+            pytest.skip("this root is a chroot: the table does not show its mount")
+        assert any(line.startswith(b"%d " % number) for line in lines)
     finally:
         os.close(fd)
 
@@ -243,9 +244,11 @@ def test_a_watch_closes_its_descriptor_once(watch: MountWatch) -> None:
 
 
 def test_a_dropped_watch_leaks_no_descriptor() -> None:
+    gc.collect()
     before = os.listdir("/proc/self/fd")
     for _ in range(3):
         MountWatch()
+    gc.collect()
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import stat
-import struct
 
 from . import _log
 from ._posix import kernel
@@ -26,8 +25,8 @@ _ACL = "system.posix_acl_access"
 _NO_ACL = frozenset({errno.ENODATA, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 # The extended attribute's form: a version, then entries (linux/posix_acl_xattr.h).
-_HEADER = struct.Struct("<I")
-_ENTRY = struct.Struct("<HHI")  # tag, permissions, id
+_HEADER = 4  # bytes of the version
+_ENTRY = 8  # bytes of an entry: tag and permissions, two each, and the id; little endian
 _ACL_USER_OBJ = 1
 _ACL_READ, _ACL_WRITE = 4, 2
 
@@ -140,13 +139,13 @@ def _readers(status: os.stat_result, acl: bytes | None) -> Readers:
 
 def _reading(acl: bytes) -> bytes:
     """Return an ACL that permits the same people to read, and only its owner to write."""
-    parts = [acl[: _HEADER.size]]
-    for tag, permissions, who in _ENTRY.iter_unpack(acl[_HEADER.size :]):
-        kept = permissions & _ACL_READ
-        if tag == _ACL_USER_OBJ:
+    changed = bytearray(acl)
+    for entry in range(_HEADER, len(acl), _ENTRY):
+        kept = acl[entry + 2] & _ACL_READ
+        if int.from_bytes(acl[entry : entry + 2], "little") == _ACL_USER_OBJ:
             kept |= _ACL_WRITE
-        parts.append(_ENTRY.pack(tag, kept, who))
-    return b"".join(parts)
+        changed[entry + 2 : entry + 4] = kept.to_bytes(2, "little")
+    return bytes(changed)
 
 
 def _give_acl(fd: int, acl: bytes | None) -> None:

@@ -1,0 +1,44 @@
+"""Filesystems for the long run, which the machine's own kernel may not have."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from crash.crashlab import filesystems, payload, workloads
+from crash.crashlab.filesystems import Filesystem
+
+_MIB = 1 << 20
+_NOISES = ("none", "file")
+
+F2FS = Filesystem("f2fs", 128 * _MIB, ("mkfs.f2fs", "-q", "-f"), "", _NOISES)
+NILFS2 = Filesystem("nilfs2", 160 * _MIB, ("mkfs.nilfs2", "-q", "-f", "-B", "16"), "", _NOISES)
+JFS = Filesystem("jfs", 32 * _MIB, ("mkfs.jfs", "-q"), "", _NOISES, ("fsck.jfs", "-a"))
+ALL = {filesystem.name: filesystem for filesystem in (F2FS, NILFS2, JFS)}
+
+
+def register() -> None:
+    """Make them known to crashlab."""
+    filesystems.KNOWN.update(ALL)
+
+
+def adapt_to(filesystem: str) -> None:
+    """Leave out of the workloads, in this process, what a filesystem does not have.
+
+    nilfs2 keeps no extended attributes: mode and owner are all that is compared there.
+    """
+    if filesystem != NILFS2.name:
+        return
+    full = {meta.rpartition(" ")[0]: meta for meta in (workloads.ONE, workloads.OTHER)}
+    set_whole = payload.set_meta
+
+    def meta_of(path: str) -> str:
+        status = os.stat(path)
+        seen = f"{stat.S_IMODE(status.st_mode):o} {status.st_uid}:{status.st_gid}"
+        return full.get(seen, f"{seen} -")
+
+    def set_meta(path: str, meta: str) -> None:
+        set_whole(path, f"{meta.rpartition(' ')[0]} -")
+
+    payload.meta_of = meta_of
+    payload.set_meta = set_meta
