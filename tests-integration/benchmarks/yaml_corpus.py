@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _memory() -> str | None:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def _files(directories: list[Path]) -> Iterator[Path]:
@@ -68,7 +68,7 @@ def _outcomes(path: Path, scratch: str) -> Iterator[str]:
     Path(scratch).write_bytes(content)
     try:
         document = atomic_yaml_load_ruamel(scratch, safety="best_effort")
-    except Exception as error:  # noqa: BLE001 - whatever a file of the corpus provokes
+    except Exception as error:
         yield f"left out: {type(error).__name__}"
         return
     yield "files"
@@ -82,7 +82,7 @@ def _outcomes(path: Path, scratch: str) -> Iterator[str]:
 def _ours(document: object, content: bytes, scratch: str) -> str:
     try:
         atomic_yaml_dump_ruamel(scratch, document, safety="best_effort")
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return f"refused, {type(error).__name__}"
     return "identical" if Path(scratch).read_bytes() == content else "not identical"
 
@@ -92,7 +92,7 @@ def _plain(content: bytes) -> str:
     try:
         yaml = YAML()
         yaml.dump(yaml.load(content), stream)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return f"failed, {type(error).__name__}"
     return "identical" if stream.getvalue() == content else "not identical"
 
@@ -104,7 +104,7 @@ def _changed(document: Any, content: bytes, scratch: str) -> str:
     holder[key] = "changed by the count"
     try:
         atomic_yaml_dump_ruamel(scratch, document, safety="best_effort")
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return f"refused, {type(error).__name__}"
     before, after = content.splitlines(), Path(scratch).read_bytes().splitlines()
     if len(before) == len(after):

@@ -49,7 +49,7 @@ def test_targets_of_every_kind(at: At, tmp_path: Path) -> None:
         "twin": ("warn", "2 hard links"),
         "link": ("warn", "a symbolic link, which is followed"),
         "dangling": ("warn", "does not exist yet: a symbolic link"),
-        "loop": ("fail", "a symbolic link"),
+        "loop": ("fail", "a loop of symbolic links"),
     }
     for name, (status, word) in expected.items():
         found = look.target(at(tmp_path / name))
@@ -99,7 +99,7 @@ def test_files_of_a_killed_doctor_are_reported(at: At, tmp_path: Path) -> None:
     (tmp_path / f"{PROBE_PREFIX}0123456789abcdef-lock").touch()
     status, detail = look.leftovers(at(tmp_path / "f"))
     assert status == "warn"
-    assert "1 file named" in detail
+    assert "1 directory named" in detail
 
 
 # ---------------------------------------------------------------------------------------- the lock

@@ -264,6 +264,20 @@ def test_a_table_that_cannot_be_polled_is_not_trusted(tmp_path: Path) -> None:
     assert watch.read() == (file.read_bytes(), True)
 
 
+def test_a_table_without_positions_is_not_trusted() -> None:
+    reader, writer = os.pipe()
+    try:
+        watch = MountWatch(f"/proc/self/fd/{reader}")
+        number = watch._fd
+        assert not watch.unchanged()
+        watch.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 def test_an_unreadable_namespace_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_path: str) -> os.stat_result:
         raise PermissionError

@@ -27,6 +27,7 @@ this drawing and holds it:
     _settle                 Settle, and recovery behind a dead writer
     _metadata               Harden's first half
     _verification           what a reader concludes from a file and its sidecar
+    _advice                 what to do about a refusal of the system
     # the files we leave in a directory
     _temp_file  _lock_file  _sidecar_file
     _checksum_record        the form of our sidecars
@@ -129,3 +130,10 @@ __all__ = [
     "CrossDeviceAtomicityError",
     "LockError",
 ]
+
+# A traceback names a class by its module: let that be the one that it is imported from, also in a
+# copy that is vendored under another name.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name

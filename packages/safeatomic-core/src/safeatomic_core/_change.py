@@ -8,7 +8,8 @@ What the steps *do* is written where each change is; how one fails is written he
 from __future__ import annotations
 
 from . import _log, _trace
-from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError, explain
+from ._advice import explained
+from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError
 from ._lock import Lock, acquire, release_quietly, take
 from ._posix import kernel
 from ._settle import flush_renamed, settle_directory
@@ -84,9 +85,14 @@ class Change:
             return str(target.named(error).filename)
         return self.target.path
 
+    def about(self, _error: OSError) -> Target:
+        """Return which of the names that are changed a system error is about."""
+        return self.target
+
     def translated(self, error: OSError) -> BaseException:
         """Return the error the caller sees for one of the operating system."""
-        return explain(error, self.doing(), self.path_of(error), self.outcome())
+        about = self.path_of(error), self.outcome(), self.step
+        return explained(error, self.doing(), *about, self.about(error))
 
     def lost_lock(self) -> str:
         """Say what a lock that was taken away means here."""

@@ -297,7 +297,10 @@ MOUNT_POINT_ADVICE = "Mount the directory that holds the file, not the file"
 def advice(filesystem: str, kind: str, findings: tuple[str, ...]) -> str:
     """Say what gives back what is missing on a filesystem."""
     if kind == PERSISTENT and findings and filesystem not in _FLUSHLESS:
-        return "Remove the cause (a mount option, a library, a filter)"
+        return (
+            "Remount with barriers on and without 'volatile', or start the program without the "
+            "library or filter that is named"
+        )
     if filesystem in _FLUSHLESS:
         return "Use ext4, xfs or btrfs"
     return _LOCAL

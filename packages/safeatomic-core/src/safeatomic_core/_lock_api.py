@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from ._errors import age_text
 from ._gate import gate
 from ._lock import (
     Lock,
@@ -50,14 +51,14 @@ class LockInfo(Record):
 
     path: str
     lock_path: str
-    exists: bool
-    pid: int | None
-    hostname: str | None
-    session_hash: str | None
-    timestamp: str | None
-    alive: Alive
-    corrupt: bool
-    raw: str | None
+    exists: bool = False
+    pid: int | None = None
+    hostname: str | None = None
+    session_hash: str | None = None
+    timestamp: str | None = None
+    alive: Alive = "no"
+    corrupt: bool = False
+    raw: str | None = None
 
     @property
     def age_s(self) -> float | None:
@@ -77,7 +78,7 @@ class LockInfo(Record):
         if self.corrupt:
             return f"{self.path}: locked by a file that is no lock of this library"
         age = self.age_s
-        since = "" if age is None else f", {age:.1f} s ago"
+        since = "" if age is None else f", {age_text(age)} ago"
         return (
             f"{self.path}: locked by process {self.pid} on {self.hostname}{since} "
             f"(alive: {self.alive})"

@@ -16,7 +16,7 @@ from ._announcement import Announcement
 from ._change import Change, close
 from ._checksum_record import agreeing
 from ._digests import memoized
-from ._errors import UNCHANGED, CrossDeviceAtomicityError, explain
+from ._errors import UNCHANGED, CrossDeviceAtomicityError
 from ._gate import pass_gate
 from ._options import Policy, check_flag
 from ._permission import require_permission
@@ -227,21 +227,31 @@ class _Move(Change):
             )
         if error.errno == errno.EXDEV:
             return CrossDeviceAtomicityError(self._src.path, self.target.path)
-        return explain(error, self.doing(), self.path_of(error), self.outcome())
+        return super().translated(error)
 
     def path_of(self, error: OSError) -> str:
         """Return the path of the caller's that an error is about."""
+        name = error.filename if isinstance(error.filename, str) else ""
+        if name.startswith((self._src.path, self.target.path)):
+            return name
+        about = self.about(error)
+        return str(about.named(error).filename) if name else about.path
+
+    def about(self, error: OSError) -> Target:
+        """Return which of the two names an error is about."""
         src, dst = self._src, self.target
         name = error.filename if isinstance(error.filename, str) else ""
-        if name.startswith((src.path, dst.path)):
-            return name
         if not name:  # a call on a descriptor: the step tells which
-            return src.path if self.step == _trace.HARDEN else dst.path
+            return src if self.step == _trace.HARDEN else dst
+        if name.startswith((src.path, dst.path)):
+            longer = sorted((src, dst), key=lambda target: -len(target.path))
+            return next(target for target in longer if name.startswith(target.path))
         # Both names may begin alike: "a" and "a.txt".
-        about_src = name.startswith(src.name) and not (
+        if name.startswith(src.name) and not (
             name.startswith(dst.name) and len(dst.name) > len(src.name)
-        )
-        return str((src if about_src else dst).named(error).filename)
+        ):
+            return src
+        return dst
 
     def lost_lock(self) -> str:
         """Say what a lock that was taken away means here."""
