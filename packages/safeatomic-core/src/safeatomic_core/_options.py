@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import codecs
 import io
-from _thread import TIMEOUT_MAX  # threading itself is slow to import
 
 from ._types import CONCURRENCY, SAFETY
 
