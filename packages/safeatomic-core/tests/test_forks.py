@@ -281,7 +281,7 @@ def test_what_runs_after_a_fork_is_not_python_code(monkeypatch: pytest.MonkeyPat
 def test_a_handler_that_raises_after_a_fork_stops_no_other_thread(tmp_path: Path) -> None:
     """Each fork is interrupted as soon as Python code runs again: in the caller, not in a hook."""
 
-    class Tick(Exception):
+    class Tick(Exception):  # noqa: N818 - no error
         pass
 
     def handler(*_: object) -> None:

@@ -14,6 +14,8 @@ import pytest
 from safeatomic_core import (
     AtomicWriter,
     UnsupportedEnvironmentWarning,
+    force_release_lock,
+    inspect_lock,
     move_atomic,
     write_atomic_bytes,
     write_checksum_file,

@@ -24,6 +24,7 @@ this drawing and holds it:
     _command_lock           the lock that ``safeatomic lock`` named in the environment
     _lock                   Acquire and Release
     _announcement           Announce and Seal
+    _retirement             a sidecar that is taken away
     _readership             who may read a checksum record
     _replacement            what stands at the sidecar's name, with nobody in between
     _settle                 Settle, and recovery behind a dead writer
