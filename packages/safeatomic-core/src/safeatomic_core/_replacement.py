@@ -103,6 +103,8 @@ class Replacement:
             except FileExistsError:
                 continue
             except FileNotFoundError:
+                if kernel.exists_at(self._name, self._dir_fd):
+                    raise
                 self._aside = ""  # somebody who takes no lock was quicker
                 return True
             break
