@@ -14,6 +14,7 @@ import pytest
 
 import safeatomic
 import safeatomic_core
+import safeatomic_formats
 from safeatomic_core._trace import STEPS
 
 DOCS = Path(__file__).parent
@@ -119,9 +120,10 @@ def test_every_public_name_is_in_a_program_that_runs() -> None:
 
 
 def messages() -> str:
-    """Return every text of the core's code, with … where a value is put in."""
+    """Return every text of the code, with … where a value is put in."""
     texts = []
-    for path in Path(safeatomic_core.__file__).parent.rglob("*.py"):
+    packages = [Path(package.__file__).parent for package in (safeatomic_core, safeatomic_formats)]
+    for path in (path for package in packages for path in package.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = (getattr(part, "value", "…") for part in node.values)
