@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         def leave_behind(self) -> None:
             """Let it look like a dead holder's, so that the next writer recovers."""
 
+
 _MODE = stat.S_IRUSR | stat.S_IWUSR | CRASH_MARK
 # Each round removes one dead lock or sees one vanish; this many in a row is a crowd, not a corpse.
 _ROUNDS = 64
