@@ -265,6 +265,7 @@ class Kernel:
     link = staticmethod(_or_missing("link", getattr(os, "link", None)))
     link_anonymous = staticmethod(_link_anonymous)
     unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
     listdir = staticmethod(_listdir)
     readlink = staticmethod(os.readlink)
     realpath = staticmethod(_realpath)
