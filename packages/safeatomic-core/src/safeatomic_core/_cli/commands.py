@@ -52,12 +52,9 @@ class Deciding:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
-        outcome = UNCHANGED
-        try:
-            self._writer.abort()
-        except ValueError:
-            outcome = NEW  # it is committed
+        self._writer.abort()  # without effect on one that is committed
         if error is not None and wording.outcome(error) is None:
+            outcome = NEW if self._writer._verdict == "committed" else UNCHANGED  # noqa: SLF001
             error.add_note(f"safeatomic: interrupted; {outcome}")
 
 

@@ -42,6 +42,7 @@ _WORDS = (
 _CLAUSE = re.compile(r"(?<=[.;:]) ")
 _PYTHON = re.compile(r"\b[a-z_]+=(?!=)|\b\w+\(\)|\b[A-Z]\w+Error\b")
 _QUOTED = re.compile(r"(?<!=)'[^']*'")  # a name, in which anything may stand
+_OTHER_COMMAND = re.compile(r"'safeatomic [^']*'")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
@@ -114,6 +115,5 @@ def is_contention(error: LockError) -> bool:
 def _applies(clause: str, options: Container[str]) -> bool:
     if _PYTHON.search(_QUOTED.sub("", clause)):
         return False
-    if "'safeatomic " in clause:  # an option of the other command that is named there
-        return True
-    return all(option in options for option in _OPTION.findall(clause))
+    own = _OTHER_COMMAND.sub("", clause)
+    return all(option in options for option in _OPTION.findall(own))
