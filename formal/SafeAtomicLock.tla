@@ -23,7 +23,8 @@
 (*     its process is dead.  A process of the model is one attempt with    *)
 (*     its own descriptor, so two threads are two processes of the model.  *)
 (*     That a forked child drops the descriptors is checked by tests, not  *)
-(*     here: the model is fork-free.                                       *)
+(*     here: the model is fork-free. Only the command under `safeatomic     *)
+(*     lock` keeps its wrapper's descriptor; both are one process here.     *)
 (*  A3 An inode number is reused only once the inode has neither a name    *)
 (*     nor an open descriptor.                                             *)
 (*  A4 After a machine crash the lock's name may be there or not, whatever *)
@@ -54,6 +55,7 @@ EXTENDS Integers, FiniteSets, TLC
 CONSTANTS
   Processes,  \* the processes (attempts) that use the lock
   Inspectors, \* those of them that also call inspect_lock, is_stale_lock and release_stale_lock
+  Wrappers,   \* those of them that are `safeatomic lock` around a command, which inherits the descriptor
   MaxIno,     \* inode numbers 1..MaxIno; EnoughInodes shows that they suffice
   Bounded,    \* whether kills, machine crashes, Force and foreign locks are limited in number ...
   Budget,     \* ... and to how many
@@ -64,7 +66,8 @@ None   == 0
 
 Variants == {"none", "visible-early", "release-blind", "release-early", "stale-by-pid", "pid-reuse",
              "takeover-no-flock", "takeover-no-name-check", "publish-unchecked", "foreign-as-dead",
-             "number-reuse", "no-crash-mark", "exclusive-probe"}
+             "number-reuse", "no-crash-mark", "exclusive-probe", "forgets-lost", "borrowed-released",
+             "not-inherited"}
 ASSUME Broken \in Variants /\ MaxIno \in Nat /\ Bounded \in BOOLEAN /\ Budget \in Nat
 
 (***************************************************************************)
@@ -87,12 +90,13 @@ VARIABLES
   own,        \* the inode that p made and keeps open, or None
   seen,       \* the inode that p found at the name and keeps open, or None
   pc,         \* where p is
+  orphans,    \* wrappers that are dead while their command runs on
   ousted,     \* ghost: holders whose name was removed by Force
   overtaken,  \* ghost: processes that Force caught between an identity check and the act it guards
   spent       \* disturbances so far, if bounded
 
 Ghosts == <<ousted, overtaken, spent>>
-vars == <<name, kind, ex, sh, own, seen, pc, ousted, overtaken, spent>>
+vars == <<name, kind, ex, sh, own, seen, pc, orphans, ousted, overtaken, spent>>
 
 Places == {"idle",
            "link",       \* has a complete inode that nobody else can reach; about to link it to the name
@@ -103,7 +107,9 @@ Places == {"idle",
            "check",      \* has it; about to compare the name with it
            "unlink",     \* the same; about to unlink the name
            "drop",       \* the name is gone or was another's; about to close the stale inode and link again
-           "held",       \* holds the lock; Stage, Fill, Harden, Announce happen here
+           "held",       \* holds the lock; Stage, Fill, Harden, Announce happen here, and whatever the holder of a
+                         \* lock of its own does between two writes
+           "lost",       \* a write under a lock of its own found it lost; this is remembered until release_lock
            "rename",     \* has checked the lock; about to rename the data over the target
            "seal",       \* the target is new; Settle, Seal
            "release",    \* about to check that the name is still ours
@@ -128,7 +134,8 @@ Unused == Inodes \ DOMAIN kind
 Fresh == CHOOSE i \in Unused : \A j \in Unused : i <= j
 
 \* Last in every action, when name', own', seen', pc' are known: an inode that nobody refers to is freed.
-ReapAs(k) == kind' = [i \in {j \in DOMAIN k : InUse(j)'} |-> k[i]]
+ReapAs(k) == /\ kind' = [i \in {j \in DOMAIN k : InUse(j)'} |-> k[i]]
+             /\ orphans' = {p \in orphans : pc'[p] # "idle"}
 Reap == ReapAs(kind)
 
 Go(p, place) == pc' = [pc EXCEPT ![p] = place]
@@ -274,9 +281,18 @@ InspectBegin(p) ==
 (***************************************************************************)
 (* Publish, Settle, Seal: what the lock is for                             *)
 (***************************************************************************)
+\* The lock that the write took, or the one that its context, the process, or the command's wrapper holds, with
+\* concurrency="none" as well.
 PublishCheck(p) ==
   /\ pc[p] = "held"
-  /\ Go(p, IF name = own[p] \/ Broken = "publish-unchecked" THEN "rename" ELSE "release")
+  /\ \/ Go(p, IF name = own[p] \/ Broken = "publish-unchecked" THEN "rename" ELSE "release")
+     \/ name # own[p] /\ Broken # "publish-unchecked" /\ Go(p, "lost")
+  /\ UNCHANGED <<name, own, seen, ex, sh, Ghosts>> /\ Reap
+
+\* The next write under the lock that was lost fails as well: LockError, target unchanged.
+PublishLost(p) ==
+  /\ pc[p] = "lost"
+  /\ Go(p, IF Broken = "forgets-lost" THEN "rename" ELSE "release")
   /\ UNCHANGED <<name, own, seen, ex, sh, Ghosts>> /\ Reap
 
 PublishRename(p) ==
@@ -291,13 +307,20 @@ Seal(p) ==
                       ELSE Go(p, "idle") /\ ousted' = ousted \ {p}
   /\ UNCHANGED <<name, own, seen, ex, sh, overtaken, spent>> /\ Reap
 
+\* A write under a lock that was there before it leaves it held.
+SealBorrowed(p) ==
+  /\ pc[p] = "seal" /\ own[p] # None
+  /\ Go(p, "held")
+  /\ name' = IF Broken = "borrowed-released" /\ name = own[p] THEN None ELSE name
+  /\ UNCHANGED <<own, seen, ex, sh, Ghosts>> /\ Reap
+
 (***************************************************************************)
 (* Release                                                                 *)
 (***************************************************************************)
 \* After a write, or from "held": release_lock, and a write that failed before Publish.
 \* Lost to Force: only the descriptor is closed.
 ReleaseCheck(p) ==
-  /\ pc[p] \in {"release", "held"}
+  /\ pc[p] \in {"release", "held"} /\ p \notin orphans
   /\ IF name = own[p] \/ (Broken = "release-blind" /\ name # None)
      THEN Go(p, "relunlink") /\ UNCHANGED ousted
      ELSE Go(p, "close") /\ ousted' = ousted \ {p}
@@ -327,6 +350,14 @@ ReleaseClose(p) ==
 (***************************************************************************)
 Kill(p) ==
   /\ pc[p] # "idle" /\ Disturb /\ CloseAll(p) /\ UNCHANGED name /\ Reap
+
+\* The wrapper is killed, the command runs on and keeps the flock. It writes as before; its end is a Kill: the name
+\* stays, and the flock is free.
+KillWrapper(p) ==
+  /\ p \in Wrappers \ orphans /\ pc[p] = "held" /\ Disturb
+  /\ ex' = IF Broken = "not-inherited" THEN {f \in ex : f[1] # p} ELSE ex
+  /\ UNCHANGED <<name, own, seen, sh, pc, ousted, overtaken>>
+  /\ kind' = kind /\ orphans' = orphans \cup {p}
 
 \* Everything volatile is gone.  The name is there or not, with or without its payload.
 MachineCrash ==
@@ -373,7 +404,7 @@ ForeignLeaves ==
 (* The specification                                                       *)
 (***************************************************************************)
 Init ==
-  /\ name = None /\ spent = 0 /\ ousted = {} /\ overtaken = {}
+  /\ name = None /\ spent = 0 /\ orphans = {} /\ ousted = {} /\ overtaken = {}
   /\ kind = <<>> /\ ex = {} /\ sh = {}
   /\ own = [p \in Processes |-> None] /\ seen = [p \in Processes |-> None]
   /\ pc = [p \in Processes |-> "idle"]
@@ -382,14 +413,15 @@ Try(p) == \/ AcquirePrepare(p) \/ AcquireLink(p)
           \/ AcquireOpenAlien(p) \/ AcquireOpenOurs(p) \/ AcquireOpenGone(p)
           \/ AcquireProbeShared(p) \/ AcquireProbeEnd(p)
           \/ AcquireFlockStale(p) \/ AcquireCheckStale(p) \/ AcquireUnlinkStale(p) \/ AcquireDropStale(p)
-Use(p) == \/ PublishCheck(p) \/ PublishRename(p) \/ Seal(p)
+Use(p) == \/ PublishCheck(p) \/ PublishLost(p) \/ PublishRename(p) \/ (p \notin orphans /\ Seal(p))
           \/ ReleaseCheck(p) \/ ReleaseUnlink(p) \/ ReleaseClose(p)
 Step(p) == Try(p) \/ Use(p)
 
 World == \/ MachineCrash \/ Force
          \/ ForeignAppears \/ CorruptAppears \/ ForeignDies \/ ForeignLeaves
 
-Next == (\E p \in Processes : Step(p) \/ InspectBegin(p) \/ ReleaseLeave(p) \/ Outsider(p) \/ Kill(p)) \/ World
+Next == (\E p \in Processes : \/ Step(p) \/ SealBorrowed(p) \/ InspectBegin(p) \/ ReleaseLeave(p) \/ Outsider(p)
+                             \/ Kill(p) \/ KillWrapper(p)) \/ World
 
 Spec == Init /\ [][Next]_vars
 
@@ -403,7 +435,7 @@ TypeOK ==
   /\ \A f, g \in ex : f[2] = g[2] => f = g
   /\ \A f \in ex, g \in sh : f[2] # g[2]
   /\ own \in [Processes -> Inodes \cup {None}] /\ seen \in [Processes -> Inodes \cup {None}]
-  /\ pc \in [Processes -> Places]
+  /\ pc \in [Processes -> Places] /\ orphans \subseteq Wrappers
   /\ ousted \subseteq Processes /\ overtaken \subseteq Processes /\ spent \in Nat
 
 \* The bound on inode numbers cuts no behaviour off.
@@ -421,8 +453,9 @@ OneTakeoverWinner ==
   LET winners == {p \in Processes : pc[p] = "unlink" /\ p \notin overtaken}
   IN Cardinality(winners) <= 1 /\ \A p \in winners : name = seen[p]
 
-\* A lock lost before the check is noticed at the check: whoever is about to rename either still has the name, or
-\* lost it to Force in the instant after its check.
+\* Fencing. A lock lost before the check is noticed at the check: whoever is about to rename either still has the name,
+\* or lost it to Force in the instant after its check. It says so of a write's own lock, of one taken before it, of a
+\* wrapper's, and of concurrency="none" under any of them.
 FencedPublish == \A p \in Processes : pc[p] = "rename" => name = own[p] \/ p \in overtaken
 
 \* Locks of others and unreadable ones are removed by their makers or by Force; provably dead ones by
@@ -468,9 +501,10 @@ FreeLockIsAcquired == (name = None) ~> (name # None /\ (kind[name] \in Alien \/ 
 (* numbers of their inodes are one: an inode in use is determined by who   *)
 (* refers to it.  (Neither is used where liveness is checked.)             *)
 (***************************************************************************)
-Symmetry == {f \in Permutations(Processes) : \A p \in Inspectors : f[p] \in Inspectors}
+Symmetry == {f \in Permutations(Processes) : /\ \A p \in Inspectors : f[p] \in Inspectors
+                                            /\ \A p \in Wrappers : f[p] \in Wrappers}
 
 View == <<{<<name = i, {p \in Processes : own[p] = i}, {p \in Processes : seen[p] = i}, kind[i],
              {p \in Processes : <<p, i>> \in ex}, {p \in Processes : <<p, i>> \in sh}>> : i \in DOMAIN kind},
-          pc, ousted, overtaken, spent>>
+          pc, orphans, ousted, overtaken, spent>>
 =============================================================================

@@ -109,6 +109,19 @@ ERRNOS: dict[str, tuple[int, ...]] = {
         e.EROFS,
         e.EXDEV,
     ),
+    # the same without RENAME_NOREPLACE's EEXIST
+    "rename_exchange": (
+        *_LOOKUP,
+        e.EBUSY,
+        e.EDQUOT,
+        e.EINTR,
+        e.EINVAL,
+        e.ENOSPC,
+        e.ENOSYS,
+        e.EPERM,
+        e.EROFS,
+        e.EXDEV,
+    ),
     "link": (*_LOOKUP, e.EDQUOT, e.ENOSPC, e.EPERM, e.EROFS, e.EXDEV),  # link(2)
     # link(2): ENOENT also when /proc is not mounted
     "link_anonymous": (*_LOOKUP, e.EDQUOT, e.ENOSPC, e.EPERM, e.EROFS, e.EXDEV),
@@ -125,6 +138,8 @@ ANSWERS = frozenset(
         ("open", e.ENOENT),
         ("open", e.ELOOP),  # with O_NOFOLLOW: it is a symbolic link
         ("stat", e.ENOENT),
+        ("rename_noreplace", e.EEXIST),
+        ("rename_exchange", e.ENOENT),
         ("unlink", e.ENOENT),
         ("kill", e.ESRCH),
         ("kill", e.EPERM),

@@ -11,6 +11,7 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -93,12 +94,18 @@ def test_closing_inside_the_block_loses_nothing(target: Path) -> None:
     assert target.read_bytes() == b"new"
 
 
+def collect() -> None:
+    """Collect what is dropped, and what its finalizers drop (PyPy takes a round for each)."""
+    for _ in range(3):
+        gc.collect()
+
+
 def test_a_dropped_writer_aborts_and_warns(target: Path, listing: Listing) -> None:
     file = AtomicWriter(target)
     file.write(b"new")
     with pytest.warns(ResourceWarning, match="dropped undecided"):
         del file
-        gc.collect()
+        collect()
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 
@@ -116,7 +123,7 @@ def test_a_writer_dropped_while_it_is_made_aborts(
         with pytest.raises(KeyboardInterrupt) as caught:
             AtomicWriter(target)
         del caught
-        gc.collect()
+        collect()
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 
@@ -124,7 +131,7 @@ def test_a_writer_dropped_while_it_is_made_aborts(
 def test_a_writer_that_could_not_be_made_leaves_nothing(target: Path, listing: Listing) -> None:
     try_acquire_lock(target)
     with pytest.raises(LockError):
-        AtomicWriter(target)
+        copy_context().run(AtomicWriter, target)
     release_lock(target)
     with pytest.raises(ValueError, match="safety"):
         AtomicWriter(target, safety="x")  # type: ignore[arg-type]

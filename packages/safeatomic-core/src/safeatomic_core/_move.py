@@ -11,16 +11,17 @@ from __future__ import annotations
 import errno
 import os
 
-from . import _trace
+from . import _log, _trace
 from ._announcement import Announcement
 from ._change import Change, close
 from ._checksum_record import agreeing
 from ._digests import memoized
-from ._errors import UNCHANGED, CrossDeviceAtomicityError, explain
+from ._errors import UNCHANGED, CrossDeviceAtomicityError
 from ._gate import pass_gate
 from ._options import Policy, check_flag
 from ._permission import require_permission
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._retirement import Retirement
 from ._settle import settle_directory
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, rename_new
 from ._temp_file import is_temp_name
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._digests import Digest
-    from ._lock import Lock
+    from ._lock import Fence
     from ._types import Concurrency, Safety, StrPath
 
 
@@ -102,11 +103,11 @@ class _Move(Change):
         super().__init__(policy)
         self._force = force
         self._source_fd = -1
-        self._source_lock: Lock | None = None
+        self._source_lock: Fence | None = None
         self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
         self._linked = False  # the destination is a second link of the source so far
         self._loose = False  # the source's sidecar is gone, but perhaps not for good
-        self._source_sidecar: Announcement | None = None
+        self._source_sidecar: Retirement | None = None
         self._src = Target(check_path(src, "src"))
         self.target = Target(check_path(dst, "dst"))
 
@@ -118,6 +119,8 @@ class _Move(Change):
         self._refuse_early()
         if self._same_name():
             return
+        self.enter(self._src)
+        self.enter(self.target)
         if self.policy.lock:
             self._acquire_both()
             self._refuse_early()
@@ -199,7 +202,10 @@ class _Move(Change):
             # Only now: before, a crash could bring the source back without its sidecar.
             assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
             self._loose = True
-            self._source_sidecar.take_away()
+            try:
+                self._source_sidecar.take_away()
+            except FileExistsError as error:
+                _log.warning("%r: its sidecar stays behind (%s)", src.path, error)
             self._source_sidecar.drop_displaced()
             record = self.announcement.fd
         gone = settle_directory(src, self.policy.safety, renamed=self._source_fd, witness=record)
@@ -227,21 +233,31 @@ class _Move(Change):
             )
         if error.errno == errno.EXDEV:
             return CrossDeviceAtomicityError(self._src.path, self.target.path)
-        return explain(error, self.doing(), self.path_of(error), self.outcome())
+        return super().translated(error)
 
     def path_of(self, error: OSError) -> str:
         """Return the path of the caller's that an error is about."""
+        name = error.filename if isinstance(error.filename, str) else ""
+        if name.startswith((self._src.path, self.target.path)):
+            return name
+        about = self.about(error)
+        return str(about.named(error).filename) if name else about.path
+
+    def about(self, error: OSError) -> Target:
+        """Return which of the two names an error is about."""
         src, dst = self._src, self.target
         name = error.filename if isinstance(error.filename, str) else ""
-        if name.startswith((src.path, dst.path)):
-            return name
         if not name:  # a call on a descriptor: the step tells which
-            return src.path if self.step == _trace.HARDEN else dst.path
+            return src if self.step == _trace.HARDEN else dst
+        if name.startswith((src.path, dst.path)):
+            longer = sorted((src, dst), key=lambda target: -len(target.path))
+            return next(target for target in longer if name.startswith(target.path))
         # Both names may begin alike: "a" and "a.txt".
-        about_src = name.startswith(src.name) and not (
+        if name.startswith(src.name) and not (
             name.startswith(dst.name) and len(dst.name) > len(src.name)
-        )
-        return str((src if about_src else dst).named(error).filename)
+        ):
+            return src
+        return dst
 
     def lost_lock(self) -> str:
         """Say what a lock that was taken away means here."""
@@ -333,7 +349,7 @@ class _Move(Change):
         not a record of ours stays where it is.
         """
         self.step = _trace.ANNOUNCE
-        self._source_sidecar = Announcement(self._src, self.token(self._src))
+        self._source_sidecar = Retirement(self._src, self.token(self._src))
         record = self._source_sidecar.recorded()
         if record is None:
             return None

@@ -263,9 +263,12 @@ class Kernel:
     rename_noreplace = staticmethod(_rename_noreplace)
     rename_exchange = staticmethod(_rename_exchange)
     link = staticmethod(_or_missing("link", getattr(os, "link", None)))
-    link_anonymous = staticmethod(_link_anonymous)
+    link_anonymous = staticmethod(
+        _link_anonymous if hasattr(os, "link") else _missing("link")  # Termux has none
+    )
     unlink = staticmethod(os.unlink)
     mkdir = staticmethod(os.mkdir)
+    rmdir = staticmethod(os.rmdir)
     listdir = staticmethod(_listdir)
     readlink = staticmethod(os.readlink)
     realpath = staticmethod(_realpath)

@@ -152,6 +152,7 @@ def _record(
             return False
         target.look_again()
         announcement.draft_plain(algo, digest)
+        change.require_locks()
         announcement.permit(fd)
         announcement.announce(sync_directory)
         announcement.drop_displaced()

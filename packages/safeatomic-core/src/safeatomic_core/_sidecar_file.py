@@ -16,7 +16,7 @@ from . import _log
 from ._checksum_lines import escape, parse_line
 from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
 from ._errors import SafeAtomicError
-from ._forks import close_held, open_held
+from ._forks import Held
 from ._posix import (
     LOCK_EX,
     LOCK_NB,
@@ -24,6 +24,7 @@ from ._posix import (
     O_CLOEXEC,
     O_NOFOLLOW,
     O_NONBLOCK,
+    Descriptor,
     kernel,
 )
 from ._target import SIDECAR_SUFFIX, identity, kind_of
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 _LONGEST_LIST = 16 * 2**20  # bytes of somebody else's list that are read
 _CHUNK = 262144  # bytes read at a time
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+# Errors of open(2) that say something of the file: a link, a socket, somebody else's.
+_ABOUT_WHAT_IS_THERE = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
 class Sidecar:
@@ -56,7 +58,7 @@ class Sidecar:
             not there.
     """
 
-    __slots__ = ("_fd", "_held", "claim", "flaw", "kind", "raw", "record", "status")
+    __slots__ = ("_handle", "_held", "claim", "flaw", "kind", "raw", "record", "status")
 
     def __init__(self, target: Target, hint: str) -> None:
         """Look at it.
@@ -68,7 +70,7 @@ class Sidecar:
         Raises:
             OSError: It cannot be read.
         """
-        self._fd = -1
+        self._handle: Descriptor = Descriptor()
         self._held = False
         self.kind: Kind = "nothing"
         self.status: os.stat_result | None = None
@@ -77,7 +79,7 @@ class Sidecar:
         self.claim: Checksum | None = None
         self.flaw: str | None = None
         try:
-            self._fd = open_held(
+            self._handle.open(
                 kernel.open, target.name + SIDECAR_SUFFIX, _OPEN, dir_fd=target.dir_fd
             )
         except FileNotFoundError:
@@ -109,7 +111,7 @@ class Sidecar:
     @property
     def fd(self) -> int:
         """Descriptor of what was opened, -1 if nothing was."""
-        return self._fd
+        return self._handle.fd
 
     @property
     def timestamp(self) -> str:
@@ -119,17 +121,22 @@ class Sidecar:
 
     def hold(self) -> bool:
         """Flock it, so that no sweep takes it for an orphan; False if somebody else does."""
-        if self._fd < 0 or self._held:
+        fd = self._handle.fd
+        if fd < 0:
             return True
+        if not self._held:
+            self._held = True
+            held = Held()  # no forked child is to keep the flock
+            held.adopt(self._handle)
+            self._handle = held
         try:
-            kernel.flock(self._fd, LOCK_EX | LOCK_NB)
+            kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
             # EBADF: NFS wants a descriptor to write to (flock(2)). Nobody can prove anything then.
             if error.errno not in NOT_SUPPORTED | {errno.EBADF}:
                 raise
-        self._held = True
         return True
 
     def is_at(self, name: str, dir_fd: int) -> bool:
@@ -142,7 +149,7 @@ class Sidecar:
             return False
         # The times of two changes may be one: the clock of a filesystem ticks in milliseconds.
         return stamp(status) == stamp(self.status) and (
-            kernel.pread(self._fd, CAP + 1, 0) == self.raw or self.kind not in ("ours", "no record")
+            kernel.pread(self.fd, CAP + 1, 0) == self.raw or self.kind not in ("ours", "no record")
         )
 
     def is_like(self, other: Sidecar) -> bool:
@@ -170,30 +177,28 @@ class Sidecar:
 
     def close(self) -> None:
         """Close the file, and with it the flock; until then its inode number means nothing else."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            close_held(fd)
+        self._handle.close()
 
     def _refuse_to_open(self, target: Target, error: OSError) -> None:
         """Note what could not be opened because of its kind; raise for what may not be read."""
-        if error.errno not in _OUT_OF_RESOURCES:
-            name = target.name + SIDECAR_SUFFIX
-            try:
-                mode = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False).st_mode
-            except FileNotFoundError:
-                return
-            if not stat.S_ISREG(mode):
-                self.kind, self.flaw = "foreign", f"is {kind_of(mode)}"
-                return
-        raise unreadable(target, error) from error
+        name = target.name + SIDECAR_SUFFIX
+        try:
+            mode = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            if error.errno in _ABOUT_WHAT_IS_THERE:
+                return  # and is gone by now
+            raise unreadable(target, error) from error
+        if stat.S_ISREG(mode):
+            raise unreadable(target, error) from error
+        self.kind, self.flaw = "foreign", f"is {kind_of(mode)}"
 
     def _recognise(self, target: Target, hint: str) -> None:
-        status = kernel.fstat(self._fd)
+        status = kernel.fstat(self.fd)
         self.status = status
         if not stat.S_ISREG(status.st_mode):
             self.kind, self.flaw = "foreign", f"is {kind_of(status.st_mode)}"
             return
-        raw = kernel.pread(self._fd, CAP + 1, 0)
+        raw = kernel.pread(self.fd, CAP + 1, 0)
         self.raw = raw
         if len(raw) <= CAP:
             if not raw.strip(b"\0"):
@@ -209,7 +214,7 @@ class Sidecar:
                 self.kind = "ours"
                 return
         found = _Found(os.fsencode(target.name), hint)
-        if found.read(self._fd):
+        if found.read(self.fd):
             self.kind, self.claim, self.flaw = "list", found.claim, "is another program's list"
         elif found.blank:
             self.kind, self.flaw = "no record", "is empty"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from .._version import __version__
 from . import checksums, commands, locks, options, running
@@ -28,6 +29,7 @@ Exit status:
   128+N  signal N ended safeatomic, or the command it ran
 A command that is run by 'lock' or 'edit' otherwise keeps its own status."""
 _RUNNERS = ("lock", "edit")
+_MOST = 2**63 - 1  # retries that the library counts
 _POLL = 0.05  # seconds between two attempts under --wait
 
 
@@ -91,7 +93,8 @@ def _settle_waiting(parsed: argparse.Namespace) -> None:
         parsed.parser.error("--wait and --retries exclude each other")
     if parsed.delay is None:
         parsed.delay = _POLL
-    parsed.retries = -int(-wait // parsed.delay) if parsed.delay else 0
+    attempts = wait / parsed.delay if parsed.delay else 0
+    parsed.retries = _MOST if attempts >= _MOST else math.ceil(attempts)
 
 
 def build_parser() -> Parser:

@@ -109,10 +109,7 @@ def delay(text: str) -> float:
 
 def seconds(text: str) -> float:
     """Return a time span in seconds."""
-    value = _number(float, text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be 0 or more seconds and finite, not {text!r}")
-    return value
+    return delay(text)
 
 
 def status(text: str) -> int:

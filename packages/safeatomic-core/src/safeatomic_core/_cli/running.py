@@ -7,14 +7,15 @@ import os
 import threading
 
 from .._checksum_api import get_checksum_info
+from .._command_lock import VARIABLE
 from .._errors import UNCHANGED, ChecksumMismatchError, SafeAtomicError
-from .._lock_api import release_lock, try_acquire_lock
+from .._lock_api import inheritable_lock, release_lock, try_acquire_lock
+from .._lock_file import parse_json
 from .._posix import close_quietly, kernel
 from .._reader import AtomicReader
 from .._settle import recover
 from .._target import locate
 from . import commands, output, wording
-from .held import inheritable_lock
 from .locks import conflict
 from .output import NO
 from .process import Child, StartError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from .._writer import AtomicWriter
 
-VARIABLE = "SAFEATOMIC_LOCK"  # a JSON object: the path of each lock, and its token
 _CHUNK = 65536  # bytes taken from a pipe at a time, which is what it holds
 
 
@@ -70,10 +70,7 @@ def _environment(path: str, *, hide: bool) -> dict[str, str]:
 
 def _named(environment: dict[str, str]) -> dict[str, object]:
     """Return the locks that a wrapper around us has named already."""
-    try:
-        named = json.loads(environment.get(VARIABLE, "{}"))
-    except (ValueError, RecursionError):
-        return {}
+    named = parse_json(os.fsencode(environment.get(VARIABLE, "")))
     return named if isinstance(named, dict) else {}
 
 
