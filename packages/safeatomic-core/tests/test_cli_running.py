@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from safeatomic_core import (
 )
 from safeatomic_core._cli import main, process, running
 from safeatomic_core._cli.process import Child, StartError
+from safeatomic_core._command_lock import VARIABLE
+from safeatomic_core._lock_api import inheritable_lock
 
 COMMAND = [sys.executable, "-m", "safeatomic_core"]
 SHOW = "import os, sys; print(os.environ.get('SAFEATOMIC_LOCK', ''), *os.listdir('/proc/self/fd'))"
@@ -90,7 +93,7 @@ def test_nested_commands_know_every_lock(target: Path, capfd: pytest.CaptureFixt
 
 @pytest.mark.parametrize("text", ["", "junk", "[]", "[" * 100_000])
 def test_a_variable_that_is_not_ours_is_replaced(text: str) -> None:
-    assert running._named({running.VARIABLE: text}) == {}
+    assert running._named({VARIABLE: text}) == {}
 
 
 def test_a_killed_wrapper_lets_nobody_in_while_its_command_runs(target: Path) -> None:
@@ -137,9 +140,30 @@ def test_a_lock_that_cannot_be_inherited_is_held_all_the_same(
     target: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(running, "inheritable_lock", lambda _path: None)
-    monkeypatch.setenv(running.VARIABLE, "{}")
+    monkeypatch.setenv(VARIABLE, "{}")
     assert main(["lock", str(target), "--", sys.executable, "-c", SHOW]) == 0
     assert "{" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["write f --checksum", "edit f -- cat", "checksum f"])
+def test_safeatomic_works_under_the_lock_of_the_command_around_it(
+    target: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(target.parent)
+    Path("f").write_bytes(b"old")
+    script = f"{shlex.join(COMMAND)} {command} < data.bin && test -e f.lock"
+    assert main(["lock", "f", "--", "sh", "-c", script]) == 0
+    lost = f"rm f.lock; {shlex.join(COMMAND)} {command} < data.bin"
+    assert main(["lock", "f", "--", "sh", "-c", lost]) == 2
+
+
+def test_under_a_lock_that_is_gone_the_variable_is_named(
+    target: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = f"rm {target}.lock; {shlex.join(COMMAND)} write {target} < /dev/null"
+    assert main(["lock", str(target), "--", "sh", "-c", command]) == 2
+    assert "SAFEATOMIC_LOCK" in capfd.readouterr().err
+    assert target.read_bytes() == b"old"
 
 
 def test_what_a_killed_writer_left_under_the_lock_is_swept(target: Path, listing: Any) -> None:
@@ -302,4 +326,4 @@ def test_a_command_that_is_stopped_for_a_while_is_waited_for(target: Path) -> No
 
 
 def test_what_is_not_held_cannot_be_inherited(target: Path) -> None:
-    assert running.inheritable_lock(target) is None
+    assert inheritable_lock(target) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from .._command_lock import CommandLock
 from .._errors import (
     ChecksumMismatchError,
     CrossDeviceAtomicityError,
@@ -109,7 +110,7 @@ def is_contention(error: LockError) -> bool:
     """Tell whether somebody else holds the lock; not so where it was lost or cannot be made."""
     notes = getattr(error, "__notes__", ())
     acquiring = any(note.startswith(f"{_NOTE}Acquire failed") for note in notes)
-    return acquiring and error.__cause__ is None
+    return acquiring and error.__cause__ is None and error.reason != CommandLock.lost
 
 
 def _applies(clause: str, options: Container[str]) -> bool:
