@@ -264,3 +264,4 @@ def test_a_flush_that_fails_and_may_is_asked_for_again_by_each_record(
     faults.fail("fsync", 5, when=lambda fd: os.path.samestat(os.fstat(fd), directory))
     assert main(["checksum", "--safety", "best_effort", *map(str, paths)]) == 0
     assert all(verify_checksum(path) for path in paths)
+    assert faults.raised == 4  # before both, for each, after both

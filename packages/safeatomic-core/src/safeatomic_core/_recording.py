@@ -67,8 +67,7 @@ class Batch:
                 found.pop(name, None)  # its own recording comes to that, and reports it
             finally:
                 opened.close()
-        if settle_directory(self._target, self._safety):
-            self._durable = found
+        self._durable = found if settle_directory(self._target, self._safety) else {}
 
     def is_durable(self, target: Target, inode: tuple[int, int]) -> bool:
         """Tell whether a name was flushed since it got its inode."""
