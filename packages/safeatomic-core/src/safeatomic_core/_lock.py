@@ -288,8 +288,7 @@ class Lock:
         """Make the inode under a temp's name, where one without a name is not to be had."""
         self._temp = Temp(self._dir_fd)
         self._temp.create(_MODE)
-        self._held.hold(self._temp.fd)
-        self._temp.release_descriptor()
+        self._held.adopt(self._temp.descriptor)
 
     def _complete(self) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
@@ -368,10 +367,8 @@ class Lock:
         )
 
     def _drop_name_of(self, temp: Temp) -> None:
-        """Remove the temp's name; its descriptor is ours, if we have taken it over."""
+        """Remove the temp's name; its descriptor is ours."""
         self._temp = None
-        if self.fd >= 0:
-            temp.release_descriptor()
         temp.discard()
 
     def _holder_is_gone(self) -> bool:
