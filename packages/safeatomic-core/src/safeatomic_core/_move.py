@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._digests import Digest
-    from ._lock import Lock
+    from ._lock import Fence
     from ._types import Concurrency, Safety, StrPath
 
 
@@ -103,7 +103,7 @@ class _Move(Change):
         super().__init__(policy)
         self._force = force
         self._source_fd = -1
-        self._source_lock: Lock | None = None
+        self._source_lock: Fence | None = None
         self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
         self._linked = False  # the destination is a second link of the source so far
         self._loose = False  # the source's sidecar is gone, but perhaps not for good
@@ -119,6 +119,8 @@ class _Move(Change):
         self._refuse_early()
         if self._same_name():
             return
+        self.enter(self._src)
+        self.enter(self.target)
         if self.policy.lock:
             self._acquire_both()
             self._refuse_early()
