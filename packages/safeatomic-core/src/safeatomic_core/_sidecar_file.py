@@ -16,7 +16,7 @@ from . import _log
 from ._checksum_lines import escape, parse_line
 from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
 from ._errors import SafeAtomicError
-from ._forks import close_held, open_held
+from ._forks import Held
 from ._posix import (
     LOCK_EX,
     LOCK_NB,
@@ -69,7 +69,7 @@ class Sidecar:
         Raises:
             OSError: It cannot be read.
         """
-        self._handle = Descriptor()
+        self._handle: Descriptor = Descriptor()
         self._held = False
         self.kind: Kind = "nothing"
         self.status: os.stat_result | None = None
@@ -125,7 +125,9 @@ class Sidecar:
             return True
         if not self._held:
             self._held = True
-            open_held(lambda: fd)  # no forked child is to keep the flock
+            held = Held()  # no forked child is to keep the flock
+            held.adopt(self._handle)
+            self._handle = held
         try:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -174,8 +176,6 @@ class Sidecar:
 
     def close(self) -> None:
         """Close the file, and with it the flock; until then its inode number means nothing else."""
-        if self._held and self._handle.fd >= 0:
-            close_held(self._handle.release())
         self._handle.close()
 
     def _refuse_to_open(self, target: Target, error: OSError) -> None:
