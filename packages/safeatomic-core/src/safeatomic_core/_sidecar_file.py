@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 _LONGEST_LIST = 16 * 2**20  # bytes of somebody else's list that are read
 _CHUNK = 262144  # bytes read at a time
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+# Errors of open(2) that say something of the file: a link, a socket, somebody else's.
+_ABOUT_WHAT_IS_THERE = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
 class Sidecar:
@@ -180,16 +181,16 @@ class Sidecar:
 
     def _refuse_to_open(self, target: Target, error: OSError) -> None:
         """Note what could not be opened because of its kind; raise for what may not be read."""
-        if error.errno not in _OUT_OF_RESOURCES:
-            name = target.name + SIDECAR_SUFFIX
-            try:
-                mode = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False).st_mode
-            except FileNotFoundError:
-                return
-            if not stat.S_ISREG(mode):
-                self.kind, self.flaw = "foreign", f"is {kind_of(mode)}"
-                return
-        raise unreadable(target, error) from error
+        name = target.name + SIDECAR_SUFFIX
+        try:
+            mode = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            if error.errno in _ABOUT_WHAT_IS_THERE:
+                return  # and is gone by now
+            raise unreadable(target, error) from error
+        if stat.S_ISREG(mode):
+            raise unreadable(target, error) from error
+        self.kind, self.flaw = "foreign", f"is {kind_of(mode)}"
 
     def _recognise(self, target: Target, hint: str) -> None:
         status = kernel.fstat(self.fd)
