@@ -103,6 +103,23 @@ def tests(session: nox.Session, package: str) -> None:
     pytest(session, f"packages/{package}/tests")
 
 
+MATRIX = {
+    "oldest": ["PyYAML==6.0.1", "ruamel.yaml==0.17.21", "tomli-w==1.0.0"],
+    "between": ["PyYAML==6.0.2", "ruamel.yaml==0.18.0", "tomli-w==1.1.0"],
+    "newest": ["PyYAML", "ruamel.yaml", "tomli-w"],
+}
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+@nox.parametrize("libraries", MATRIX)
+def matrix(session: nox.Session, libraries: str) -> None:
+    """Run the formats' tests with the oldest and the newest libraries that are supported."""
+    install(session, *NEEDS[FORMATS], extra="ruamel")
+    session.install("--upgrade", *MATRIX[libraries])
+    session.run("pip", "check")
+    pytest(session, f"packages/{FORMATS}/tests")
+
+
 @nox.session(requires=["wheels"], allow_parallel=True)
 def coverage(session: nox.Session) -> None:
     """Run the core's tests once more; every branch must be taken."""

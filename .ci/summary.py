@@ -68,8 +68,9 @@ def _print_figures(folder: Path) -> None:
     """Print the figures of all sessions under the kind of evidence that they are."""
     figures: Counter[str] = Counter()
     for path in sorted(folder.glob("*.json")):
-        if path.name not in ("sessions.json", "interpreters.json"):
-            figures.update(json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            figures.update({name: n for name, n in found.items() if isinstance(n, int)})
     for heading, pattern in _EVIDENCE.items():
         print(heading)
         names = sorted(name for name in figures if re.search(pattern, name))

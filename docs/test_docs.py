@@ -14,6 +14,7 @@ import pytest
 
 import safeatomic
 import safeatomic_core
+import safeatomic_formats
 from safeatomic_core._trace import STEPS
 
 DOCS = Path(__file__).parent
@@ -119,9 +120,10 @@ def test_every_public_name_is_in_a_program_that_runs() -> None:
 
 
 def messages() -> str:
-    """Return every text of the core's code, with … where a value is put in."""
+    """Return every text of the code, with … where a value is put in."""
     texts = []
-    for path in Path(safeatomic_core.__file__).parent.rglob("*.py"):
+    packages = [Path(package.__file__).parent for package in (safeatomic_core, safeatomic_formats)]
+    for path in (path for package in packages for path in package.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = (getattr(part, "value", "…") for part in node.values)
@@ -139,6 +141,33 @@ def test_the_messages_that_are_explained_exist() -> None:
     for message in explained:
         for fragment in filter(None, (part.strip() for part in message.split("…"))):
             assert fragment in known, f"no code says {fragment!r} ({message})"
+
+
+def explained_messages() -> list[str]:
+    page = (DOCS / "troubleshooting.md").read_text("utf-8").partition("## Locks")[2]
+    return re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
+
+
+def test_every_piece_of_advice_is_explained() -> None:
+    from safeatomic_core import _advice, _errors
+
+    advice = list(_errors._GENERAL.values())
+    for node in ast.walk(ast.parse(Path(_advice.__file__).read_text("utf-8"))):
+        if isinstance(node, ast.Return) and isinstance(node.value, (ast.Constant, ast.JoinedStr)):
+            parts = getattr(node.value, "values", [node.value])
+            advice.append("…".join(str(getattr(part, "value", "")) for part in parts))
+    assert len(advice) > 20
+    fragments = [part.strip() for text in explained_messages() for part in text.split("…")]
+    for text in filter(lambda text: text and text[0].isupper(), advice):
+        assert any(fragment in text for fragment in fragments), f"nothing explains {text!r}"
+
+
+def test_every_error_is_found_by_its_name() -> None:
+    page = (DOCS / "troubleshooting.md").read_text("utf-8")
+    for name in safeatomic_core.__all__:
+        found = getattr(safeatomic_core, name)
+        if isinstance(found, type) and issubclass(found, Exception):
+            assert f"`{name}`" in page, name
 
 
 # Shell blocks that no test runs, by their first line, and why.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "SAFEATOMIC_CACHE"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _KEPT_S = 7 * 24 * 3600  # after that a suite is fetched anew
-_FETCHING_S = 900
+_FETCHING_S = 600
 
 
 class NotPossibleError(Exception):
@@ -59,7 +59,7 @@ def mirror() -> str:
         NotPossibleError: apt has no list of a Debian release.
     """
     filters = ("Identifier: Packages", "Origin: Debian", "Label: Debian")
-    found = _run("apt-get", "indextargets", "--format", "$(REPO_URI)", *filters).split()
+    found = run("apt-get", "indextargets", "--format", "$(REPO_URI)", *filters).split()
     if not found:
         raise NotPossibleError("apt has no list of Debian's packages (run apt-get update)")
     return found[0]
@@ -119,11 +119,11 @@ class Archive:
             "Acquire::Retries": "3",
         }
         self._options = [f"-o{key}={value}" for key, value in settings.items()]
-        _run("apt-get", *self._options, "-qq", "update")
+        run("apt-get", *self._options, "-qq", "update")
 
     def depends(self, package: str) -> list[str]:
         """Return what a package depends on, first alternatives, without versions."""
-        text = _run("apt-cache", *self._options, "show", "--no-all-versions", package)
+        text = run("apt-cache", *self._options, "show", "--no-all-versions", package)
         names = []
         for line in text.splitlines():
             field, _, value = line.partition(": ")
@@ -133,16 +133,25 @@ class Archive:
 
     def download(self, packages: list[str]) -> list[Path]:
         """Fetch packages and return their files."""
-        _run("apt-get", *self._options, "-qq", "download", *packages, cwd=self._folder)
+        run("apt-get", *self._options, "-qq", "download", *packages, cwd=self._folder)
         return sorted(self._folder.glob("*.deb"))
 
 
-def _run(*command: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, timeout=_FETCHING_S
-    )
+def run(*command: str, cwd: Path | None = None) -> str:
+    """Run a program that may fetch something, and return what it prints.
+
+    Raises:
+        NotPossibleError: It failed, or took too long.
+    """
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, check=False, timeout=_FETCHING_S
+        )
+    except subprocess.TimeoutExpired:
+        raise NotPossibleError(f"{command[0]} did not end within {_FETCHING_S} s") from None
     if done.returncode:
-        raise NotPossibleError(f"{command[0]} failed: {done.stderr.strip()[-500:]}")
+        said = (done.stderr or done.stdout).strip()
+        raise NotPossibleError(f"{command[0]} failed: {said[-500:]}")
     return done.stdout
 
 

@@ -226,8 +226,22 @@ def a_lock_of_another_tool(work: Path) -> Path:
     return target
 
 
+def another_programs_list_at_the_sidecars_name(work: Path) -> Path:
+    target = target_in(work / "d")
+    Path(f"{target}.sha256").write_text(f"{'0' * 64}  another\n{'1' * 64}  one\n")
+    return target
+
+
+def a_directory_at_the_sidecars_name(work: Path) -> Path:
+    target = target_in(work / "d")
+    Path(f"{target}.sha256").mkdir()
+    return target
+
+
 GOOD = [
     ordinary,
+    another_programs_list_at_the_sidecars_name,
+    a_directory_at_the_sidecars_name,
     absent,
     a_dangling_link,
     a_name_without_room_for_a_checksum,

@@ -22,7 +22,6 @@ W = (
     "concurrency='lock', preserve_metadata=True, write_checksum=False, checksum_algo=None, "
     "retries=None, delay=None, session=None, safety='strict', mode=None, overwrite=True"
 )
-DUMP_W = W.removesuffix(", mode=None, overwrite=True")
 R = "check_checksum=False, checksum_algo=None, safety='strict'"
 FUNCTIONS = {
     "write_atomic": f"path, data, *, encoding=None, {W}",
@@ -56,13 +55,13 @@ FUNCTIONS = {
     "safeatomic_config": "*, encoding=None, checksum_algo=None, retries=None, delay=None",
     "atomic_json_dump": (
         "path, obj, *, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False, "
-        f"default=None, cls=None, encoding=None, {DUMP_W}"
+        f"default=None, cls=None, encoding=None, {W}"
     ),
     "atomic_yaml_dump": (
-        f"path, obj, *, default_flow_style=False, sort_keys=False, encoding=None, {DUMP_W}"
+        f"path, obj, *, default_flow_style=False, sort_keys=False, encoding=None, {W}"
     ),
-    "atomic_yaml_dump_ruamel": f"path, obj, *, yaml_instance=None, encoding=None, {DUMP_W}",
-    "atomic_toml_dump": f"path, obj, *, multiline_strings=False, {DUMP_W}",
+    "atomic_yaml_dump_ruamel": f"path, obj, *, yaml_instance=None, encoding=None, {W}",
+    "atomic_toml_dump": f"path, obj, *, multiline_strings=False, {W}",
     "atomic_json_load": f"path, *, encoding=None, {R}",
     "atomic_yaml_load": f"path, *, encoding=None, {R}",
     "atomic_yaml_load_ruamel": f"path, *, yaml_instance=None, encoding=None, {R}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,16 +53,9 @@ def command(
 
 
 def _make(folder: Path) -> None:
-    done = subprocess.run(
-        [
-            *("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
-            *(SUITE, str(folder), debian.mirror(), _SCRIPT),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    debian.run(
+        *("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
+        *(SUITE, str(folder), debian.mirror(), _SCRIPT),
     )
-    if done.returncode:
-        raise debian.NotPossibleError(f"debootstrap failed: {done.stdout.strip()[-500:]}")
     shutil.rmtree(folder / "var/cache/apt/archives", ignore_errors=True)
     folder.chmod(0o755)  # tests change to other users, who must find their interpreter

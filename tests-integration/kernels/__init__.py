@@ -10,6 +10,7 @@ driver records from outside what reaches the disk; the judge then looks at the i
     disks           the disks of a guest, and QEMU's log of them as crashlab's records
     plan            what is recorded on each kernel
     recorder        what runs in the guest: a workload after the other, with marks
+    guest_judge     what judges in the guest, for filesystems that the host does not have
     laboratory      all of that for one kernel
 
 `docs/crash-testing.md` names the kernels and says what this cannot show.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterator
 
-    from crash.crashlab.scenario import Spec
+    from crash.crashlab.scenario import Report, Spec
 
     from .laboratory import Recorded
 
@@ -53,6 +53,29 @@ def recorded(
         if isinstance(made, str):
             pytest.skip(f"NO OTHER KERNEL WAS BOOTED: {made}")
         return made
+
+    return found
+
+
+@pytest.fixture(scope="session")
+def judged_in_guest(seed: int, long_run: bool) -> Callable[[str], list[Report]]:
+    """Give the verdicts of a suite's kernel on f2fs, nilfs2 and jfs; a long run only."""
+    if not long_run:
+        pytest.skip("f2fs, nilfs2 and jfs belong to the long run (-- --long)")
+    lacks = more_filesystems.missing()
+    if lacks:
+        pytest.skip(f"this machine lacks {', '.join(lacks)}")
+    more_filesystems.register()
+    specs = plan.more(seed)
+
+    @functools.cache
+    def found(suite: str) -> list[Report]:
+        with Laboratory(suite) as laboratory:
+            try:
+                made = laboratory.record(specs, flush_tests=False)
+            except debian.NotPossibleError as reason:
+                pytest.skip(f"NO OTHER KERNEL WAS BOOTED: {reason}")
+            return laboratory.judge(made, specs)
 
     return found
 

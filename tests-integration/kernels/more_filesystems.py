@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 
 from crash.crashlab import filesystems, payload, workloads
@@ -22,6 +23,14 @@ def register() -> None:
     filesystems.KNOWN.update(ALL)
 
 
+def missing() -> list[str]:
+    """Return the mkfs programs that this machine lacks."""
+    return [kind.make[0] for kind in ALL.values() if shutil.which(kind.make[0]) is None]
+
+
+_real = payload.meta_of, payload.set_meta
+
+
 def adapt_to(filesystem: str) -> None:
     """Leave out of the workloads, in this process, what a filesystem does not have.
 
@@ -30,7 +39,6 @@ def adapt_to(filesystem: str) -> None:
     if filesystem != NILFS2.name:
         return
     full = {meta.rpartition(" ")[0]: meta for meta in (workloads.ONE, workloads.OTHER)}
-    set_whole = payload.set_meta
 
     def meta_of(path: str) -> str:
         status = os.stat(path)
@@ -38,7 +46,11 @@ def adapt_to(filesystem: str) -> None:
         return full.get(seen, f"{seen} -")
 
     def set_meta(path: str, meta: str) -> None:
-        set_whole(path, f"{meta.rpartition(' ')[0]} -")
+        _real[1](path, f"{meta.rpartition(' ')[0]} -")
 
-    payload.meta_of = meta_of
-    payload.set_meta = set_meta
+    payload.meta_of, payload.set_meta = meta_of, set_meta
+
+
+def restore() -> None:
+    """Compare everything again."""
+    payload.meta_of, payload.set_meta = _real

@@ -16,14 +16,23 @@ import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from crash.crashlab import filesystems, images, isolation, mutants, payload, recording, workloads
+from crash.crashlab import (
+    filesystems,
+    images,
+    isolation,
+    mutants,
+    payload,
+    peers,
+    recording,
+    workloads,
+)
 
 from . import more_filesystems
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_ROOT = "/mnt/fs"
+ROOT = "/mnt/fs"
 _BLOCK = 4096  # bytes of a mark
 _MARK_BLOCKS = 256
 DONE = "RECORDED EVERYTHING"
@@ -84,16 +93,17 @@ def record(run: Run) -> None:
     if made.returncode:
         raise RuntimeError(f"{filesystem.make[0]}: {made.stderr[-300:]}")
     device = MarkedDisk(f"{run.disk}2")
-    with isolation.mounted(f"{run.disk}1", _ROOT, filesystem.type, run.options) as root:
+    with isolation.mounted(f"{run.disk}1", ROOT, filesystem.type, run.options) as root:
         for directory in workloads.DIRECTORIES:
             os.mkdir(f"{root}/{directory}")
         recording.prepare(root, workload.initial, workloads.INITIAL_SIZE)
         random_source = random.Random(f"{run} noise")
         noise = filesystems.Noise(run.noise, run.filesystem, root, random_source)
-        session = recording.Session(root, device, noise, recording.with_library)
+        kind, _, name = run.subject.partition(":")
+        perform = peers.ALL[name] if kind == "peer" else recording.with_library
+        session = recording.Session(root, device, noise, perform)
         isolation.syncfs(root)
         device.mark({images.START: run.number})
-        kind, _, name = run.subject.partition(":")
         with mutants.applied(name if kind == "mutant" else None):
             workload.script(session)
         device.mark({images.STOP: True})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +97,37 @@ def test_temps_of_living_writers_are_no_orphans(at: At, tmp_path: Path) -> None:
         )
 
 
+def test_the_copy_of_an_interrupted_write_in_place_is_named(at: At, tmp_path: Path) -> None:
+    copy = tmp_path / ".safeatomic-copy-0123456789abcdef.tmp"
+    copy.write_bytes(b"complete")
+    status, detail = look.leftovers(at(tmp_path / "f"))
+    assert status == "warn"
+    assert "1 complete copy of what was being written in place" in detail
+    assert f"'cat {copy} > FILE'" in detail
+
+
+def test_another_programs_file_that_was_moved_aside_is_named(
+    at: At, tmp_path: Path, faults: Any
+) -> None:
+    import fcntl
+
+    displaced = tmp_path / ".safeatomic-sum-0123456789abcdef.tmp"
+    displaced.write_bytes(b"two lists\nof another program\n")
+    (tmp_path / ".safeatomic-sum-odd").touch()
+    status, detail = look.leftovers(at(tmp_path / "f"))
+    assert status == "warn"
+    assert "1 file of another program" in detail
+    assert displaced.name in detail
+    with displaced.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # its writer is at work
+        assert look.leftovers(at(tmp_path / "f"))[0] == "pass"
+    for call in ("open", "flock"):
+        place = at(tmp_path / "f")
+        faults.fail(call, errno.EACCES)
+        assert look.leftovers(place)[0] == "pass"
+        faults.rules.clear()
+
+
 def test_files_of_a_killed_doctor_are_reported(at: At, tmp_path: Path) -> None:
     (tmp_path / f"{PROBE_PREFIX}0123456789abcdef-lock").touch()
     status, detail = look.leftovers(at(tmp_path / "f"))
@@ -175,6 +208,12 @@ def test_a_corrupt_lock_fails(at: At, target: Path) -> None:
     status, detail = look.lock(at(target))
     assert status == "fail"
     assert "force_release_lock()" in detail
+    lock = target.with_name(target.name + ".lock")
+    lock.unlink()
+    lock.mkdir()  # how another tool locks
+    status, detail = look.lock(at(target))
+    assert status == "fail"
+    assert "move it away" in detail
 
 
 # ------------------------------------------------------------------------------------- the checksum
@@ -212,11 +251,24 @@ def test_an_interrupted_pair_is_good_and_said_to_be_unsettled(
     assert "interrupted" in detail
 
 
-def test_a_malformed_sidecar_fails(at: At, target: Path) -> None:
-    target.with_name(target.name + ".sha256").write_bytes(b"nonsense")
-    status, detail = look.checksum(at(target))
-    assert status == "fail"
-    assert "is no checksum sidecar" in detail
+def test_what_a_plain_write_leaves_alone_is_a_warning(at: At, target: Path) -> None:
+    sidecar = target.with_name(target.name + ".sha256")
+    for content in (b"nonsense", b"", b"00" * 32 + b"  another file\n"):
+        sidecar.write_bytes(content)
+        status, detail = look.checksum(at(target))
+        assert status == "warn"
+        assert "is not a checksum sidecar" in detail
+    write_atomic_bytes(target, b"new", safety="best_effort")
+    assert sidecar.read_bytes() == content
+
+
+def test_a_list_of_another_program_is_verified_by_its_line(at: At, target: Path) -> None:
+    digest = hash_bytes(b"old", "sha256")
+    listed = f"{digest}  {target.name}\n{digest}  another\n"
+    target.with_name(target.name + ".sha256").write_text(listed)
+    assert look.checksum(at(target)) == ("pass", "the content matches its checksum")
+    target.write_bytes(b"damaged")
+    assert look.checksum(at(target))[0] == "fail"
 
 
 def test_a_sidecar_without_its_file_is_a_warning(at: At, target: Path) -> None:

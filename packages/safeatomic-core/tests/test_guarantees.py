@@ -43,7 +43,7 @@ def test_a_report_lists_every_guarantee_with_its_reason(tmp_path: Path, fake: An
 
 
 def test_an_unknown_guarantee_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'crash' is no guarantee; there are AtomicVisibility"):
+    with pytest.raises(ValueError, match="'crash' is not a guarantee; there are AtomicVisibility"):
         inspect_guarantees(tmp_path).is_guaranteed("crash")
 
 

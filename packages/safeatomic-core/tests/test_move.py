@@ -338,6 +338,7 @@ def test_a_roll_back_that_cannot_even_look_is_logged(
 ) -> None:
     write_atomic_bytes(src, b"moved", write_checksum=True)
     faults.fail("rename_noreplace", errno.EIO)
+    faults.calls.clear()
     count = {"n": 0}
 
     def after_the_rename(name: str, **_options: object) -> bool:

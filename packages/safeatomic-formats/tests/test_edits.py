@@ -14,17 +14,63 @@ from hypothesis import strategies as st
 
 pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
-from ruamel.yaml import YAML  # noqa: E402
-from ruamel.yaml.error import YAMLError  # noqa: E402
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from safeatomic_formats import _layout  # noqa: E402
-from safeatomic_formats._readback import check  # noqa: E402
+from safeatomic_formats import _layout
+from safeatomic_formats._readback import check
 
 EXAMPLES = max(40, (settings.default.max_examples if settings.default else 100) // 10)
 TEXTS = [
-    *("a", "x y", "it's", "- a", "a: b", "#c", "...", "---", "wait...", "", "\x85", "a\u2028b", "\u2029"),
-    *("\ufeffx", "\U0001f600", "k" * 130, "yes", "null", "1", "1.5", "2001-01-01", "~", "'", '"', "a\nb"),
-    *("a\n", "\n", " a", "a ", "\ta", "!x", "&a", "*a", "{", "[", "%x", "@", "`", "?", "? a", ":", "=", "<<"),
+    *(
+        "a",
+        "x y",
+        "it's",
+        "- a",
+        "a: b",
+        "#c",
+        "...",
+        "---",
+        "wait...",
+        "",
+        "\x85",
+        "a\u2028b",
+        "\u2029",
+    ),
+    *(
+        "\ufeffx",
+        "\U0001f600",
+        "k" * 130,
+        "yes",
+        "null",
+        "1",
+        "1.5",
+        "2001-01-01",
+        "~",
+        "'",
+        '"',
+        "a\nb",
+    ),
+    *(
+        "a\n",
+        "\n",
+        " a",
+        "a ",
+        "\ta",
+        "!x",
+        "&a",
+        "*a",
+        "{",
+        "[",
+        "%x",
+        "@",
+        "`",
+        "?",
+        "? a",
+        ":",
+        "=",
+        "<<",
+    ),
     *("a\rb", "\x07", "0x1f", "012", "|", "> ", "a #b", "trail \nx", "\U0001f600" * 40 + "..."),
 ]
 SCALARS: list[Any] = [
@@ -70,7 +116,9 @@ class Writer:
             if depth > 2 or self.random.random() < 0.6:
                 lines += " " + self.scalar(indent)
             else:
-                lines += self.random.choice(["", "", " # on"]) + "\n" + self.between(indent + self.step)
+                lines += (
+                    self.random.choice(["", "", " # on"]) + "\n" + self.between(indent + self.step)
+                )
                 if self.random.random() < 0.5:
                     lines += self.list(indent + self.dash, depth + 1)
                 else:

@@ -127,14 +127,14 @@ class Colour(enum.StrEnum):
 
 def test_what_json_can_say_of_a_value_passes(target: Path) -> None:
     document = {
-        1: defaultdict(list, a=(1,)),
+        1: defaultdict(int, a=1),
         1.5: Colour.RED,
         None: OrderedDict(a=1),
         Colour.RED: -0.0,
     }
     atomic_json_dump(target, document)
     assert atomic_json_load(target) == {
-        "1": {"a": [1]},
+        "1": {"a": 1},
         "1.5": "red",
         "null": {"a": 1},
         "red": 0.0,

@@ -18,7 +18,12 @@ CASES = {
     "both add at the end, the change first": ("a\n", "a\n# end\n", "a\nb\n", "a\nb\n# end\n"),
     "both add at the start": ("a\n", "# top\na\n", "z\na\n", "z\n# top\na\n"),
     "no newline at the end": ("a\nb", "a\nb", "a\nc", "a\nc\n"),
-    "a longer part kept otherwise": ("a\nb\nc\nd\n", "a\nB\nC\nd\n", "a\nb\nx\nd\n", "a\nb\nx\nd\n"),
+    "a longer part kept otherwise": (
+        "a\nb\nc\nd\n",
+        "a\nB\nC\nd\n",
+        "a\nb\nx\nd\n",
+        "a\nb\nx\nd\n",
+    ),
     "everything removed": ("a\nb\n", "a\n# c\nb\n", "", ""),
 }
 

@@ -126,7 +126,9 @@ dotted = st.text(alphabet=".-: '\"#\n\x85\u2028\u2029\ufeff\U0001f600aé", max_s
 endings = st.sampled_from(["", ".", "...", "\n...", "...\n", "\n...\n", "---", "\n---\n", ":"])
 dotted_text = st.tuples(dotted, endings).map("".join)
 long_keys = st.integers(108, 132).flatmap(
-    lambda size: st.sampled_from(["k", "é", "\U0001f600", "k "]).map(lambda part: (part * size)[:size])
+    lambda size: st.sampled_from(["k", "é", "\U0001f600", "k "]).map(
+        lambda part: (part * size)[:size]
+    )
 )
 dotted_documents = st.recursive(
     dotted_text,

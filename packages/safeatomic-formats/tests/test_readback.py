@@ -80,7 +80,9 @@ def test_what_says_the_same_passes(written: object, read: object) -> None:
 
 
 @pytest.mark.parametrize(("written", "read", "message"), DIFFERENT.values(), ids=DIFFERENT)
-def test_what_differs_is_refused_with_its_place(written: object, read: object, message: str) -> None:
+def test_what_differs_is_refused_with_its_place(
+    written: object, read: object, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         check(written, read, "YAML")
 
@@ -130,7 +132,9 @@ def test_of_a_large_value_the_message_shows_the_beginning() -> None:
 
 def test_the_part_that_cannot_be_parsed_is_named() -> None:
     document = {"a": [1, {"bad": 2}], "c": 3}
-    error = unreadable(document, "YAML", ValueError("no\nmore"), lambda part: "bad" not in repr(part))
+    error = unreadable(
+        document, "YAML", ValueError("no\nmore"), lambda part: "bad" not in repr(part)
+    )
     assert str(error) == "obj['a'][1]['bad'] would not read back from YAML: no"
 
 

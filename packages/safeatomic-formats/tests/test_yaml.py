@@ -8,7 +8,7 @@ import enum
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -156,6 +156,11 @@ class Size(enum.IntEnum):
     BIG = 3
 
 
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
 @pytest.mark.parametrize("note", ["", "\U0001f600"], ids=["libyaml", "pure"])
 @pytest.mark.parametrize(
     ("value", "plain"),
@@ -165,7 +170,7 @@ class Size(enum.IntEnum):
         (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
         (collections.defaultdict(list, a=[1]), {"a": [1]}),
         (collections.Counter("aab"), {"a": 2, "b": 1}),
-        (collections.namedtuple("Point", "x y")(1, 2), [1, 2]),  # noqa: PYI024
+        (Point(1, 2), [1, 2]),
         (type("Text", (str,), {})("2001-01-01"), "2001-01-01"),
         (type("Text", (str,), {})("\U0001f600..."), "\U0001f600..."),
         (type("Raw", (bytes,), {})(b"a"), b"a"),
@@ -201,7 +206,9 @@ def test_what_would_not_read_back_is_refused_with_its_place(
     assert target.read_text() == "old\n"
 
 
-@pytest.mark.parametrize("text", ["wait...", "...", "-...", "a\n...", "...\n", "\n...\n", "a ...\n"])
+@pytest.mark.parametrize(
+    "text", ["wait...", "...", "-...", "a\n...", "...\n", "\n...\n", "a ...\n"]
+)
 @pytest.mark.parametrize(
     "wrap",
     [

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Calls after which the disk may look different; noise after the others would show nothing new.
 _CHANGING = frozenset(
     {"write", "pwrite", "ftruncate", "fsync", "fchmod", "fchown", "setxattr", "rename"}
-    | {"rename_noreplace", "link", "link_anonymous", "unlink"}
+    | {"rename_noreplace", "rename_exchange", "link", "link_anonymous", "unlink"}
 )
 
 

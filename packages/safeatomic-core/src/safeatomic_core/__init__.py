@@ -20,8 +20,11 @@ this drawing and holds it:
     _change                 what any change holds, how it fails, how it ends
     _gate                   Gate: what a call needs of the place, and the refusal
     _permission             whether the caller may replace what stands at a name
+    _held_locks             the locks of the running context, and those that fence a write
+    _command_lock           the lock that ``safeatomic lock`` named in the environment
     _lock                   Acquire and Release
     _announcement           Announce and Seal
+    _retirement             a sidecar that is taken away
     _readership             who may read a checksum record
     _replacement            what stands at the sidecar's name, with nobody in between
     _settle                 Settle, and recovery behind a dead writer
@@ -32,6 +35,7 @@ this drawing and holds it:
     _temp_file  _lock_file  _sidecar_file
     _checksum_record        the form of our sidecars
     _checksum_lines         the lines that checksum tools print
+    _lock_readers           who may read a lock
     _target                 one name in an open directory, and what stands there now
     # where we are
     _verdicts               what a filesystem can promise, remembered for each device
@@ -40,7 +44,7 @@ this drawing and holds it:
     _mounts                 /proc, statfs, the watch on the mount table
     # ground
     _digests                of bytes and open files
-    _forks                  descriptors that no forked child may keep
+    _forks                  descriptors that no forked child may keep, and forks counted
     _posix                  the table of system calls
     _options                the options of a call: checks, defaults, Policy
     _errors  _types  _trace  _log

@@ -7,11 +7,11 @@ writer is decided.
 
 from __future__ import annotations
 
-import os
 from _weakref import ref  # weakref itself is slow to import
 
 from . import _log
 from ._change import close
+from ._forks import generation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ _guards: set[ref[object]] = set()
 
 def guard(writer: object, write: Write) -> ref[object]:
     """Abort a write when its writer is dropped, unless it is disarmed before."""
-    pid = os.getpid()
+    born = generation()
 
     def dropped(reference: ref[object]) -> None:
         _guards.discard(reference)
-        if pid == os.getpid():  # in a forked child it is the parent's
+        if born == generation():  # in a forked child it is the parent's
             _abort(write)
 
     reference = ref(writer, dropped)

@@ -9,16 +9,16 @@ R5 that the comments below name.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 
-from . import _log, _trace
+from . import _log
 from ._checksum_record import Checksum, agreeing, carried, format_record
 from ._digests import hash_fd, memoized
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._readership import Readers, admit, readers_at, readers_of
 from ._replacement import Replacement
+from ._retirement import RESTLESS, ROUNDS, Retirement
 from ._sidecar_file import Sidecar, taken
 from ._target import SIDECAR_SUFFIX, refusal
 from ._temp_file import start_writeback
@@ -30,63 +30,21 @@ if TYPE_CHECKING:
     from ._digests import Digest
     from ._target import Target
 
-# Each round lost means that another program changed the sidecar in the microseconds in between.
-_ROUNDS = 50
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
-class Announcement:
-    """A record for one change: drafted, announced, then sealed or rolled back.
-
-    Attributes:
-        announced: Whether the name may point to our record.
-        retired: Whether the sidecar may have been taken away instead.
-    """
-
-    __slots__ = (
-        "_algo",
-        "_creating",
-        "_new",
-        "_outdated",
-        "_place",
-        "_plain",
-        "_present",
-        "_previous",
-        "_readers",
-        "_rest",
-        "_restricted",
-        "_sealed_length",
-        "_target",
-        "_token",
-        "announced",
-        "retired",
-    )
+class Announcement(Retirement):
+    """A record for one change: drafted, announced, then sealed or rolled back."""
 
     def __init__(self, target: Target, token: str = "", *, creating: bool = False) -> None:
-        """Make nothing yet.
-
-        Args:
-            target: The file that is to be described.
-            token: The token of the lock the change is made under.
-            creating: Refuse a living creator's record, instead of replacing it.
-        """
-        self._target = target
-        self._token = token
-        self._creating = creating
-        self._place = Replacement(target, token)
-        self._present: Sidecar | None = None  # as it was recognised
-        self._outdated = False  # whether it is one that must not come back
+        """Make nothing yet; see `Retirement`."""
+        super().__init__(target, token, creating=creating)
         self._readers: Readers | None = None  # of the sealed record, once known
         self._restricted = False  # whether the record has fewer until then
         self._plain = False  # whether it describes the present content alone
         self._algo = ""
-        self._new = ""
         self._rest: tuple[Digest, ...] = ()
-        self._previous: tuple[Digest, ...] = ()
         self._sealed_length = 0
-        self.announced = False
-        self.retired = False
 
     @property
     def fd(self) -> int:
@@ -161,7 +119,7 @@ class Announcement:
         Raises:
             FileExistsError: Another program has put something there that is not ours.
         """
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             self._admit_readers()
             kernel.fsync(self.fd)
             assert self._present is not None  # noqa: S101 - drafted
@@ -172,76 +130,14 @@ class Announcement:
             self._report("put-back")
             self._draft_again(sync_directory)
         else:
-            raise taken(self._target, "is changed by another program all the time")
+            raise taken(self._target, RESTLESS)
         self._report("record")
         # Without this barrier a crash may keep the data's rename and lose the record's: new data
         # beside a digest of the old, a false alarm.
         sync_directory()
         self._report("barrier")
 
-    def find_ours(self) -> bool:
-        """Tell whether the sidecar is ours, for a change that records nothing; log what is left."""
-        self._drop_present()
-        try:
-            self._recognise("sha256")
-        except OSError as error:
-            cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno in _OUT_OF_RESOURCES:
-                raise
-            _log.warning("%r: its checksum sidecar is left as it is (%s)", self._target.path, error)
-            return False
-        present = self._present
-        assert present is not None  # noqa: S101 - just recognised
-        present.log_left(self._target)
-        return present.kind == "ours"
-
-    def recorded(self) -> Checksum | None:
-        """Return what a sidecar of ours records; None, logged, for whatever else stands there.
-
-        Raises:
-            OSError: It cannot be read.
-        """
-        self._recognise("sha256")
-        present = self._present
-        assert present is not None  # noqa: S101 - just recognised
-        present.log_left(self._target)
-        return present.record
-
-    def retire(self, sync_directory: Callable[[], None]) -> None:
-        """Take a sidecar away that will not describe the new content, durably."""
-        if not self.take_away():
-            return
-        self._report("retire")
-        # Without this barrier a crash may keep the data's rename and bring the old digest back.
-        sync_directory()
-        self._report("barrier")
-
-    def take_away(self) -> bool:
-        """Move a sidecar of ours aside; False if what stands there is not ours, and stays."""
-        for _ in range(_ROUNDS):
-            present = self._present
-            if present is None:
-                if not self.find_ours():
-                    return False
-                continue
-            self._hold(present)
-            self.retired = True  # before the rename, for the same reason as in announce()
-            if self._place.take_away(present):
-                return True
-            self.retired = False
-            self._report("put-back")
-            self._drop_present()
-        _log.warning(
-            "%r: another program changes it all the time; it is left as it is",
-            self._target.path + SIDECAR_SUFFIX,
-        )
-        return False
-
     # ------------------------------------------------------------------------------- afterwards
-
-    def drop_displaced(self) -> None:
-        """Remove what was displaced; the new content is visible, and nothing is undone any more."""
-        self._place.drop()
 
     def seal(self) -> None:
         """Cut the previous digests off, through our own descriptor (R5)."""
@@ -260,84 +156,13 @@ class Announcement:
             # not have read the former. Unflushed: a crash leaves fewer readers, never more.
             kernel.fsync(self.fd)
             assert self._readers is not None  # noqa: S101 - restricted from them
-            admit(place.record, self._readers)
-
-    def roll_back(self, flush: Callable[[int], None]) -> bool:
-        """Put the former sidecar back after a failure before Publish (R4).
-
-        Safe at every instant, because every record involved contains the old content's digest. A
-        failure here is logged: the announced record is valid for the old content, too.
-
-        Args:
-            flush: Flushes the directory, and a renamed file with it.
-
-        Returns:
-            Whether that was done, durably.
-        """
-        if not (self.announced or self.retired):
-            return True
-        # An unsealed record stays replaced: what resolving it has ruled out stays ruled out.
-        keep = self.announced and self._outdated
-        self.announced = self.retired = False
-        place = self._place
-        try:
-            moved_on = not self._target.shows_what_was_found()
-            if moved_on and self._target.status is None:
-                # Somebody else has created the file: our record goes, and nothing comes back.
-                place.withdraw()
-            elif moved_on:
-                place.leave("another content has taken the file's name meanwhile")
-                return True
-            elif keep:
-                place.drop()
-            else:
-                place.restore()
-                self._report("restore")
-            present = self._present
-            flush(-1 if present is None or keep else present.fd)
-        except OSError as error:
-            _log.warning(
-                "could not put the checksum sidecar of %r back (%s)", self._target.path, error
-            )
-            return False
-        return True
-
-    def leave(self, why: str) -> None:
-        """Leave a sidecar as it is that must not be put back."""
-        if self.announced or self.retired:
-            self.announced = self.retired = False
-            self._place.leave(why)
-
-    def discard(self) -> None:
-        """Remove what is left of temps, and close them."""
-        try:
-            self._place.discard()
-        finally:
-            self._drop_present()
+            try:
+                admit(place.record, self._readers)
+            except PermissionError as error:
+                # Given away, and without CAP_FOWNER not ours to change any more.
+                _log.warning("%r: its sidecar keeps fewer readers (%s)", self._target.path, error)
 
     # ---------------------------------------------------------------------------------- details
-
-    def _recognise(self, hint: str) -> None:
-        self._drop_present()
-        self._present = Sidecar(self._target, hint)
-
-    def _drop_present(self) -> None:
-        present, self._present = self._present, None
-        if present is not None:
-            present.close()
-
-    def _hold(self, present: Sidecar) -> None:
-        """Flock what is to be displaced; with ``overwrite=False``, leave a creator alone."""
-        held = present.hold()
-        if not self._creating:
-            return
-        if not held:
-            # A record beside no data, whose writer lives: it is creating the file right now.
-            name = self._target.name
-            raise FileExistsError(errno.EEXIST, "another writer is creating the file", name)
-        # In this order: a creator that has ended has published before it let its record go.
-        self._target.look_again()
-        self._target.require_absent()
 
     def _refuse(self, present: Sidecar) -> None:
         if present.kind in ("list", "foreign"):
@@ -406,9 +231,3 @@ class Announcement:
             readers = readers.restricted(readers_at(self._target))
         self._restricted = readers is not self._readers
         admit(self._place.record, readers)
-
-    def _report(self, phase: str) -> None:
-        if _trace.hook is not None:
-            previous = [digest for _, digest in self._previous]
-            facts: dict[str, object] = {"phase": phase, "new": self._new, "previous": previous}
-            _trace.hook(_trace.ANNOUNCE, facts)

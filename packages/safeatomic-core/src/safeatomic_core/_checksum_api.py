@@ -199,6 +199,7 @@ class _Recording(Change):
         """Do the steps in their order."""
         pass_gate(self.target, self.policy, op="sidecar")
         require_present(self.target)
+        self.enter(self.target)
         if self.policy.lock:
             self.acquire(self.target)
         self.step = _trace.ANNOUNCE

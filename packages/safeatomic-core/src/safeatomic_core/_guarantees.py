@@ -46,7 +46,7 @@ class GuaranteeReport(Record):
             ValueError: There is no such guarantee.
         """
         if name not in self.guarantees:
-            raise ValueError(f"name {name!r} is no guarantee; there are {', '.join(GUARANTEES)}")
+            raise ValueError(f"name {name!r} is not a guarantee; there are {', '.join(GUARANTEES)}")
         return self.guarantees[name] == "Guaranteed"
 
     def degraded(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import _trace
+from . import _log, _trace
 from ._announcement import Announcement
 from ._change import Change, close
 from ._checksum_record import agreeing
@@ -21,6 +21,7 @@ from ._gate import pass_gate
 from ._options import Policy, check_flag
 from ._permission import require_permission
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._retirement import Retirement
 from ._settle import settle_directory
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, rename_new
 from ._temp_file import is_temp_name
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._digests import Digest
-    from ._lock import Lock
+    from ._lock import Fence
     from ._types import Concurrency, Safety, StrPath
 
 
@@ -102,11 +103,11 @@ class _Move(Change):
         super().__init__(policy)
         self._force = force
         self._source_fd = -1
-        self._source_lock: Lock | None = None
+        self._source_lock: Fence | None = None
         self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
         self._linked = False  # the destination is a second link of the source so far
         self._loose = False  # the source's sidecar is gone, but perhaps not for good
-        self._source_sidecar: Announcement | None = None
+        self._source_sidecar: Retirement | None = None
         self._src = Target(check_path(src, "src"))
         self.target = Target(check_path(dst, "dst"))
 
@@ -118,6 +119,8 @@ class _Move(Change):
         self._refuse_early()
         if self._same_name():
             return
+        self.enter(self._src)
+        self.enter(self.target)
         if self.policy.lock:
             self._acquire_both()
             self._refuse_early()
@@ -199,7 +202,10 @@ class _Move(Change):
             # Only now: before, a crash could bring the source back without its sidecar.
             assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
             self._loose = True
-            self._source_sidecar.take_away()
+            try:
+                self._source_sidecar.take_away()
+            except FileExistsError as error:
+                _log.warning("%r: its sidecar stays behind (%s)", src.path, error)
             self._source_sidecar.drop_displaced()
             record = self.announcement.fd
         gone = settle_directory(src, self.policy.safety, renamed=self._source_fd, witness=record)
@@ -343,7 +349,7 @@ class _Move(Change):
         not a record of ours stays where it is.
         """
         self.step = _trace.ANNOUNCE
-        self._source_sidecar = Announcement(self._src, self.token(self._src))
+        self._source_sidecar = Retirement(self._src, self.token(self._src))
         record = self._source_sidecar.recorded()
         if record is None:
             return None

@@ -72,6 +72,7 @@ class Write(Change):
     def gate(self) -> None:
         """Find the target, and refuse what cannot be written safely; nothing is touched yet."""
         pass_gate(self.target, self.policy)
+        self.enter(self.target)
         require_permission(self.target)
         self.temp.dir_fd = self.target.dir_fd
         if self.target.is_mount_point:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _ACL = "system.posix_acl_access"
 # No ACL, or none on this filesystem or platform.
 _NO_ACL = frozenset({errno.ENODATA, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+# What this user may not give, or has no room here. EINVAL: this user namespace has no
+# number for that owner (user_namespaces(7)).
+_NOT_TO_BE_HAD = frozenset(
+    {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSPC}
+)
 _READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 # The extended attribute's form: a version, then entries (linux/posix_acl_xattr.h).
 _HEADER = 4  # bytes of the version
@@ -102,9 +107,11 @@ def readers_at(target: Target) -> Readers | None:
     try:
         acl = kernel.getxattr_at(target.name, _ACL, target.dir_fd)
     except OSError as error:
-        if error.errno not in _NO_ACL:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT):  # or there is no /proc
             _log.debug("%r: its ACL could not be read (%s)", target.path, error)
             return None
+        if error.errno not in _NO_ACL:
+            raise
         acl = None
     return _readers(target.status, acl)
 
@@ -119,6 +126,8 @@ def admit(record: Temp, readers: Readers) -> None:
             record.owner = (record.owner[0], readers.group)
         _give_acl(fd, acl)
     except OSError as error:
+        if error.errno not in _NOT_TO_BE_HAD:
+            raise
         _log.debug("the record has its owner as its only reader (%s)", error)
         mode, acl = mode & stat.S_IRWXU, None
     if acl is None:  # which brings the mode along
@@ -128,6 +137,8 @@ def admit(record: Temp, readers: Readers) -> None:
             kernel.fchown(fd, readers.owner, -1)  # last: less may be permitted afterwards
             record.owner = (readers.owner, record.owner[1])
         except OSError as error:
+            if error.errno not in _NOT_TO_BE_HAD:
+                raise
             _log.debug("the record keeps our owner, not the data's (%s)", error)
 
 

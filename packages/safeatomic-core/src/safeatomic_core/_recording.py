@@ -65,6 +65,7 @@ def _record(change: Change, sync_directory: Callable[[], None]) -> bool:
             return False
         target.look_again()
         announcement.draft_plain(algo, digest)
+        change.require_locks()
         announcement.permit(fd)
         announcement.announce(sync_directory)
         announcement.drop_displaced()

@@ -38,7 +38,17 @@ class Replacement:
         touched: Whether the sidecar's name may have been changed.
     """
 
-    __slots__ = ("_aside", "_dir_fd", "_name", "_path", "_present", "content", "record", "touched")
+    __slots__ = (
+        "_aside",
+        "_copy",
+        "_dir_fd",
+        "_name",
+        "_path",
+        "_present",
+        "content",
+        "record",
+        "touched",
+    )
 
     def __init__(self, target: Target, token: str) -> None:
         self._dir_fd = target.dir_fd
@@ -46,6 +56,7 @@ class Replacement:
         self._path = target.path + SIDECAR_SUFFIX
         self._present: Sidecar | None = None
         self._aside = ""  # the name under which what was displaced may stand
+        self._copy: Temp | None = None  # of what was displaced, where it could not be linked
         self.record = Temp(target.dir_fd, token, SUM_PREFIX)
         self.content = b""
         self.touched = False
@@ -108,21 +119,16 @@ class Replacement:
         record by now stays, under the temp's name, which no sweep then removes.
         """
         self._find_out()
-        name = self._aside
-        if not name:
+        if not self._aside:
             return
         try:
-            if self._expendable(name):
-                unlink_if_there(name, self._dir_fd)
-            elif kernel.exists_at(name, self._dir_fd):
-                _log.warning(
-                    "%r: another program wrote into it while it was being replaced; what it wrote "
-                    "is in %r",
-                    self._path,
-                    name,
-                )
-        except OSError as error:
-            _log.warning("%r: could not remove the former sidecar %r (%s)", self._path, name, error)
+            self._drop_aside()
+        except OSError:
+            try:
+                self._drop_aside()  # the first failure may be passing
+            except OSError as error:
+                why = "%r: could not remove the former sidecar %r (%s)"
+                _log.warning(why, self._path, self._aside, error)
         self._aside = ""
 
     def is_untouched(self) -> bool:
@@ -174,9 +180,22 @@ class Replacement:
         try:
             self.drop()
         finally:
+            if self._copy is not None:
+                self._copy.close()
             self.record.discard()
 
     # ---------------------------------------------------------------------------------- details
+
+    def _drop_aside(self) -> None:
+        if self._expendable(self._aside):
+            unlink_if_there(self._aside, self._dir_fd)
+        elif kernel.exists_at(self._aside, self._dir_fd):
+            _log.warning(
+                "%r: another program wrote into it while it was being replaced; what it wrote is "
+                "in %r",
+                self._path,
+                self._aside,
+            )
 
     def _create(self) -> bool:
         """Give our record the name that nobody has."""
@@ -193,8 +212,8 @@ class Replacement:
 
     def _install_without_exchange(self, present: Sidecar) -> bool:
         """Keep what is there under a second name, then rename over it (a window stays)."""
-        self._aside = ""
         for name in fresh_names(SUM_PREFIX, ""):
+            self._aside = name  # before the call: an interrupt right after it must find it
             try:
                 kernel.link(
                     self._name,
@@ -209,8 +228,6 @@ class Replacement:
                 if error.errno not in _NO_LINK:
                     raise
                 self._copy_aside(present)
-            else:
-                self._aside = name
             break
         if not present.is_at(self._name, self._dir_fd):
             unlink_if_there(self._aside, self._dir_fd)
@@ -221,27 +238,35 @@ class Replacement:
         self.record.name = ""
         if kernel.pread(present.fd, CAP + 1, 0) == present.raw:
             return True
+        self._copy_again(present)
         self._give_back()
         return False
 
     def _copy_aside(self, present: Sidecar) -> None:
         """Copy what is there, where it cannot be linked."""
         assert present.status is not None  # noqa: S101 - it exists
-        copy = Temp(self._dir_fd, prefix=SUM_PREFIX)
+        self._aside = ""
+        self._copy = copy = Temp(self._dir_fd, prefix=SUM_PREFIX)
         copy.create(stat.S_IRUSR | stat.S_IWUSR)
         self._aside = copy.name
-        try:
-            copy.write_all(present.raw)
-            owner = (present.status.st_uid, present.status.st_gid)
-            if copy.owner != owner:
-                try:
-                    kernel.fchown(copy.fd, *owner)
-                except OSError as error:
-                    _log.debug("%r: a copy put back is ours (%s)", self._path, error)
-            kernel.fchmod(copy.fd, stat.S_IMODE(present.status.st_mode))
-            kernel.fsync(copy.fd)
-        finally:
-            copy.close()
+        copy.write_all(present.raw)
+        owner = (present.status.st_uid, present.status.st_gid)
+        if copy.owner != owner:
+            try:
+                kernel.fchown(copy.fd, *owner)
+            except OSError as error:
+                _log.debug("%r: a copy put back is ours (%s)", self._path, error)
+        kernel.fchmod(copy.fd, stat.S_IMODE(present.status.st_mode))
+        kernel.fsync(copy.fd)
+
+    def _copy_again(self, present: Sidecar) -> None:
+        """Bring a copy up to date with what was written into the original since."""
+        if self._copy is None:
+            return
+        offset = 0
+        while chunk := kernel.pread(present.fd, CAP, offset):
+            offset += kernel.pwrite(self._copy.fd, chunk, offset)
+        kernel.ftruncate(self._copy.fd, offset)
 
     def _not_done(self) -> bool:
         self._aside = ""
@@ -339,7 +364,7 @@ class Replacement:
     def _expendable(self, name: str) -> bool:
         """Tell whether what was displaced is still what was recognised, or at least a record."""
         present = self._present
-        if present is None or present.is_at(name, self._dir_fd):
+        if present is None or self._copy is not None or present.is_at(name, self._dir_fd):
             return True
         if present.fd < 0 or not still_named(self._dir_fd, name, present.inode or (0, 0)):
             return False

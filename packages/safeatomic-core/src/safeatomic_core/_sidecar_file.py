@@ -24,6 +24,7 @@ from ._posix import (
     O_CLOEXEC,
     O_NOFOLLOW,
     O_NONBLOCK,
+    Descriptor,
     kernel,
 )
 from ._target import SIDECAR_SUFFIX, identity, kind_of
@@ -56,7 +57,7 @@ class Sidecar:
             not there.
     """
 
-    __slots__ = ("_fd", "_held", "claim", "flaw", "kind", "raw", "record", "status")
+    __slots__ = ("_handle", "_held", "claim", "flaw", "kind", "raw", "record", "status")
 
     def __init__(self, target: Target, hint: str) -> None:
         """Look at it.
@@ -68,7 +69,7 @@ class Sidecar:
         Raises:
             OSError: It cannot be read.
         """
-        self._fd = -1
+        self._handle = Descriptor()
         self._held = False
         self.kind: Kind = "nothing"
         self.status: os.stat_result | None = None
@@ -77,7 +78,7 @@ class Sidecar:
         self.claim: Checksum | None = None
         self.flaw: str | None = None
         try:
-            self._fd = open_held(
+            self._handle.open(
                 kernel.open, target.name + SIDECAR_SUFFIX, _OPEN, dir_fd=target.dir_fd
             )
         except FileNotFoundError:
@@ -109,7 +110,7 @@ class Sidecar:
     @property
     def fd(self) -> int:
         """Descriptor of what was opened, -1 if nothing was."""
-        return self._fd
+        return self._handle.fd
 
     @property
     def timestamp(self) -> str:
@@ -119,17 +120,20 @@ class Sidecar:
 
     def hold(self) -> bool:
         """Flock it, so that no sweep takes it for an orphan; False if somebody else does."""
-        if self._fd < 0 or self._held:
+        fd = self._handle.fd
+        if fd < 0:
             return True
+        if not self._held:
+            self._held = True
+            open_held(lambda: fd)  # no forked child is to keep the flock
         try:
-            kernel.flock(self._fd, LOCK_EX | LOCK_NB)
+            kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
             # EBADF: NFS wants a descriptor to write to (flock(2)). Nobody can prove anything then.
             if error.errno not in NOT_SUPPORTED | {errno.EBADF}:
                 raise
-        self._held = True
         return True
 
     def is_at(self, name: str, dir_fd: int) -> bool:
@@ -142,7 +146,7 @@ class Sidecar:
             return False
         # The times of two changes may be one: the clock of a filesystem ticks in milliseconds.
         return stamp(status) == stamp(self.status) and (
-            kernel.pread(self._fd, CAP + 1, 0) == self.raw or self.kind not in ("ours", "no record")
+            kernel.pread(self.fd, CAP + 1, 0) == self.raw or self.kind not in ("ours", "no record")
         )
 
     def is_like(self, other: Sidecar) -> bool:
@@ -170,9 +174,9 @@ class Sidecar:
 
     def close(self) -> None:
         """Close the file, and with it the flock; until then its inode number means nothing else."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            close_held(fd)
+        if self._held and self._handle.fd >= 0:
+            close_held(self._handle.release())
+        self._handle.close()
 
     def _refuse_to_open(self, target: Target, error: OSError) -> None:
         """Note what could not be opened because of its kind; raise for what may not be read."""
@@ -188,12 +192,12 @@ class Sidecar:
         raise unreadable(target, error) from error
 
     def _recognise(self, target: Target, hint: str) -> None:
-        status = kernel.fstat(self._fd)
+        status = kernel.fstat(self.fd)
         self.status = status
         if not stat.S_ISREG(status.st_mode):
             self.kind, self.flaw = "foreign", f"is {kind_of(status.st_mode)}"
             return
-        raw = kernel.pread(self._fd, CAP + 1, 0)
+        raw = kernel.pread(self.fd, CAP + 1, 0)
         self.raw = raw
         if len(raw) <= CAP:
             if not raw.strip(b"\0"):
@@ -209,7 +213,7 @@ class Sidecar:
                 self.kind = "ours"
                 return
         found = _Found(os.fsencode(target.name), hint)
-        if found.read(self._fd):
+        if found.read(self.fd):
             self.kind, self.claim, self.flaw = "list", found.claim, "is another program's list"
         elif found.blank:
             self.kind, self.flaw = "no record", "is empty"

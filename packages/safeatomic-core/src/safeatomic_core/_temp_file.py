@@ -14,7 +14,7 @@ import stat
 
 from . import _log
 from ._checksum_record import has_record_form
-from ._forks import close_held, open_held
+from ._forks import Held
 from ._posix import (
     LOCK_EX,
     LOCK_NB,
@@ -49,11 +49,10 @@ class Temp:
 
     Attributes:
         name: Its name in the directory; empty once it was published or discarded.
-        fd: Its descriptor, open for reading and writing; -1 when closed.
         owner: User and group number that the file was created with.
     """
 
-    __slots__ = ("_pid", "_prefix", "dir_fd", "fd", "name", "owner", "token")
+    __slots__ = ("_handle", "_prefix", "dir_fd", "name", "owner", "token")
 
     def __init__(self, dir_fd: int, token: str = "", prefix: str = PREFIX) -> None:
         """Make nothing yet.
@@ -64,22 +63,17 @@ class Temp:
                 temp's: who takes a dead writer's lock over knows by it whose orphan it is.
             prefix: What the name begins with.
         """
-        self._pid = os.getpid()
+        self._handle = Held()
         self._prefix = prefix
         self.token = token
         self.dir_fd = dir_fd
         self.name = ""
-        self.fd = -1
         self.owner = (-1, -1)
 
-    def __del__(self) -> None:
-        """Drop the flock of a temp that nobody can discard any more: it is an orphan then.
-
-        Only an interrupt between two of our own statements leads here. In a forked child the number
-        of the descriptor may belong to another file.
-        """
-        if getattr(self, "fd", -1) >= 0 and self._pid == os.getpid():
-            self.close()
+    @property
+    def fd(self) -> int:
+        """Its descriptor, open for reading and writing; -1 when closed."""
+        return self._handle.fd
 
     def create(self, mode: int) -> None:
         """Create the file under a new name and flock it.
@@ -90,7 +84,7 @@ class Temp:
         for name in fresh_names(self._prefix, self.token):
             self.name = name
             try:
-                self.fd = open_held(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
+                self._handle.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
             except FileExistsError:
                 self.name = ""
                 continue
@@ -127,13 +121,11 @@ class Temp:
 
     def close(self) -> None:
         """Close the descriptor, and with it the flock."""
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            close_held(fd)
+        self._handle.close()
 
     def release_descriptor(self) -> None:
         """Leave the descriptor to its other owner."""
-        self.fd = -1
+        self._handle.release()
 
     def discard(self) -> None:
         """Remove the file if it is there, then close it; the flock goes last."""
@@ -224,14 +216,14 @@ def orphans(
 
 def _reap(name: str, dir_fd: int, remove: bool, named: Container[str]) -> int | None:
     """Return the size of a proven orphan, unlinking it if asked; None for anything else."""
-    fd = -1
+    opened = Held()
     try:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
             return None
         flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         try:
-            fd = open_held(kernel.open, name, flags, dir_fd=dir_fd)
+            fd = opened.open(kernel.open, name, flags, dir_fd=dir_fd)
         except PermissionError:
             if name[len(PREFIX) : -len(SUFFIX)] not in named or not _may_be_draft(name, status):
                 return None
@@ -252,8 +244,7 @@ def _reap(name: str, dir_fd: int, remove: bool, named: Container[str]) -> int | 
     else:
         return status.st_size
     finally:
-        if fd >= 0:
-            close_held(fd)
+        opened.close()
 
 
 def _may_be_draft(name: str, status: os.stat_result) -> bool:

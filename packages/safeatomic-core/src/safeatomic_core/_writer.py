@@ -11,6 +11,7 @@ from ._abandoned import disarm, guard
 from ._change import close
 from ._digests import hash_fd, new_hash
 from ._errors import SafeAtomicError
+from ._forks import generation
 from ._options import Policy, check_data, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
@@ -90,6 +91,7 @@ class AtomicWriter(io.BufferedWriter):
         self._write: Write | None = None
         self._verdict = ""
         self._pid = os.getpid()
+        self._born = generation()
         self._failure: BaseException | None = None  # what a change of the content failed with
         self._size = 0  # bytes written one after the other, from the start
         self._hash: _Hash | None = None
@@ -162,7 +164,7 @@ class AtomicWriter(io.BufferedWriter):
 
     def flush(self) -> None:
         """Hand what is buffered to the kernel; publishes nothing."""
-        if not self.closed and self._write is not None and self._pid == os.getpid():
+        if not self.closed and self._write is not None and self._born == generation():
             with self._explaining():
                 super().flush()
 
@@ -222,7 +224,7 @@ class AtomicWriter(io.BufferedWriter):
 
     def close(self) -> None:
         """Flush and close the stream; whether it is published is still to be decided."""
-        if self._write is None or self._pid != os.getpid():
+        if self._write is None or self._born != generation():
             self._drop()
         elif not self.closed:
             with self._explaining():
@@ -293,7 +295,7 @@ class AtomicWriter(io.BufferedWriter):
         raise TypeError("an AtomicWriter cannot be pickled")
 
     def _check_undecided(self) -> Write:
-        if self._pid != os.getpid():
+        if self._born != generation():
             raise SafeAtomicError(
                 f"{self.name!r} is being written by process {self._pid}; a forked child must make "
                 "an AtomicWriter of its own. The target is unchanged"

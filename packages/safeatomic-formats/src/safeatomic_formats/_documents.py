@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         delay: float | None
         session: str | None
         safety: Safety
+        mode: int | None
+        overwrite: bool
 
     class ReadOptions(TypedDict):
         """The options of every ``load``."""

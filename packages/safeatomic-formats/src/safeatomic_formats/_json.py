@@ -35,6 +35,8 @@ def atomic_json_dump(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Replace a file with an object written as JSON, completely or not at all.
 
@@ -65,6 +67,8 @@ def atomic_json_dump(
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
         TypeError: The object, or a key in it, has no form in JSON; or ``default`` or ``cls`` is
@@ -98,6 +102,8 @@ def atomic_json_dump(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 
@@ -155,10 +161,19 @@ def _render(obj: object, **options: Any) -> str:
         if not options["allow_nan"] and "JSON compliant" in str(error):
             raise ValueError(f"{error} (allow_nan=True writes it all the same)") from error
         raise
-    read = _parse_uniquely(text)
-    if default is None and cls is None:
-        check(obj, read, "JSON", key=_key)
+    if default is not None or cls is not None:
+        _parse_uniquely(text)
+    elif not _equal(obj, text):  # a tuple, perhaps, or a number as a key
+        check(obj, _parse_uniquely(text), "JSON", key=_key)
     return text + "\n"
+
+
+def _equal(obj: object, text: str) -> bool:
+    """Whether a text says just what the object is, with one look in C."""
+    try:
+        return bool(json.loads(text) == obj)
+    except json.JSONDecodeError:
+        return False
 
 
 def _parse_uniquely(text: str) -> object:

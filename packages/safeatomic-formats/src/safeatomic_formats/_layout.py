@@ -43,11 +43,11 @@ class Layout:
         self.marked = start < len(lines) and _MARKER.match(lines[start]) is not None
         head = lines[:start] if self.marked else []
         self.comments = [line for line in head if not line.startswith("%")]
-        self.version: str | None = None
+        self.version: tuple[int, ...] | None = None
         self.tags: dict[str, str] = {}
         for directive, *words in (line.split() for line in head if line.startswith("%")):
             if directive == "%YAML" and words:
-                self.version = words[0]
+                self.version = tuple(map(int, words[0].split(".")))
             elif directive == "%TAG" and len(words) > 1:
                 self.tags[words[0]] = words[1]
         self.mapping, self.dash, self.item, self.root_dash = _indents(document)
@@ -229,7 +229,7 @@ def _indents(document: object) -> tuple[int, int, int, int]:
     mappings: Counter[int] = Counter()
     dashes: Counter[int] = Counter()
     items: Counter[int] = Counter()
-    todo = [document]
+    todo: list[Any] = [document]
     seen: set[int] = set()
     while todo:
         outer = todo.pop()
@@ -237,10 +237,10 @@ def _indents(document: object) -> tuple[int, int, int, int]:
             continue
         seen.add(id(outer))
         mapping = isinstance(outer, CommentedMap)
-        for inner in outer.values() if mapping else outer:  # type: ignore[attr-defined]
-            if not _in_block_style(inner) or inner.lc.line < outer.lc.line:  # type: ignore[attr-defined]
+        for inner in outer.values() if mapping else outer:
+            if not _in_block_style(inner) or inner.lc.line < outer.lc.line:
                 continue
-            depth = inner.lc.col - outer.lc.col  # type: ignore[attr-defined]
+            depth = inner.lc.col - outer.lc.col
             if isinstance(inner, CommentedSeq):
                 dashes[depth] += mapping
             else:

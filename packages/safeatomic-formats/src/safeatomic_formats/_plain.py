@@ -10,7 +10,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from ._readback import place, plain
 
@@ -34,22 +35,19 @@ def without_ruamel(obj: object) -> object:
 
 def _holds_ruamel(obj: object) -> bool:
     todo: list[Any] = [obj]
-    seen: dict[int, object] = {}
+    seen: set[int] = set()
     while todo:
         value = todo.pop()
-        kind = type(value)
-        if kind is str or kind is int:
-            continue
-        if kind.__module__.startswith("ruamel.yaml"):
+        if type(value).__module__.startswith("ruamel.yaml"):
             return True
         if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
-            seen[id(value)] = value
-            if isinstance(value, Mapping):
-                todo += value.keys()
-                todo += value.values()
-            else:
-                todo += value
+            seen.add(id(value))
+            inner = value.values() if isinstance(value, Mapping) else value
+            todo += [entry for entry in inner if type(entry) not in _LEAVES]
     return False
+
+
+_LEAVES = frozenset({str, int, float, bool, type(None), bytes})
 
 
 class _Copy:
@@ -72,7 +70,7 @@ class _Copy:
             for key, entry in value.items():
                 table[self.of(key, where)] = self.of(entry, (where, key))
             return table
-        if isinstance(value, Set):
+        if isinstance(value, AbstractSet):
             return self._keep(value, {self.of(entry, where) for entry in value})
         if isinstance(value, tuple):
             entries = (self.of(entry, (where, index)) for index, entry in enumerate(value))
@@ -92,10 +90,10 @@ class _Copy:
 
 def moment(value: Any) -> Any:
     """Return a time stamp of ruamel.yaml in its own time zone, which 0.17 kept beside it."""
-    zone = value._yaml.get("tz")
-    if value.tzinfo is not None or zone is None:
+    written = vars(value)["_yaml"]
+    if value.tzinfo is not None or written.get("tz") is None:
         return value
-    offset = value._yaml.get("delta") or dt.timedelta()
+    offset = written.get("delta") or dt.timedelta()
     return (plain(value) + offset).replace(tzinfo=dt.timezone(offset))
 
 

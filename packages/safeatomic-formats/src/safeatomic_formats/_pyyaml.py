@@ -8,7 +8,7 @@ from yaml.scanner import ScannerError
 
 from . import _pyyaml_read
 from ._plain import without_ruamel
-from ._pyyaml_read import PureLoader
+from ._pyyaml_read import PureLoader as PureLoader
 from ._pyyaml_write import DisagreementError, PureDumper
 from ._readback import check, unreadable
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 if yaml.__with_libyaml__:
-    from ._pyyaml_read import DeepLoader, LibyamlLoader
+    from ._pyyaml_read import DeepLoader
+    from ._pyyaml_read import LibyamlLoader as LibyamlLoader
     from ._pyyaml_write import LibyamlDumper
 
 # No line is folded: the emitters fold at different places, and a folded text makes a noisy diff.
@@ -67,7 +68,7 @@ def _emit(obj: object, default_flow_style: bool | None, sort_keys: bool) -> str:
 def parse(text: str) -> Any:
     """Return what the only document in a text says."""
     try:
-        if not yaml.__with_libyaml__ or _pyyaml_read.LOADERS_DISAGREE.search(text):
+        if not yaml.__with_libyaml__ or _pyyaml_read.loaders_disagree(text):
             return yaml.load(text, PureLoader)  # noqa: S506 - safe loaders, here and below
         try:
             return yaml.load(text, LibyamlLoader)  # noqa: S506
@@ -83,4 +84,3 @@ def parse(text: str) -> Any:
 
 
 _TOO_DEEP = "exceeded maximum nesting depth"  # libyaml's own limit from 0.2.6 on, 1,000 as well
-

@@ -34,20 +34,28 @@ _MERGE = "tag:yaml.org,2002:merge"
 _STR = "tag:yaml.org,2002:str"
 _VALUE = "tag:yaml.org,2002:value"
 
-# What libyaml reads differently, and what the pure loader makes of it.
+# What libyaml reads differently and what the pure loader makes of it: a character without which it
+# cannot be, and a pattern.
 DISAGREEMENTS = {
-    "a tab": (r"\t", "white space in fewer places"),
-    "a byte order mark inside the text": (r"\ufeff", "refused"),
-    "the tag `!` alone": (r"(?:^|[\s\[{,])!(?:[\s,\]}]|$)", "null where the value is empty"),
-    "a directive": (r"^%", "unknown ones are ignored, as is the minor version"),
-    "a colon before a flow indicator": (r"[^\"'\[\]{},]:[,?\[\]{}]", "it ends the key"),
-    "a question mark alone": (
-        r"(?:^|[\s\[{,])\?[,\[\]{}\x85\u2028\u2029]",
-        "an empty key",
-    ),
-    "a comment at a block scalar's mark": (r"[|>][-+0-9]*#", "refused without a space before it"),
+    "a tab": ("\t", r"\t"),  # white space in fewer places
+    "a byte order mark inside the text": ("\ufeff", r"\ufeff"),  # refused
+    "the tag `!` alone": ("!", r"(?:^|[\s\[{,])!(?:[\s,\]}]|$)"),  # null where the value is empty
+    "a directive": ("%", r"^%"),  # an unknown one is ignored, and so is the minor version
+    "a colon before a flow indicator": (":", r"[^\"'\[\]{},]:[,?\[\]{}]"),  # ends the key
+    "a question mark alone": ("?", r"(?:^|[\s\[{,])\?[,\[\]{}\x85\u2028\u2029]"),  # an empty key
+    "a comment at a block scalar's mark": ("#", r"[|>][-+0-9]*#"),  # refused without a space
 }
-LOADERS_DISAGREE = re.compile("|".join(p for p, _ in DISAGREEMENTS.values()), re.MULTILINE)
+_DISAGREEMENTS = [
+    (character, re.compile(pattern, re.MULTILINE)) for character, pattern in DISAGREEMENTS.values()
+]
+
+
+def loaders_disagree(text: str) -> bool:
+    """Whether libyaml might read a text differently."""
+    return any(
+        character in text and pattern.search(text) is not None
+        for character, pattern in _DISAGREEMENTS
+    )
 
 
 def depth_error() -> RecursionError:
@@ -73,6 +81,8 @@ class _Bounds:
         Not PyYAML's own: of several sources the first is to win (https://yaml.org/type/merge.html),
         and in PyYAML 6.0.4 the last does if the key is longer than one character (yaml/pyyaml#953).
         """
+        if not any(key.tag == _MERGE or key.tag == _VALUE for key, _ in node.value):
+            return
         if id(node) in self._merging:
             return  # merges itself, which adds nothing
         self._merging.add(id(node))
@@ -120,7 +130,8 @@ class _WithoutRecursion:
 
     def get_single_node(self: Any) -> Any:
         """Return the root of the only document, or None."""
-        self.anchors = {}
+        self.anchors: dict[Any, Any] = {}
+        self._collections: list[Any] = []
         return Composer.get_single_node(self)
 
     def compose_document(self: Any) -> Any:
@@ -132,12 +143,13 @@ class _WithoutRecursion:
         opened: list[Any] = []
         keys: list[Any] = []  # of each open mapping, the key whose value is to come
         while True:
-            event = self.get_event()
+            event: Any = self.get_event()
             anchor = getattr(event, "anchor", None)
+            mark: Any = event.start_mark
             if isinstance(event, AliasEvent):
                 if anchor not in self.anchors:
                     problem = f"found undefined alias {anchor!r}"
-                    raise ComposerError(None, None, problem, event.start_mark)
+                    raise ComposerError(None, None, problem, mark)
                 node = self.anchors[anchor]
             elif isinstance(event, ScalarEvent | CollectionStartEvent):
                 if anchor is not None and anchor in self.anchors:
@@ -145,7 +157,7 @@ class _WithoutRecursion:
                         f"found duplicate anchor {anchor!r}; first occurrence",
                         self.anchors[anchor].start_mark,
                         "second occurrence",
-                        event.start_mark,
+                        mark,
                     )
                 if len(opened) >= MAX_DEPTH:
                     raise depth_error()
@@ -153,6 +165,7 @@ class _WithoutRecursion:
                 if anchor is not None:
                     self.anchors[anchor] = node
                 if isinstance(event, CollectionStartEvent):
+                    self._collections.append(node)
                     opened.append(node)
                     keys.append(None)
                     continue
@@ -169,6 +182,12 @@ class _WithoutRecursion:
             else:
                 opened[-1].value.append((keys[-1], node))
                 keys[-1] = None
+
+    def dispose(self: Any) -> None:
+        """Take the nodes apart, one by one: as a whole, the interpreter frees them by recursion."""
+        super().dispose()  # type: ignore[misc]
+        for node in getattr(self, "_collections", ()):
+            node.value = None
 
     def _node(self: Any, event: Any) -> Any:
         """Return the node of an event; a collection's is empty as yet."""
@@ -189,7 +208,7 @@ class _WithoutRecursion:
 
 
 class PureLoader(_Bounds, _WithoutRecursion, yaml.SafeLoader):
-    """The safe loader in pure Python, its scanner brought up to libyaml's.
+    r"""The safe loader in pure Python, its scanner brought up to libyaml's.
 
     A plain text inside ``[]`` or ``{}`` may hold a question mark, a tag there ends at a comma, and
     ``"\\udd00"``, half of a surrogate pair, is not a character.

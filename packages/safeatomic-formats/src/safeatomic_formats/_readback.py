@@ -2,16 +2,17 @@
 
 The text of a document is parsed again and the result compared with the data. Both are walked side
 by side, with a list instead of recursion, so that depth costs no stack. What counts as equal is
-what the format can say: a tuple comes back as a list and a subclass as its base, NaN equals NaN, and
-a format may translate keys (JSON makes text of a number). What is shared may be shared only where
-it was shared before: else a later change of one entry would change another one.
+what the format can say: a tuple comes back as a list and a subclass as its base, NaN equals NaN,
+and a format may translate keys (JSON makes text of a number). What is shared may be shared only
+where it was shared before: else a later change of one entry would change another one.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,10 +147,10 @@ class _Comparison:
             w, r, where = todo.pop()
             kind = type(w)
             if kind is type(r) and kind in _EXACT:
-                if w == r or (w != w and r != r):  # noqa: PLR0124 - NaN
+                if w == r or (w != w and r != r):
                     continue
                 return where, f"{_short(w)} becomes {_short(r)}"
-            if not isinstance(w, list | tuple | Mapping | Set):
+            if not isinstance(w, list | tuple | Mapping | AbstractSet):
                 if self._scalar(w, r):
                     continue
                 return where, f"{_short(w)} becomes {_short(r)}"
@@ -161,7 +162,7 @@ class _Comparison:
                 return where, "it becomes one object with another entry"
             if isinstance(w, Mapping):
                 found = self._mapping(w, r, where)
-            elif isinstance(w, Set):
+            elif isinstance(w, AbstractSet):
                 found = self._set(w, r, where)
             else:
                 found = self._sequence(w, r, where)
@@ -208,7 +209,7 @@ class _Comparison:
         return next((pair for pair in values.values() if self._same_key(expected, pair[0])), None)
 
     def _set(self, w: Any, r: Any, where: Step | None) -> Difference | None:
-        if not isinstance(r, Set) or len(w) != len(r):
+        if not isinstance(r, AbstractSet) or len(w) != len(r):
             return where, f"{_short(w)} becomes {_short(r)}"
         for element in w:
             if element not in r and not any(self._same_key(element, other) for other in r):
@@ -217,7 +218,7 @@ class _Comparison:
 
     def _same_key(self, expected: Any, other: Any) -> bool:
         if type(expected) is str and type(other) is str:
-            return expected == other
+            return bool(expected == other)
         return _Comparison(self._scalar, None, aliases=False).first(expected, other) is None
 
 
@@ -230,16 +231,14 @@ def same_scalar(w: Any, r: Any) -> bool:
     if type(w) is not type(r):
         return False
     if isinstance(w, dt.datetime):  # `==` ignores the offset, and is False where clocks go back
-        return (
-            w.replace(tzinfo=None, fold=0) == r.replace(tzinfo=None, fold=0)
-            and w.utcoffset() == r.utcoffset()
-        )
-    return bool(w == r or (w != w and r != r))  # noqa: PLR0124 - NaN
+        local = (moment.replace(tzinfo=None, fold=0) for moment in (w, r))
+        return next(local) == next(local) and w.utcoffset() == r.utcoffset()
+    return bool(w == r or (w != w and r != r))
 
 
 def _short(value: object) -> str:
     """Return a value for a message, in a line's length at most."""
-    if isinstance(value, list | tuple | Set | Mapping):
+    if isinstance(value, list | tuple | AbstractSet | Mapping):
         return f"a {type(value).__name__} of {len(value)}"
     return _clipped(repr(value))
 

@@ -95,8 +95,8 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         node = self.represent_data(data)
         _settle_comments(node)
         self.serializer.serialize(node)
-        self.represented_objects = {}
-        self.object_keeper = []
+        self.represented_objects: dict[int, Any] = {}
+        self.object_keeper: list[Any] = []
         self.alias_key = None
 
     def represent_folded_scalarstring(self, data: Any) -> Any:
@@ -110,9 +110,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         text = base64.b64encode(data).decode("ascii")
         return self.represent_scalar("tag:yaml.org,2002:binary", text)
 
-    def represent_scalar(
-        self, tag: Any, value: Any, style: Any = None, anchor: Any = None
-    ) -> Any:
+    def represent_scalar(self, tag: Any, value: Any, style: Any = None, anchor: Any = None) -> Any:
         """Return the node of a scalar; what only double quotes keep gets them."""
         if isinstance(value, str):
             if _SURROGATE.search(value):
@@ -163,8 +161,8 @@ def converter(**attributes: Any) -> Any:
 def _settle_comments(root: Any) -> None:
     """Make the comments of collections ready to be written.
 
-    Those of an empty one are put behind it: in front of it, they would move it to column 0. And what
-    an earlier call wrote counts as not written yet.
+    Those of an empty one are put behind it: in front of it, they would move it to column 0. And
+    what an earlier call wrote counts as not written yet.
     """
     todo = [root]
     seen: set[int] = set()

@@ -30,6 +30,8 @@ def atomic_yaml_dump_ruamel(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Replace a YAML file with an object that `atomic_yaml_load_ruamel` returned, layout and all.
 
@@ -38,10 +40,10 @@ def atomic_yaml_dump_ruamel(
     result says what the object says. On the lines that are written anew, comments, order, anchors,
     quotes, indents and line ends stay; not kept there: spaces inside a line, blank lines and
     comments inside ``[]`` or ``{}``, an indent that differs from most of the document's, how
-    ``null`` was spelt, and where a plain text over several lines broke. Comments at and
-    below a removed entry go with it; those above an emptied list or mapping move behind it. None, which is what a file of
-    only comments says, and a lone scalar carry no layout: if the file says the same already, its
-    text stays. Plain objects are written in block style.
+    ``null`` was spelt, and where a plain text over several lines broke. Comments at and below a
+    removed entry go with it; those above an emptied list or mapping move behind it. None, which is
+    what a file of only comments says, and a lone scalar carry no layout: if the file says the same
+    already, its text stays. Plain objects are written in block style.
 
     The text is published only if it reads back as the object, given what YAML 1.2 can say: a tuple
     comes back as a list and a subclass as its base. What ruamel.yaml would write wrongly is
@@ -62,6 +64,8 @@ def atomic_yaml_dump_ruamel(
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
         ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
@@ -95,6 +99,8 @@ def atomic_yaml_dump_ruamel(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 

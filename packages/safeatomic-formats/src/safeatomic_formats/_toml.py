@@ -26,6 +26,8 @@ def atomic_toml_dump(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Replace a file with a mapping written as TOML, completely or not at all.
 
@@ -48,6 +50,8 @@ def atomic_toml_dump(
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
         TypeError: The object is not a mapping, has a key that is not a text, or holds what TOML has
@@ -56,7 +60,8 @@ def atomic_toml_dump(
             offset with seconds, or the text would not read back; the message names the place. The
             target is unchanged.
         RecursionError: The object is nested deeper than 1,000 levels (or than the interpreter's
-            recursion limit allows, by default some 240), or contains itself. The target is unchanged.
+            recursion limit allows, by default some 240), or contains itself. The target is
+            unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
     """
@@ -73,6 +78,8 @@ def atomic_toml_dump(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 
@@ -110,4 +117,3 @@ def atomic_toml_load(
         checksum_algo=checksum_algo,
         safety=safety,
     )
-

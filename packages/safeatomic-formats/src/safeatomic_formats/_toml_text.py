@@ -34,9 +34,7 @@ def render(obj: object, multiline_strings: bool) -> str:
 
     if not isinstance(obj, Mapping):
         raise TypeError(f"obj must be a mapping, not {type(obj).__name__}: TOML is a table")
-    if not isinstance(multiline_strings, bool):
-        kind = type(multiline_strings).__name__
-        raise TypeError(f"multiline_strings must be a bool, not {kind}")
+    _check_bool("multiline_strings", multiline_strings)
     document: Any = _plain(without_ruamel(obj), None, 1)
 
     def text_of(part: Any) -> str:
@@ -86,6 +84,11 @@ def _plain(value: Any, where: Step | None, depth: int) -> object:
     return value
 
 
+def _check_bool(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+
+
 _MINUTE = dt.timedelta(minutes=1)
 
 
@@ -104,16 +107,16 @@ def _survives(part: object, text_of: Any) -> bool:
     return True
 
 
+_PART = r"""(?: [A-Za-z0-9_-]++ | "(?: [^"\\\n] | \\. )*+" | '[^'\n]*+' )"""
 # What may hold dots that separate no parts of a key comes first, as a whole.
 _TOKEN = re.compile(
-    r"""
-      \"{3} (?: [^"\\] | \\. | "{1,2}(?!") )*+ (?: "{3,5} | \\? \Z )
-    | '{3} (?: [^'] | '{1,2}(?!') )*+ (?: '{3,5} | \Z )
+    rf"""
+      "{{3}} (?: [^"\\] | \\. | "{{1,2}}(?!") )*+ (?: "{{3,5}} | \\? \Z )
+    | '{{3}} (?: [^'] | '{{1,2}}(?!') )*+ (?: '{{3,5}} | \Z )
     | \# [^\n]*
     | (?P<header> ^ [ \t]* \[\[? [ \t]* )
-    | (?P<key> %(part)s (?: [ \t]* \. [ \t]* %(part)s )* )
-    """
-    % {"part": r"""(?: [A-Za-z0-9_-]++ | "(?: [^"\\\n] | \\. )*+" | '[^'\n]*+' )"""},
+    | (?P<key> {_PART} (?: [ \t]* \. [ \t]* {_PART} )* )
+    """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
 _DOT = re.compile(r""" "(?: [^"\\\n] | \\. )*+" | '[^'\n]*+' | \. """, re.VERBOSE)

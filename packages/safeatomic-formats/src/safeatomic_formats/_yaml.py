@@ -26,6 +26,8 @@ def atomic_yaml_dump(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Replace a file with an object written as YAML, completely or not at all.
 
@@ -52,6 +54,8 @@ def atomic_yaml_dump(
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
         TypeError: A value that ruamel.yaml loaded has a tag. The target is unchanged.
@@ -79,6 +83,8 @@ def atomic_yaml_dump(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 

@@ -29,7 +29,7 @@ class DoctorCheck(Record):
 
     Attributes:
         name: What was looked at, in snake_case; `docs/doctor.md` lists them.
-        status: ``"pass"``, ``"warn"``, ``"fail"`` or ``"unknown"`` (skipped, or it cannot be told).
+        status: ``"pass"``, ``"warn"``, ``"fail"`` or ``"unknown"`` (skipped, or not determined).
         detail: What was seen and, unless it passed, what to do.
     """
 

@@ -13,14 +13,16 @@ import stat
 
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
 from .._gate import pass_gate
+from .._in_place import COPY_PREFIX
 from .._lock_api import inspect_lock
+from .._lock_file import probe_free
 from .._options import Policy
 from .._permission import require_permission
-from .._posix import kernel
+from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from .._reader import AtomicReader
 from .._sidecar_file import Sidecar
 from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
-from .._temp_file import is_temp_name, orphans
+from .._temp_file import SUM_PREFIX, is_temp_name, orphans
 from .._verdicts import is_mount_point
 from . import permissions
 from .subject import failed, need_directory, passed, shown, size_text, unknown, warned
@@ -228,7 +230,7 @@ def name_length(place: Place) -> Finding:
 
 
 def leftovers(place: Place) -> Finding:
-    """Look for temporary files whose writers are dead, and for those of a killed doctor."""
+    """Look for what writers left behind that are dead, and what a killed doctor did."""
     need_directory(place)
     if not place.listable:
         return unknown("the directory may not be listed by this user")
@@ -243,6 +245,21 @@ def leftovers(place: Place) -> Finding:
             f"{len(dead)} orphaned temporary {_files(len(dead))}, {total}: run "
             f"'safeatomic clean {shown(place.directory)}'"
         )
+    copies = sorted(name for name in names if name.startswith(COPY_PREFIX))
+    if copies:
+        copy = shown(place.join(copies[0]))
+        parts.append(
+            f"{len(copies)} complete {'copy' if len(copies) == 1 else 'copies'} of what was being "
+            "written in place: unless that is still going on, the file is a mixture, which "
+            f"'cat {copy} > FILE' mends; then remove the copy"
+        )
+    displaced = [name for name in names if name not in dict(dead) and _is_displaced(place, name)]
+    if displaced:
+        parts.append(
+            f"{len(displaced)} {_files(len(displaced))} of another program that a dead writer "
+            f"moved aside from a checksum's name, {shown(displaced[0])} among them: look at it, "
+            "and give it its name back"
+        )
     if mine:
         parts.append(
             f"{mine} {'directory' if mine == 1 else 'directories'} named {PROBE_PREFIX}*: another "
@@ -253,6 +270,25 @@ def leftovers(place: Place) -> Finding:
     if temps:
         return passed(f"{temps} temporary {_files(temps)} of writers at work, no orphan")
     return passed("no temporary file was left behind")
+
+
+def _is_displaced(place: Place, name: str) -> bool:
+    """Tell whether a file has the name of a sidecar's temp, and no writer that lives."""
+    if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
+        return False
+    try:
+        fd = kernel.open(name, _LOOK, dir_fd=place.dir_fd)
+    except OSError:
+        return False
+    try:
+        return probe_free(fd)
+    except OSError:
+        return False
+    finally:
+        close_quietly(fd)
+
+
+_LOOK = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 def _files(number: int) -> str:
@@ -268,9 +304,11 @@ def lock(place: Place) -> Finding:
     if not info.exists:
         return passed("not locked")
     if info.corrupt:
+        plain = info.raw is not None  # what is not even a file is not removed by force either
+        removal = "remove it with force_release_lock()" if plain else "move it away"
         return failed(
-            f"{shown(os.path.basename(info.lock_path))} is no lock of this library, and no writer "
-            "gets past it; if nobody else's program made it, remove it with force_release_lock()",
+            f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and no "
+            f"writer gets past it; look at it, and if nobody needs it, {removal}"
         )
     age = info.age_s
     since = "" if age is None else f" for {age_text(age)}"
@@ -307,10 +345,10 @@ def checksum(place: Place) -> Finding:
     if not sidecar.exists:
         return passed("no checksum is kept for this file")
     name = shown(place.name + SIDECAR_SUFFIX)
-    if sidecar.flaw is not None:
-        return failed(
-            f"{name} is no checksum sidecar ({sidecar.flaw}); look at the file, then write a new "
-            "one with write_checksum_file()",
+    if sidecar.claim is None:
+        return warned(
+            f"{name} is not a checksum sidecar of this file: it {sidecar.flaw}. A plain write "
+            "leaves it alone; before one with a checksum, look at it and move it away"
         )
     if place.target is None:
         return warned(f"{name} is there, but the file it describes is not; delete it, or restore")

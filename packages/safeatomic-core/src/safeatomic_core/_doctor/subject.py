@@ -175,7 +175,7 @@ def failed(detail: str) -> Finding:
 
 
 def unknown(detail: str) -> Finding:
-    """Return the finding that nothing can be told."""
+    """Return the finding that nothing could be determined."""
     return "unknown", detail
 
 
