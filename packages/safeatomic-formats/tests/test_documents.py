@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import enum
 import inspect
@@ -181,6 +182,27 @@ def test_a_character_that_the_encoding_lacks_leaves_no_trace(name: str, target: 
         FORMATS[name].dump(target, DOCUMENT, encoding="latin-1")
     assert names(target.parent) == []
     assert any("unchanged" in note for note in caught.value.__notes__)
+
+
+def test_an_encoding_that_gives_another_text_back_is_refused(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lossy = codecs.CodecInfo(
+        name="lossy",
+        encode=lambda text, _errors="strict": (text.encode("latin-1"), len(text)),
+        decode=lambda octets, _errors="strict": (
+            bytes(octets).decode("ascii", "ignore"),
+            len(octets),
+        ),
+    )
+    codecs.register(search := lambda name: lossy if name == "lossy" else None)
+    try:
+        FORMATS["json"].dump(target, {"a": "a"}, encoding="lossy")
+        with pytest.raises(ValueError, match="'lossy' would not give the document back"):
+            FORMATS["json"].dump(target, {"a": "ü"}, encoding="lossy")
+    finally:
+        codecs.unregister(search)
+    assert FORMATS["json"].load(target) == {"a": "a"}
 
 
 def test_toml_is_utf_8_whatever_the_default(target: Path) -> None:
