@@ -132,7 +132,7 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session(python=FREE_THREADED, requires=["wheels"], allow_parallel=True)
-def free_threading(session: nox.Session) -> None:
+def freethreaded(session: nox.Session) -> None:
     """Run the core's tests and the storms of threads where there is no interpreter lock."""
     install(session, CORE)
     storms = [f"tests-integration/faults/test_{name}.py" for name in ("contention", "forks")]
