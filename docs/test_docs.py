@@ -214,6 +214,8 @@ def test_the_readme_s_first_command_does_what_it_says(tmp_path: Path) -> None:
 
 
 def test_the_readme_s_test_command_is_what_ci_runs() -> None:
+    if not (ROOT / ".ci").is_dir():
+        pytest.skip("this is no checkout of the repository")
     assert "<!-- command: test -->" in (ROOT / ".ci" / "run").read_text("utf-8")
     text = (ROOT / "README.md").read_text("utf-8")
     command = _BLOCK.search(text[text.index("<!-- command: test -->") :])

@@ -340,7 +340,7 @@ def test_flushing_after_the_dead_lock_is_gone_is_caught(
     def late(self: _lock.Lock, stale: Found) -> bool:
         with mock.patch.object(_lock, "recover", return_value=None):
             cleared = real(self, stale)
-        _settle.recover(self._target, self._safety)
+        _settle.recover(self.target, self._safety)
         return cleared
 
     monkeypatch.setattr(_lock.Lock, "_clear", late)
