@@ -296,7 +296,7 @@ def test_a_record_that_came_in_between_is_retired_as_well(
             another_record(side, b"c")
         real(src, *args)
 
-    kernel.rename_noreplace = rename  # type: ignore[method-assign, assignment]
+    kernel.rename_noreplace = rename  # type: ignore[assignment]
     try:
         write_atomic_bytes(target, b"new")
     finally:
@@ -345,7 +345,7 @@ def test_a_fifo_that_the_content_became_is_refused(target: Path, side: Path) -> 
             os.mkfifo(target)
         return real(name, flags, *args, **options)
 
-    kernel.open = opening  # type: ignore[method-assign, assignment]
+    kernel.open = opening  # type: ignore[assignment]
     try:
         with pytest.raises(OSError, match="a FIFO, not a regular file"):
             write_atomic_bytes(target, b"new", write_checksum=True, concurrency="none")
@@ -371,7 +371,7 @@ def test_a_list_that_comes_before_the_sidecar_is_taken_away_stays(target: Path, 
             side.with_name("x").rename(side)
         real(src, *args)
 
-    kernel.rename_noreplace = rename  # type: ignore[method-assign, assignment]
+    kernel.rename_noreplace = rename  # type: ignore[assignment]
     try:
         write_atomic_bytes(target, b"new")
     finally:

@@ -24,6 +24,7 @@ from safeatomic_core import _protocol as protocol
 from safeatomic_core._posix import kernel
 from safeatomic_core._readership import Readers, readers_at, readers_of
 from safeatomic_core._target import locate
+from safeatomic_core._temp_file import start_writeback
 
 ACL = "system.posix_acl_access"
 DEFAULT = "system.posix_acl_default"
@@ -267,7 +268,7 @@ def test_a_draft_is_nobody_s_but_the_writer_s(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[int] = []
-    real: Callable[..., None] = announcement.start_writeback
+    real: Callable[[int], None] = start_writeback
 
     def look(fd: int) -> None:
         modes.append(stat.S_IMODE(kernel.fstat(fd).st_mode))

@@ -84,10 +84,10 @@ def test_without_an_exchange_a_sidecar_is_replaced_and_put_back(
             raise OSError(errno.EIO, "the device is broken")
         real(src, dst, **options)
 
-    kernel.rename = rename  # type: ignore[method-assign, assignment]
+    kernel.rename = rename  # type: ignore[assignment]
     with pytest.raises(OSError, match="unchanged"):
         write_atomic_bytes(target, b"two", write_checksum=True)
-    kernel.rename = real  # type: ignore[method-assign]
+    kernel.rename = real
     after = look(side)
     assert after == before if links else after[2] == before[2]
     assert read_atomic_bytes(target, check_checksum=True) == b"one"
@@ -123,10 +123,10 @@ def test_without_an_exchange_another_program_s_change_is_seen(
             side.write_bytes(LIST)  # in place, in the last moment
         real(src, dst, **options)
 
-    kernel.rename = rename  # type: ignore[method-assign, assignment]
+    kernel.rename = rename  # type: ignore[assignment]
     with pytest.raises(FileExistsError):
         write_atomic_bytes(target, b"new", write_checksum=True)
-    kernel.rename = real  # type: ignore[method-assign]
+    kernel.rename = real
     assert side.read_bytes() == LIST
     assert target.read_bytes() == b"old"
 
