@@ -111,7 +111,7 @@ MATRIX = {
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
-@nox.parametrize("libraries", MATRIX)
+@nox.parametrize("libraries", list(MATRIX))
 def matrix(session: nox.Session, libraries: str) -> None:
     """Run the formats' tests with the oldest and the newest libraries that are supported."""
     install(session, *NEEDS[FORMATS], extra="ruamel")

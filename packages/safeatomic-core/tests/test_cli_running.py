@@ -233,7 +233,7 @@ def test_a_status_is_known_although_somebody_ignores_sigchld(target: Path) -> No
 def test_a_platform_that_does_not_say_who_sent_a_signal(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(signal, "sigwaitinfo")
+    monkeypatch.delattr(signal, "sigtimedwait")
     script = "trap 'exit 9' USR1; kill -USR1 $PPID; while :; do sleep 1; done"
     assert main(["lock", str(target), "--", "sh", "-c", script]) == 9
 

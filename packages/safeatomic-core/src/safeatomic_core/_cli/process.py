@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 NOT_FOUND, NOT_STARTED = 127, 126  # as shells report them
+_LONGEST_WAIT = 0.5  # seconds until the command is looked at without being told to
 _SIGNALLED = 128
 _FROM_KERNEL = 0x80  # SI_KERNEL: a terminal, not somebody's kill(2) (<asm-generic/siginfo.h>)
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
@@ -120,8 +121,12 @@ class Child:
 
 def _next_signal(signals: set[Any]) -> tuple[int, bool]:
     """Wait for a signal; return it and whether a terminal sent it to the whole process group."""
-    wait = getattr(signal, "sigwaitinfo", None)
+    wait = getattr(signal, "sigtimedwait", None)
     if wait is None:  # macOS: a Ctrl-C there reaches the command twice, which most take for one
         return signal.sigwait(signals), False
-    info = wait(signals)
+    info = wait(signals, _LONGEST_WAIT)
+    if info is None:
+        # A thread that does not block it, in a program that runs us inside, may have got the one
+        # that tells of the command's end.
+        return signal.SIGCHLD, True
     return info.si_signo, info.si_code == _FROM_KERNEL
