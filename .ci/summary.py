@@ -1,11 +1,23 @@
-"""Add up what the sessions left in a folder: their times, and the tests of every pytest run."""
+"""Add up what the sessions left in a folder: times, tests, and the evidence they produced."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
+from typing import Any
+
+# Heading of the summary, and which figures of the integration tests belong under it.
+_EVIDENCE = {
+    "kernels": r"^kernel ",
+    "images": r"crash images|moments of a crash|simulated crash",
+    "mutants": r"mutants|broken libraries",
+    "kills": r"^kills|^holders killed|^simulated kills|^locks of a killed",
+    "users": r"^consumers",
+}
 
 
 def main(folder: Path) -> int:
@@ -18,6 +30,8 @@ def main(folder: Path) -> int:
     for session in sessions:
         name = session["signatures"][0]
         print(f"{session['duration']:7.1f} s  {session['result']:8} {name}")
+    _print_interpreters(folder, sessions)
+    _print_figures(folder)
     total = failed = skipped = 0
     for path in folder.glob("*.xml"):
         for suite in ET.parse(path).getroot().iter("testsuite"):
@@ -29,6 +43,43 @@ def main(folder: Path) -> int:
         print(f"{lost} of {len(sessions)} sessions failed")
     print(f"{total - failed - skipped} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or lost else 0
+
+
+def _print_interpreters(folder: Path, sessions: list[dict[str, Any]]) -> None:
+    """List the interpreters that the tests ran on, and those that were not there."""
+    found: dict[str, bool] = {}
+    for session in sessions:
+        match = re.match(r"(?:tests|free_threading)-([\d.]+t?)", session["signatures"][0])
+        if match:
+            name = f"CPython {match[1]}"
+            found[name] = found.get(name, False) or session["result"] != "skipped"
+    tried = folder / "interpreters.json"
+    if tried.exists():
+        for entry in json.loads(tried.read_text(encoding="utf-8")).values():
+            name, _, version = entry["version"].rpartition(" ")
+            found.pop(f"{name} {'.'.join(version.split('.')[:2])}", None)
+            found[entry["version"]] = True
+    print("interpreters")
+    print(f"           ran on {', '.join(sorted(n for n in found if found[n])) or 'none'}")
+    print(f"           not there: {', '.join(sorted(n for n in found if not found[n])) or 'none'}")
+
+
+def _print_figures(folder: Path) -> None:
+    """Print the figures of all sessions under the kind of evidence that they are."""
+    figures: Counter[str] = Counter()
+    for path in sorted(folder.glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            figures.update({name: n for name, n in found.items() if isinstance(n, int)})
+    for heading, pattern in _EVIDENCE.items():
+        print(heading)
+        names = sorted(name for name in figures if re.search(pattern, name))
+        if heading != "kernels":
+            names = [name for name in names if not name.startswith("kernel ")]
+        for name in names:
+            print(f"{figures[name]:>9,}  {name}")
+        if not names:
+            print("           none: the session that finds them did not run here, see its output")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Write what comes from the code: the API reference, the command's help, the models' runs.
+"""Write what comes from the code and no library writes: help texts, the
+models' runs, the other writers.
 
 ``python docs/generate.py`` rewrites them, ``--check`` exits with 1 if that would change anything;
 a test does the same.
@@ -7,157 +8,14 @@ a test does the same.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
-import safeatomic
 from safeatomic_core._cli import build_parser
 
 DOCS = Path(__file__).parent
-GROUPS = {
-    "Files": (
-        "write_atomic write_atomic_bytes read_atomic read_atomic_bytes move_atomic AtomicWriter "
-        "AtomicReader"
-    ),
-    "Documents": (
-        "atomic_json_dump atomic_json_load atomic_yaml_dump atomic_yaml_load atomic_toml_dump "
-        "atomic_toml_load atomic_yaml_dump_ruamel atomic_yaml_load_ruamel"
-    ),
-    "Locks": (
-        "try_acquire_lock release_lock force_release_lock is_locked inspect_lock get_lock_age "
-        "is_stale_lock release_stale_lock LockInfo"
-    ),
-    "Checksums": (
-        "compute_hash_file compute_hash_data verify_checksum write_checksum_file "
-        "get_checksum_info ChecksumInfo"
-    ),
-    "Guarantees": (
-        "inspect_guarantees GuaranteeReport Environment doctor DoctorReport DoctorCheck"
-    ),
-    "Defaults": "safeatomic_config",
-    "Errors": (
-        "SafeAtomicError LockError ChecksumMismatchError CrossDeviceAtomicityError "
-        "UnsupportedEnvironmentError UnsupportedEnvironmentWarning"
-    ),
-}
-_SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Example")
-_ITEM = re.compile(r"^(\S[^:]*): (.*)$")
-
-
-def api_reference() -> str:
-    """Return the page with every public name, its signature, arguments and errors."""
-    lines = [
-        "# API reference",
-        "",
-        (
-            "The 43 public names, as `safeatomic` exports them; all but the documents are also in "
-            "`safeatomic_core`, the documents in `safeatomic_formats`. An option that is left out "
-            "(`None`) comes from `safeatomic_config`, else from the library: utf-8, sha256, "
-            "0 retries, 0.1 s. `docs/generate.py` writes this page from the docstrings."
-        ),
-        "",
-    ]
-    for group, names in GROUPS.items():
-        lines += [f"## {group}", ""]
-        for name in names.split():
-            lines += _entry(name, getattr(safeatomic, name))
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _entry(name: str, thing: object) -> list[str]:
-    lines = [f"### {name}", ""]
-    record = hasattr(thing, "__annotations__") and not inspect.isfunction(thing)
-    if not (record and issubclass(thing, (Exception, Warning))):  # type: ignore[arg-type]
-        lines += ["```text", _signature(name, thing), "```", ""]
-    lines += _docstring(inspect.getdoc(thing) or "")
-    if inspect.isclass(thing):
-        lines += _methods(thing)
-    return lines
-
-
-def _methods(cls: type) -> list[str]:
-    """Return a table of the public methods that a class itself defines."""
-    rows = []
-    for name, member in vars(cls).items():
-        if name.startswith("_"):
-            continue
-        if isinstance(member, property):
-            doc = inspect.getdoc(member) or ""
-            rows.append(f"| `{name}` | {_one_line(doc)} |")
-        elif inspect.isfunction(member):
-            parameters = [p for p in inspect.signature(member).parameters if p != "self"]
-            doc = inspect.getdoc(member) or ""
-            rows.append(f"| `{name}({', '.join(parameters)})` | {_one_line(doc)} |")
-    return ["| method | |", "|---|---|", *rows, ""] if rows else []
-
-
-def _one_line(doc: str) -> str:
-    return doc.split("\n\n", 1)[0].replace("\n", " ").replace("``", "`").replace("|", "\\|")
-
-
-def _signature(name: str, thing: object) -> str:
-    """Return a signature that breaks one parameter to a line where it is long."""
-    signature = inspect.signature(thing)  # type: ignore[arg-type]
-    parts = []
-    star = False
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY and not star:
-            parts.append("*")
-            star = True
-        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-        parts.append(f"{parameter.name}: {parameter.annotation}{default}")
-    returned = signature.return_annotation
-    arrow = "" if returned in (signature.empty, None, "None") else f" -> {returned}"
-    text = f"{name}({', '.join(parts)}){arrow}"
-    if len(text) <= 90:
-        return text
-    return f"{name}(\n    " + ",\n    ".join(parts) + f",\n){arrow}"
-
-
-def _docstring(doc: str) -> list[str]:
-    """Return a Google docstring as Markdown."""
-    out: list[str] = []
-    section, block = "", []  # type: ignore[var-annotated]
-    for line in [*doc.split("\n"), "End:"]:
-        head = line.removesuffix(":")
-        if line.endswith(":") and head in (*_SECTIONS, "End"):
-            out += _section(section, block)
-            section, block = head, []
-        else:
-            block.append(line)
-    return out
-
-
-def _section(name: str, block: list[str]) -> list[str]:
-    text = inspect.cleandoc("\n".join(["", *block])).strip()
-    if not text:
-        return []
-    if not name:
-        return [text.replace("``", "`"), ""]
-    if name == "Example":
-        code = re.sub(r"^(>>>|\.\.\.) ?", "", text, flags=re.MULTILINE).replace(
-            "  # doctest: +SKIP", ""
-        )
-        return ["Example:", "", "```text", code, "```", ""]
-    if name == "Returns":
-        return [f"Returns: {' '.join(text.split())}".replace("``", "`"), ""]
-    rows: list[list[str]] = []
-    for line in text.split("\n"):
-        item = _ITEM.match(line)
-        if item:
-            rows.append([item.group(1), item.group(2)])
-        elif rows:
-            rows[-1][1] += " " + line.strip()
-    title = {"Args": "argument", "Attributes": "attribute", "Raises": "raises"}[name]
-    table = [f"| {title} | |", "|---|---|"]
-    for key, value in rows:
-        cell = value.replace("``", "`").replace("|", "\\|")
-        table.append(f"| `{key}` | {cell} |")
-    return [*table, ""]
 
 
 def cli_help() -> dict[str, str]:
@@ -200,6 +58,35 @@ def models_page(page: str) -> str:
     return page[:start] + "\n" + "\n".join(rows) + "\n" + page[page.index("<!-- end of runs") :]
 
 
+_JUDGED = {
+    "loses acknowledged writes": "loses writes",
+    "torn files": "tears files",
+    "other metadata": "drops metadata",
+    "\N{EN DASH}": "nothing",
+}
+
+
+def peers_table(page: str) -> str:
+    """Return a page with the table of other writers brought up to date, which the crash tests keep.
+
+    Only the rows and words that decide are taken; the whole table is on the page about crash tests.
+    """
+    whole = (DOCS / "crash-testing.md").read_text("utf-8")
+    whole = whole.partition("<!-- peers: begin -->")[2].partition("<!-- peers: end -->")[0]
+    rows = [
+        "| writer | ext4 | xfs | btrfs | images |",
+        "|---|---|---|---|--:|",
+    ]
+    for line in whole.strip().splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        writer, *judged, images = (cell.strip() for cell in line.strip("|").split("|"))
+        cells = [", ".join(_JUDGED[fault] for fault in cell.split(", ")) for cell in judged]
+        rows.append(f"| {writer} | {' | '.join(cells)} | {images} |")
+    start = page.index("<!-- peers -->") + len("<!-- peers -->")
+    return page[:start] + "\n" + "\n".join(rows) + "\n" + page[page.index("<!-- end of peers") :]
+
+
 def main() -> int:
     """Write or check the generated pages."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -207,10 +94,13 @@ def main() -> int:
     check = parser.parse_args().check
     cli = DOCS / "cli.md"
     models = DOCS / "formal-models.md"
+    fronts = [DOCS / "index.md"]
+    if (DOCS.parent / "packages").is_dir():  # a source distribution has the README of its package
+        fronts.append(DOCS.parent / "README.md")
     pages = {
-        DOCS / "api-reference.md": api_reference(),
         cli: cli_page(cli.read_text("utf-8")),
         models: models_page(models.read_text("utf-8")),
+        **{page: peers_table(page.read_text("utf-8")) for page in fronts},
     }
     status = 0
     for path, text in pages.items():

@@ -111,7 +111,9 @@ def sample_rows() -> list[str]:
             rows.append(_sample_row(head[0], head[-1], line.encode()))
     levels, _ = _filesystems.levels("darwin", "apfs", _filesystems.PERSISTENT, ())
     cells = [_cell(levels[name]) for name in SHOWN]
-    rows.append(f"| macOS APFS | {_filesystems.PERSISTENT} | {' | '.join(cells)} | composed |")
+    rows.append(
+        f"| macOS APFS | {_filesystems.PERSISTENT} | {' | '.join(cells)} | Apple's documentation |"
+    )
     return rows
 
 

@@ -247,7 +247,7 @@ def read_manifest(reports: Path) -> dict[str, dict[str, Any]]:
 
 
 def update_reports(reports: Path, results: list[Result], runs: list[Run]) -> None:
-    """Record the results that are as expected; forget runs not listed, or of files since changed."""
+    """Record what is as expected; forget runs that are not listed, or whose files have changed."""
     reports.mkdir(exist_ok=True)
     hashes = {run.name: hashes_of(HERE, run) for run in runs}
     entries = {

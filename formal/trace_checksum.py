@@ -334,7 +334,8 @@ def constants(batch: Sequence[Sequence[dict[str, Any]]]) -> dict[str, object]:
         "TNames": (names | {"1a"}) - {"-"},
         # At a time a name has one, and at most two more before its directory is flushed; a writer
         # holds three, a reader one; what a stranger leaves may stay.
-        "TMaxSc": 1 + max(
+        "TMaxSc": 1
+        + max(
             3 * len({e["n"] for e in events} | {e["m"] for e in events})
             + 4 * len({e["p"] for e in events})
             + sum(e["e"] == "stranger" for e in events)

@@ -1,8 +1,15 @@
-"""What the integration tests share: the ``--long`` option and the figures of the summary."""
+"""What the integration tests share: the ``--long`` option and the figures of the summary.
+
+The figures are printed when a run ends, and left as JSON in the file that ``SAFEATOMIC_FIGURES``
+names, for the summary of all sessions (`.ci/summary.py`).
+"""
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +52,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for name, count in sorted(tally.items()):
             terminalreporter.line(f"{count:>9,}  {name}")
+        path = os.environ.get("SAFEATOMIC_FIGURES")
+        if path:
+            Path(path).write_text(json.dumps(tally), encoding="utf-8")

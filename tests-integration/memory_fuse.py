@@ -1,6 +1,6 @@
 """A small filesystem in user space: the kernel's FUSE protocol over ``/dev/fuse``, nothing else.
 
-One flat directory of regular files in memory, complete enough for the library's own operations. It
+Directories and regular files in memory, complete enough for the library's own operations. It
 stands for all the filesystems whose promises depend on a server that the kernel knows nothing of.
 The wire format is that of <linux/fuse.h>, protocol 7.31.
 """
@@ -31,10 +31,11 @@ FSYNC, FLUSH, INIT, OPENDIR, READDIR, RELEASEDIR, FSYNCDIR, CREATE, INTERRUPT, D
     20, 25, 26, 27, 28, 29, 30, 35, 36, 38,
 )  # fmt: skip
 BATCH_FORGET, RENAME2 = 42, 45
+MKDIR, RMDIR = 9, 11
 
 
 class Node:
-    """One regular file."""
+    """A regular file, or a directory, whose names the server keeps."""
 
     def __init__(self, mode: int, uid: int, gid: int) -> None:
         self.mode = mode
@@ -51,7 +52,7 @@ class Server:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._nodes: dict[int, Node] = {}
-        self._names: dict[bytes, int] = {}
+        self._names: dict[tuple[int, bytes], int] = {}  # by directory and name
         self._next = _ROOT + 1
         self._handlers: dict[int, Callable[..., bytes]] = {
             INIT: self._init,
@@ -65,6 +66,8 @@ class Server:
             WRITE: self._write,
             READDIR: self._readdir,
             UNLINK: self._unlink,
+            MKDIR: self._mkdir,
+            RMDIR: self._rmdir,
             RENAME: self._rename,
             RENAME2: self._rename2,
             LINK: self._link,
@@ -122,8 +125,8 @@ class Server:
     def _entry(self, node: int) -> bytes:
         return _ENTRY.pack(node, 0, _FOREVER, _FOREVER, 0, 0) + self._attr(node)
 
-    def _lookup(self, _node: int, body: bytes, *_who: int) -> bytes:
-        return self._entry(self._find(body.rstrip(b"\0")))
+    def _lookup(self, node: int, body: bytes, *_who: int) -> bytes:
+        return self._entry(self._find(node, body.rstrip(b"\0")))
 
     def _getattr(self, node: int, _body: bytes, *_who: int) -> bytes:
         return struct.pack("<QII", _FOREVER, 0, 0) + self._attr(node)
@@ -133,7 +136,7 @@ class Server:
         mode, uid, gid = struct.unpack_from("<I4xII", body, 68)
         file = self._nodes[node]
         if valid & 1:
-            file.mode = stat.S_IFREG | stat.S_IMODE(mode)
+            file.mode = stat.S_IFMT(file.mode) | stat.S_IMODE(mode)
         if valid & 2:
             file.uid = uid
         if valid & 4:
@@ -144,13 +147,22 @@ class Server:
         file.mtime = time.time()
         return struct.pack("<QII", _FOREVER, 0, 0) + self._attr(node)
 
-    def _create(self, _node: int, body: bytes, uid: int, gid: int) -> bytes:
+    def _create(self, directory: int, body: bytes, uid: int, gid: int) -> bytes:
         mode, umask = struct.unpack_from("<4xII", body)
-        name = body[16:].rstrip(b"\0")
+        made = Node(stat.S_IFREG | stat.S_IMODE(mode) & ~umask, uid, gid)
+        return self._add(directory, body[16:], made) + struct.pack("<QII", 0, 0, 0)
+
+    def _mkdir(self, directory: int, body: bytes, uid: int, gid: int) -> bytes:
+        mode, umask = struct.unpack_from("<II", body)
+        made = Node(stat.S_IFDIR | stat.S_IMODE(mode) & ~umask, uid, gid)
+        made.links = 2
+        return self._add(directory, body[8:], made)
+
+    def _add(self, directory: int, name: bytes, made: Node) -> bytes:
         node, self._next = self._next, self._next + 1
-        self._nodes[node] = Node(stat.S_IFREG | stat.S_IMODE(mode) & ~umask, uid, gid)
-        self._names[name] = node
-        return self._entry(node) + struct.pack("<QII", 0, 0, 0)
+        self._nodes[node] = made
+        self._names[directory, name.rstrip(b"\0")] = node
+        return self._entry(node)
 
     def _open(self, _node: int, _body: bytes, *_who: int) -> bytes:
         return struct.pack("<QII", 0, 0, 0)
@@ -168,10 +180,14 @@ class Server:
         file.mtime = time.time()
         return struct.pack("<II", size, 0)
 
-    def _readdir(self, _node: int, body: bytes, *_who: int) -> bytes:
+    def _readdir(self, directory: int, body: bytes, *_who: int) -> bytes:
         offset, size = struct.unpack_from("<8xQI", body)
         entries = [(b".", _ROOT, 4), (b"..", _ROOT, 4)]
-        entries += [(name, node, 8) for name, node in self._names.items()]
+        entries += [
+            (name, node, stat.S_IFMT(self._nodes[node].mode) >> 12)
+            for (parent, name), node in self._names.items()
+            if parent == directory
+        ]
         out = b""
         for index, (name, node, kind) in enumerate(entries[offset:], offset + 1):
             entry = struct.pack("<QQII", node, index, len(name), kind) + name
@@ -181,38 +197,45 @@ class Server:
             out += entry
         return out
 
-    def _unlink(self, _node: int, body: bytes, *_who: int) -> bytes:
+    def _unlink(self, directory: int, body: bytes, *_who: int) -> bytes:
         name = body.rstrip(b"\0")
-        self._nodes[self._find(name)].links -= 1
-        del self._names[name]
+        self._nodes[self._find(directory, name)].links -= 1
+        del self._names[directory, name]
         return b""
 
-    def _rename(self, _node: int, body: bytes, *_who: int) -> bytes:
-        return self._move(body[8:], noreplace=False)
+    def _rmdir(self, directory: int, body: bytes, *_who: int) -> bytes:
+        node = self._find(directory, body.rstrip(b"\0"))
+        if any(parent == node for parent, _ in self._names):
+            raise OSError(errno.ENOTEMPTY, "not empty")
+        return self._unlink(directory, body)
 
-    def _rename2(self, _node: int, body: bytes, *_who: int) -> bytes:
-        flags = struct.unpack_from("<8xI", body)[0]
+    def _rename(self, directory: int, body: bytes, *_who: int) -> bytes:
+        target = struct.unpack_from("<Q", body)[0]
+        return self._move(directory, target, body[8:], noreplace=False)
+
+    def _rename2(self, directory: int, body: bytes, *_who: int) -> bytes:
+        target, flags = struct.unpack_from("<QI", body)
         if flags & ~1:
             raise OSError(errno.EINVAL, "only RENAME_NOREPLACE")
-        return self._move(body[16:], noreplace=bool(flags))
+        return self._move(directory, target, body[16:], noreplace=bool(flags))
 
-    def _move(self, names: bytes, *, noreplace: bool) -> bytes:
+    def _move(self, source: int, target: int, names: bytes, *, noreplace: bool) -> bytes:
         old, new, _ = names.split(b"\0")
-        node = self._find(old)
-        if new in self._names:
+        node = self._find(source, old)
+        if (target, new) in self._names:
             if noreplace:
                 raise OSError(errno.EEXIST, "exists")
-            self._nodes[self._names[new]].links -= 1
-        del self._names[old]
-        self._names[new] = node
+            self._nodes[self._names[target, new]].links -= 1
+        del self._names[source, old]
+        self._names[target, new] = node
         return b""
 
-    def _link(self, _node: int, body: bytes, *_who: int) -> bytes:
+    def _link(self, directory: int, body: bytes, *_who: int) -> bytes:
         node = struct.unpack_from("<Q", body)[0]
         name = body[8:].rstrip(b"\0")
-        if name in self._names:
+        if (directory, name) in self._names:
             raise OSError(errno.EEXIST, "exists")
-        self._names[name] = node
+        self._names[directory, name] = node
         self._nodes[node].links += 1
         return self._entry(node)
 
@@ -224,9 +247,9 @@ class Server:
     def _nothing(self, _node: int, _body: bytes, *_who: int) -> bytes:
         return b""
 
-    def _find(self, name: bytes) -> int:
+    def _find(self, directory: int, name: bytes) -> int:
         try:
-            return self._names[name]
+            return self._names[directory, name]
         except KeyError:
             raise OSError(errno.ENOENT, "no such file") from None
 

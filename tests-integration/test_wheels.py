@@ -80,7 +80,7 @@ def test_metadata_is_complete_and_invents_nothing(dist: Path, package: str) -> N
     assert found["Description-Content-Type"] == "text/markdown"
     assert found.get_payload() == (ROOT / "packages" / package / "README.md").read_text("utf-8")
     assert "Typing :: Typed" in found.get_all("Classifier", [])
-    for minor in (11, 12, 13, 14):
+    for minor in (11, 12, 13, 14, 15):
         assert f"Programming Language :: Python :: 3.{minor}" in found.get_all("Classifier", [])
     assert found["Home-page"] is None
     assert found.get_all("Project-URL") is None

@@ -11,7 +11,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHARED = ("formal", "docs", "tests-integration", "mkdocs.yml", "CHANGELOG.md")
+SHARED = ("formal", "docs", "tests-integration", "CHANGELOG.md")
 GENERATED = {"__pycache__", "states", "site"}
 
 

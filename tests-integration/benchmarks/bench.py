@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import machine
 import rows_files
+import rows_mounts
 import rows_programs
 from opponents import Skipped
 from timing import Result, interleave
@@ -73,6 +74,7 @@ def all_rows() -> list[Row]:
     return [
         *rows_files.rows(),
         *rows_programs.rows(),
+        *rows_mounts.rows(),
         *rows_files.rows_new_names(),
         *rows_programs.rows_crowded(),
     ]

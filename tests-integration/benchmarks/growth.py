@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _SIZES = tuple(KIB << power for power in range(0, 21, 2))  # 1 KiB to 1 GiB
 _THREADS = (1, 2, 4, 8, 16, 32, 64)
 _WRITES = 8
-_COLOURS = {"bare": "#666666", "none": "#1b7837", "default": "#2166ac", "checksum": "#b2182b"}
+# Of a lightness that a white and a black page can show.
+_COLOURS = {"bare": "#8a8a8a", "none": "#2a9d4a", "default": "#3b82f6", "checksum": "#e05252"}
 _LABELS = {
     "bare": "bare protocol",
     "none": 'concurrency="none"',
@@ -71,9 +72,13 @@ def draw(result: dict[str, Any], folder: str) -> None:
         "size.svg",
         Plot(
             "Time of one write by size (ext4)",
-            "bytes",
-            "seconds",
-            _lines(result["sizes"], "size", lambda point, mode: point["seconds"][mode]["median"]),
+            "size",
+            "milliseconds",
+            _lines(
+                result["sizes"],
+                "size",
+                lambda point, mode: 1000 * point["seconds"][mode]["median"],
+            ),
             x_labels={KIB: "1 KiB", MIB: "1 MiB", 32 * KIB: "32 KiB", 32 * MIB: "32 MiB",
                       1024 * MIB: "1 GiB"},
         ),
@@ -82,7 +87,7 @@ def draw(result: dict[str, Any], folder: str) -> None:
         folder,
         "threads.svg",
         Plot(
-            "Writes per second by threads, 4 KiB, a file each (ext4)",
+            "Writes per second by threads, 4 KiB each (ext4)",
             "threads",
             "writes per second",
             _lines(

@@ -1,4 +1,8 @@
-"""A plot with logarithmic axes as SVG text: small, readable in a diff, no library needed."""
+"""A plot with logarithmic axes as SVG text: small, readable in a diff, no library needed.
+
+It has no background, and its text has the colour of the text around it (``currentColor``), so that
+a page with a light and a dark theme can put it in either; alone it is a grey that both can show.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,9 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WIDTH, _HEIGHT = 720, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 50
-_SUFFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "µ"))
+_WIDTH, _HEIGHT = 640, 460
+_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 24, 92, 56
+_STEPS = (1, 2, 5)
 
 
 class Line(NamedTuple):
@@ -46,15 +50,16 @@ class Plot(NamedTuple):
     def _parts(self) -> Iterator[str]:
         yield (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-            f'role="img" font-family="sans-serif" font-size="12">'
+            f'role="img" font-family="sans-serif" font-size="16" '
+            f'fill="currentColor" color="#777777">'
         )
         yield f"<title>{escape(self.title)}</title>"
-        yield f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>'
-        yield f'<text x="{_LEFT}" y="22" font-size="15">{escape(self.title)}</text>'
+        yield f'<text x="{_LEFT}" y="24" font-weight="bold">{escape(self.title)}</text>'
         xs = [x for line in self.lines for x, _ in line.points]
         ys = [y for line in self.lines for _, y in line.points]
         across = _Axis(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT)
-        bottom, top = 10 ** math.floor(math.log10(min(ys))), 10 ** math.ceil(math.log10(max(ys)))
+        bottom = max(tick for tick in _ticks(min(ys) / 10, max(ys)) if tick <= min(ys))
+        top = min(tick for tick in _ticks(min(ys), max(ys) * 10) if tick >= max(ys))
         up = _Axis(bottom, top, _HEIGHT - _BOTTOM, _TOP)
         yield from self._grid(across, up)
         for number, line in enumerate(self.lines):
@@ -63,25 +68,29 @@ class Plot(NamedTuple):
 
     def _grid(self, across: _Axis, up: _Axis) -> Iterator[str]:
         right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-        power = round(math.log10(up.low))
-        while 10.0**power <= up.high * 1.001:
-            y = up(10.0**power)
-            yield f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="#dddddd"/>'
-            text = _engineering(10.0**power)
-            yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
-            power += 1
+        for value in _ticks(up.low, up.high):
+            y = up(value)
+            opacity = 0.3 if value == 10 ** round(math.log10(value)) else 0.1
+            yield (
+                f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="currentColor" '
+                f'stroke-opacity="{opacity}"/>'
+            )
+            yield f'<text x="{_LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{value:,g}</text>'
         for value, label in self.x_labels.items():
             if across.low <= value <= across.high:
                 x = across(value)
-                yield f'<path d="M{x:.1f} {_TOP}V{bottom}" stroke="#eeeeee"/>'
-                yield f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>'
+                yield (
+                    f'<path d="M{x:.1f} {_TOP}V{bottom}" stroke="currentColor" '
+                    f'stroke-opacity="0.1"/>'
+                )
+                yield f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{label}</text>'
         middle = (_LEFT + right) / 2
         yield (
-            f'<text x="{middle:.0f}" y="{_HEIGHT - 12}" text-anchor="middle">'
+            f'<text x="{middle:.0f}" y="{_HEIGHT - 10}" text-anchor="middle">'
             f"{escape(self.x_title)}</text>"
         )
         yield (
-            f'<text transform="translate(16 {_HEIGHT / 2:.0f}) rotate(-90)" '
+            f'<text transform="translate(18 {_HEIGHT / 2:.0f}) rotate(-90)" '
             f'text-anchor="middle">{escape(self.y_title)}</text>'
         )
 
@@ -104,14 +113,15 @@ def _draw(line: Line, number: int, across: _Axis, up: _Axis) -> Iterator[str]:
     yield f'<polyline points="{path}" fill="none" stroke="{line.colour}" stroke-width="2"/>'
     for x, y in places:
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{line.colour}"/>'
-    y = _TOP + 16 + 18 * number
-    yield f'<path d="M{_LEFT + 12} {y - 4}h22" stroke="{line.colour}" stroke-width="2"/>'
-    yield f'<text x="{_LEFT + 40}" y="{y}">{escape(line.label)}</text>'
+    # The key stands above, in two columns, where no line can run through it.
+    x, y = _LEFT + 250 * (number % 2), 50 + 22 * (number // 2)
+    yield f'<path d="M{x} {y - 5}h22" stroke="{line.colour}" stroke-width="3"/>'
+    yield f'<text x="{x + 30}" y="{y}">{escape(line.label)}</text>'
 
 
-def _engineering(value: float) -> str:
-    """Write a power of ten with a metric prefix."""
-    for factor, suffix in _SUFFIXES:
-        if value >= factor * 0.999:
-            return f"{value / factor:g}{suffix}"
-    return f"{value:g}"
+def _ticks(low: float, high: float) -> list[float]:
+    """Return the round numbers 1, 2, 5, 10, … between two values."""
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    # A power of ten of a float is not exact: 10.0**-2 * 5 is not 0.05.
+    values = [float(f"{step}e{power}") for power in powers for step in _STEPS]
+    return [value for value in values if low * 0.999 <= value <= high * 1.001]

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     after = before
     for name, text in (
+        ("answer", answer(results)),
         ("machine", machine(results)),
         ("targets", table(results, targets=True)),
         ("others", table(results, targets=False)),
@@ -55,17 +56,41 @@ def machine(results: dict[str, Any]) -> str:
     priority = "; the benchmark ran with real-time priority" if facts["real_time"] else ""
     return (
         f"Measured on {results['date']}, {facts['kernel']}, Python {facts['python']}, on {kind} "
-        f"with {facts['cores']} cores ({facts['processor']}) and {facts['memory_gib']} GiB; "
+        f"with {facts['cores']} cores ({facts['processor']}) and {facts['memory_gib']} GiB;\n"
         f"ext4 {'with' if ext4['journal'] else 'without'} a journal on {ext4['device']} "
-        f"(`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`. "
+        f"(`{','.join(ext4['options'])}`), tmpfs at `/dev/shm`.\n"
         f"The load was {facts['load']:g} at the start{priority}."
     )
+
+
+_ANSWER = (
+    ("none", '`write_atomic_bytes(concurrency="none")`'),
+    ("default", "`write_atomic_bytes()`"),
+    ("checksum", "`write_atomic_bytes(write_checksum=True)`"),
+)
+
+
+def answer(results: dict[str, Any]) -> str:
+    """Return what a write costs over the bare protocol, as a ratio and in milliseconds."""
+    rows = {row["name"]: row for row in results["rows"]}
+    lines = [
+        "| call, 4 KiB | on ext4 | more than bare | on tmpfs | more than bare |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for mode, call in _ANSWER:
+        cells = []
+        for filesystem in ("ext4", "tmpfs"):
+            row = rows[f"write-{mode}-{filesystem}"]
+            bare, ours = (row["seconds"][who]["median"] for who in ("bare", mode))
+            cells += [f"{row['figure']['median']:.2f} x", f"{1000 * (ours - bare):.2f} ms"]
+        lines.append(f"| {call} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def table(results: dict[str, Any], *, targets: bool) -> str:
     """Return the rows with a target, or those without."""
     lines = [
-        "| what | against | target | measured | 95 % interval | |",
+        "| what | against | target | measured | 95 % interval | verdict |",
         "|---|---|---|---|---|---|",
     ]
     for row in results["rows"]:

@@ -109,6 +109,19 @@ ERRNOS: dict[str, tuple[int, ...]] = {
         e.EROFS,
         e.EXDEV,
     ),
+    # the same without RENAME_NOREPLACE's EEXIST
+    "rename_exchange": (
+        *_LOOKUP,
+        e.EBUSY,
+        e.EDQUOT,
+        e.EINTR,
+        e.EINVAL,
+        e.ENOSPC,
+        e.ENOSYS,
+        e.EPERM,
+        e.EROFS,
+        e.EXDEV,
+    ),
     "link": (*_LOOKUP, e.EDQUOT, e.ENOSPC, e.EPERM, e.EROFS, e.EXDEV),  # link(2)
     # link(2): ENOENT also when /proc is not mounted
     "link_anonymous": (*_LOOKUP, e.EDQUOT, e.ENOSPC, e.EPERM, e.EROFS, e.EXDEV),

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import safeatomic_core as sa
 from safeatomic_core import _forks, _posix
+from safeatomic_core._checksum_record import MalformedError, agreeing, parse_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._errors import NEW, NEW_UNCONFIRMED, UNCHANGED
 from safeatomic_core._lock_file import look
-from safeatomic_core._sidecar_file import MalformedError, agreeing, parse_record
 from safeatomic_core._temp_file import is_temp_name
 
 from .injection import unsynced

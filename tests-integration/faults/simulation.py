@@ -261,6 +261,14 @@ class Recorder:
     ) -> None:
         self._rename(callers(1), self._name(src, src_dir_fd), self._name(dst, dst_dir_fd))
 
+    def _on_rename_exchange(
+        self, _: None, src: str, dst: str, src_dir_fd: int, dst_dir_fd: int
+    ) -> None:
+        one, other = self._name(src, src_dir_fd), self._name(dst, dst_dir_fd)
+        self._names[one], self._names[other] = self._names[other], self._names[one]
+        for name in (other, one):
+            self._add("link", name, self._names[name])
+
     def _rename(self, caller: str, src: Name, dst: Name) -> None:
         number = self._names.pop(src)
         self._names[dst] = number

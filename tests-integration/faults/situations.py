@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._lock_file import payload
-from safeatomic_core._sidecar_file import Checksum, format_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,7 +102,7 @@ HAS_XATTRS = _has_xattrs()
 def seal(directory: str, name: str, content: bytes, *previous: bytes) -> None:
     """Write the sidecar of a content, sealed unless previous contents are given."""
     digests = tuple(("sha256", hash_bytes(old, "sha256")) for old in previous)
-    record = Checksum("sha256", hash_bytes(content, "sha256"), digests, "2026-01-02T03:04:05Z")
+    record = Checksum("sha256", hash_bytes(content, "sha256"), digests)
     raw, _ = format_record(os.path.basename(name), record)
     put(os.path.join(directory, name + ".sha256"), raw, 0o640)
 

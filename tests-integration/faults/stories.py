@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import safeatomic_core as sa
+from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._lock_file import payload
-from safeatomic_core._sidecar_file import Checksum, format_record
 
 from .oracle import Operation, Version, move, record, world, write
 from .simulation import File, Recorder
@@ -116,7 +116,7 @@ def materialize(root: str, state: State) -> None:
 def sidecar(name: str, *contents: bytes) -> bytes:
     """Return the bytes of a sidecar that speaks of some contents."""
     digests = tuple(("sha256", hash_bytes(one, "sha256")) for one in contents)
-    found = Checksum("sha256", digests[0][1], digests[1:], "2026-01-02T03:04:05Z")
+    found = Checksum("sha256", digests[0][1], digests[1:])
     return format_record(name, found)[0]
 
 

@@ -104,7 +104,7 @@ def _one_error_each(
             if answer:
                 # The call was told that a name is gone, or there, and could but believe it.
                 flaws = [flaw for flaw in flaws if "neither old nor new" in flaw or "match" in flaw]
-            here += flaws
+            here += _about_data(flaws, place)
             here += _finish(scenario, run, injection)
             wrong += [f"{_name(entry, calls, number, code)}: {flaw}" for flaw in here]
     return wrong, counts
@@ -136,6 +136,8 @@ def test_errors_for_ever_leave_what_the_next_writer_clears(
             )
             if (entry, code) in ANSWERS:
                 here = [flaw for flaw in here if "neither old nor new" in flaw or "match" in flaw]
+            for site in injection.sites:
+                here = _about_data(here, place_of(site, code))
             here += _error_flaws(run, None)
             here += _finish(scenario, run, injection)
             wrong += [f"{_name(entry, calls, number, code)}…: {flaw}" for flaw in here]
@@ -269,6 +271,13 @@ def test_a_broken_library_is_caught(
         with contextlib.suppress(OSError):
             if str(scratch) in os.readlink(f"/proc/self/fd/{name_or_number}"):
                 close_lost([int(name_or_number)])
+
+
+def _about_data(flaws: list[str], place: Place | None) -> list[str]:
+    """Return the flaws without those of a sidecar that may be where it was."""
+    if place is None or not place.sidecar:
+        return flaws
+    return [flaw for flaw in flaws if "sidecar" not in flaw]
 
 
 def _codes(scenario: Scenario, entry: str, number: int, *, all_of_them: bool) -> tuple[int, ...]:

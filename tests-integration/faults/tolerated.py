@@ -22,6 +22,7 @@ class Place:
         why: Why going on is right.
         log: The level of the message that must be logged, None if nothing is said.
         metadata: Whether the new file may then lack metadata of the old one.
+        sidecar: Whether a sidecar may then be where it was, or missing.
     """
 
     entry: str
@@ -30,6 +31,7 @@ class Place:
     why: str
     log: str | None = None
     metadata: bool = False
+    sidecar: bool = False
 
     def matches(self, site: tuple[str, str], code: int) -> bool:
         """Tell whether an error belongs to this place."""
@@ -60,9 +62,88 @@ PLACES = (
     ),
     Place(
         "rename_noreplace",
-        "_Move._rename_noreplace",
-        _UNSUPPORTED,
+        "rename_new",
+        _UNSUPPORTED | _only(e.EPERM),
         "no such rename here: link and unlink refuse to replace as well",
+    ),
+    Place(
+        "rename_noreplace",
+        "rename_new < _rename_to_free",
+        _only(e.EXDEV, e.EACCES),
+        "a free name is asked for, where nothing holds that it stays free",
+    ),
+    Place(
+        "rename_exchange",
+        "Replacement.(install|_give_back)",
+        _UNSUPPORTED | _only(e.EPERM, e.ENOENT),
+        "no such rename here: the sidecar is kept under a second name, then renamed over",
+    ),
+    Place("flock", "Sidecar.hold", _UNSUPPORTED, "no flock, hence no sweeper either"),
+    Place(
+        "open",
+        "Descriptor.open < Sidecar.__init__",
+        _only(e.ENAMETOOLONG),
+        "what has no room for its name is not there",
+        sidecar=True,
+    ),
+    Place(
+        "open",
+        "Descriptor.open < Sidecar.__init__ < Retirement._recognise < Retirement.find_ours",
+        _only(e.EACCES, e.EPERM),
+        "a sidecar that may not be read is not ours to judge",
+        "WARNING",
+        sidecar=True,
+    ),
+    Place(
+        "open",
+        "Descriptor.open < Sidecar.__init__ < _look",
+        _only(e.EACCES, e.EPERM),
+        "a record that names two contents has fewer readers for a moment: asked again",
+    ),
+    Place(
+        "open",
+        "Descriptor.open < Target._open_parent",
+        _only(e.EACCES, e.EPERM),
+        "to look a name up, search permission is enough",
+    ),
+    Place("stat", "still_named", _only(e.ENAMETOOLONG), "such a name shows nothing"),
+    Place(
+        "stat",
+        "Sidecar.is_at < Replacement._expendable < Replacement._drop_aside",
+        None,
+        "tried once more",
+    ),
+    Place(
+        "pread",
+        "Sidecar.is_at < Replacement._expendable < Replacement._drop_aside",
+        None,
+        "tried once more",
+    ),
+    Place(
+        "getxattr",
+        "acl_of",
+        _only(e.ENODATA, e.EOPNOTSUPP),
+        "a file without an ACL",
+    ),
+    Place(
+        "getxattr_at",
+        "readers_at",
+        _only(e.ENODATA, e.EOPNOTSUPP, e.EACCES, e.EPERM, e.ENOENT),
+        "a file without an ACL, or nobody can tell: the record has fewer readers until Seal",
+    ),
+    Place(
+        "fchown",
+        "admit",
+        _only(e.EPERM, e.EINVAL),
+        "not ours to give: fewer people may read the record",
+        "DEBUG",
+    ),
+    Place(
+        "setxattr",
+        "_give_acl",
+        _only(e.EACCES, e.EPERM, e.EINVAL, e.EOPNOTSUPP, e.ENOSPC),
+        "no such ACL here: its owner alone may read the record",
+        "DEBUG",
     ),
     Place("flock", "Temp._claim", _UNSUPPORTED, "no flock, hence no sweeper either"),
     Place("flock", "probe_free < _conclude < look", None, "an inspection says alive='unknown'"),
@@ -73,7 +154,6 @@ PLACES = (
     Place("flock", "_join_takeover < _release_stale", None, "not known to be stale"),
     Place("stat", "Lock.owned < Lock._unlink_own", None, "tried once more"),
     Place("unlink", "unlink_if_there", None, "tried once more"),
-    Place("fchown", "Announcement._write_temp", None, "the sidecar keeps our owner", "DEBUG"),
     Place(
         "fchown",
         "_give < preserve",
@@ -128,7 +208,7 @@ PLACES = (
     Place("unlink", "_reap", None, "an orphan that stays is swept another time"),
     Place(
         "fsync",
-        "settle_directory < recover < _remove",
+        "_flush_directory < flush_renamed < settle_directory < recover < _remove",
         None,
         "removing a lock on request does not depend on the disk",
         "WARNING",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -106,12 +107,16 @@ for path in ("text", b"bytes", Path("path")):
     assert_type(diagnosis.checks, tuple[DoctorCheck, ...])
 
     atomic_json_dump(path, {"a": 1}, indent=None, sort_keys=True, ensure_ascii=True)
+    atomic_json_dump(path, {1, 2}, default=list, cls=json.JSONEncoder, allow_nan=True)
     assert_type(atomic_json_load(path), Any)
     atomic_yaml_dump(path, [1], default_flow_style=None)
     assert_type(atomic_yaml_load(path, encoding="utf-8"), Any)
     atomic_yaml_dump_ruamel(path, {}, session="run")
     assert_type(atomic_yaml_load_ruamel(path), Any)
+    atomic_yaml_dump_ruamel(path, {}, yaml_instance=None)
+    assert_type(atomic_yaml_load_ruamel(path, yaml_instance=None), Any)
     atomic_toml_dump(path, {"a": 1})
+    atomic_toml_dump(path, {"a": "b"}, multiline_strings=True)
     assert_type(atomic_toml_load(path), dict[str, Any])
 
 with safeatomic_config(encoding="utf-8", checksum_algo="sha256", retries=2, delay=0.1):

@@ -84,11 +84,13 @@ def test_a_sidecar_is_written_for_what_is_there(target: Path, listing: Any) -> N
     assert listing() == ["data.bin", "data.bin.sha256"]
 
 
-def test_a_sidecar_of_another_tool_has_no_time(target: Path) -> None:
-    Path(str(target) + ".sha256").write_text(f"{ABC}  data.bin\n")
+def test_the_time_of_a_record_is_that_of_its_file(target: Path) -> None:
+    sidecar = Path(str(target) + ".sha256")
+    sidecar.write_text(f"{ABC}  data.bin\n")
+    os.utime(sidecar, (86400, 86400))
     info = get_checksum_info(target)
     assert info is not None
-    assert str(info) == f"{target}: sha256 {ABC}"
+    assert str(info) == f"{target}: sha256 {ABC}, recorded 1970-01-02T00:00:00Z"
 
 
 def test_a_missing_file_has_no_checksum(tmp_path: Path, listing: Any) -> None:
@@ -123,7 +125,7 @@ def test_a_file_replaced_meanwhile_is_hashed_again(
     assert verify_checksum(target)
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename"])
+@pytest.mark.parametrize("call", ["fsync", "rename_exchange"])
 def test_a_failure_leaves_the_former_sidecar(
     target: Path, faults: Any, listing: Any, call: str
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,8 +160,7 @@ def test_the_source_is_asked_where_the_number_is_the_filesystems_own(machine: Ma
         def found(path: str, **options: Any) -> Any:
             if path != "/dev/sdb":
                 return call(path, **options)
-            values = [stat.S_IFBLK | 0o600, *[0] * 9]
-            return os.stat_result([*values, *[0] * 8], {"st_rdev": os.makedev(8, 16)})
+            return SimpleNamespace(st_mode=stat.S_IFBLK | 0o600, st_rdev=os.makedev(8, 16))
 
         return found if name == "stat" else call
 

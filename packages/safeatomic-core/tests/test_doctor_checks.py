@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
+from safeatomic_core import _verdicts as verdicts
 from safeatomic_core._doctor import checks as look
-from safeatomic_core._doctor import process
-from safeatomic_core._doctor.checks import SkippedError
-from safeatomic_core._doctor.subject import Place, shown, size_text
+from safeatomic_core._doctor import permissions, process, storage
+from safeatomic_core._doctor.subject import Place, SkippedError, shown, size_text
 from safeatomic_core._guarantees import GuaranteeReport
 from safeatomic_core._posix import intercept
 
@@ -41,7 +42,7 @@ def changed_stat(**changes: int) -> Callable[[str, Callable[..., Any]], Callable
                 values[index] = changes.get(key, values[index])
             return os.stat_result(values)
 
-        return other if name == "stat" else call
+        return other if name in ("stat", "fstat") else call
 
     return wrap
 
@@ -83,7 +84,7 @@ def test_a_directory_that_may_not_be_searched_fails(
     faults.fail("open", errno.EACCES)
     status, detail = look.parent_exists(at(tmp_path / "f"))
     assert status == "fail"
-    assert "may not search" in detail
+    assert "this user may not enter it" in detail
 
 
 def test_a_directory_with_an_unheard_of_error_fails(at: At, tmp_path: Path, faults: Any) -> None:
@@ -106,7 +107,7 @@ def test_writable_and_not(at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
     status, detail = look.parent_writable(at(tmp_path / "f"))
     assert status == "fail"
-    assert "chmod u+wx" in detail
+    assert "ask its owner" in detail
 
 
 def test_a_directory_that_an_ordinary_user_may_not_write_fails(at: At) -> None:
@@ -131,11 +132,80 @@ def test_a_directory_that_an_ordinary_user_may_not_write_fails(at: At) -> None:
         os.chmod(directory, 0o755)
 
 
-def test_a_read_only_mount_fails(at: At, report_on: ReportOn, tmp_path: Path) -> None:
-    place = at(tmp_path / "f", report_on("1 1 8:1 / / ro - ext4 /dev/sda1 ro"))
-    status, detail = look.parent_writable(place)
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("ro - ext4 /dev/sda1 ro", "mounted read-only"),
+        ("rw - ext4 /dev/sda1 rw,emergency_ro", "refuses every write after an error"),
+        ("rw - ext4 /dev/sda1 rw,shutdown", "(shutdown)"),
+        ("rw - proc proc rw", "nothing can be created in proc"),
+    ],
+)
+def test_a_place_that_takes_no_file_from_anybody_fails(
+    at: At, report_on: ReportOn, tmp_path: Path, line: str, words: str
+) -> None:
+    status, detail = look.parent_writable(at(tmp_path / "f", report_on(f"1 1 8:1 / / {line}")))
     assert status == "fail"
-    assert "read-only" in detail
+    assert words in detail
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [(permissions.IMMUTABLE, "immutable"), (permissions.APPEND_ONLY, "append-only")],
+)
+def test_attributes_that_keep_names_in_place_fail(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch, flag: int, words: str
+) -> None:
+    monkeypatch.setattr(permissions, "attributes", lambda _fd, _name="": flag)
+    for found in (look.parent_writable(at(target)), look.target(at(target))):
+        assert found[0] == "fail"
+        assert words in found[1]
+        assert "'chattr -" in found[1]
+
+
+def test_a_directory_that_may_not_be_read_cannot_be_flushed(
+    at: At, tmp_path: Path, faults: Any
+) -> None:
+    faults.fail("open", errno.EACCES, at=1)
+    status, detail = look.parent_writable(at(tmp_path / "f"))
+    assert status == "fail"
+    assert "opened for reading" in detail
+
+
+def test_a_file_that_is_a_mount_point_fails(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "is_mount_point", lambda _fd, _name: True)
+    status, detail = look.target(at(target))
+    assert status == "fail"
+    assert "itself a mount point" in detail
+
+
+def test_a_directory_that_is_gone_fails(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    place = at("f")
+    gone.rmdir()
+    try:
+        with intercept(changed_stat(nlink=0)):
+            assert "was removed" in look.parent_exists(at(tmp_path / "f"))[1]
+        assert look.parent_exists(place)[0] == "pass"  # as it was when it was opened
+        status, detail = look.parent_exists(at("f"))
+        assert status == "fail"
+        assert "the working directory was removed" in detail
+    finally:
+        os.chdir(tmp_path)
+
+
+def test_where_the_place_above_cannot_be_seen_nothing_is_claimed_of_it(
+    at: At, tmp_path: Path, faults: Any
+) -> None:
+    place = at(tmp_path / "missing" / "f")
+    faults.fail("stat", errno.EACCES)
+    assert "not to be seen from here" in look.parent_exists(place)[1]
 
 
 ME = os.geteuid()
@@ -168,6 +238,7 @@ def test_somebody_elses_file_in_a_sticky_directory_cannot_be_replaced(
 ) -> None:
     (tmp_path / "f").touch()
     monkeypatch.setattr(os, "geteuid", lambda: ME + 5)
+    monkeypatch.setattr(permissions, "_has_fowner", lambda: False)
     with intercept(changed_stat(mode=0o41777, uid=0)):
         status, detail = look.parent_trust(at(tmp_path / "f"))
     assert status == "fail"
@@ -202,14 +273,22 @@ def test_the_filesystem_is_judged_by_its_guarantees(
     at: At, report_on: ReportOn, tmp_path: Path, line: str, status: str, words: list[str]
 ) -> None:
     report = report_on(f"1 1 8:1 / / rw - {line}")
-    found = look.filesystem(at(tmp_path / "f", report), report)
+    found = storage.filesystem(at(tmp_path / "f", report), report)
     assert found[0] == status
     assert all(word in found[1] for word in words)
 
 
+def test_options_that_cannot_be_seen_leave_durability_open(at: At, tmp_path: Path) -> None:
+    mount = environment.Mount(1, "8:1", "/", None, (), "ext4", "/dev/sda1")
+    report = guarantees._report_on(verdicts.judge(mount, os.makedev(8, 1)))
+    status, detail = storage.durability(at(tmp_path / "f", report), report)
+    assert status == "warn"
+    assert "cannot be seen from here" in detail
+
+
 def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -> None:
     report = guarantees.unknown_report()
-    status, detail = look.filesystem(at(tmp_path / "f", report), report)
+    status, detail = storage.filesystem(at(tmp_path / "f", report), report)
     assert status == "fail"
     assert "mount /proc" in detail
 
@@ -218,19 +297,20 @@ def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -
     ("line", "status", "word"),
     [
         ("ext4 /dev/sda1 rw", "pass", "nothing was found"),
-        ("ext4 /dev/sda1 rw,nobarrier", "fail", "remount with barriers on"),
+        ("ext4 /dev/sda1 rw,nobarrier", "fail", "Remount with barriers on"),
         ("overlay overlay rw,volatile", "fail", "volatile"),
         ("tmpfs tmpfs rw", "warn", "keep what matters on a disk"),
         ("ext4 /dev/zram0 rw", "warn", "RAM disk"),
-        ("zfs tank/data rw", "warn", "sync=disabled"),
-        ("nfs4 filer:/x rw", "fail", "use a local filesystem"),
+        ("vfat /dev/sda1 rw", "fail", "use a local filesystem"),
+        ("zfs tank/data rw", "warn", "given under 'filesystem'"),
+        ("nfs4 filer:/x rw", "fail", "given under 'filesystem'"),
     ],
 )
 def test_durability_is_judged_with_its_reason(
     at: At, report_on: ReportOn, tmp_path: Path, line: str, status: str, word: str
 ) -> None:
     report = report_on(f"1 1 8:1 / / rw - {line}")
-    found = look.durability(at(tmp_path / "f", report), report)
+    found = storage.durability(at(tmp_path / "f", report), report)
     assert found[0] == status
     assert word in found[1]
 
@@ -249,7 +329,7 @@ def test_the_provider_of_fsync_is_named(
     at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, status: str
 ) -> None:
     monkeypatch.setattr(process, "fsync_provider", lambda: library)
-    found = look.fsync_provider(at(tmp_path / "f"))
+    found = storage.fsync_provider(at(tmp_path / "f"))
     assert found[0] == status
     assert library in found[1]
 
@@ -259,7 +339,7 @@ def test_an_fsync_that_is_ignored_fails(
 ) -> None:
     monkeypatch.setattr(mounts, "fsync_is_ignored", lambda: True)
     report = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw")
-    assert look.fsync_provider(at(tmp_path / "f", report))[0] == "fail"
+    assert storage.fsync_provider(at(tmp_path / "f", report))[0] == "fail"
 
 
 def test_write_caches_are_looked_for_under_disks_only(
@@ -267,8 +347,8 @@ def test_write_caches_are_looked_for_under_disks_only(
 ) -> None:
     for line in ("tmpfs tmpfs rw", "nfs4 filer:/x rw"):
         report = report_on(f"1 1 0:50 / / rw - {line}")
-        assert look.write_cache(at(tmp_path / "f", report))[0] == "unknown"
-    assert look.write_cache(at(tmp_path / "f"))[0] in ("pass", "unknown", "fail")
+        assert storage.write_cache(at(tmp_path / "f", report))[0] == "unknown"
+    assert storage.write_cache(at(tmp_path / "f"))[0] in ("pass", "unknown", "fail")
 
 
 class Statvfs:
@@ -276,8 +356,8 @@ class Statvfs:
 
     def __init__(self, **values: int) -> None:
         self.f_frsize = 4096
-        self.f_blocks = self.f_bavail = 1000
-        self.f_files = self.f_favail = 1000
+        self.f_blocks = self.f_bavail = self.f_bfree = 1000
+        self.f_files = self.f_favail = self.f_ffree = 1000
         self.f_namemax = 255
         vars(self).update(values)
 
@@ -294,7 +374,7 @@ def with_statvfs(**values: int) -> intercept:
         (1000, 0, "pass", "3.9 MiB free"),
         (1000, 5000, "pass", "the file has 4.9 KiB"),
         (300, 100_000, "warn", "tight"),
-        (10, 100_000, "fail", "free some space"),
+        (10, 100_000, "warn", "do not fit at once"),
         (0, 0, "fail", "free some space"),
     ],
 )
@@ -302,15 +382,15 @@ def test_free_space_is_held_against_the_file(
     at: At, target: Path, blocks: int, size: int, status: str, word: str
 ) -> None:
     os.truncate(target, size)
-    with with_statvfs(f_bavail=blocks):
-        found = look.free_space(at(target))
+    with with_statvfs(f_bavail=blocks, f_bfree=blocks):
+        found = storage.free_space(at(target))
     assert found[0] == status
     assert word in found[1]
 
 
 def test_a_filesystem_without_a_size_is_unknown(at: At, tmp_path: Path) -> None:
     with with_statvfs(f_blocks=0):
-        assert look.free_space(at(tmp_path / "f"))[0] == "unknown"
+        assert storage.free_space(at(tmp_path / "f"))[0] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -318,8 +398,8 @@ def test_a_filesystem_without_a_size_is_unknown(at: At, tmp_path: Path) -> None:
     [(0, 0, "pass"), (100, 0, "fail"), (100, 9, "warn"), (100, 50, "pass")],
 )
 def test_free_inodes(at: At, tmp_path: Path, total: int, free: int, status: str) -> None:
-    with with_statvfs(f_files=total, f_favail=free):
-        assert look.free_inodes(at(tmp_path / "f"))[0] == status
+    with with_statvfs(f_files=total, f_favail=free, f_ffree=free):
+        assert storage.free_inodes(at(tmp_path / "f"))[0] == status
 
 
 NOTHING = (0, 0, 0, 0, 0, 0)
@@ -354,7 +434,7 @@ def test_a_quota_is_held_against_what_is_used(
         return limits
 
     monkeypatch.setattr(process, "quota", quota)
-    found = look.quota(at(tmp_path / "f"))
+    found = storage.quota(at(tmp_path / "f"))
     assert found[0] == status
     assert word in found[1]
 
@@ -366,7 +446,7 @@ def test_a_quota_that_may_not_be_asked_for_is_unknown(
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(process, "quota", refuse)
-    assert look.quota(at(tmp_path / "f"))[0] == "unknown"
+    assert storage.quota(at(tmp_path / "f"))[0] == "unknown"
 
 
 def test_a_setgid_directory_is_charged_to_its_group(
@@ -381,7 +461,7 @@ def test_a_setgid_directory_is_charged_to_its_group(
 
     monkeypatch.setattr(process, "quota", quota)
     with intercept(changed_stat(mode=0o42775, gid=4711)):
-        look.quota(at(tmp_path / "f"))
+        storage.quota(at(tmp_path / "f"))
     assert asked == [4711]
 
 
@@ -390,8 +470,8 @@ def test_a_setgid_directory_is_charged_to_its_group(
     [
         (10, "pass", "sidecars fit"),
         (249, "warn", "no room for a checksum"),
-        (252, "warn", "a lock and a checksum"),
-        (255, "warn", "a lock and a checksum"),
+        (252, "fail", "a checksum"),
+        (255, "fail", "concurrency='none'"),
         (256, "fail", "255 are allowed"),
     ],
 )
@@ -416,9 +496,9 @@ def test_a_directory_has_no_name_to_measure(at: At, tmp_path: Path) -> None:
     [
         look.parent_writable,
         look.parent_trust,
-        look.free_space,
-        look.free_inodes,
-        look.quota,
+        storage.free_space,
+        storage.free_inodes,
+        storage.quota,
         look.target,
         look.name_length,
         look.leftovers,
@@ -456,7 +536,13 @@ def test_closing_a_place_twice_is_harmless(at: At, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "safe"),
-    [("plain ä", "plain ä"), ("a\nb", "a\\nb"), ("\x1b[31m", "\\x1b[31m"), ("\udcff", "\\udcff")],
+    [
+        ("plain", "plain"),
+        ("two words ä", "'two words ä'"),
+        ("a\nb", "a\\nb"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("\udcff", "\\udcff"),
+    ],
 )
 def test_what_does_not_print_is_escaped(text: str, safe: str) -> None:
     assert shown(text) == safe

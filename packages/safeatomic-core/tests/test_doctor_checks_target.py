@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from safeatomic_core import release_lock, try_acquire_lock, write_atomic_bytes
+from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.subject import Place
-from safeatomic_core._sidecar_file import Checksum, format_record
 
 At = Callable[..., Place]
 
@@ -49,7 +51,7 @@ def test_targets_of_every_kind(at: At, tmp_path: Path) -> None:
         "twin": ("warn", "2 hard links"),
         "link": ("warn", "a symbolic link, which is followed"),
         "dangling": ("warn", "does not exist yet: a symbolic link"),
-        "loop": ("fail", "a symbolic link"),
+        "loop": ("fail", "a loop of symbolic links"),
     }
     for name, (status, word) in expected.items():
         found = look.target(at(tmp_path / name))
@@ -95,11 +97,42 @@ def test_temps_of_living_writers_are_no_orphans(at: At, tmp_path: Path) -> None:
         )
 
 
+def test_the_copy_of_an_interrupted_write_in_place_is_named(at: At, tmp_path: Path) -> None:
+    copy = tmp_path / ".safeatomic-copy-0123456789abcdef.tmp"
+    copy.write_bytes(b"complete")
+    status, detail = look.leftovers(at(tmp_path / "f"))
+    assert status == "warn"
+    assert "1 complete copy of what was being written in place" in detail
+    assert f"'cat {copy} > FILE'" in detail
+
+
+def test_another_programs_file_that_was_moved_aside_is_named(
+    at: At, tmp_path: Path, faults: Any
+) -> None:
+    import fcntl
+
+    displaced = tmp_path / ".safeatomic-sum-0123456789abcdef.tmp"
+    displaced.write_bytes(b"two lists\nof another program\n")
+    (tmp_path / ".safeatomic-sum-odd").touch()
+    status, detail = look.leftovers(at(tmp_path / "f"))
+    assert status == "warn"
+    assert "1 file of another program" in detail
+    assert displaced.name in detail
+    with displaced.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # its writer is at work
+        assert look.leftovers(at(tmp_path / "f"))[0] == "pass"
+    for call in ("open", "flock"):
+        place = at(tmp_path / "f")
+        faults.fail(call, errno.EACCES)
+        assert look.leftovers(place)[0] == "pass"
+        faults.rules.clear()
+
+
 def test_files_of_a_killed_doctor_are_reported(at: At, tmp_path: Path) -> None:
     (tmp_path / f"{PROBE_PREFIX}0123456789abcdef-lock").touch()
     status, detail = look.leftovers(at(tmp_path / "f"))
     assert status == "warn"
-    assert "1 file named" in detail
+    assert "1 directory named" in detail
 
 
 # ---------------------------------------------------------------------------------------- the lock
@@ -175,6 +208,12 @@ def test_a_corrupt_lock_fails(at: At, target: Path) -> None:
     status, detail = look.lock(at(target))
     assert status == "fail"
     assert "force_release_lock()" in detail
+    lock = target.with_name(target.name + ".lock")
+    lock.unlink()
+    lock.mkdir()  # how another tool locks
+    status, detail = look.lock(at(target))
+    assert status == "fail"
+    assert "move it away" in detail
 
 
 # ------------------------------------------------------------------------------------- the checksum
@@ -204,7 +243,7 @@ def test_an_interrupted_pair_is_good_and_said_to_be_unsettled(
     at: At, target: Path, current: bytes
 ) -> None:
     digests = {word: hash_bytes(word, "sha256") for word in (b"old", b"new")}
-    record = Checksum("sha256", digests[b"new"], (("sha256", digests[b"old"]),), "now")
+    record = Checksum("sha256", digests[b"new"], (("sha256", digests[b"old"]),))
     target.with_name(target.name + ".sha256").write_bytes(format_record(target.name, record)[0])
     target.write_bytes(current)
     status, detail = look.checksum(at(target))
@@ -212,11 +251,24 @@ def test_an_interrupted_pair_is_good_and_said_to_be_unsettled(
     assert "interrupted" in detail
 
 
-def test_a_malformed_sidecar_fails(at: At, target: Path) -> None:
-    target.with_name(target.name + ".sha256").write_bytes(b"nonsense")
-    status, detail = look.checksum(at(target))
-    assert status == "fail"
-    assert "is no checksum sidecar" in detail
+def test_what_a_plain_write_leaves_alone_is_a_warning(at: At, target: Path) -> None:
+    sidecar = target.with_name(target.name + ".sha256")
+    for content in (b"nonsense", b"", b"00" * 32 + b"  another file\n"):
+        sidecar.write_bytes(content)
+        status, detail = look.checksum(at(target))
+        assert status == "warn"
+        assert "is not a checksum sidecar" in detail
+    write_atomic_bytes(target, b"new", safety="best_effort")
+    assert sidecar.read_bytes() == content
+
+
+def test_a_list_of_another_program_is_verified_by_its_line(at: At, target: Path) -> None:
+    digest = hash_bytes(b"old", "sha256")
+    listed = f"{digest}  {target.name}\n{digest}  another\n"
+    target.with_name(target.name + ".sha256").write_text(listed)
+    assert look.checksum(at(target)) == ("pass", "the content matches its checksum")
+    target.write_bytes(b"damaged")
+    assert look.checksum(at(target))[0] == "fail"
 
 
 def test_a_sidecar_without_its_file_is_a_warning(at: At, target: Path) -> None:
@@ -227,7 +279,7 @@ def test_a_sidecar_without_its_file_is_a_warning(at: At, target: Path) -> None:
 
 def test_an_unknown_algorithm_is_unknown(at: At, target: Path) -> None:
     target.with_name(target.name + ".sha256").write_bytes(
-        b"00ff  data.bin\n# algo=rot13\n# timestamp=2026-01-02T03:04:05Z\n"
+        b"00ff" * 16 + b"  data.bin\n# algo=rot13\n# timestamp=2026-01-02T03:04:05Z\n"
     )
     status, detail = look.checksum(at(target))
     assert status == "unknown"

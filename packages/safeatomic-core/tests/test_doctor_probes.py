@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from safeatomic_core._doctor import probes as probes
 from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.probes import Probes
 from safeatomic_core._doctor.subject import Place
-from safeatomic_core._posix import ENTRIES, intercept
+from safeatomic_core._posix import intercept
 
 
 @pytest.fixture
@@ -104,17 +105,15 @@ def test_a_flush_that_fails_is_raised(round_of: Probes, name: str) -> None:
 def test_a_replacement_that_shows_through_an_open_file_fails(round_of: Probes) -> None:
     def copy_over(call: Any, src: str, dst: str, **options: Any) -> None:
         call(src, dst, **options)
-        path = next(Path(name) for name in watched if name.endswith("-replace"))
         for fd in map(int, os.listdir("/proc/self/fd")):
             try:
-                if os.readlink(f"/proc/self/fd/{fd}") == f"{path} (deleted)":
+                if os.readlink(f"/proc/self/fd/{fd}").endswith("/replace (deleted)"):
                     os.lseek(fd, 0, os.SEEK_END)  # the reader finds something else from here on
             except OSError:
                 continue
 
     if not os.path.exists("/proc/self/fd"):
         pytest.skip("no /proc/self/fd here")
-    watched = [round_of._path("replace")]
     with wrapping("rename", copy_over):
         status, detail = run(round_of, "replace")
     assert status == "fail"
@@ -287,7 +286,7 @@ def test_nothing_is_left_behind_whatever_call_fails(
     place: Place, name: str, make: Callable[[], BaseException]
 ) -> None:
     total = len(calls_of(name, place))
-    assert total > 2
+    assert total > 0
     surfaced = 0
     for at in range(1, total + 1):
         made, error = Probes(place), make()
@@ -308,9 +307,13 @@ def test_an_interrupt_in_the_clean_up_does_not_end_it(place: Place) -> None:
     for role in probes._ROLES:
         for suffix in ("", ".lock", ".sha256"):
             Path(made._path(role) + suffix).touch()
-    names = [entry for entry in ENTRIES if entry == "unlink"]
-    assert names == ["unlink"]
-    with intercept(Injector(3, KeyboardInterrupt()).wrap), pytest.raises(KeyboardInterrupt):
+    interrupt = Injector(3, KeyboardInterrupt()).wrap
+
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        return interrupt(name, call) if name == "unlink" else call
+
+    gc.collect()  # or the interrupt may fall into a finalizer, which swallows it
+    with intercept(wrap), pytest.raises(KeyboardInterrupt):
         made.clean()
     assert os.listdir(place.directory) == []
 
@@ -323,6 +326,29 @@ def test_two_rounds_at_once_do_not_meet(place: Place) -> None:
     names = os.listdir(place.directory)
     assert all(name.startswith(PROBE_PREFIX) for name in names)
     first.clean()
-    assert all(second._token in name for name in os.listdir(place.directory))
+    assert os.listdir(place.directory) == [second._name]
     second.clean()
     assert os.listdir(place.directory) == []
+
+
+def test_a_directory_that_somebody_else_put_there_is_not_used(place: Place) -> None:
+    made = Probes(place)
+
+    def fill(call: Any, name: str, *args: Any, **options: Any) -> None:
+        call(name, *args, **options)
+        Path(place.directory, name, "theirs").touch()
+
+    with wrapping("mkdir", fill), pytest.raises(SafeAtomicError, match="somebody else"):
+        run(made, "exclusive_create")
+    with pytest.raises(OSError, match="not empty"):
+        made.clean()
+    (left,) = Path(place.directory).iterdir()
+    assert [path.name for path in left.iterdir()] == ["theirs"]
+
+
+def test_without_proc_the_probes_go_by_name(
+    round_of: Probes, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "isdir", lambda _path: False)
+    assert round_of._path("create") == f"{place.directory}/{round_of._name}/create"
+    assert run(round_of, "replace")[0] == "pass"

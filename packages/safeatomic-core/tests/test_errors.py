@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 
+import safeatomic_core
 from safeatomic_core import (
     ChecksumMismatchError,
     CrossDeviceAtomicityError,
@@ -13,7 +14,7 @@ from safeatomic_core import (
     UnsupportedEnvironmentError,
     UnsupportedEnvironmentWarning,
 )
-from safeatomic_core._errors import UNCHANGED, explain
+from safeatomic_core._errors import UNCHANGED, age_text, explain
 
 ERRORS = [
     SafeAtomicError("plain"),
@@ -21,6 +22,8 @@ ERRORS = [
     ChecksumMismatchError("/a", "00", "ff"),
     CrossDeviceAtomicityError("/a", "/b"),
     LockError("/a", "held"),
+    LockError("/a", "held", 42, "host", 7.5),
+    LockError("a text"),
 ]
 
 
@@ -38,7 +41,41 @@ def test_messages_name_what_the_user_needs() -> None:
     assert "'/a' is on nfs4, where CrashDurability is NonTarget: because" in texts[1]
     assert "recorded 00, found ff" in texts[2]
     assert "'/a' to '/b'" in texts[3]
-    assert texts[4] == "cannot lock '/a': held"
+    assert texts[4] == texts[5] == "cannot lock '/a': held"
+    assert texts[6] == "a text"
+
+
+def test_a_lock_error_says_who_holds_the_lock() -> None:
+    error = LockError("/a", "held", pid=42, hostname="host", age_s=7.5)
+    assert (error.path, error.pid, error.hostname, error.age_s) == ("/a", 42, "host", 7.5)
+    plain = LockError("a text")
+    assert (plain.path, plain.reason, plain.pid, plain.age_s) == ("", "a text", None, None)
+
+
+@pytest.mark.parametrize("name", safeatomic_core.__all__)
+def test_a_traceback_shows_a_class_as_it_is_imported(name: str) -> None:
+    found = getattr(safeatomic_core, name)
+    if isinstance(found, type):
+        assert f"{found.__module__}.{found.__qualname__}" == f"safeatomic_core.{name}"
+        assert pickle.loads(pickle.dumps(found)) is found
+    else:
+        assert callable(found)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (7.46, "7.5 s"),
+        (59, "59 s"),
+        (119, "119 s"),
+        (150, "2 minutes"),
+        (7200, "2 hours"),
+        (28476257.7, "329 days"),
+    ],
+)
+def test_ages_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert age_text(seconds) == text
 
 
 def test_the_warning_is_a_user_warning() -> None:

@@ -106,7 +106,7 @@ def test_a_filesystem_whose_flushes_nobody_recorded_says_so(name: str, recorded:
 @pytest.mark.parametrize(
     ("name", "kind", "findings", "word"),
     [
-        ("ext4", filesystems.PERSISTENT, ("write barriers are off",), "Remove the cause"),
+        ("ext4", filesystems.PERSISTENT, ("write barriers are off",), "Remount with barriers on"),
         ("ext4", filesystems.PERSISTENT, (), "local filesystem"),
         ("nfs4", filesystems.NETWORK, ("write barriers are off",), "local filesystem"),
     ],

@@ -60,6 +60,8 @@ class _SlowOpener:
         close_held(self.fd)
 
 
+# That a fork beside threads is a risk (an interpreter's warning since 3.12) is what is tested here.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_fork_waits_for_a_thread_that_is_opening(tmp_path: Path) -> None:
     with _SlowOpener(tmp_path / "held") as slow:
         threading.Timer(0.2, slow.go_on.set).start()

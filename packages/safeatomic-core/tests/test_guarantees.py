@@ -43,7 +43,7 @@ def test_a_report_lists_every_guarantee_with_its_reason(tmp_path: Path, fake: An
 
 
 def test_an_unknown_guarantee_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'crash' is no guarantee; there are AtomicVisibility"):
+    with pytest.raises(ValueError, match="'crash' is not a guarantee; there are AtomicVisibility"):
         inspect_guarantees(tmp_path).is_guaranteed("crash")
 
 
@@ -203,3 +203,12 @@ def test_what_is_not_there_is_judged_by_the_one_above(
     missing = str(tmp_path / "missing")
     faults.fail("stat", code, when=lambda path, **_options: str(path).startswith(missing))
     assert inspect_guarantees(f"{missing}/file").environment.filesystem == "ext4"
+
+
+def test_where_not_even_the_root_can_be_seen_nothing_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any, faults: Any
+) -> None:
+    faults.fail("stat", errno.ENOENT)
+    monkeypatch.setattr(mounts, "open_directory", raising(errno.ENOENT))
+    assert guarantees.nearest_directory(str(tmp_path)) == "/"
+    assert inspect_guarantees(tmp_path).environment.filesystem == "unknown"

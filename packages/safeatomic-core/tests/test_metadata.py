@@ -199,7 +199,7 @@ def test_a_sidecar_whose_owner_cannot_be_kept_is_written_all_the_same(
     with caplog.at_level("DEBUG"):
         write_atomic_bytes(target, b"new", write_checksum=True)
     assert verify_checksum(target)
-    assert "the sidecar keeps our owner" in caplog.text
+    assert "the record keeps our owner" in caplog.text
 
 
 def test_an_owner_that_is_right_already_is_not_set_again(target: Path, faults: Any) -> None:

@@ -57,6 +57,8 @@ def test_what_changes_a_guarantee_is_refused(name: str) -> None:
         ({"delay": -0.1}, ValueError, "delay must be 0 or more"),
         ({"delay": float("nan")}, ValueError, "delay"),
         ({"delay": float("inf")}, ValueError, "delay"),
+        ({"delay": 1e10}, ValueError, "delay must be 0 or more seconds and finite, at most"),
+        ({"delay": 10**400}, ValueError, "delay"),
         ({"delay": "1"}, TypeError, "delay must be a number"),
         ({"delay": False}, TypeError, "delay must be a number"),
     ],

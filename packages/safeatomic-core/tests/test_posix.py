@@ -92,10 +92,27 @@ def test_a_libc_without_an_exclusive_rename_says_so(monkeypatch: pytest.MonkeyPa
     import ctypes
 
     monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **_kwargs: object())
-    call = _posix._find_rename_exclusive()
+    call = _posix._find_renameat2()
     with pytest.raises(OSError, match="renameat") as caught:
-        call("a", "b", 0, 0)
+        call(0, "a", "b", 0, 0)
     assert caught.value.errno == errno.ENOSYS
+
+
+def test_a_place_without_ctypes_has_no_such_rename(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    call = _posix._find_renameat2()
+    with pytest.raises(OSError, match="renameat") as caught:
+        call(1, "a", "b", 0, 0)
+    assert caught.value.errno == errno.ENOSYS
+
+
+def test_two_names_are_exchanged(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    kernel.rename_exchange("a", "b", fd, fd)
+    os.close(fd)
+    assert (tmp_path / "a").read_text() == "b"
 
 
 def test_a_name_that_cannot_be_looked_up_is_no_missing_name(

@@ -105,8 +105,8 @@ def test_a_sidecar_that_is_there_and_cannot_be_removed_stops_the_write(
     target: Path, faults: Any
 ) -> None:
     write_atomic_bytes(target, b"checked", write_checksum=True)
-    faults.fail("unlink", errno.ENOENT, when=lambda name, **_: name.endswith(".sha256"))
-    with pytest.raises(FileNotFoundError, match="unchanged"):
+    faults.fail("rename_noreplace", errno.EIO, when=lambda name, *_: name.endswith(".sha256"))
+    with pytest.raises(OSError, match="unchanged"):
         write_atomic_bytes(target, b"new")
     assert target.read_bytes() == b"checked"
 

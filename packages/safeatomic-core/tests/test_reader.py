@@ -65,17 +65,17 @@ def test_a_mismatch_is_found_before_anything_is_handed_out(lines: Path) -> None:
 
 
 def test_a_writer_that_moves_on_is_followed(lines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, state = kernel.pread, {"done": False}
+    real, state = kernel.open, {"done": False}
 
-    def pread(fd: int, size: int, offset: int) -> bytes:
-        data: bytes = real(fd, size, offset)
-        if not state["done"]:
+    def opening(name: str, *args: Any, **options: Any) -> int:
+        fd: int = real(name, *args, **options)
+        if name == lines.name and not state["done"]:
             state["done"] = True
             write_atomic_bytes(lines, b"two", write_checksum=True)
             write_atomic_bytes(lines, b"three", write_checksum=True)
-        return data
+        return fd
 
-    monkeypatch.setattr(kernel, "pread", pread, raising=False)
+    monkeypatch.setattr(kernel, "open", opening, raising=False)
     with AtomicReader(lines, check_checksum=True) as file:
         assert file.read() == b"three"
 

@@ -34,14 +34,14 @@ def flushes(target: Path) -> Iterator[list[str]]:
         if stat.S_ISDIR(status.st_mode):
             return "directory"
         names = [entry.name for entry in os.scandir(directory) if entry.inode() == status.st_ino]
-        return "temp" if names[0].startswith(".safeatomic-tmp-") else names[0]
+        return plain(names[0])
 
     def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def recorded(*args: Any, **kwargs: Any) -> Any:
             if name in ("fsync", "fchmod"):
                 calls.append(f"{name} {name_of(args[0])}")
             elif name == "unlink" or name.startswith("rename"):
-                calls.append(f"{name} {args[-1 if name != 'rename_noreplace' else 1]}")
+                calls.append(f"{name} {plain(args[1 if name.startswith('rename') else -1])}")
             return call(*args, **kwargs)
 
         return recorded
@@ -50,9 +50,16 @@ def flushes(target: Path) -> Iterator[list[str]]:
         yield calls
 
 
-def after(calls: list[str], call: str) -> list[str]:
+def plain(name: str) -> str:
+    """Return a name without the digits of temps."""
+    kinds = {".safeatomic-tmp-": "temp", ".safeatomic-sum-": "SIDECAR"}
+    return kinds.get(name[:16], name)
+
+
+def after(calls: list[str], call: str, *, last: bool = False) -> list[str]:
     """Return the calls after one of them, without the release of locks."""
-    rest = calls[calls.index(call) + 1 :]
+    at = len(calls) - calls[::-1].index(call) if last else calls.index(call) + 1
+    rest = calls[at:]
     return [one for one in rest if ".lock" not in one]
 
 
@@ -104,7 +111,7 @@ def test_barriers_need_the_order_only(
 ) -> None:
     take_place_for("btrfs")
     write(target, write_checksum=True)
-    assert after(flushes, "rename data.bin.sha256") == [
+    assert after(flushes, "rename_noreplace data.bin.sha256") == [
         "fsync directory",
         "rename data.bin",
         "fsync data.bin",
@@ -121,11 +128,43 @@ def test_a_move_flushes_what_it_moved_and_last_the_record(
     assert after(flushes, "rename_noreplace dst") == [
         "fsync dst",
         "fsync directory",
-        "unlink data.bin.sha256",
+        "rename_noreplace SIDECAR",
+        "unlink SIDECAR",
         "fsync dst",
         "fsync directory",
         "fchmod dst.sha256",
         "fsync dst.sha256",
+    ]
+
+
+def test_an_exchanged_sidecar_is_removed_before_the_flush(
+    target: Path, flushes: list[str], take_place_for: TakePlaceFor
+) -> None:
+    take_place_for("btrfs")
+    write(target, write_checksum=True)
+    write(target, write_checksum=True)
+    assert after(flushes, "rename_exchange data.bin.sha256", last=True)[:5] == [
+        "fsync directory",
+        "rename data.bin",
+        "unlink SIDECAR",
+        "fsync data.bin",
+        "fsync directory",
+    ]
+
+
+def test_a_roll_back_unlinks_before_it_flushes_the_file_and_the_directory(
+    target: Path, flushes: list[str], take_place_for: TakePlaceFor, faults: Any
+) -> None:
+    take_place_for("btrfs")
+    write(target, write_checksum=True)
+    faults.fail("rename", errno.EIO, when=lambda _src, dst, **_k: dst == "data.bin")
+    with pytest.raises(OSError, match="unchanged"):
+        write(target, write_checksum=True)
+    # The former sidecar has its name again: it is flushed, then the directory.
+    assert after(flushes, "rename_exchange data.bin.sha256", last=True)[:3] == [
+        "unlink SIDECAR",
+        "fsync data.bin.sha256",
+        "fsync directory",
     ]
 
 
@@ -134,7 +173,10 @@ def test_a_recorded_checksum_is_flushed_under_its_name(
 ) -> None:
     take_place_for("btrfs")
     write_checksum_file(target)
-    assert after(flushes, "rename data.bin.sha256") == ["fsync data.bin.sha256", "fsync directory"]
+    assert after(flushes, "rename_noreplace data.bin.sha256") == [
+        "fsync data.bin.sha256",
+        "fsync directory",
+    ]
 
 
 def test_a_renamed_file_that_cannot_be_flushed_is_unconfirmed(

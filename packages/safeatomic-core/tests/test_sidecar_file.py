@@ -1,257 +1,333 @@
+"""What stands at a sidecar's name, and what each call makes of it: the table of the protocol."""
+
 from __future__ import annotations
 
 import errno
+import logging
 import os
-import shutil
-import subprocess
+import socket
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from safeatomic_core import (
     ChecksumMismatchError,
     SafeAtomicError,
     get_checksum_info,
+    move_atomic,
     read_atomic_bytes,
     verify_checksum,
     write_atomic_bytes,
     write_checksum_file,
 )
+from safeatomic_core import _sidecar_file as sidecar_file
 from safeatomic_core._digests import hash_bytes
-from safeatomic_core._sidecar_file import Checksum, MalformedError, format_record, parse_record
+from safeatomic_core._sidecar_file import Sidecar
+from safeatomic_core._target import locate
 
-ODD_NAMES = [
-    "plain",
-    "two  spaces",
-    " leading",
-    "new\nline",
-    "car\rriage",
-    "back\\slash",
-    "-leading-dash",
-    "*asterisk",
-    "# hash",
-    "\udcff\udcfe-not-utf-8",
-    "naïve",
-]
-HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
-DIGESTS = st.tuples(st.just("sha256"), HEX)
+OLD, NEW = hash_bytes(b"old", "sha256"), hash_bytes(b"new", "sha256")
+OTHER = "0" * 64
+SIGNED = f"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{OLD}  data.bin\n-----END-----\n"
+
+OURS = {
+    "sealed": f"{OLD}  data.bin\n",
+    "binary mode": f"{OLD} *data.bin\n",
+    "in this directory": f"{OLD}  ./data.bin\n",
+    "no name": OLD,
+    "standard input": f"{OLD}  -\n",
+    "upper case": f"{OLD.upper()}  data.bin\n",
+    "from Windows": f"{OLD}  data.bin\r\n",
+    "tagged": f"SHA256 (data.bin) = {OLD}\n",
+    "from openssl": f"SHA2-256(data.bin)= {OLD}\n",
+    "announced": f"{NEW}  data.bin\n# previous=sha256:{OLD}\n",
+    "older release": f"{OLD}  data.bin\n# algo=sha256\n# timestamp=2026-01-02T03:04:05Z\n",
+    "older release, bare": f"{OLD}  data.bin\nalgo=sha256\ntimestamp=2026-01-02T03:04:05Z\n",
+    "interrupted seal": f"{OLD}  data.bin\n# prev\0\0\0{OTHER}\n",
+    "alias": f"{OLD}  alias\n",
+}
+LISTS = {
+    "of several": f"{OTHER}  a\n{OLD}  data.bin\n{OTHER}  b\n",
+    "tagged": f"SHA256 (a) = {OTHER}\nSHA256 (data.bin) = {OLD}\n",
+    "twice the same": f"{OLD}  data.bin\n{OLD}  ./data.bin\n",
+    "with a comment": f"{OLD}  data.bin\n# made by hand\n",
+    "signed": SIGNED,
+    "long": f"{OTHER}  a\n" * 20_000 + f"{OLD}  data.bin\n",
+    "without a newline": f"{OTHER}  a\n{OLD}  data.bin",
+}
+FOREIGN = {
+    "list of others": f"{OTHER}  a\n{OTHER}  b\n",
+    "another file": f"{OLD}  renamed\n",
+    "two digests": f"{OLD}  data.bin\n{NEW}  data.bin\n",
+    "notes": "my own notes\n",
+    "program": "#!/bin/sh\necho hello\n",
+    "mixed case": f"{OLD.replace('a', 'A')}  data.bin\n",
+    "text before NULs": f"hello\0{OLD}  data.bin\n",
+    "other path": f"{OLD}  elsewhere/data.bin\n",
+    "too long": f"{OTHER}  a\n" * 250_000 + f"{OLD}  data.bin\n",
+}
+NO_RECORD = {"empty": "", "NULs": "\0" * 300, "many NULs": "\0" * 100_000}
+Make = Callable[[Path], None]
 
 
-@given(st.text(min_size=1, max_size=200), HEX, st.lists(DIGESTS, max_size=5))
-def test_a_formatted_record_parses_back(
-    name: str, digest: str, previous: list[tuple[str, str]]
+def directory(side: Path) -> None:
+    side.mkdir()
+
+
+def link(side: Path) -> None:
+    side.with_name("manifest").write_text(OURS["sealed"])
+    side.symlink_to("manifest")
+
+
+def dangling_link(side: Path) -> None:
+    side.symlink_to("missing")
+
+
+def fifo(side: Path) -> None:
+    os.mkfifo(side)
+
+
+def a_socket(side: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    here = os.getcwd()
+    os.chdir(side.parent)  # the name of a socket has a hundred bytes at most
+    try:
+        listener.bind(side.name)
+    finally:
+        os.chdir(here)
+        listener.close()
+
+
+KINDS: list[Make] = [directory, link, dangling_link, fifo, a_socket]
+
+
+@pytest.fixture
+def side(target: Path) -> Path:
+    target.with_name("alias").symlink_to(target.name)
+    return target.with_name("data.bin.sha256")
+
+
+def checked_write(path: Path) -> None:
+    write_atomic_bytes(path, b"x", write_checksum=True)
+
+
+def look(path: Path) -> tuple[object, ...]:
+    status = path.lstat()
+    content = path.read_bytes() if stat.S_ISREG(status.st_mode) else None
+    return status.st_ino, status.st_mode, status.st_mtime_ns, content
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_ours_is_verified_and_replaced_and_retired(target: Path, side: Path, kind: str) -> None:
+    side.write_text(OURS[kind])
+    assert verify_checksum(target)
+    assert read_atomic_bytes(target, check_checksum=True) == b"old"
+    assert get_checksum_info(target) is not None
+    write_checksum_file(target)
+    assert side.read_text() == OURS["sealed"]
+    side.write_text(OURS[kind])
+    write_atomic_bytes(target, b"new", write_checksum=True)
+    assert side.read_text() == f"{NEW}  data.bin\n"
+    write_atomic_bytes(target, b"old")
+    assert not side.exists()
+    assert not [name for name in os.listdir(target.parent) if name.startswith(".safeatomic")]
+
+
+@pytest.mark.parametrize("kind", NO_RECORD)
+def test_no_record_is_left_or_replaced(target: Path, side: Path, kind: str) -> None:
+    side.write_text(NO_RECORD[kind])
+    before = look(side)
+    for ask in (verify_checksum, get_checksum_info):
+        with pytest.raises(SafeAtomicError, match="is empty"):
+            ask(target)
+    write_atomic_bytes(target, b"new")
+    assert look(side) == before
+    write_atomic_bytes(target, b"old", write_checksum=True)
+    assert verify_checksum(target)
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_is_read_and_left(
+    target: Path, side: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    name = name.encode("utf-8", "ignore").decode().replace("\0", "x") or "x"
-    record = Checksum("sha256", digest, tuple(previous), "2026-01-02T03:04:05Z")
-    raw, sealed_length = format_record(name, record)
-    again = parse_record(raw, "sha512")
-    assert again.digests == record.digests
-    assert again.timestamp == record.timestamp
-    sealed = parse_record(raw[:sealed_length], "sha512")
-    assert sealed.digests == (("sha256", digest),)
-
-
-@given(st.binary(max_size=2000))
-def test_arbitrary_bytes_are_a_record_or_malformed(raw: bytes) -> None:
-    try:
-        parse_record(raw, "sha256")
-    except MalformedError as error:
-        assert str(error)
-
-
-@given(HEX, st.integers(0, 2000), st.binary(min_size=1, max_size=3))
-def test_a_damaged_record_is_a_record_or_malformed(digest: str, at: int, junk: bytes) -> None:
-    record = Checksum("sha256", digest, (("sha256", digest),), "2026-01-02T03:04:05Z")
-    raw, _ = format_record("name", record)
-    at %= len(raw)
-    try:
-        parse_record(raw[:at] + junk + raw[at + len(junk) :], "sha256")
-    except MalformedError as error:
-        assert str(error)
-
-
-@pytest.mark.parametrize(
-    ("raw", "flaw"),
-    [
-        (b"", "digest"),
-        (b"\0" * 100, "digest"),
-        (b"hello", "digest"),
-        (b"abc  f\n", "no algorithm"),
-        (b"a" * 64 + b" f\n", "form"),
-        (b"a" * 63 + b"A" + b"  f\n", "digest"),
-        (b"a" * 64 + b"  f\n# algo=sha512\n", "64 digits, sha512 has 128"),
-        (b"a" * 64 + b"  f\n# algo=../etc\n", "no name"),
-        (b"a" * 64 + b"  f\n# algo=sha256\n# previous=sha256:zz\n", "previous"),
-        (b"a" * 64 + b"  f\n# previous=sha256:aa\n", "previous"),
-        (b"a" * 64 + b"  f\n" + b"#" * 70000, "longer than"),
-    ],
-)
-def test_what_is_no_record_says_why(raw: bytes, flaw: str) -> None:
-    with pytest.raises(MalformedError, match=flaw):
-        parse_record(raw, "sha256")
-
-
-@pytest.mark.parametrize(
-    ("raw", "algo"),
-    [
-        (b"A" * 64, "sha256"),
-        (b"a" * 64 + b" *f\n", "sha256"),
-        (b"\\" + b"a" * 64 + b"  f\\n\n", "sha256"),
-        (b"a" * 64 + b"  f\nalgo=sha256\ntimestamp=2026\n", "sha256"),
-        (b"a" * 64 + b"  f\n# algo=SHA256\nnoise\n", "sha256"),
-        (b"a" * 64 + b"  f\n# algo=sha256\n\0\0\0\0\0", "sha256"),
-        (b"a" * 64 + b"  f\n# algo=sha256\n# previous=sha256:ab\0\0\0", "sha256"),
-        (b"a" * 64 + b"  f\n# algo=sha256\n\0\0\0us=sha256:abab\n", "sha256"),
-        (b"a" * 128 + b"  f\n", "blake2b"),
-        (b"a" * 40 + b"  f\n", "sha1"),
-        (b"a" * 64 + b"  f\n# algo=whirlpool9\n", "whirlpool9"),
-    ],
-)
-def test_other_writers_records_are_understood(raw: bytes, algo: str) -> None:
-    assert parse_record(raw, "blake2b").algo == algo
-
-
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_sha256sum_accepts_our_sidecar_without_a_warning(tmp_path: Path, name: str) -> None:
-    if shutil.which("sha256sum") is None:
-        pytest.skip("no sha256sum on this machine")
-    write_atomic_bytes(tmp_path / name, b"content", write_checksum=True)
-    done = subprocess.run(
-        ["sha256sum", "--check", "--strict", "--warn", "--", os.fsencode(name + ".sha256")],
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-
-
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_we_accept_what_sha256sum_made(tmp_path: Path, name: str) -> None:
-    if shutil.which("sha256sum") is None:
-        pytest.skip("no sha256sum on this machine")
-    (tmp_path / name).write_bytes(b"content")
-    made = subprocess.run(
-        ["sha256sum", "--", os.fsencode(name)], cwd=tmp_path, capture_output=True, check=True
-    )
-    (tmp_path / (name + ".sha256")).write_bytes(made.stdout)
-    assert verify_checksum(tmp_path / name)
-    info = get_checksum_info(tmp_path / name)
+    side.write_text(LISTS[kind])
+    before = look(side)
+    assert verify_checksum(target)
+    info = get_checksum_info(target)
     assert info is not None
-    assert info.timestamp is None
-    (tmp_path / name).write_bytes(b"Content")
-    assert not verify_checksum(tmp_path / name)
+    assert info.hash == OLD
+    for call in (write_checksum_file, checked_write):
+        with pytest.raises(FileExistsError, match="move that away") as caught:
+            call(target)
+        assert caught.value.filename == str(side)
+        assert target.read_bytes() == b"old"
+    write_atomic_bytes(target, b"new")
+    assert [one.levelname for one in caplog.records if "goes stale" in one.message] == ["WARNING"]
+    assert look(side) == before
+    with pytest.raises(ChecksumMismatchError):
+        read_atomic_bytes(target, check_checksum=True)
 
 
-@pytest.mark.parametrize(("algo", "tool"), [("sha512", "sha512sum"), ("blake2b", "b2sum")])
-def test_other_algorithms_check_with_their_tools(tmp_path: Path, algo: str, tool: str) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip(f"no {tool} on this machine")
-    write_atomic_bytes(tmp_path / "f", b"content", write_checksum=True, checksum_algo=algo)
-    done = subprocess.run(
-        [tool, "--check", "--strict", "f.sha256"], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert verify_checksum(tmp_path / "f")
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_another_program_s_file_is_left_and_no_verdict(
+    target: Path, side: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    side.write_text(FOREIGN[kind])
+    before = look(side)
+    for ask in (verify_checksum, get_checksum_info):
+        with pytest.raises(SafeAtomicError, match="is not a checksum sidecar of this file: it"):
+            ask(target)
+    for call in (write_checksum_file, checked_write):
+        with pytest.raises(FileExistsError):
+            call(target)
+    caplog.set_level(logging.INFO)
+    write_atomic_bytes(target, b"new")
+    assert "is left as it is" in caplog.text
+    assert look(side) == before
+    assert target.read_bytes() == b"new"
 
 
-def test_every_flipped_bit_of_the_data_is_detected(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    good = b"some content"
-    write_atomic_bytes(path, good, write_checksum=True)
-    for bit in range(len(good) * 8):
-        bad = bytearray(good)
-        bad[bit // 8] ^= 1 << (bit % 8)
-        path.write_bytes(bad)
-        with pytest.raises(ChecksumMismatchError):
-            read_atomic_bytes(path, check_checksum=True)
-    for bad_size in (good[:-1], good + b"\0", b""):
-        path.write_bytes(bad_size)
-        assert not verify_checksum(path)
-    path.write_bytes(good)
-    assert verify_checksum(path)
+@pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
+def test_what_is_no_file_is_left(target: Path, side: Path, make: Make) -> None:
+    make(side)
+    before = look(side)
+    for ask in (verify_checksum, get_checksum_info):
+        with pytest.raises(SafeAtomicError, match="it is a "):
+            ask(target)
+    for call in (write_checksum_file, checked_write):
+        with pytest.raises(FileExistsError):
+            call(target)
+    write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert look(side) == before
+    move_atomic(target, target.with_name("moved"))
+    assert look(side) == before
 
 
-def test_every_flipped_bit_of_the_digest_is_detected(tmp_path: Path) -> None:
-    path, sidecar = tmp_path / "f", tmp_path / "f.sha256"
-    write_atomic_bytes(path, b"some content", write_checksum=True)
-    good = sidecar.read_bytes()
-    for bit in range(64 * 8):
-        bad = bytearray(good)
-        bad[bit // 8] ^= 1 << (bit % 8)
-        sidecar.write_bytes(bad)
-        with pytest.raises(SafeAtomicError):
-            read_atomic_bytes(path, check_checksum=True)
+def test_a_pair_that_was_renamed_by_hand_says_so(target: Path, side: Path) -> None:
+    side.write_text(FOREIGN["another file"])
+    with pytest.raises(SafeAtomicError, match=r"'renamed' .*renaming a file and its sidecar by"):
+        verify_checksum(target)
 
 
-def test_a_roll_back_after_seal_is_detected(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    write_atomic_bytes(path, b"one", write_checksum=True)
-    write_atomic_bytes(path, b"two", write_checksum=True)
-    path.write_bytes(b"one")
-    with pytest.raises(ChecksumMismatchError) as caught:
-        read_atomic_bytes(path, check_checksum=True)
-    assert caught.value.expected == hash_bytes(b"two", "sha256")
-    assert caught.value.actual == hash_bytes(b"one", "sha256")
+def test_an_unreadable_sidecar_is_its_error_or_left_with_a_warning(
+    target: Path, side: Path, faults: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("safeatomic_core._verification._REFUSED_DELAY", 0)
+    side.write_text(OURS["sealed"])
+    before = look(side)
+    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
+    for call in (
+        verify_checksum,
+        get_checksum_info,
+        write_checksum_file,
+        checked_write,
+    ):
+        with pytest.raises(PermissionError) as caught:
+            call(target)
+        assert caught.value.filename == str(side)
+    write_atomic_bytes(target, b"new")
+    left = [one.levelname for one in caplog.records if "left as it is" in one.message]
+    assert left == ["WARNING"]
+    assert look(side) == before
 
 
-def test_the_five_answers_are_different(tmp_path: Path, faults: Any) -> None:
-    path, sidecar = tmp_path / "f", tmp_path / "f.sha256"
-    path.write_bytes(b"content")
-    with pytest.raises(FileNotFoundError) as missing:
-        read_atomic_bytes(path, check_checksum=True)
-    assert missing.value.filename == str(sidecar)
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_no_descriptor_to_look_with_is_no_reason_to_go_on(
+    target: Path, side: Path, faults: Any, code: int
+) -> None:
+    side.write_text(OURS["sealed"])
+    faults.fail("open", code, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(target, b"new")
+    assert caught.value.errno == code
+    assert target.read_bytes() == b"old"
+
+
+def test_a_name_that_leads_nowhere_is_another_file_s(target: Path, side: Path) -> None:
+    side.write_text(f"{OLD}  missing\n")
+    with pytest.raises(SafeAtomicError, match="another file"):
+        verify_checksum(target)
+    target.unlink()
+    side.write_text(f"{OLD}  alias\n")
+    with pytest.raises(FileExistsError):
+        write_atomic_bytes(target, b"new", write_checksum=True)
+
+
+def test_a_sidecar_that_vanishes_while_it_is_asked_about_is_nothing(
+    target: Path, side: Path, faults: Any
+) -> None:
+    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
+    place = locate(target)
+    sidecar = Sidecar(place, "sha256")
+    assert sidecar.kind == "nothing"
+    assert sidecar.still_there(place)
+    assert not sidecar.is_at("data.bin", place.dir_fd)
+    assert sidecar.hold()
+    place.close()
+
+
+@pytest.mark.parametrize("length", [249, 250])
+def test_a_name_with_no_room_for_a_sidecar_has_none(tmp_path: Path, length: int) -> None:
+    path, short = tmp_path / ("n" * length), tmp_path / "short"
+    write_atomic_bytes(path, b"x")
+    assert get_checksum_info(path) is None
     with pytest.raises(FileNotFoundError):
         verify_checksum(path)
-    sidecar.write_bytes(b"junk")
-    with pytest.raises(SafeAtomicError, match="malformed"):
-        read_atomic_bytes(path, check_checksum=True)
-    with pytest.raises(SafeAtomicError, match="malformed"):
-        get_checksum_info(path)
-    sidecar.unlink()
-    write_checksum_file(path)
-    with pytest.raises(ValueError, match="checksum_algo='sha512'"):
-        read_atomic_bytes(path, check_checksum=True, checksum_algo="sha512")
-    path.write_bytes(b"Content")
-    with pytest.raises(ChecksumMismatchError):
-        read_atomic_bytes(path, check_checksum=True)
-    assert verify_checksum(path) is False
-    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
-    with pytest.raises(PermissionError, match="cannot read the checksum sidecar") as unreadable:
-        read_atomic_bytes(path, check_checksum=True)
-    assert unreadable.value.filename == str(sidecar)
+    move_atomic(path, short)
+    move_atomic(short, path)
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(path, b"y", write_checksum=True)
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert os.listdir(tmp_path) == [path.name]
 
 
-@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
-def test_a_sidecar_that_is_no_file_is_malformed(tmp_path: Path, kind: str) -> None:
-    path, sidecar = tmp_path / "f", tmp_path / "f.sha256"
-    path.write_bytes(b"content")
-    if kind == "symlink":
-        sidecar.symlink_to("f")
-    elif kind == "fifo":
-        os.mkfifo(sidecar)
-    else:
-        sidecar.mkdir()
-    with pytest.raises(SafeAtomicError, match="malformed"):
-        verify_checksum(path)
-
-
-def test_an_error_while_reading_the_sidecar_is_no_verdict(tmp_path: Path, faults: Any) -> None:
-    path = tmp_path / "f"
-    write_atomic_bytes(path, b"content", write_checksum=True)
+def test_an_error_while_reading_the_sidecar_is_no_verdict(target: Path, faults: Any) -> None:
+    write_atomic_bytes(target, b"content", write_checksum=True)
     faults.fail("pread", errno.EIO, when=lambda _fd, size, _at: size == 65537)
     with pytest.raises(OSError, match="cannot read the checksum sidecar"):
-        read_atomic_bytes(path, check_checksum=True)
+        read_atomic_bytes(target, check_checksum=True)
 
 
-def test_an_algorithm_this_python_lacks_is_no_mismatch(tmp_path: Path) -> None:
-    path, sidecar = tmp_path / "f", tmp_path / "f.sha256"
-    path.write_bytes(b"content")
-    sidecar.write_bytes(b"a" * 64 + b"  f\n# algo=whirlpool9\n")
+def test_an_interrupt_while_looking_closes_the_sidecar(
+    target: Path, side: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    side.write_text(OURS["sealed"])
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(sidecar_file, "parse_record", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        get_checksum_info(target)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("code", [errno.EBADF, errno.ENOSYS, errno.EIO])
+def test_a_flock_that_cannot_be_had_is_done_without(
+    target: Path, side: Path, faults: Any, code: int
+) -> None:
+    side.write_text(OURS["sealed"])
+    place = locate(target)
+    sidecar = Sidecar(place, "sha256")
+    faults.fail("flock", code)
+    if code == errno.EIO:
+        with pytest.raises(OSError, match="Input/output"):
+            sidecar.hold()
+    else:
+        assert sidecar.hold()
+    sidecar.close()
+    place.close()
+
+
+def test_an_algorithm_this_python_lacks_is_no_mismatch(target: Path, side: Path) -> None:
+    side.write_text(f"{OTHER}  data.bin\n# algo=whirlpool9\n")
     with pytest.raises(SafeAtomicError, match="whirlpool9"):
-        read_atomic_bytes(path, check_checksum=True)
-    digest = hash_bytes(b"content", "sha256").encode()
-    sidecar.write_bytes(b"a" * 64 + b"  f\n# algo=whirlpool9\n# previous=sha256:" + digest + b"\n")
-    assert read_atomic_bytes(path, check_checksum=True) == b"content"
+        read_atomic_bytes(target, check_checksum=True)
+    side.write_text(f"{OTHER}  data.bin\n# algo=whirlpool9\n# previous=sha256:{OLD}\n")
+    assert read_atomic_bytes(target, check_checksum=True) == b"old"
+    side.write_text(f"WHIRLPOOL (data.bin) = {OTHER}{OTHER}\n")
+    with pytest.raises(SafeAtomicError, match="whirlpool"):
+        verify_checksum(target)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,7 @@ def test_a_temp_that_nobody_can_discard_any_more_is_an_orphan(dir_fd: int) -> No
     name = temp.name
     assert orphans(dir_fd, remove=False) == []
     del temp
+    gc.collect()
     assert orphans(dir_fd, remove=True) == [(name, 0)]
 
 

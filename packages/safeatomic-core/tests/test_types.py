@@ -3,9 +3,11 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from collections.abc import Mapping
 
 import pytest
 
+from safeatomic_core import Environment, GuaranteeReport, LockInfo
 from safeatomic_core._types import Record
 
 
@@ -61,6 +63,34 @@ def test_records_compare_and_hash_by_value(point: Point) -> None:
 def test_a_record_survives_pickle_and_copy(point: Point) -> None:
     assert pickle.loads(pickle.dumps(point)) == point
     assert copy.deepcopy(point) == point
+
+
+class Labelled(Record):
+    x: int
+    label: str = "none"
+    names: Mapping[str, int] = {"a": 1}
+
+
+def test_a_field_with_a_default_may_be_left_out() -> None:
+    record = Labelled(1)
+    assert (record.x, record.label, dict(record.names)) == (1, "none", {"a": 1})
+    assert Labelled(1, names={}) != record == pickle.loads(pickle.dumps(record))
+    with pytest.raises(TypeError, match="missing x"):
+        Labelled(label="some")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        record.names["b"] = 2  # type: ignore[index]
+    parameters = inspect.signature(Labelled).parameters
+    assert parameters["x"].default is inspect.Parameter.empty
+    assert parameters["label"].default == "none"
+
+
+def test_a_test_double_gives_what_it_cares_about_only() -> None:
+    environment = Environment("linux", "ext4", "local_posix_persistent")
+    report = GuaranteeReport(environment, {"CrashDurability": "Guaranteed"})
+    assert report.is_guaranteed("CrashDurability")
+    assert str(report).splitlines()[1] == "  CrashDurability       Guaranteed"
+    assert not LockInfo("f", "f.lock").exists
+    assert "not locked" in str(LockInfo("f", "f.lock"))
 
 
 def test_a_record_shows_its_fields(point: Point) -> None:

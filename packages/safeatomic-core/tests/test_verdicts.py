@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,9 @@ def test_a_device_mounted_twice_is_looked_at_each_time_by_path(
         monkeypatch.setattr(mounts, "directory_of", lambda _fd, place=place: place)
         assert inspect_guarantees(tmp_path).environment.mount_point == place
     # ... while a write, for which the mount point means nothing, asks the cache.
+    directory = -1  # not asked
     reads = fake.reads
-    gate(device, "strict", "x", NEEDED)
+    gate(device, "strict", "x", NEEDED, directory)
     assert fake.reads == reads
 
 
@@ -455,21 +456,32 @@ def with_own_mounts(body: Callable[[Callable[..., bool]], None]) -> None:
 # -------------------------------------------------------------------------------------- long tables
 
 
-def test_of_a_long_table_the_beginning_is_enough_for_a_write(tmp_path: Path, fake: Any) -> None:
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[int]:
+    fd = mounts.open_directory(str(tmp_path))
+    yield fd
+    os.close(fd)
+
+
+def test_of_a_long_table_the_beginning_is_enough_for_a_write(
+    tmp_path: Path, directory: int, fake: Any
+) -> None:
     device = tmp_path.stat().st_dev
     fake.table = fake.mounted(device, "ext4")
     fake.long = True
     for _ in range(2):
-        gate(device, "strict", "x", NEEDED)
+        gate(device, "strict", "x", NEEDED, directory)
     assert fake.reads == 1
     assert verdict_on(device).mounted_names is None  # so that the kernel is asked
 
 
-def test_what_was_remembered_of_half_a_table_is_no_report(tmp_path: Path, fake: Any) -> None:
+def test_what_was_remembered_of_half_a_table_is_no_report(
+    tmp_path: Path, directory: int, fake: Any
+) -> None:
     device = tmp_path.stat().st_dev
     fake.table = fake.mounted(device, "ext4")
     fake.long = True
-    gate(device, "strict", "x", NEEDED)
+    gate(device, "strict", "x", NEEDED, directory)
     fake.long = False
     first = inspect_guarantees(tmp_path)
     assert fake.reads == 2

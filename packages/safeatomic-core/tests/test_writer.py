@@ -93,12 +93,18 @@ def test_closing_inside_the_block_loses_nothing(target: Path) -> None:
     assert target.read_bytes() == b"new"
 
 
+def collect() -> None:
+    """Collect what is dropped, and what its finalizers drop (PyPy takes a round for each)."""
+    for _ in range(3):
+        gc.collect()
+
+
 def test_a_dropped_writer_aborts_and_warns(target: Path, listing: Listing) -> None:
     file = AtomicWriter(target)
     file.write(b"new")
     with pytest.warns(ResourceWarning, match="dropped undecided"):
         del file
-        gc.collect()
+        collect()
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 
@@ -116,7 +122,7 @@ def test_a_writer_dropped_while_it_is_made_aborts(
         with pytest.raises(KeyboardInterrupt) as caught:
             AtomicWriter(target)
         del caught
-        gc.collect()
+        collect()
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 
@@ -180,14 +186,16 @@ def test_a_straight_checked_stream_reads_nothing_back(target: Path, faults: Any)
             file.write(b"x" * 100_000)
         faults.calls.clear()
         file.commit()
-    # What is read back is the old content, which had no checksum: one chunk and the end of file.
+    # What is read back is the old content, which had no checksum: one chunk and the end of file;
+    # and the record, before it is sealed.
     reads = [call for call in faults.calls if call in ("read", "pread")]
-    assert len(reads) == 2
+    assert len(reads) == 3
     with AtomicWriter(target, write_checksum=True) as file:
         file.write(b"y" * 1_000_000)
         faults.calls.clear()
         file.commit()
-    assert [call for call in faults.calls if call in ("read", "pread")] == ["pread"]  # the sidecar
+    # The former record before and after the exchange, and the new one before it is sealed.
+    assert [call for call in faults.calls if call in ("read", "pread")] == ["pread"] * 4
 
 
 def writers() -> list[Any]:

@@ -1,11 +1,17 @@
-"""Settings shared by the tests of the formats."""
+"""Settings shared by the tests of the formats.
+
+``--hypothesis-profile=long`` tries 100,000 documents, and 10,000 edits of commented ones.
+"""
 
 from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # No deadlines: machines are shared. The same examples at each run of CI, others elsewhere.
 settings.register_profile("safeatomic", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile(
+    "long", deadline=None, max_examples=100_000, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("safeatomic")

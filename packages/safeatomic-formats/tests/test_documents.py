@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import enum
 import inspect
 import json
 import tomllib
@@ -217,6 +219,19 @@ def test_metadata_is_kept_unless_told_otherwise(kind: Format, target: Path) -> N
     assert target.stat().st_mode & 0o777 == 0o604
 
 
+def test_a_secret_is_made_with_its_own_mode(kind: Format, target: Path) -> None:
+    kind.dump(target, DOCUMENT, mode=0o600)
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_document_that_is_there_can_be_kept(kind: Format, target: Path) -> None:
+    kind.dump(target, DOCUMENT, overwrite=False)
+    before = target.read_bytes()
+    with pytest.raises(FileExistsError):
+        kind.dump(target, {"other": 1}, overwrite=False)
+    assert target.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("option", "value", "error"),
     [
@@ -228,6 +243,8 @@ def test_metadata_is_kept_unless_told_otherwise(kind: Format, target: Path) -> N
         ("delay", "soon", TypeError),
         ("session", 5, TypeError),
         ("safety", "loose", ValueError),
+        ("mode", 0o1000, ValueError),
+        ("overwrite", None, TypeError),
     ],
 )
 def test_every_option_of_a_dump_reaches_the_core(
@@ -270,6 +287,8 @@ def test_options_arrive_unchanged(
         "delay": 0.5,
         "session": "nightly",
         "safety": "warn",
+        "mode": 0o600,
+        "overwrite": False,
     }
     kind.dump(target, DOCUMENT, **options)
     encoding = seen.pop("encoding")
@@ -335,3 +354,65 @@ def test_a_document_nested_too_deeply_is_a_clear_error(
         kind.load(target)
     assert any(str(target) in note for note in caught.value.__notes__)
     assert any("nested deeper" in note for note in caught.value.__notes__)
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Size(enum.IntEnum):
+    BIG = 3
+
+
+SUBCLASSES: dict[str, tuple[object, object]] = {
+    "OrderedDict": (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+    "defaultdict": (collections.defaultdict(list, a=[1]), {"a": [1]}),
+    "StrEnum": (Colour.RED, "red"),
+    "IntEnum": (Size.BIG, 3),
+    "tuple": ((1, ("a",)), [1, ["a"]]),
+}
+
+
+@pytest.mark.parametrize(("value", "plain"), SUBCLASSES.values(), ids=SUBCLASSES)
+def test_what_one_format_takes_for_plain_data_all_do(
+    kind: Format, target: Path, value: object, plain: object
+) -> None:
+    kind.dump(target, {"k": value, "l": [value]})
+    assert kind.load(target) == {"k": plain, "l": [plain]}
+
+
+@pytest.mark.skipif(ruamel_error is None, reason="ruamel.yaml is not installed")
+def test_what_ruamel_yaml_loaded_can_be_written_in_every_format(kind: Format, target: Path) -> None:
+    target.write_text("# c\na: 'x'\nb: &b [1, {c: 2.50}]\nd: *b\ne: &yes true\nf: |\n  text\n")
+    kind.dump(target, safeatomic_formats.atomic_yaml_load_ruamel(target))
+    loaded = kind.load(target)
+    shared = [1, {"c": 2.5}]
+    assert loaded == {"a": "x", "b": shared, "d": shared, "e": True, "f": "text\n"}
+    assert "true" in target.read_text()
+
+
+OWN = {
+    "indent": {"json"},
+    "sort_keys": {"json", "yaml"},
+    "ensure_ascii": {"json"},
+    "allow_nan": {"json"},
+    "default": {"json"},
+    "cls": {"json"},
+    "default_flow_style": {"yaml"},
+    "yaml_instance": {"ruamel"},
+    "multiline_strings": {"toml"},
+    "encoding": {"json", "yaml", "ruamel"},
+}
+
+
+@pytest.mark.parametrize("option", OWN)
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_option_of_another_format_is_refused_by_name(
+    name: str, option: str, target: Path
+) -> None:
+    if name in OWN[option]:
+        assert option in inspect.signature(FORMATS[name].dump).parameters
+        return
+    with pytest.raises(TypeError, match=option):
+        FORMATS[name].dump(target, {}, **{option: None})
+    assert names(target.parent) == []

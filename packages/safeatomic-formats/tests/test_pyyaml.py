@@ -13,7 +13,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from safeatomic_formats import _pyyaml
+from safeatomic_formats import _pyyaml, _pyyaml_read
+
+EXAMPLES = settings.default.max_examples if settings.default else 100
 
 needs_libyaml = pytest.mark.skipif(
     not yaml.__with_libyaml__, reason="this PyYAML was built without libyaml"
@@ -97,21 +99,57 @@ def pure(document: object, style: bool | None) -> str:
         return _pyyaml.render(document, style, sort_keys=False)
 
 
+def load_pure(source: str) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "__with_libyaml__", False)
+        return _pyyaml.parse(source)
+
+
 @needs_libyaml
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES)
 @example(document={"a\rb": None}, style=False)
 @given(documents, styles)
 def test_both_write_the_same_text(document: object, style: bool | None) -> None:
     assert _pyyaml.render(document, style, sort_keys=False) == pure(document, style)
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES)
 @given(documents, styles)
 def test_what_is_rendered_parses_to_the_same(document: object, style: bool | None) -> None:
     rendered = _pyyaml.render(document, style, sort_keys=False).encode("utf-8").decode("utf-8")
     assert _pyyaml.parse(rendered) == document
     assert yaml.load(rendered, _pyyaml.PureLoader) == document
     assert yaml.safe_load(rendered) == document
+
+
+dotted = st.text(alphabet=".-: '\"#\n\x85\u2028\u2029\ufeff\U0001f600aé", max_size=12)
+endings = st.sampled_from(["", ".", "...", "\n...", "...\n", "\n...\n", "---", "\n---\n", ":"])
+dotted_text = st.tuples(dotted, endings).map("".join)
+long_keys = st.integers(108, 132).flatmap(
+    lambda size: st.sampled_from(["k", "é", "\U0001f600", "k "]).map(
+        lambda part: (part * size)[:size]
+    )
+)
+dotted_documents = st.recursive(
+    dotted_text,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(dotted_text | long_keys, inner, max_size=3)
+        | st.dictionaries(dotted_text, st.none() | st.integers() | inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=EXAMPLES)
+@given(dotted_documents, styles)
+def test_dots_dashes_and_line_breaks_come_back_from_both(
+    document: object, style: bool | None
+) -> None:
+    rendered = _pyyaml.render(document, style, sort_keys=False)
+    assert rendered == pure(document, style)
+    assert _pyyaml.parse(rendered) == document
+    assert load_pure(rendered) == document
 
 
 def outcome(load: Callable[[str], Any], source: str) -> object:
@@ -121,14 +159,8 @@ def outcome(load: Callable[[str], Any], source: str) -> object:
         return "refused"
 
 
-def load_pure(source: str) -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yaml, "__with_libyaml__", False)
-        return _pyyaml.parse(source)
-
-
 @needs_libyaml
-@settings(max_examples=1000)
+@settings(max_examples=10 * EXAMPLES)
 @given(st.lists(tokens, max_size=14).map("".join))
 def test_both_read_the_same(source: str) -> None:
     source = source.removeprefix("\ufeff")
@@ -163,6 +195,27 @@ CORPUS = {
     "value key": "=: 1\nb: =\n",
     "emoji": "a: 😀\n😀: b\n",
     "deep": "[" * 120 + "]" * 120,
+    "unknown directive": "%OWN thing\n---\na: 1\n",
+    "later version": "%YAML 1.9\n---\na: 1\n",
+    "tag directive": "%TAG !y! tag:yaml.org,2002:\n---\na: !y!str 1\n",
+    "question marks in brackets": "[a?, b?c, 'd?', http://example.org/?q=1&r, ?e, {f: g?}]",
+    "question mark alone": "[?, a]",
+    "question mark as a key": "{? a : b, ? [1] : c}",
+    "colon before a bracket": "{a:, b:}",
+    "colon before the end of a list": "[a:]",
+    "colon and space before a bracket": "[a, b :]",
+    "colons in brackets": "[a:b, ::c, {d: e:f}, 'g':h, {\"i\":1}]",
+    "comment at a block scalar": "a: |#c\n  x\n",
+    "comment behind a block scalar's mark": "a: |2- # c\n   x\n",
+    "tag before a comma": "{a: !!str, b: !!null , c: [!!str, !!str x]}",
+    "tag of a URI": "a: !<tag:yaml.org,2002:str> 1\nb: [!<tag:yaml.org,2002:str> 1]\n",
+    "tag with an escape": "a: !!s%74r 1\n",
+    "tag of nothing": "a: !! 1\n",
+    "half a surrogate pair": 'a: "\\udd00"',
+    "surrogate pair": 'a: "\\ud83d\\ude00"',
+    "beyond Unicode": 'a: "\\U00110000"',
+    "tab in a comment": "a: [yes?, {b: c?}] #\tc\n",
+    "next line": "a: b\x85c: d\n",
 }
 
 
@@ -216,14 +269,57 @@ def test_what_else_a_scanner_refuses_is_no_matter_of_depth() -> None:
         _pyyaml.parse("a: @")
 
 
-@needs_libyaml
-def test_a_thousand_levels_are_read_with_libyaml() -> None:
-    value = _pyyaml.parse("[" * 1000 + "]" * 1000)
+@pytest.mark.parametrize(
+    "load", [pytest.param(_pyyaml.parse, id="libyaml"), pytest.param(load_pure, id="pure")]
+)
+def test_a_thousand_levels_are_read(load: Callable[[str], Any]) -> None:
+    value = load("[" * 1000 + "]" * 1000)
     for _ in range(999):
         (value,) = value
     assert value == []
-    with pytest.raises(RecursionError, match="1,000"):
-        _pyyaml.parse("[" * 1001 + "]" * 1001)
+    with pytest.raises(RecursionError, match=r"1,000"):
+        load("[" * 1001 + "]" * 1001)
+
+
+@needs_libyaml
+@pytest.mark.parametrize("depth", range(_pyyaml_read.MAX_DEPTH_IN_C - 2, 60))
+def test_composing_in_c_and_here_is_the_same(depth: int) -> None:
+    inner = "&x {a: [1, 'b'], ? c : *x, d: !!str 5, e: &y [*x], f: *y}"
+    for opening, closing in [("[", "]"), ("{k: ", "}")]:
+        source = opening * depth + inner + closing * depth
+        value, plain = _pyyaml.parse(source), yaml.load(inner, _pyyaml.PureLoader)
+        for _ in range(depth):
+            value = value[0] if isinstance(value, list) else value["k"]
+        assert repr(value) == repr(plain)
+        assert value["f"][0] is value
+
+
+@pytest.mark.parametrize("depth", [10, 70])
+@pytest.mark.parametrize(
+    "inner", ["*unknown", "[&a x, &a y]", "[a, b", "{a: 1]", "!own x", "{? [a] : b}"]
+)
+def test_what_is_refused_is_refused_at_any_depth(depth: int, inner: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        _pyyaml.parse("[" * depth + inner + "]" * depth)
+
+
+def test_a_deep_object_is_written_without_libyamls_recursion() -> None:
+    document: object = "x"
+    for _ in range(200):
+        document = [document]
+    assert _pyyaml.parse(_pyyaml.render(document, True, sort_keys=False)) == document
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["a: 2\n", "a: '1'\n", "b: 1\n", "a: 1\nb: 2\n", "- a\n", "a: 1: 2\n", "a: [\n", "", "{}\n"],
+)
+def test_a_text_that_says_something_else_is_not_returned(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setattr(_pyyaml, "_emit", lambda *_options: wrong)
+    with pytest.raises(ValueError, match=r"obj.* would not read back from YAML"):
+        _pyyaml.render({"a": 1}, False, sort_keys=False)
 
 
 @pytest.mark.parametrize("loader", LOADERS)

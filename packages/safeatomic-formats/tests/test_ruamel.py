@@ -1,42 +1,26 @@
-"""YAML through ruamel.yaml: what a person wrote stays as it was written."""
+"""YAML through ruamel.yaml: what is written, what is refused, whose converter is used."""
 
 from __future__ import annotations
 
-import copy
+import collections
+import datetime as dt
+import enum
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 ruamel = pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
-from safeatomic_formats import atomic_yaml_dump_ruamel, atomic_yaml_load_ruamel  # noqa: E402
-
-KEPT = {
-    "comments": "# head\n\na: 1   # trailing\n# between\nb:\n  # inside\n  c: 2\n\n# tail\n",
-    "comments above the marker": "# licence\n\n# more\n---\n# below\na: 1\n",
-    "marker": "---\na: 1\n",
-    "order": "z: 1\na: 2\nm: 3\n",
-    "anchors": "base: &anchor\n  x: 1\nuse: *anchor\nmerge:\n  <<: *anchor\n  y: 2\n",
-    "quotes": "a: 'single'\nb: \"double\"\nc: plain\n\"d\": 1\n'e': 2\n",
-    "width": f"long: {'word ' * 60}end\nquoted: '{'word ' * 60}end'\n",
-    "numbers": "a: 0x1F\nb: 1_000\nc: 012\nd: 1.50\ne: 1e3\nf: 0o17\n",
-    "literal": "a: |\n  one\n   two\nb: |-\n  x\nc: |+\n  y\n\nd: 1\n",
-    "folded": "a: >\n  folded text\n  over lines\nb: 1\n",
-    "flow": "a: [1, 2, 3]\nb: {c: 1, d: [2]}\n",
-    "tags": "a: !custom {x: 1}\nb: !!str 1\n",
-    "tag directive": "%TAG !e! tag:example,2026:\n---\na: !e!thing {x: 1}\n",
-    "version": "%YAML 1.1\n---\na: 012\nb: 'yes'\n",
-    "words": "a: yes\nb: on\nc: true\n",
-    "dates": "a: 2001-01-01\n",
-    "list at the key": "a:\n- 1\n- b: 2\n  c: 3\n",
-    "list below the key": "a:\n  - 1\n  - b: 2\n    c: 3\n  - d:\n      - 4\n",
-    "wide indents": "a:\n    b:\n        c: 1\n    d:\n      - 1\n",
-    "unicode": "a: Grüße 世界 😀\n",
-    "top list": "# head\n- a\n- b # x\n# end\n",
-    "empty values": "a:\nb: ''\nc: []\nd: {}\n",
-}
+from safeatomic_formats import (  # noqa: E402
+    _layout,
+    _roundtrip,
+    atomic_yaml_dump_ruamel,
+    atomic_yaml_load_ruamel,
+)
 
 
 @pytest.fixture
@@ -44,43 +28,188 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "document.yaml"
 
 
-@pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
-def test_what_was_written_stays(target: Path, text: str) -> None:
-    target.write_text(text, encoding="utf-8")
-    atomic_yaml_dump_ruamel(target, atomic_yaml_load_ruamel(target))
-    assert target.read_text(encoding="utf-8") == text
+HARD_TEXTS = [
+    *(
+        "\x85",
+        "a\u2028b",
+        "\u2029",
+        "\ufeffx",
+        "a\rb",
+        "\x07",
+        "\U0001f600...",
+        "? a",
+        "...",
+        "---",
+    ),
+    *(
+        "k" * 130,
+        "é" * 100,
+        " a ",
+        "a\n",
+        "\n",
+        "\n\n",
+        "a: b",
+        "#",
+        "<<",
+        "=",
+        "2001-01-01",
+        "012",
+    ),
+]
 
 
-def test_a_change_changes_its_own_line_only(target: Path) -> None:
-    target.write_text("# licence\n---\na: 1 # one\nb:\n  - 'x' # ex\n  - y\nc: &c 3\nd: *c\n")
+@pytest.mark.parametrize("text", HARD_TEXTS, ids=ascii)
+@pytest.mark.parametrize(
+    "old", ["a: plain\n", "a: 'x'\n", "a: |\n  x\n", "a: >\n  x\n", "a: [x]\n"], ids=ascii
+)
+def test_every_text_comes_back(target: Path, old: str, text: str) -> None:
+    target.write_text(old)
     document = atomic_yaml_load_ruamel(target)
-    document["b"].append("z")
-    document["a"] = 2
+    document["a"] = text
+    document[text] = [text, {text: text}]
     atomic_yaml_dump_ruamel(target, document)
-    assert target.read_text() == (
-        "# licence\n---\na: 2 # one\nb:\n  - 'x' # ex\n  - y\n  - z\nc: &c 3\nd: *c\n"
-    )
+    assert atomic_yaml_load_ruamel(target) == {"a": text, text: [text, {text: text}]}
 
 
-def test_comments_above_the_marker_go_with_the_document_not_with_the_file(tmp_path: Path) -> None:
-    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
-    first.write_text("# licence\n---\na: 1\n")
-    atomic_yaml_dump_ruamel(second, atomic_yaml_load_ruamel(first))
-    assert second.read_text() == first.read_text()
+@pytest.mark.parametrize("document", [{"a": "\ud800"}, [{"\udfff": 1}]])
+def test_half_a_surrogate_pair_is_refused(target: Path, document: object) -> None:
+    with pytest.raises(ruamel.error.YAMLError, match="surrogate"):
+        atomic_yaml_dump_ruamel(target, document)
+    assert not target.exists()
 
 
-def test_an_octal_number_keeps_its_value_under_version_1_1(target: Path) -> None:
-    target.write_text("%YAML 1.1\n---\nmode: 0644\n")
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Size(enum.IntEnum):
+    BIG = 3
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Colour.RED, "red"),
+        (Size.BIG, 3),
+        (collections.OrderedDict(b=1), {"b": 1}),
+        (collections.defaultdict(list, a=[1]), {"a": [1]}),
+        (Point(1, 2), [1, 2]),
+        (type("Text", (str,), {})("yes"), "yes"),
+        (b"\x00\xff" * 100, b"\x00\xff" * 100),
+        ({1: {True: None}}, {1: {True: None}}),
+        ({(1, 2): 3}, {(1, 2): 3}),
+        (dt.datetime(2026, 1, 2, 3, tzinfo=dt.UTC), dt.datetime(2026, 1, 2, 3, tzinfo=dt.UTC)),
+        (math.inf, math.inf),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("nested", [False, True], ids=["in a mapping", "in a loaded list"])
+def test_values_of_all_kinds_are_written(
+    target: Path, value: object, plain: object, nested: bool
+) -> None:
+    if nested:
+        target.write_text("a:\n  # c\n  - x\n")
+        document = atomic_yaml_load_ruamel(target)
+        document["a"].append(value)
+    else:
+        document = {"a": ["x", value]}
+    atomic_yaml_dump_ruamel(target, document)
+    _, loaded = atomic_yaml_load_ruamel(target)["a"]
+    if isinstance(plain, dt.datetime) and loaded.tzinfo is None:
+        loaded = loaded.replace(tzinfo=dt.UTC)  # ruamel.yaml 0.17 keeps the offset beside it
+    assert loaded == plain
+
+
+def test_not_a_number_equals_itself(target: Path) -> None:
+    atomic_yaml_dump_ruamel(target, {"a": math.nan})
+    assert math.isnan(atomic_yaml_load_ruamel(target)["a"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("a: 2\n", r"obj\['a'\] would not read back from YAML: 1 becomes 2"),
+        ("a: [\n", r"obj\['a'\] would not read back from YAML"),
+        ("b: 1\n", r"obj\['a'\] .* the key is lost"),
+        ("a: 1\na: 1\n", "found duplicate key"),
+        ("", "obj would not read back from YAML"),
+    ],
+)
+def test_a_text_that_says_something_else_is_not_published(
+    target: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, message: str
+) -> None:
+    target.write_text("a: 1\n")
     document = atomic_yaml_load_ruamel(target)
-    assert document["mode"] == 0o644
-    atomic_yaml_dump_ruamel(target, document)
-    assert atomic_yaml_load_ruamel(target)["mode"] == 0o644
+    document["a"] = 1.0
+    document["a"] = 1
+    monkeypatch.setattr(_layout, "_dumped", lambda _yaml, _document: wrong)
+    document.lc.safeatomic_layout.base = "another text\n"
+    with pytest.raises(ValueError, match=message) as caught:
+        atomic_yaml_dump_ruamel(target, document, write_checksum=True)
+    assert any("unchanged" in note for note in caught.value.__notes__)
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    assert target.read_text() == "a: 1\n"
 
 
-def test_a_copied_document_is_written_too(target: Path) -> None:
-    target.write_text("# c\na: [1]\n")
-    atomic_yaml_dump_ruamel(target, copy.deepcopy(atomic_yaml_load_ruamel(target)))
-    assert target.read_text() == "# c\na: [1]\n"
+def test_a_slip_of_the_library_is_a_clear_error(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slip(_self: object, _data: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(_roundtrip.Representer, "represent", slip)
+    with pytest.raises(ValueError, match=r"cannot write this document \(IndexError: list index"):
+        atomic_yaml_dump_ruamel(target, {"a": 1})
+    assert not target.exists()
+
+
+def test_a_converter_of_the_callers_own_is_used_as_it_is(target: Path) -> None:
+    own = ruamel.YAML()
+    own.indent(mapping=4, sequence=6, offset=3)
+    own.explicit_start = True
+    own.allow_duplicate_keys = True
+    target.write_text("# c\na:   1\nb: {x: [1]}\nb2:\n- y\na: 2\n")
+    document = atomic_yaml_load_ruamel(target, yaml_instance=own)
+    atomic_yaml_dump_ruamel(target, document, yaml_instance=own)
+    assert target.read_text() == "---\n# c\na: 1\nb: {x: [1]}\nb2:\n   -  y\n"
+
+
+def test_a_converter_of_the_callers_own_knows_its_classes(target: Path) -> None:
+    class Dot:
+        yaml_tag = "!dot"
+
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+    own = ruamel.YAML(typ="safe", pure=True)
+    own.register_class(Dot)
+    atomic_yaml_dump_ruamel(target, [Dot(3)], yaml_instance=own)
+    assert "!dot" in target.read_text()
+    (dot,) = atomic_yaml_load_ruamel(target, yaml_instance=own)
+    assert dot.x == 3
+
+
+@pytest.mark.parametrize("wrong", ["a: [\n", "a: 1\na: 2\n"])
+def test_what_the_callers_converter_writes_is_checked_too(target: Path, wrong: str) -> None:
+    careless = ruamel.YAML()
+    careless.dump = lambda _data, stream: stream.write(wrong)
+    with pytest.raises(ValueError, match="yaml_instance"):
+        atomic_yaml_dump_ruamel(target, {}, yaml_instance=careless)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("instance", ["rt", 5, object(), ruamel.YAML])
+def test_only_a_converter_is_one(target: Path, instance: Any) -> None:
+    target.write_text("a: 1\n")
+    with pytest.raises(TypeError, match="yaml_instance"):
+        atomic_yaml_dump_ruamel(target, {}, yaml_instance=instance)
+    with pytest.raises(TypeError, match="yaml_instance"):
+        atomic_yaml_load_ruamel(target, yaml_instance=instance)
 
 
 @pytest.mark.parametrize("document", [{"a": [1, {"b": None}]}, [1, 2], "text", 5, None, True])

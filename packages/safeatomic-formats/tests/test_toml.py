@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
+import enum
 import math
+import sys
 import tomllib
+import tracemalloc
+import types
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safeatomic_formats import _toml, atomic_toml_dump, atomic_toml_load
+from safeatomic_formats import _toml_text, atomic_toml_dump, atomic_toml_load
 
 
 @pytest.fixture
@@ -81,7 +90,172 @@ tables = st.recursive(
 )
 
 
-@given(tables)
-def test_what_is_rendered_parses_to_the_same(document: dict[str, object]) -> None:
-    text = _toml._render(document)
-    assert _toml._parse(text.encode("utf-8").decode("utf-8")) == document
+@given(tables, st.booleans())
+def test_what_is_rendered_parses_to_the_same(document: dict[str, Any], multiline: bool) -> None:
+    try:
+        text = _toml_text.render(document, multiline)
+    except ValueError:
+        assert multiline
+        assert "\\r\\n" in repr(document)
+    else:
+        assert _toml_text.parse(text.encode("utf-8").decode("utf-8")) == document
+
+
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [
+        ({1: "a"}, "the key 1 of obj is a int"),
+        ({"a": [{"b": {None: 1}}]}, r"the key None of obj\['a'\]\[0\]\['b'\] is a NoneType"),
+        ({"a": {("x", "y"): 1}}, r"the key \('x', 'y'\) of obj\['a'\] is a tuple"),
+        ({b"a": 1}, "the key b'a' of obj is a bytes"),
+    ],
+)
+def test_a_key_that_is_not_a_text_is_named(target: Path, document: Any, place: str) -> None:
+    with pytest.raises(TypeError, match=f"{place}: TOML has only texts as keys"):
+        atomic_toml_dump(target, document)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("seconds", [1172, 1, -3599, 86_399])
+def test_an_offset_with_seconds_is_refused(target: Path, seconds: int) -> None:
+    target.write_text("old = 1\n")
+    zone = dt.timezone(dt.timedelta(seconds=seconds))
+    with pytest.raises(ValueError, match=r"obj\['a'\]\[0\]: an offset from UTC with seconds"):
+        atomic_toml_dump(target, {"a": [dt.datetime(1900, 1, 1, tzinfo=zone)]})
+    assert target.read_text() == "old = 1\n"
+
+
+@pytest.mark.parametrize(
+    "zone", [dt.UTC, dt.timezone(dt.timedelta(hours=-3, minutes=-30)), ZoneInfo("Europe/Berlin")]
+)
+def test_an_offset_of_whole_minutes_comes_back(target: Path, zone: dt.tzinfo) -> None:
+    moment = dt.datetime(2026, 10, 25, 2, 30, tzinfo=zone, fold=1)
+    atomic_toml_dump(target, {"t": moment})
+    assert atomic_toml_load(target)["t"].isoformat() == moment.isoformat()
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Size(int, enum.Enum):  # whose str() is not its number
+    BIG = 3
+
+
+def test_subclasses_are_written_as_their_base(target: Path) -> None:
+    document = {
+        Colour.RED: Colour.RED,
+        "size": [Size.BIG],
+        "ordered": collections.OrderedDict(b=1, a=2),
+        "default": collections.defaultdict(list, a=[1]),
+        "point": (1, 2),
+        "proxy": types.MappingProxyType({"a": 1}),
+        "decimal": Decimal("0.1"),
+    }
+    atomic_toml_dump(target, document)
+    assert atomic_toml_load(target) == {
+        "red": "red",
+        "size": [3],
+        "ordered": {"b": 1, "a": 2},
+        "default": {"a": [1]},
+        "point": [1, 2],
+        "proxy": {"a": 1},
+        "decimal": 0.1,
+    }
+
+
+def test_texts_of_several_lines_are_written_so_if_asked(target: Path) -> None:
+    document = {"text": 'one\ntwo \\ """ \'\n'}
+    atomic_toml_dump(target, document)
+    assert target.read_text().count("\n") == 1
+    atomic_toml_dump(target, document, multiline_strings=True)
+    assert target.read_text().count("\n") > 2
+    assert atomic_toml_load(target) == document
+
+
+def test_a_carriage_return_that_would_be_lost_is_refused(target: Path) -> None:
+    document = {"a": {"text": "one\r\ntwo"}}
+    with pytest.raises(ValueError, match=r"obj\['a'\]\['text'\] would not read back from TOML"):
+        atomic_toml_dump(target, document, multiline_strings=True)
+    atomic_toml_dump(target, document)
+    assert atomic_toml_load(target) == document
+
+
+def test_multiline_strings_is_a_truth_value(target: Path) -> None:
+    with pytest.raises(TypeError, match="multiline_strings must be a bool"):
+        atomic_toml_dump(target, {}, multiline_strings=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["a = 2", "a = 1.0", "b = 1", "", "a = 1\nb = 1", "a = ", "a = '1'"]
+)
+def test_a_text_that_says_something_else_is_not_published(
+    target: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setattr(tomli_w, "dumps", lambda _document, **_options: wrong)
+    with pytest.raises(ValueError, match=r"obj.* would not read back from TOML"):
+        atomic_toml_dump(target, {"a": 1})
+    assert not target.exists()
+
+
+MANY_PARTS = {
+    "bare": ".".join(["a"] * 20_000) + " = 1\n",
+    "spaced": " . ".join(["a"] * 20_000) + " = 1\n",
+    "quoted": ".".join(["'a'", '"b.\\""'] * 10_000) + " = 1\n",
+    "header": "[" + ".".join(["a"] * 20_000) + "]\nb = 1\n",
+    "array of tables": "[[" + ".".join(["a"] * 20_000) + "]]\nb = 1\n",
+    "inside brackets": "t = {" + ".".join(["a"] * 20_000) + " = 1}\n",
+    "one more than may be": ".".join(["a"] * 1_001) + " = 1\n",
+    "many keys": "".join(".".join([f"k{i}"] * 900) + " = 1\n" for i in range(200)),
+    "short keys below a long header": (
+        "[" + ".".join(["a"] * 900) + "]\n" + "".join(f"k{i}.b.c.d = 1\n" for i in range(20_000))
+    ),
+    "behind a string": 'x = """\n"""\n' + ".".join(["a"] * 20_000) + " = 1\n",
+    "behind a string that does not end": "'''" + ".".join(["a"] * 20_000) + "\n",
+}
+
+
+@pytest.mark.parametrize("text", MANY_PARTS.values(), ids=MANY_PARTS)
+def test_keys_of_many_parts_take_no_memory(target: Path, text: str) -> None:
+    target.write_text(text)
+    tracemalloc.start()
+    try:
+        with pytest.raises((RecursionError, tomllib.TOMLDecodeError)):
+            atomic_toml_load(target)
+        assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join(["a"] * 900) + " = 1\n",
+        "a = '" + "a." * 5_000 + "'\n",
+        'a = """\n' + "a." * 5_000 + '"""\n',
+        "a = '''\n" + "a." * 5_000 + "'''\n",
+        'a = """\\"""' + "a." * 5_000 + '""""\n',
+        "# " + "a." * 5_000 + "\na = 1\n",
+        "a = [" + "1.5, " * 5_000 + "]\n",
+        "a = [" + '"b.c.d", ' * 2_000 + "]\n",
+        "'" + "a." * 5_000 + "' = 1\n",
+    ],
+    ids=["900 parts", "'", '"""', "'''", "quotes", "comment", "floats", "strings", "quoted key"],
+)
+def test_dots_that_part_no_key_are_not_counted(target: Path, text: str) -> None:
+    target.write_text(text)
+    assert atomic_toml_load(target) == tomllib.loads(text)
+
+
+def test_too_many_levels_are_refused_whatever_the_interpreter_allows(target: Path) -> None:
+    document: dict[str, Any] = {}
+    for _ in range(1_001):
+        document = {"a": document}
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        with pytest.raises(RecursionError, match=r"1,000 levels"):
+            atomic_toml_dump(target, document)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert not target.exists()

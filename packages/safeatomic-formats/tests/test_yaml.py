@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
+import enum
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
-from safeatomic_formats import atomic_yaml_dump, atomic_yaml_load
+from safeatomic_formats import (
+    atomic_json_dump,
+    atomic_toml_dump,
+    atomic_yaml_dump,
+    atomic_yaml_load,
+    atomic_yaml_load_ruamel,
+)
 
 
 @pytest.fixture
@@ -61,7 +72,7 @@ class Custom:
     pass
 
 
-@pytest.mark.parametrize("value", [Custom(), Custom, len, 1j, type("Text", (str,), {})("x")])
+@pytest.mark.parametrize("value", [Custom(), Custom, len, 1j, frozenset("a"), range(2)])
 def test_what_is_not_plain_data_is_not_written(target: Path, value: object) -> None:
     with pytest.raises(yaml.representer.RepresenterError):
         atomic_yaml_dump(target, [value])
@@ -135,3 +146,150 @@ def test_what_would_not_come_back_is_refused(target: Path, value: object) -> Non
     with pytest.raises(yaml.representer.RepresenterError):
         atomic_yaml_dump(target, {"value": value})
     assert not target.exists()
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Size(enum.IntEnum):
+    BIG = 3
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+@pytest.mark.parametrize("note", ["", "\U0001f600"], ids=["libyaml", "pure"])
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Colour.RED, "red"),
+        (Size.BIG, 3),
+        (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+        (collections.defaultdict(list, a=[1]), {"a": [1]}),
+        (collections.Counter("aab"), {"a": 2, "b": 1}),
+        (Point(1, 2), [1, 2]),
+        (type("Text", (str,), {})("2001-01-01"), "2001-01-01"),
+        (type("Text", (str,), {})("\U0001f600..."), "\U0001f600..."),
+        (type("Raw", (bytes,), {})(b"a"), b"a"),
+        (type("Ratio", (float,), {})(0.5), 0.5),
+        (type("Day", (dt.date,), {})(2026, 1, 2), dt.date(2026, 1, 2)),
+    ],
+    ids=repr,
+)
+def test_a_subclass_is_written_as_its_base(
+    target: Path, value: object, plain: object, note: str
+) -> None:
+    atomic_yaml_dump(target, {"note": note, "value": value, "list": [value, value]})
+    loaded = atomic_yaml_load(target)
+    assert loaded == {"note": note, "value": plain, "list": [plain, plain]}
+    assert type(loaded["value"]) is type(plain)
+
+
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [
+        ({"a": [{(1, 2): "x"}]}, r"obj\['a'\]\[0\]\[\(1, 2\)\]"),
+        ([{"ok": 1}, {(1,): 2}], r"obj\[1\]\[\(1,\)\]"),
+    ],
+)
+def test_what_would_not_read_back_is_refused_with_its_place(
+    target: Path, document: object, place: str
+) -> None:
+    target.write_text("old\n")
+    with pytest.raises(ValueError, match=place) as caught:
+        atomic_yaml_dump(target, document, write_checksum=True)
+    assert any("unchanged" in note for note in caught.value.__notes__)
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    assert target.read_text() == "old\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["wait...", "...", "-...", "a\n...", "...\n", "\n...\n", "a ...\n"]
+)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda text: {"mood": "\U0001f600", "note": text},
+        lambda text: {"\U0001f600": [text]},
+        lambda text: {"k" * 120: text},
+        lambda text: [text, "\U0001f600", text],
+        lambda text: text,
+        lambda text: f"\U0001f600{text}",
+    ],
+)
+def test_dots_at_the_end_belong_to_the_text(target: Path, wrap: Any, text: str) -> None:
+    atomic_yaml_dump(target, wrap(text))
+    assert target.read_bytes().endswith(b"\n")
+    assert atomic_yaml_load(target) == wrap(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 1000 + "]" * 1000, "- " * 999 + "x", "{a: " * 999 + "x" + "}" * 999],
+    ids=["[", "-", "{"],
+)
+@pytest.mark.parametrize("build", ["libyaml", "pure"])
+def test_a_deep_document_is_read_in_a_thread_with_a_small_stack(
+    target: Path, text: str, build: str
+) -> None:
+    target.write_text(text)
+    code = (
+        "import sys, threading\n"
+        "if sys.argv[2] == 'pure': sys.modules['yaml._yaml'] = None\n"
+        "import yaml\n"
+        "from safeatomic_formats import atomic_yaml_load\n"
+        "atomic_yaml_load(sys.argv[1])\n"  # imports and caches belong to the main thread
+        "def read():\n"
+        "    value, levels = atomic_yaml_load(sys.argv[1]), 1\n"
+        "    while isinstance(value, (list, dict)) and value:\n"
+        "        value = value[0] if isinstance(value, list) else value['a']\n"
+        "        levels += 1\n"
+        "    print(levels)\n"
+        "threading.stack_size(128 * 1024)\n"  # what a thread has under musl
+        "thread = threading.Thread(target=read)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(target), build], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1000\n"
+
+
+def test_what_ruamel_yaml_loaded_is_written_as_plain_data(target: Path) -> None:
+    pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
+    target.write_text(
+        "a: 'x'\nb: &list [1, {c: 2.50}]\nc: *list\nd: &yes true\ne: 0x1F\nf: !!set {q}\n"
+        "g: 2001-12-14t21:59:43-05:00\nh: |\n  text\ni: !!int '3'\nj: {<<: {k: 1}, m: 2}\n"
+    )
+    document = atomic_yaml_load_ruamel(target)
+    atomic_yaml_dump(target, document)
+    loaded = atomic_yaml_load(target)
+    assert loaded == {
+        "a": "x",
+        "b": [1, {"c": 2.5}],
+        "c": [1, {"c": 2.5}],
+        "d": True,
+        "e": 31,
+        "f": {"q"},
+        "g": dt.datetime(2001, 12, 14, 21, 59, 43, tzinfo=dt.timezone(dt.timedelta(hours=-5))),
+        "h": "text\n",
+        "i": 3,
+        "j": {"k": 1, "m": 2},
+    }
+    assert loaded["b"] is loaded["c"]
+    assert loaded["d"] is True
+
+
+@pytest.mark.parametrize("dump", [atomic_json_dump, atomic_yaml_dump, atomic_toml_dump])
+def test_a_tag_of_the_callers_own_has_no_form_elsewhere(target: Path, dump: Any) -> None:
+    pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
+    text = "a: {b: [!secret password]}\n"
+    target.write_text(text)
+    with pytest.raises(TypeError, match=r"obj\['a'\]\['b'\]\[0\] has the tag !secret"):
+        dump(target, atomic_yaml_load_ruamel(target))
+    assert target.read_text() == text

@@ -27,6 +27,12 @@ def run(code: str) -> str:
     return done.stdout
 
 
+def modules_after(code: str) -> set[str]:
+    """Return what some code loads beyond what the interpreter and its site load by themselves."""
+    shown = "\nimport sys; print(*sys.modules)"
+    return set(run(code + shown).split()) - set(run(shown).split())
+
+
 def test_there_are_43_names_from_two_packages() -> None:
     assert len(safeatomic_core.__all__) == 35
     assert len(safeatomic_formats.__all__) == 8
@@ -47,13 +53,12 @@ def test_a_name_is_the_very_object(name: str) -> None:
 
 
 def test_importing_loads_no_parser_and_no_metadata() -> None:
-    loaded = set(run("import sys, safeatomic\nprint(*sys.modules)").split())
+    loaded = modules_after("import safeatomic")
     assert not loaded & (PARSERS | {"importlib.metadata", "email", "json", "typing"})
 
 
 def test_using_a_lazy_name_loads_no_parser_either() -> None:
-    code = "import sys, safeatomic\nsafeatomic.atomic_yaml_load\nprint(*sys.modules)"
-    loaded = set(run(code).split())
+    loaded = modules_after("import safeatomic\nsafeatomic.atomic_yaml_load")
     assert "safeatomic_formats" in loaded
     assert not loaded & (PARSERS - {"safeatomic_formats"})
 

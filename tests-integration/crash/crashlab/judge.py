@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import safeatomic_core
-from safeatomic_core import _sidecar_file, _temp_file
+from safeatomic_core import _checksum_record, _temp_file
 from safeatomic_core._lock_file import CRASH_MARK
 
 from . import loop, payload
@@ -251,8 +251,8 @@ def _recorded(path: str) -> list[str] | None:
     if raw is None:
         return None
     try:
-        return [digest for _, digest in _sidecar_file.parse_record(raw, "sha256").digests]
-    except _sidecar_file.MalformedError:
+        return [digest for _, digest in _checksum_record.parse_record(raw, "sha256").digests]
+    except _checksum_record.MalformedError:
         return ["malformed"]
 
 

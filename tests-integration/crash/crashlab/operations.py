@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+from unittest import mock
 
 import safeatomic_core
+from safeatomic_core._posix import kernel
 
 from . import payload
 from .worlds import Value
@@ -75,6 +79,33 @@ class Write:
             for start in range(0, len(data), _CHUNK):
                 file.write(data[start : start + _CHUNK])
                 file.flush()
+
+
+@dataclass(frozen=True)
+class FailedWrite(Write):
+    """A write whose rename fails after its sidecar was announced or retired: all is as it was."""
+
+    def stages(self, world: Mapping[str, Value | None]) -> list[dict[str, Value | None]]:
+        """Old, old with the sidecar announced or retired, old as it was."""
+        old = world[self.name]
+        between = [] if old is None else [{**world, self.name: old._replace(sidecar=self.checked)}]
+        return [*between, dict(world)]
+
+    def perform(self, root: str) -> None:
+        """Do it with the library, and with a device that is broken for a moment."""
+        real, last = kernel.rename, self.name.rpartition("/")[2]
+
+        def rename(src: str, dst: str, **directories: int) -> None:
+            if dst == last:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(src, dst, **directories)
+
+        with mock.patch.object(kernel, "rename", rename):
+            try:
+                super().perform(root)
+            except OSError:
+                return
+        raise AssertionError(f"{self} has not failed")
 
 
 @dataclass(frozen=True)

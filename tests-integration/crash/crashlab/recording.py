@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from .device import RecordingDevice
     from .operations import AnyOperation
     from .worlds import Value
 
 # Calls after which the disk may look different; noise after the others would show nothing new.
 _CHANGING = frozenset(
     {"write", "pwrite", "ftruncate", "fsync", "fchmod", "fchown", "setxattr", "rename"}
-    | {"rename_noreplace", "link", "link_anonymous", "unlink"}
+    | {"rename_noreplace", "rename_exchange", "link", "link_anonymous", "unlink"}
 )
 
 
@@ -59,6 +58,12 @@ def with_library(operation: AnyOperation, root: str, disturb: Callable[[], None]
         operation.perform(root)
 
 
+class Marks(Protocol):
+    """What takes marks: a recording device, or a disk of a guest."""
+
+    def mark(self, fact: Mapping[str, object]) -> None: ...
+
+
 class Session:
     """One recording under way.
 
@@ -72,7 +77,7 @@ class Session:
     def __init__(
         self,
         root: str,
-        device: RecordingDevice,
+        device: Marks,
         noise: Callable[[str], None],
         perform: Performer,
     ) -> None:

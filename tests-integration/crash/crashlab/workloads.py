@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import payload
-from .operations import Arrive, Move, Write
+from .operations import Arrive, FailedWrite, Move, Write
 from .recording import After
 from .worlds import Value
 
@@ -124,6 +124,17 @@ RETIRE = in_turn(
     Write(1, "d/f", MIDDLE),
     Write(2, "d/f", SMALL, checked=True),
     Write(3, "d/f", LARGE),
+)
+
+ROLLED_BACK = in_turn(
+    "rolled-back",
+    "checked and unchecked writes over a pair that fail after the sidecar was replaced or retired",
+    {"d/f": _pair()},
+    FailedWrite(1, "d/f", MIDDLE, checked=True),
+    FailedWrite(2, "d/f", SMALL),
+    Write(3, "d/f", SMALL, checked=True),
+    FailedWrite(4, "d/f", LARGE, checked=True),
+    checked=True,
 )
 
 
@@ -299,6 +310,7 @@ ALL = {
         CHECKED,
         CHECKED_NEW,
         RETIRE,
+        ROLLED_BACK,
         MOVE_WITHIN,
         MOVE_ACROSS,
         MOVE_PAIR,

@@ -10,6 +10,7 @@ this drawing and holds it:
     # public functions
     _file_api               write_atomic*, read_atomic*
     _writer  _move  _checksum_api  _reader
+    _abandoned              writers that are dropped undecided
     _lock_api               the eight lock functions, LockInfo
     _guarantees             inspect_guarantees, GuaranteeReport
     # the protocol
@@ -19,13 +20,22 @@ this drawing and holds it:
     _change                 what any change holds, how it fails, how it ends
     _gate                   Gate: what a call needs of the place, and the refusal
     _permission             whether the caller may replace what stands at a name
+    _held_locks             the locks of the running context, and those that fence a write
+    _command_lock           the lock that ``safeatomic lock`` named in the environment
     _lock                   Acquire and Release
     _announcement           Announce and Seal
+    _retirement             a sidecar that is taken away
+    _readership             who may read a checksum record
+    _replacement            what stands at the sidecar's name, with nobody in between
     _settle                 Settle, and recovery behind a dead writer
     _metadata               Harden's first half
     _verification           what a reader concludes from a file and its sidecar
+    _advice                 what to do about a refusal of the system
     # the files we leave in a directory
     _temp_file  _lock_file  _sidecar_file
+    _checksum_record        the form of our sidecars
+    _checksum_lines         the lines that checksum tools print
+    _lock_readers           who may read a lock
     _target                 one name in an open directory, and what stands there now
     # where we are
     _verdicts               what a filesystem can promise, remembered for each device
@@ -34,7 +44,7 @@ this drawing and holds it:
     _mounts                 /proc, statfs, the watch on the mount table
     # ground
     _digests                of bytes and open files
-    _forks                  descriptors that no forked child may keep
+    _forks                  descriptors that no forked child may keep, and forks counted
     _posix                  the table of system calls
     _options                the options of a call: checks, defaults, Policy
     _errors  _types  _trace  _log
@@ -124,3 +134,10 @@ __all__ = [
     "CrossDeviceAtomicityError",
     "LockError",
 ]
+
+# A traceback names a class by its module: let that be the one that it is imported from, also in a
+# copy that is vendored under another name.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name

@@ -1,6 +1,6 @@
-"""The checksum sidecar's part in a write: Announce before the data is published, Seal after.
+"""The checksum sidecar's part in a change: Announce before the data is published, Seal after.
 
-One rename replaces the sidecar by a record of the new *and* the previous digest, durable before
+One exchange replaces the sidecar with a record of the new *and* the previous digest, durable before
 anything else happens; so from then on the data agrees with its sidecar whether it is old or new,
 at every instant and after every crash. Seal cuts the previous digest off by truncation, which
 needs no flush: both lengths are valid records. `formal/notes-checksum.md` derives the rules R1 to
@@ -12,19 +12,16 @@ from __future__ import annotations
 import os
 import stat
 
-from . import _log, _trace
+from . import _log
+from ._checksum_record import Checksum, agreeing, carried, format_record
 from ._digests import hash_fd, memoized
-from ._posix import O_CLOEXEC, O_NOFOLLOW, close_quietly, kernel
-from ._sidecar_file import (
-    Checksum,
-    Sidecar,
-    agreeing,
-    carried,
-    format_record,
-    timestamp_now,
-)
-from ._target import SIDECAR_SUFFIX
-from ._temp_file import Temp, start_writeback, unlink_if_there
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._readership import Readers, admit, readers_at, readers_of
+from ._replacement import Replacement
+from ._retirement import RESTLESS, ROUNDS, Retirement
+from ._sidecar_file import Sidecar, taken
+from ._target import SIDECAR_SUFFIX, refusal
+from ._temp_file import start_writeback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,44 +30,39 @@ if TYPE_CHECKING:
     from ._digests import Digest
     from ._target import Target
 
-_PERMISSIONS = 0o666
+_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
-class Announcement:
-    """A record for one write: drafted, announced, then sealed or rolled back.
+class Announcement(Retirement):
+    """A record for one change: drafted, announced, then sealed or rolled back."""
 
-    Attributes:
-        announced: Whether the name may point to our record.
-        retired: Whether the sidecar was removed instead.
-    """
-
-    __slots__ = (
-        "_before",
-        "_new",
-        "_outdated",
-        "_previous",
-        "_sealed_length",
-        "_target",
-        "_temp",
-        "announced",
-        "retired",
-    )
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._temp = Temp(target.dir_fd)
-        self._before = b""  # the former sidecar, to put back if the write fails
-        self._outdated = False  # whether the former sidecar is one that must not come back
-        self._new = ""
-        self._previous: tuple[Digest, ...] = ()
+    def __init__(self, target: Target, token: str = "", *, creating: bool = False) -> None:
+        """Make nothing yet; see `Retirement`."""
+        super().__init__(target, token, creating=creating)
+        self._readers: Readers | None = None  # of the sealed record, once known
+        self._restricted = False  # whether the record has fewer until then
+        self._plain = False  # whether it describes the present content alone
+        self._algo = ""
+        self._rest: tuple[Digest, ...] = ()
         self._sealed_length = 0
-        self.announced = False
-        self.retired = False
 
     @property
     def fd(self) -> int:
         """Descriptor of the record, -1 while there is none."""
-        return self._temp.fd
+        return self._place.record.fd
+
+    # --------------------------------------------------------------------------------- Announce
+
+    def look(self, algo: str) -> None:
+        """Refuse early what a record must not replace.
+
+        Raises:
+            FileExistsError: Something that is not ours. Nothing was touched.
+            OSError: The sidecar cannot be read. Nothing was touched.
+        """
+        self._recognise(algo)
+        assert self._present is not None  # noqa: S101 - just recognised
+        self._refuse(self._present)
 
     def draft(
         self,
@@ -86,112 +78,106 @@ class Announcement:
             digest: The new content's digest.
             sync_directory: Flushes the target's directory.
             rest: Further digests that stay valid after Seal (a move of corrupt data has some).
+
+        Raises:
+            FileExistsError: Something that is not ours stands at the sidecar's name.
+            PermissionError: The present content has to be hashed and may not be read.
         """
-        target = self._target
-        present = Sidecar(target, algo)
-        try:
-            self._before = present.raw
-            self._previous = self._resolve(present, algo, sync_directory)
-            self._outdated = present.record is not None and bool(present.record.previous)
-        finally:
-            present.close()
+        self._algo, self._new, self._rest = algo, digest, rest
+        if self._present is None or not self._present.still_there(self._target):
+            self.look(algo)
+        present = self._present
+        assert present is not None  # noqa: S101 - just looked
+        self._hold(present)
+        self._previous = self._resolve(present, algo, sync_directory)
+        self._outdated = present.record is not None and bool(present.record.previous)
         # The same content again needs no second digest: the record is a sealed one from the start.
         former = (one for one in self._previous if one != (algo, digest))
-        previous = carried((*rest, *former))
-        stamp = timestamp_now()
-        record = Checksum(algo, digest, previous, stamp)
-        content, self._sealed_length = format_record(target.name, record)
-        if rest:
-            kept, _ = format_record(target.name, Checksum(algo, digest, carried(rest), stamp))
-            self._sealed_length = len(kept)
-        self._new = digest
-        self._write_temp(content)
+        self._write(carried((*rest, *former)), rest)
 
     def draft_plain(self, algo: str, digest: str) -> None:
-        """Write a record that speaks of the present content alone."""
-        record = Checksum(algo, digest, (), timestamp_now())
-        content, self._sealed_length = format_record(self._target.name, record)
-        self._new = digest
-        self._write_temp(content)
+        """Write a record that describes the present content alone."""
+        self._plain = True
+        self._algo, self._new = algo, digest
+        if self._present is None or not self._present.still_there(self._target):
+            self.look(algo)
+        assert self._present is not None  # noqa: S101 - just looked
+        self._hold(self._present)
+        self._write((), ())
+
+    def permit(self, data_fd: int) -> None:
+        """Let those who may read the new content read the record.
+
+        Args:
+            data_fd: The new content, with the owner, mode and ACL that it will be published with.
+        """
+        self._readers = readers_of(data_fd)
 
     def announce(self, sync_directory: Callable[[], None]) -> None:
-        """Put the record under the sidecar's name, durably."""
-        kernel.fsync(self._temp.fd)
-        dir_fd = self._target.dir_fd
-        self.announced = True  # before the rename: an interrupt right after it must undo it
-        kernel.rename(
-            self._temp.name,
-            self._target.name + SIDECAR_SUFFIX,
-            src_dir_fd=dir_fd,
-            dst_dir_fd=dir_fd,
-        )
-        self._temp.name = ""
+        """Put the record under the sidecar's name, durably.
+
+        Raises:
+            FileExistsError: Another program has put something there that is not ours.
+        """
+        for _ in range(ROUNDS):
+            self._admit_readers()
+            kernel.fsync(self.fd)
+            assert self._present is not None  # noqa: S101 - drafted
+            self.announced = True  # before the rename: an interrupt right after it must undo it
+            if self._place.install(self._present):
+                break
+            self.announced = False
+            self._report("put-back")
+            self._draft_again(sync_directory)
+        else:
+            raise taken(self._target, RESTLESS)
         self._report("record")
         # Without this barrier a crash may keep the data's rename and lose the record's: new data
         # beside a digest of the old, a false alarm.
         sync_directory()
         self._report("barrier")
 
-    def retire(self, sync_directory: Callable[[], None]) -> None:
-        """Remove a sidecar that will not speak of the new content, durably."""
-        present = Sidecar(self._target, "sha256")
-        present.close()
-        self._before = present.raw
-        self.retired = True  # before the unlink, for the same reason as in announce()
-        name = self._target.name + SIDECAR_SUFFIX
-        try:
-            kernel.unlink(name, dir_fd=self._target.dir_fd)
-        except FileNotFoundError:
-            if kernel.exists_at(name, self._target.dir_fd):
-                raise
-            # Somebody who takes no lock was quicker.
-        self._report("retire")
-        # Without this barrier a crash may keep the data's rename and bring the old digest back.
-        sync_directory()
-        self._report("barrier")
+    # ------------------------------------------------------------------------------- afterwards
 
     def seal(self) -> None:
         """Cut the previous digests off, through our own descriptor (R5)."""
-        kernel.ftruncate(self._temp.fd, self._sealed_length)
-
-    def roll_back(self, sync_directory: Callable[[], None]) -> bool:
-        """Put the former sidecar back after a failure before Publish (R4).
-
-        Safe at every instant, because every record involved contains the old content's digest. A
-        failure here is logged: the announced record is valid for the old content, too.
-
-        Returns:
-            Whether that was done, durably.
-        """
-        if not (self.announced or self.retired):
-            return True
-        # An unsealed record stays replaced: what resolving it has ruled out stays ruled out.
-        keep = self.announced and self._outdated
-        self.announced = self.retired = False
-        try:
-            if keep:
-                pass
-            elif self._before:
-                self._temp.discard()
-                self._write_temp(self._before)
-                kernel.fsync(self._temp.fd)
-                dir_fd = self._target.dir_fd
-                name = self._target.name + SIDECAR_SUFFIX
-                kernel.rename(self._temp.name, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-                self._temp.name = ""
-            else:
-                unlink_if_there(self._target.name + SIDECAR_SUFFIX, self._target.dir_fd)
-            sync_directory()
-        except OSError as error:
+        place = self._place
+        if not place.is_untouched():
+            # Another program has written into it since, and its bytes are not ours to cut.
             _log.warning(
-                "could not put the checksum sidecar of %r back (%s)", self._target.path, error
+                "%r: another program wrote into it; it is left as it is",
+                self._target.path + SIDECAR_SUFFIX,
             )
-            return False
-        return True
+            return
+        if self._sealed_length < len(place.content):
+            kernel.ftruncate(self.fd, self._sealed_length)
+        if self._restricted:
+            # Not before the former digest is gone from the disk: who may read the new content need
+            # not have read the former. Unflushed: a crash leaves fewer readers, never more.
+            kernel.fsync(self.fd)
+            assert self._readers is not None  # noqa: S101 - restricted from them
+            try:
+                admit(place.record, self._readers)
+            except PermissionError as error:
+                # Given away, and without CAP_FOWNER not ours to change any more.
+                _log.warning("%r: its sidecar keeps fewer readers (%s)", self._target.path, error)
 
-    def discard(self) -> None:
-        """Remove the temp if it has not become the sidecar, and close it."""
-        self._temp.discard()
+    # ---------------------------------------------------------------------------------- details
+
+    def _refuse(self, present: Sidecar) -> None:
+        if present.kind in ("list", "foreign"):
+            raise taken(self._target, present.flaw or "")
+
+    def _draft_again(self, sync_directory: Callable[[], None]) -> None:
+        """Look at what stands there by now, and write another record for it."""
+        former = self._place
+        self._place = Replacement(self._target, self._token)
+        former.discard()
+        self._drop_present()
+        if self._plain:
+            self.draft_plain(self._algo, self._new)
+        else:
+            self.draft(self._algo, self._new, sync_directory, self._rest)
 
     def _resolve(
         self, present: Sidecar, algo: str, sync_directory: Callable[[], None]
@@ -201,14 +187,8 @@ class Announcement:
         if record is not None and not record.previous:
             return record.digests
         # Whoever left this state may have died between Publish and Settle: its rename, or its
-        # absence, may still be lost by a crash, beside a record that speaks only of the new bytes.
+        # absence, may still be lost by a crash, beside a record that describes only the new bytes.
         sync_directory()
-        if present.flaw is not None:
-            _log.warning(
-                "replacing the malformed checksum sidecar of %r (%s)",
-                self._target.path,
-                present.flaw,
-            )
         self._report("resolve")
         digests = () if record is None else record.digests
         if self._target.status is None:
@@ -218,8 +198,12 @@ class Announcement:
     def _digest_of_present(self, record: Checksum | None, algo: str) -> tuple[Digest, ...]:
         """Hash the present content; empty if it agrees with none of the recorded digests."""
         target = self._target
-        fd = kernel.open(target.name, os.O_RDONLY | O_NOFOLLOW | O_CLOEXEC, dir_fd=target.dir_fd)
+        # Its owner may have put a FIFO there since Gate: nobody waits on it.
+        fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
         try:
+            mode = kernel.fstat(fd).st_mode
+            if not stat.S_ISREG(mode):
+                raise refusal(target.path, mode)
             if record is None:
                 return ((algo, hash_fd(fd, algo)),)
             match = agreeing(record, memoized(fd))
@@ -227,25 +211,23 @@ class Announcement:
         finally:
             close_quietly(fd)
 
-    def _write_temp(self, content: bytes) -> None:
-        """Write a sidecar under a temp's name, readable by whoever may read the data."""
-        status = self._target.status
-        temp = self._temp
-        if status is None:
-            temp.create(_PERMISSIONS)
-        else:
-            temp.create(stat.S_IRUSR | stat.S_IWUSR)
-            if temp.owner != (status.st_uid, status.st_gid):
-                try:
-                    kernel.fchown(temp.fd, status.st_uid, status.st_gid)
-                except OSError as error:
-                    _log.debug("the sidecar keeps our owner, not the data's (%s)", error)
-            kernel.fchmod(temp.fd, status.st_mode & _PERMISSIONS)
-        temp.write_all(content)
-        start_writeback(temp.fd)
+    def _write(self, previous: tuple[Digest, ...], rest: tuple[Digest, ...]) -> None:
+        """Write the record under a temp's name, for nobody's eyes but ours yet."""
+        name, place = self._target.name, self._place
+        record = Checksum(self._algo, self._new, previous)
+        place.content, self._sealed_length = format_record(name, record)
+        if rest:
+            kept, _ = format_record(name, Checksum(self._algo, self._new, carried(rest)))
+            self._sealed_length = len(kept)
+        place.record.create(stat.S_IRUSR | stat.S_IWUSR)
+        place.record.write_all(place.content)
+        start_writeback(place.record.fd)
 
-    def _report(self, phase: str) -> None:
-        if _trace.hook is not None:
-            previous = [digest for _, digest in self._previous]
-            facts: dict[str, object] = {"phase": phase, "new": self._new, "previous": previous}
-            _trace.hook(_trace.ANNOUNCE, facts)
+    def _admit_readers(self) -> None:
+        if self._readers is None:
+            return
+        readers = self._readers
+        if self._sealed_length < len(self._place.content):
+            readers = readers.restricted(readers_at(self._target))
+        self._restricted = readers is not self._readers
+        admit(self._place.record, readers)

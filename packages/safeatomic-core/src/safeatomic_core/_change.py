@@ -8,10 +8,12 @@ What the steps *do* is written where each change is; how one fails is written he
 from __future__ import annotations
 
 from . import _log, _trace
-from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError, explain
-from ._lock import Lock, release_quietly, take
+from ._advice import explained
+from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError
+from ._held_locks import begin, contention, end, fence_of, own_lock, refuse_nested, take
+from ._lock import Lock, release_quietly
 from ._posix import kernel
-from ._settle import settle_directory
+from ._settle import flush_renamed, settle_directory
 from ._target import identity, still_named
 
 TYPE_CHECKING = False
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._announcement import Announcement
+    from ._held_locks import Mark
+    from ._lock import Fence
     from ._options import Policy
     from ._target import Target
     from ._temp_file import Temp
 
 _NOTE = "safeatomic: "
+_DEEPEST = 30  # calls inside one another, from the beginning of a change to what ends it
 
 # What failed, as "cannot …" goes on, by step.
 DOING = {
@@ -51,20 +56,22 @@ class Change:
         publishing: Whether the call that makes it visible may have been made.
         settled: Whether that is durable.
         closed: Whether everything was released.
-        locks: What is held, in the order of acquisition.
+        locks: What is held or relied on, in the order of acquisition.
         announcement: The checksum sidecar's part, if it has one.
     """
 
     target: Target
 
     def __init__(self, policy: Policy) -> None:
+        require_stack(_DEEPEST)
         self.policy = policy
         self.step = _trace.GATE
         self.published = False
         self.publishing = False
         self.settled = False
         self.closed = False
-        self.locks: list[Lock] = []
+        self.locks: list[Fence] = []
+        self._marks: list[Mark] = []
         self.announcement: Announcement | None = None
 
     # ------------------------------------------------------- what a kind of change says of itself
@@ -79,13 +86,19 @@ class Change:
 
     def path_of(self, error: OSError) -> str:
         """Return the path of the caller's that a system error is about."""
-        if isinstance(error.filename, str) and error.filename.startswith(self.target.name):
-            return str(self.target.named(error).filename)
+        name, target = error.filename, self.target
+        if isinstance(name, str) and name.startswith((target.path, target.name)):
+            return str(target.named(error).filename)
         return self.target.path
+
+    def about(self, _error: OSError) -> Target:
+        """Return which of the names that are changed a system error is about."""
+        return self.target
 
     def translated(self, error: OSError) -> BaseException:
         """Return the error the caller sees for one of the operating system."""
-        return explain(error, self.doing(), self.path_of(error), self.outcome())
+        about = self.path_of(error), self.outcome(), self.step
+        return explained(error, self.doing(), *about, self.about(error))
 
     def lost_lock(self) -> str:
         """Say what a lock that was taken away means here."""
@@ -96,22 +109,49 @@ class Change:
 
     # ----------------------------------------------------------------------------- what it holds
 
+    def enter(self, target: Target) -> None:
+        """Do the locks' part of Gate: nobody interrupts oneself, and a lock that is held fences.
+
+        Raises:
+            LockError: The running context is changing the name already. Nothing was touched.
+        """
+        refuse_nested(target)
+        if not self.policy.lock:
+            fence = fence_of(target)
+            if fence is not None:
+                self.locks.append(fence)
+
     def acquire(self, target: Target) -> None:
-        """Take the lock of a name, so that nobody else changes it until we are done."""
+        """Take the lock of a name, or use the one that the running context holds."""
         self.step = _trace.ACQUIRE
-        lock = Lock(target, self.policy.safety)
+        policy = self.policy
         # Known to close() before it is taken: an interrupt in between must not leave it held.
-        self.locks.append(lock)
-        take(lock, target, self.policy)
+        self._marks.append(begin(target))
+        own = own_lock(target)
+        if own is not None:
+            self.locks.append(own)
+        else:
+            lock = Lock(target, policy.safety)
+            self.locks.append(lock)
+            if not take(lock, target, policy.session, policy.retries, policy.delay):
+                raise contention(target, lock)
+            self._marks[-1].inode = lock.inode
         # What the last holder published while we waited is what we replace.
         target.look_again()
         target.require_regular()
 
     def require_locks(self) -> None:
-        """Fail if a lock was forced away: it belongs to somebody who may be writing now."""
+        """Fail if a lock was taken away: it belongs to somebody who may be writing now."""
         for lock in self.locks:
             if not lock.owned():
-                raise LockError(self.target.path, self.lost_lock())
+                raise LockError(self.target.path, lock.lost or self.lost_lock())
+
+    def token(self, target: Target) -> str:
+        """Return the token of a target's lock, for the names of temps; empty without one."""
+        for lock in self.locks:
+            if lock.target is target:
+                return lock.token
+        return ""
 
     def sync_directory(self) -> None:
         """Flush the directory in the middle of a change, by the same policy as Settle."""
@@ -132,6 +172,8 @@ class Change:
         self.find_out_whether_published()
         result = self.explained(error)
         self.undo()
+        if self.published and not self.settled:
+            self._leave_locks()  # the next writer is to flush the directory first
         return result
 
     def explained(self, error: BaseException) -> BaseException:
@@ -172,15 +214,15 @@ class Change:
 
     def put_back(self) -> None:
         """Put the former sidecar back, if the locks are still ours."""
-        if self.announcement is None:
+        announcement = self.announcement
+        if announcement is None or not (announcement.announced or announcement.retired):
             return
         try:
-            if all(lock.owned() for lock in self.locks) and not self.announcement.roll_back(
-                self._flush_directory
-            ):
-                for lock in self.locks:
-                    lock.leave_behind()
-        except OSError as error:
+            if not self._locked_again():
+                announcement.leave("the lock was taken away by force, and somebody holds it")
+            elif not announcement.roll_back(self._flush_renamed):
+                self._leave_locks()
+        except (OSError, LockError) as error:
             _log.warning("%r: could not clean up (%s)", *self._why(error))
 
     def close(self) -> None:
@@ -194,7 +236,7 @@ class Change:
         endings = [self.target.close]
         if self.announcement is not None:
             endings.append(self._discard_announcement)
-        if self.locks:
+        if self.locks or self._marks:
             endings.append(self._release_locks)
         return endings
 
@@ -209,15 +251,42 @@ class Change:
         assert self.announcement is not None  # noqa: S101 - entered for one only
         self.discard_quietly(self.announcement)
 
+    def _leave_locks(self) -> None:
+        """Let the locks tell the next writer that something is left to recover."""
+        for lock in self.locks:
+            lock.leave_behind()
+
     def _release_locks(self) -> None:
         for lock in self.locks:
             release_quietly(lock)
+        for mark in self._marks:
+            end(mark)
 
-    def _flush_directory(self) -> None:
-        kernel.fsync(self.target.dir_fd)
+    def _locked_again(self) -> bool:
+        """Tell whether every lock is ours; one that was forced away is taken once more, if free."""
+        for lock in list(self.locks):
+            if not lock.owned():
+                again = Lock(lock.target, self.policy.safety)
+                self.locks.append(again)
+                if not again.attempt(self.policy.session):
+                    return False
+        return True
 
-    def _why(self, error: OSError) -> tuple[str, OSError]:
+    def _flush_renamed(self, renamed: int) -> None:
+        flush_renamed(self.target, renamed)
+
+    def _why(self, error: Exception) -> tuple[str, Exception]:
         return self.target.path, error
+
+
+def require_stack(frames: int) -> None:
+    """Fail while nothing is begun if the stack has no room for what would end it.
+
+    Raises:
+        RecursionError: It has not.
+    """
+    if frames:
+        require_stack(frames - 1)
 
 
 def close(change: Change) -> None:

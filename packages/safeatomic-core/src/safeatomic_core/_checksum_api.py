@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import os
-
 from . import _trace
-from ._announcement import Announcement
 from ._change import Change, close
 from ._digests import hash_bytes, hash_fd
 from ._errors import ChecksumMismatchError
 from ._gate import pass_gate
 from ._options import Policy, check_data, defaults, resolve_algorithm
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from ._reader import AtomicReader, verify_file
-from ._settle import settle_directory
-from ._sidecar_file import Sidecar, malformed
-from ._target import SIDECAR_SUFFIX, Naming, Target, check_path, identity, locate, still_named
+from ._recording import record_present, require_present
+from ._sidecar_file import Sidecar, not_a_record
+from ._target import SIDECAR_SUFFIX, Naming, Target, check_path, locate
 from ._types import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from ._types import Buffer, Concurrency, Safety, StrPath
-
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 class ChecksumInfo(Record):
@@ -36,7 +28,7 @@ class ChecksumInfo(Record):
         path: The file it describes.
         algo: Name of the algorithm.
         hash: The digest in hexadecimal.
-        timestamp: When it was recorded, ISO 8601 in UTC; None if another tool wrote it.
+        timestamp: When the sidecar was written, ISO 8601 in UTC; None if nobody can tell.
     """
 
     path: str
@@ -95,7 +87,8 @@ def verify_checksum(path: StrPath, expected: str | None = None, *, algo: str | N
 
     Raises:
         FileNotFoundError: The file is missing, or its sidecar when that is asked.
-        SafeAtomicError: The sidecar is malformed or names an algorithm this Python does not have.
+        SafeAtomicError: What stands at the sidecar's name does not describe the file, or names an
+            algorithm this Python does not have.
         ValueError: ``expected`` is no digest of the algorithm, or ``algo`` is not the recorded one.
         OSError: The file or its sidecar cannot be read.
     """
@@ -139,6 +132,8 @@ def write_checksum_file(
 
     Raises:
         FileNotFoundError: The file is missing. Nothing was changed.
+        FileExistsError: Something else than a sidecar of this file stands at the sidecar's name.
+            Nothing was changed.
         LockError: Somebody holds the file's lock. Nothing was changed.
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
         ValueError: The algorithm is not known or of variable length. Nothing was changed.
@@ -170,7 +165,7 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
     """Return what a file's sidecar records, None if there is none. The content is not looked at.
 
     Raises:
-        SafeAtomicError: The sidecar is malformed.
+        SafeAtomicError: What stands at the sidecar's name is empty, or does not describe the file.
         OSError: The directory or the sidecar cannot be read.
     """
     target = locate(path)
@@ -178,16 +173,16 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         with Naming(target):
             sidecar = Sidecar(target, defaults().checksum_algo)
         sidecar.close()
-        if sidecar.flaw is not None:
-            raise malformed(target, sidecar.flaw)
-        record = sidecar.record
-        if record is None:
+        claim = sidecar.claim
+        if claim is None:
+            if sidecar.flaw is not None:
+                raise not_a_record(target, sidecar.flaw)
             return None
         return ChecksumInfo(
             path=check_path(path),
-            algo=record.algo,
-            hash=record.digest,
-            timestamp=record.timestamp,
+            algo=claim.algo,
+            hash=claim.digest,
+            timestamp=sidecar.timestamp,
         )
     finally:
         target.close()
@@ -203,17 +198,12 @@ class _Recording(Change):
     def run(self) -> None:
         """Do the steps in their order."""
         pass_gate(self.target, self.policy, op="sidecar")
-        self._require_present()
+        require_present(self.target)
+        self.enter(self.target)
         if self.policy.lock:
             self.acquire(self.target)
         self.step = _trace.ANNOUNCE
-        self.announcement = announcement = Announcement(self.target)
-
-        def sync_directory() -> None:
-            settle_directory(self.target, self.policy.safety, renamed=announcement.fd)
-
-        while not self._record(announcement, sync_directory):
-            self.target.look_again()  # another content has taken the name meanwhile
+        record_present(self)
 
     def doing(self) -> str:
         """Say what is being done."""
@@ -221,32 +211,6 @@ class _Recording(Change):
 
     def undo(self) -> None:
         """Undo nothing: an announced record describes the content that is there."""
-
-    def _record(self, announcement: Announcement, sync_directory: Callable[[], None]) -> bool:
-        """Make the present content durable, then record its digest; False if it was replaced."""
-        target = self.target
-        self._require_present()
-        fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
-        try:
-            inode = identity(kernel.fstat(fd))
-            digest = hash_fd(fd, self.policy.algo)
-            # What is accepted must survive a crash before its record does: somebody else's write
-            # may be neither flushed nor settled.
-            kernel.fsync(fd)
-            sync_directory()
-            if not still_named(target.dir_fd, target.name, inode):
-                return False
-            target.look_again()
-            announcement.draft_plain(self.policy.algo, digest)
-            announcement.announce(sync_directory)
-            return True
-        finally:
-            close_quietly(fd)
-
-    def _require_present(self) -> None:
-        if self.target.status is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.target.path)
-        self.target.require_regular()
 
 
 def _check_digest(expected: object, algo: str) -> str:

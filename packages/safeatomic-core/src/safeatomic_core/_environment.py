@@ -44,15 +44,15 @@ class Environment(Record):
     platform: str
     filesystem: str
     filesystem_class: str
-    supports_fsync_file: bool
-    supports_fsync_dir: bool
-    supports_atomic_replace: bool
-    symlink_policy: str
-    mount_point: str | None
-    source: str
-    device: str
-    mount_options: tuple[str, ...]
-    durability_findings: tuple[str, ...]
+    supports_fsync_file: bool = True
+    supports_fsync_dir: bool = True
+    supports_atomic_replace: bool = True
+    symlink_policy: str = "unspecified"
+    mount_point: str | None = None
+    source: str = ""
+    device: str = "0:0"
+    mount_options: tuple[str, ...] = ()
+    durability_findings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = "" if self.mount_point is None else f" at {self.mount_point}"

@@ -111,17 +111,35 @@ class LockError(SafeAtomicError):
     """The lock could not be taken or was lost. The target is unchanged.
 
     Attributes:
-        path: The file the lock is for, as a string.
+        path: The file the lock is for, as a string; empty in an error that was made by hand.
         reason: What happened and what to do, in a sentence or two.
+        pid: The process that holds the lock, None where that is not known.
+        hostname: The host it runs on, None where that is not known.
+        age_s: Seconds since the lock was taken, None where that is not known.
     """
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
+    def __init__(
+        self,
+        path: str,
+        reason: str | None = None,
+        pid: int | None = None,
+        hostname: str | None = None,
+        age_s: float | None = None,
+    ) -> None:
+        """Make one from a file and a reason, or from a text alone."""
+        if reason is None:
+            super().__init__(path)
+            path, reason = "", path
+        else:
+            super().__init__(path, reason, pid, hostname, age_s)
         self.path = path
         self.reason = reason
+        self.pid = pid
+        self.hostname = hostname
+        self.age_s = age_s
 
     def __str__(self) -> str:
-        return f"cannot lock {self.path!r}: {self.reason}"
+        return f"cannot lock {self.path!r}: {self.reason}" if self.path else self.reason
 
 
 # What became of the target, in the words every note uses.
@@ -130,7 +148,9 @@ NEW_UNCONFIRMED = "the new content is visible, its durability is not confirmed"
 NEW = "the new content is visible and durable"
 
 
-def explain(error: OSError, doing: str, path: str, outcome: str) -> OSError:
+def explain(
+    error: OSError, doing: str, path: str, outcome: str, advice: str | None = None
+) -> OSError:
     """Return an error of the same class and errno that says what was done and what to do.
 
     Args:
@@ -138,35 +158,51 @@ def explain(error: OSError, doing: str, path: str, outcome: str) -> OSError:
         doing: What failed, as "cannot …" would go on, for example ``"fsync the temporary file"``.
         path: The path the caller gave.
         outcome: What became of the target; one of this module's constants.
+        advice: What to do about it, as sentences without the last full stop; what is true of every
+            object where None.
     """
     code = error.errno if error.errno is not None else errno.EIO
     name = errno.errorcode.get(code, str(code))
-    cure = _CURES.get(code)
     reason = error.strerror or os.strerror(code)
     text = f"cannot {doing}: {reason} ({name}); {outcome}"
-    if cure is not None:
-        text = f"{text}. {cure}"
+    if advice is None:
+        advice = general_advice(code)
+    if advice:
+        text = f"{text}. {advice}"
     return OSError(code, text, path)
 
 
-_CURES = {
-    errno.ENOENT: "The parent directory must exist; create it first",
+def general_advice(code: int) -> str:
+    """Return what to do about an error whatever object it hit, empty where that depends on it."""
+    return _GENERAL.get(code, "")
+
+
+_GENERAL = {
     errno.ENOTDIR: "A part of the path is a file, not a directory",
-    errno.EACCES: "Check the permissions of the directory: writing needs read, write and search",
-    errno.EPERM: "The file or its directory may be immutable or append-only (see lsattr)",
     errno.EROFS: "The filesystem is mounted read-only; write elsewhere or remount it",
-    errno.ENOSPC: "The filesystem is full (space or inodes, see df -h and df -i); free some",
-    errno.EDQUOT: "The disk quota is used up (see quota); free some space",
-    errno.EBUSY: (
-        "The target is probably a single bind-mounted file, which cannot be replaced by "
-        "rename; mount its directory instead"
-    ),
+    errno.ENOSPC: "The filesystem is full ('df -h' and 'df -i' show space and inodes); free some",
+    errno.EDQUOT: "The disk quota is used up ('quota' shows it); free some space",
+    errno.EFBIG: "The file is larger than the limit of this process ('ulimit -f') or filesystem",
     errno.ENAMETOOLONG: (
         "The name, with the suffix of its sidecar where one is needed, is longer than the "
         "filesystem allows; use a shorter one"
     ),
-    errno.EMFILE: "This process has too many open files (see ulimit -n)",
+    errno.EBUSY: (
+        "The target is probably a single bind-mounted file, which cannot be replaced by rename; "
+        "mount its directory instead"
+    ),
+    errno.EMFILE: "This process has too many open files ('ulimit -n' shows the limit)",
     errno.ENFILE: "The system has too many open files",
     errno.EIO: "The device reports an error; check the kernel log, and do not trust this disk",
     errno.ELOOP: "The path holds a loop of symbolic links",
+    errno.ENOTCONN: "The file server is dead; unmount it ('umount -l') and mount it again",
+    errno.ESTALE: "The file server does not know the file any more; mount it again",
 }
+
+
+def age_text(seconds: float) -> str:
+    """Return a span of time as people say it."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

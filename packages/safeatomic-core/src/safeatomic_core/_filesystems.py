@@ -31,7 +31,7 @@ UNKNOWN = "unknown"
 CLASSES = (PERSISTENT, MEMORY, NETWORK, OBJECT_STORE, WINDOWS, UNKNOWN)
 
 # What this library is tested on (macOS by its documented behaviour); the rest of a local class is
-# held to POSIX, which is less than a test.
+# graded by what POSIX asks, which is less than a test.
 TIER_1 = {
     "linux": frozenset({"ext4", "xfs", "btrfs", "tmpfs"}),
     "darwin": frozenset({"apfs"}),
@@ -61,8 +61,8 @@ _MEMBERS = {
 }
 _CLASS_OF = {name: kind for kind, names in _MEMBERS.items() for name in names.split()}
 
-# Renaming over a file is no commit there: the directory entries are rewritten in place, and a crash
-# between two sectors leaves neither name, or both.
+# Renaming over a file commits nothing there: the directory entries are rewritten in place, and a
+# crash between two sectors leaves neither name, or both.
 _FAT_FAMILY = frozenset({"fat", "vfat", "msdos", "msdosfs", "exfat", "exfat-fuse"})
 
 
@@ -253,7 +253,7 @@ _FOREIGN_REASONS = {
 
 
 def _foreign(filesystem: str, kind: str, trouble: str) -> dict[str, tuple[Level, str]]:
-    """Grade what is no local POSIX filesystem: nothing of it is this library's target."""
+    """Grade what is not a local POSIX filesystem: nothing of it is this library's target."""
     reason = _FOREIGN_REASONS[kind].format(fs=filesystem)
     if kind == UNKNOWN and filesystem == UNKNOWN:
         reason = "the filesystem could not be determined"
@@ -297,7 +297,10 @@ MOUNT_POINT_ADVICE = "Mount the directory that holds the file, not the file"
 def advice(filesystem: str, kind: str, findings: tuple[str, ...]) -> str:
     """Say what gives back what is missing on a filesystem."""
     if kind == PERSISTENT and findings and filesystem not in _FLUSHLESS:
-        return "Remove the cause (a mount option, a library, a filter)"
+        return (
+            "Remount with barriers on and without 'volatile', or start the program without the "
+            "library or filter that is named"
+        )
     if filesystem in _FLUSHLESS:
         return "Use ext4, xfs or btrfs"
     return _LOCAL

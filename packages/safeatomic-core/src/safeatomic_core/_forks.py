@@ -1,61 +1,162 @@
-"""Descriptors that no forked child may keep.
+"""Descriptors that no forked child may keep, and how often this process was forked.
 
 A flock belongs to the open file description, which a forked child shares: as long as the child
 keeps the descriptor, a dead parent's lock looks alive (flock(2)). So descriptors that carry a flock
-are opened through `open_held`, and a child closes its copies at birth.
+are opened through `Held` (or `open_held`), and a child closes its copies at birth.
+
+A signal handler that raises may interrupt any Python code, a fork hook too, and what such a hook
+raises goes nowhere: half of the hook is then left undone. So what runs *after* a fork is made of
+the interpreter's own functions, which nothing interrupts; what runs before it does its work a
+second time if it was interrupted (`docs/adr/0024-fork-hooks.md`).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from _functools import partial  # type: ignore[import-not-found] # functools itself is slow to import
 from _thread import RLock, get_ident  # threading itself takes as long to import as this package
+from itertools import starmap
 
 from . import _log
-from ._posix import close_quietly
+from ._posix import Descriptor, close_quietly, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # A fork waits until nobody is between opening and remembering, or between forgetting and closing.
 # Those who are do not wait for each other: creating a file takes as long as the journal wants.
-_held: set[int] = set()
+_held: dict[int, tuple[int, int]] = {}  # descriptor: the device and inode number it was opened on
 _busy: dict[object, int] = {}  # one entry for each call that is in between: the thread it runs in
-_forking = 0  # the thread that is about to fork
-_fork_guard = RLock()  # held by that thread; reentrant: a signal handler may write a file, too
-_fork_hook_set = False
+_forking: list[int] = []  # the thread that is about to fork
+_one_at_a_time = RLock()  # held by that thread; reentrant: a signal handler may fork, too
+_births: list[None] = []  # one entry for each fork between the first process and this one
+_doomed: list[tuple[int, int]] = []  # what a child closes: each descriptor, and the number after it
+_hooks_set: list[bool] = []
 _LONGEST_WAIT = 5.0  # seconds; a fork is not to hang as long as a file server that does not answer
+_PAUSE = 0.0001  # seconds between two looks at the others
 _MAY_SHARE = "a forked child may share the file's lock"
+
+
+def generation() -> int:
+    """Return how many forks lie between the first process and this one.
+
+    What was made in one generation belongs to another process in the next. A PID does not tell: a
+    child in a new PID namespace may have its parent's.
+    """
+    if not _hooks_set:
+        _set_hooks()
+    return len(_births)
+
+
+class Held(Descriptor):
+    """Owner of at most one descriptor that no forked child may keep."""
+
+    __slots__ = ()
+
+    def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
+        """Open it: call ``opener`` with the arguments and keep what it returns."""
+        token = object()
+        try:
+            _enter(token)
+            fd = super().open(opener, *args, **kwargs)
+            try:
+                _note(fd)
+            except BaseException:
+                super().close()
+                raise
+        finally:
+            _busy.pop(token, None)
+        return fd
+
+    def adopt(self, descriptor: Descriptor) -> None:
+        """Take a descriptor over from another owner."""
+        token = object()
+        try:
+            _enter(token)
+            self._held, descriptor._held = descriptor._held, []  # noqa: SLF001 - of the same class
+            if self._held:
+                _note(self.fd)
+        finally:
+            _busy.pop(token, None)
+
+    def hold(self, fd: int) -> None:
+        """Take over a descriptor that `open_held` has opened for somebody else."""
+        self._held.append(fd)
+
+    def close(self) -> None:
+        """Close it, if it is open and nobody else has closed it and got its number."""
+        if self.fd < 0:
+            return
+        token = object()
+        try:
+            _enter(token)
+            fd = self.fd
+            if not _still_ours(fd):
+                self.release()
+            _held.pop(fd, None)
+            super().close()
+        finally:
+            _busy.pop(token, None)
+
+    def valid(self) -> bool:
+        """Tell whether the descriptor is open and still shows what was opened."""
+        return self.fd >= 0 and _still_ours(self.fd)
 
 
 def open_held(opener: Callable[..., int], *args: object, **kwargs: object) -> int:
     """Open a descriptor that no forked child may keep."""
-    if not _fork_hook_set:
-        _set_fork_hook()
     token = object()
     try:
-        _busy[token] = get_ident()
-        if _forking:
-            _let_fork_pass(token)
+        _enter(token)
         fd = opener(*args, **kwargs)
-        _held.add(fd)
-        return fd
+        try:
+            _note(fd)
+        except BaseException:
+            close_quietly(fd)
+            raise
     finally:
         _busy.pop(token, None)
+    return fd
 
 
 def close_held(fd: int) -> None:
     """Close what `open_held` opened; forgotten first, because its number is free at once."""
     token = object()
     try:
-        _busy[token] = get_ident()
-        if _forking:
-            _let_fork_pass(token)
-        _held.discard(fd)
-        close_quietly(fd)
+        _enter(token)
+        ours = _still_ours(fd)
+        _held.pop(fd, None)
+        if ours:
+            close_quietly(fd)
     finally:
         _busy.pop(token, None)
+
+
+def _note(fd: int) -> None:
+    status = kernel.fstat(fd)
+    _held[fd] = status.st_dev, status.st_ino
+
+
+def _still_ours(fd: int) -> bool:
+    """Tell whether a descriptor shows what it was opened on: a program may close all it finds."""
+    opened_on = _held.get(fd)
+    try:
+        status = kernel.fstat(fd)
+    except OSError as error:
+        return opened_on is not None and error.errno != errno.EBADF
+    return opened_on == (status.st_dev, status.st_ino)
+
+
+def _enter(token: object) -> None:
+    """Begin what no fork of another thread may fall into; the caller ends it in a ``finally``."""
+    if not _hooks_set:
+        _set_hooks()
+    _busy[token] = get_ident()
+    if _forking:
+        _let_fork_pass(token)
 
 
 def _let_fork_pass(token: object) -> None:
@@ -66,54 +167,76 @@ def _let_fork_pass(token: object) -> None:
     for something that this thread holds.
     """
     thread = get_ident()
-    while _forking not in (0, thread):
+    deadline = time.monotonic() + _LONGEST_WAIT
+    while _forking and thread not in _forking:
         _busy.pop(token, None)
-        free = _fork_guard.acquire(timeout=_LONGEST_WAIT)
+        late = time.monotonic() > deadline
+        if not late:
+            time.sleep(_PAUSE)
         _busy[token] = thread
-        if not free:
+        if late:
             _log.warning("a fork takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)
             return
-        _fork_guard.release()
 
 
-def _set_fork_hook() -> None:
-    global _fork_hook_set
-    with _fork_guard:
-        if not _fork_hook_set and hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=_before_fork,
-                after_in_parent=_after_fork,
-                after_in_child=_drop_held,
-            )
-        _fork_hook_set = True
+class _Doomed:
+    """The closing of what belongs to the parent: iterating over it closes the next one.
+
+    `os.closerange` takes no offence at what the program has closed. Both the iterator and what it
+    calls are written in C.
+    """
+
+    __iter__: Callable[[], Iterator[None]] = staticmethod(partial(starmap, os.closerange, _doomed))
+
+
+def _set_hooks() -> None:
+    if not hasattr(os, "register_at_fork"):
+        _hooks_set.append(True)
+        return
+    with _one_at_a_time:
+        if _hooks_set:
+            return
+        # The hooks after a fork run in the order of registration, those before it in the reverse.
+        # In a child nobody else runs: what the others held is free.
+        free = getattr(_one_at_a_time, "_at_fork_reinit", _one_at_a_time.release)
+        os.register_at_fork(
+            before=_before_fork,
+            after_in_parent=_forking.clear,
+            after_in_child=partial(any, _Doomed()),
+        )
+        os.register_at_fork(after_in_child=partial(_births.append, None))
+        for state in (_held, _busy, _forking, _doomed):
+            os.register_at_fork(after_in_child=state.clear)
+        os.register_at_fork(
+            before=_one_at_a_time.acquire,
+            after_in_parent=_one_at_a_time.release,
+            after_in_child=free,
+        )
+        _hooks_set.append(True)
 
 
 def _before_fork() -> None:
+    """Make ready for a fork, in spite of one interrupt."""
+    done = False
+    try:
+        _make_ready()
+        done = True
+    finally:
+        if not done:
+            _make_ready()
+
+
+def _make_ready() -> None:
     """Wait for the other threads that open or close; those that come later wait for us."""
-    global _forking
-    _fork_guard.acquire()
-    _forking = get_ident()
+    thread = get_ident()
+    if thread not in _forking:
+        _forking.append(thread)
     deadline = time.monotonic() + _LONGEST_WAIT
-    while any(thread != _forking for thread in list(_busy.values())):
+    while any(other != thread for other in list(_busy.values())):
         if time.monotonic() > deadline:
             _log.warning("opening a file takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)
+            _busy.clear()  # the next fork need not wait for them again
             break
-        time.sleep(0.0001)
-
-
-def _after_fork() -> None:
-    global _forking
-    _forking = 0
-    _fork_guard.release()
-
-
-def _drop_held() -> None:
-    """Close, in a forked child, what belongs to the parent (which keeps its flocks)."""
-    for fd in _held:
-        try:
-            os.close(fd)  # noqa: TID251 - a fork hook: nothing may stand between
-        except OSError:
-            pass  # already closed by the program; nothing is held through it
-    _held.clear()
-    _busy.clear()
-    _after_fork()
+        time.sleep(_PAUSE)
+    # What the program has closed behind our back is not the child's to close either.
+    _doomed[:] = [(fd, fd + 1) for fd in list(_held) if _still_ours(fd)]

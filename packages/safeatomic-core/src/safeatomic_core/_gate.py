@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from . import _log, _trace, _verdicts
+from ._advice import explained
 from ._errors import (
     UNCHANGED,
     UnsupportedEnvironmentError,
     UnsupportedEnvironmentWarning,
-    explain,
 )
 from ._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION, WRITER_EXCLUSION
 
@@ -34,7 +34,7 @@ def pass_gate(target: Target, policy: Policy, *, op: str = "write") -> None:
         op: What is done to it: ``"write"``, ``"move"`` or ``"sidecar"``.
     """
     try:
-        target.open(follow=policy.overwrite)
+        target.open(follow=policy.overwrite, flushes=True)
         if not policy.overwrite:
             target.require_absent()
         target.require_regular()
@@ -43,7 +43,7 @@ def pass_gate(target: Target, policy: Policy, *, op: str = "write") -> None:
             target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd, target
         )
     except OSError as error:
-        raise gate_error(error, target.path) from error
+        raise gate_error(error, target) from error
     if _trace.hook is not None:
         status = target.directory()
         _trace.hook(
@@ -59,9 +59,10 @@ def pass_gate(target: Target, policy: Policy, *, op: str = "write") -> None:
         )
 
 
-def gate_error(error: OSError, path: str) -> OSError:
+def gate_error(error: OSError, target: Target) -> OSError:
     """Return the error of a target that cannot be opened or must not be written."""
-    result = explain(error, "open the target", path, UNCHANGED)
+    doing = "open the target"
+    result = explained(error, doing, target.path, UNCHANGED, _trace.GATE, target)
     result.add_note(f"safeatomic: {_trace.GATE} failed; {UNCHANGED}")
     return result
 

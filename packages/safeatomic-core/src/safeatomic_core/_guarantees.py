@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ._verdicts import Verdict
 
 
+_NO_REASONS: Mapping[str, str] = {}  # of a report that was made by hand
+
+
 class GuaranteeReport(Record):
     """What holds for files in one place, and why.
 
@@ -31,7 +34,7 @@ class GuaranteeReport(Record):
 
     environment: Environment
     guarantees: Mapping[str, Level]
-    reasons: Mapping[str, str]
+    reasons: Mapping[str, str] = _NO_REASONS
 
     def is_guaranteed(self, name: str) -> bool:
         """Tell whether a guarantee is ``Guaranteed``.
@@ -43,7 +46,7 @@ class GuaranteeReport(Record):
             ValueError: There is no such guarantee.
         """
         if name not in self.guarantees:
-            raise ValueError(f"name {name!r} is no guarantee; there are {', '.join(GUARANTEES)}")
+            raise ValueError(f"name {name!r} is not a guarantee; there are {', '.join(GUARANTEES)}")
         return self.guarantees[name] == "Guaranteed"
 
     def degraded(self) -> tuple[str, ...]:
@@ -53,7 +56,7 @@ class GuaranteeReport(Record):
     def __str__(self) -> str:
         lines = [str(self.environment)]
         lines += [
-            f"  {name:<21} {level:<12} {self.reasons[name]}"
+            f"  {name:<21} {level:<12} {self.reasons.get(name, '')}".rstrip()
             for name, level in self.guarantees.items()
         ]
         return "\n".join(lines)

@@ -17,50 +17,92 @@ import errno
 import os
 import stat
 import time
-from _thread import RLock, get_ident
 
 from . import _log, _trace
 from ._errors import LockError
-from ._forks import close_held, open_held
-from ._lock_file import CRASH_MARK, Found, look, payload, probe_free
-from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, Descriptor, kernel
+from ._forks import Held, generation
+from ._lock_file import CRASH_MARK, Found, payload, probe_free
+from ._lock_readers import admit
+from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._settle import recover
 from ._target import LOCK_SUFFIX, identity, still_named
 from ._temp_file import Temp, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._options import Policy
+    from typing import Protocol
+
     from ._target import Target
 
-_WRITE_BITS = stat.S_IWGRP | stat.S_IWOTH
+    class Fence(Protocol):
+        """A lock as a change sees it, whoever has taken it.
+
+        Attributes:
+            target: What it locks.
+            token: 16 hexadecimal digits that tell it from every other lock.
+            lost: What to say when it is not held any more; empty to let the change say it.
+        """
+
+        target: Target
+        token: str
+        lost: str
+
+        def owned(self) -> bool:
+            """Tell whether it is still held."""
+
+        def release(self) -> None:
+            """End its use."""
+
+        def leave_behind(self) -> None:
+            """Let it look like a dead holder's, so that the next writer recovers."""
+
+_MODE = stat.S_IRUSR | stat.S_IWUSR | CRASH_MARK
 # Each round removes one dead lock or sees one vanish; this many in a row is a crowd, not a corpse.
 _ROUNDS = 64
 # A prober holds a shared flock for microseconds; whoever holds one longer pins the lock.
 _PROBE_ROUNDS = 200
+# Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)).
+_NO_ANONYMOUS = NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT}
+# What the way through /proc says where there is none, another PID namespace's, or a Landlock rule.
+_NO_PROC = NOT_SUPPORTED | {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EXDEV,
+    errno.ELOOP,
+}
+_NO_LINKS = NOT_SUPPORTED | {errno.EPERM, errno.EMLINK}
+# Seconds between two looks at a holder: the first, and the longest.
+_NAP, _LONGEST_NAP = 0.0005, 0.05
 
 
 class Lock:
     """One acquisition of a lock: an inode of ours, and the name it is linked to.
 
     Attributes:
+        target: What it locks.
         name: The lock's name in the target's directory.
-        fd: Descriptor of our inode, whose flock is the lock; -1 before and after.
+        token: 16 hexadecimal digits in its payload, which tell it from every other lock.
         linked: Whether the name was given to our inode (it may since have been taken away).
+        found: What stood in the way at the last attempt.
     """
 
     __slots__ = (
+        "_born",
         "_dir_fd",
-        "_directory",
-        "_inode",
         "_handle",
-        "_pid",
+        "_held",
+        "_inode",
         "_safety",
-        "_target",
+        "_session",
         "_temp",
-        "fd",
+        "found",
         "linked",
+        "lost",
         "name",
+        "target",
+        "token",
     )
 
     def __init__(self, target: Target, safety: str) -> None:
@@ -70,82 +112,117 @@ class Lock:
             target: What is to be locked.
             safety: What to do where the directory cannot be flushed behind a dead holder.
         """
-        self._target = target
+        self.target = target
         self._safety = safety
         self._dir_fd = target.dir_fd
-        self._directory = target.directory
         self._inode = (0, 0)
-        self._handle = Descriptor()  # of the directory, once the lock outlives its call
-        self._pid = os.getpid()
+        self._handle: Held | None = None  # of the directory, once the lock outlives its call
+        self._held = Held()
+        self._born = generation()
+        self._session: str | None = None
         self._temp: Temp | None = None
+        self.found = Found()
         self.name = target.name + LOCK_SUFFIX
-        self.fd = -1
+        self.token = os.urandom(8).hex()
+        self.lost = ""
         self.linked = False
 
-    def attempt(self, session: str | None) -> Found | None:
-        """Try once to take the lock; never waits.
+    @property
+    def fd(self) -> int:
+        """Descriptor of our inode, whose flock is the lock; -1 before and after."""
+        return self._held.fd
+
+    @property
+    def inode(self) -> tuple[int, int]:
+        """Device and inode number of the lock file."""
+        return self._inode
+
+    def attempt(self, session: str | None) -> bool:
+        """Try once to take the lock; never waits. What stood in the way is in `found`.
 
         Args:
             session: Text whose SHA-256 goes into the payload, or None.
 
-        Returns:
-            None when the lock is ours, else what was found in its place.
-
         Raises:
-            OSError: The lock file cannot be made here. Nothing was touched.
+            LockError: No lock works here, and why. Nothing was touched.
+            OSError: The lock file cannot be made or looked at. Nothing was touched.
         """
-        self._prepare(session)
+        self._session = session
+        self._prepare()
+        found = self.found
         for _ in range(_ROUNDS):
             if self._link():
-                return None
-            found = look(self._dir_fd, self.name)
-            try:
-                if not found.exists:
-                    continue
-                if not (found.takeable and self._clear(found)):
-                    self._report("contended", found.inode[1])
-                    return found
-            finally:
                 found.close()
-        return found
+                return True
+            found.look(self._dir_fd, self.name)
+            if found.exists and not (found.takeable and self._clear(found)):
+                self._report("contended", found.inode[1])
+                return False
+        return False
 
-    def __del__(self) -> None:
-        """Drop the flock of a lock that nobody can release any more.
+    def wait(self, session: str | None, retries: int, delay: float) -> bool:
+        """Try to take the lock for ``retries`` times ``delay`` seconds, after a first attempt.
 
-        Only an interrupt between two of our own statements leads here. What is left is a dead lock,
-        which the next writer takes over, instead of one that lives as long as this process.
+        The holder is looked at more often than it is tried: at first twice in a millisecond, then
+        less and less, and quickly again as soon as the lock has changed hands. So those who wait
+        for brief holders get their turns, and those who wait for a long one use no time.
         """
-        if getattr(self, "fd", -1) >= 0 and self._temp is None and self.ours():
-            self._close()
+        if self.attempt(session):
+            return True
+        nap = _NAP
+        for _ in range(retries):
+            end = time.monotonic() + delay
+            left = delay
+            while True:
+                time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))
+                left = end - time.monotonic()
+                if left <= 0 or self._holder_is_gone():
+                    before = self.found.inode
+                    if self.attempt(session):
+                        return True
+                    nap = nap * 2 if self.found.inode == before else _NAP
+                else:
+                    nap = nap * 2
+                nap = min(nap, _LONGEST_NAP)
+                if left <= 0:
+                    break
+        return False
 
     def ours(self) -> bool:
         """Tell whether this process, not a parent it was forked from, took the lock."""
-        return self._pid == os.getpid()
+        return self._born == generation()
 
-    def owned(self) -> bool:
-        """Tell whether the name still points to our inode."""
-        try:
-            status = kernel.stat(self.name, dir_fd=self._dir_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return identity(status) == self._inode
+    def owned(self, dir_fd: int = -1) -> bool:
+        """Tell whether the name still points to our inode.
 
-    def release(self) -> None:
+        Args:
+            dir_fd: The directory as the caller has it open, for a lock that outlives its call: the
+                program may have closed the descriptor that the lock keeps.
+        """
+        if self._handle is not None:
+            if not self._held.valid():
+                return False  # and with the descriptor went the flock
+            if not self._handle.valid():
+                return dir_fd >= 0 and still_named(dir_fd, self.name, self._inode)
+        return still_named(self._dir_fd, self.name, self._inode)
+
+    def release(self, dir_fd: int = -1) -> None:
         """Unlink the name if it is still ours and drop the flock.
+
+        Args:
+            dir_fd: As for `owned`.
 
         Raises:
             OSError: The name could not be removed; what is left is a dead lock that the next
                 writer takes over.
         """
-        if self._pid != os.getpid():
-            self.fd = -1  # a forked child owns nothing; its copy of the descriptor is closed
-            return
         try:
-            if self._temp is not None:
-                self._drop_name_of(self._temp)
-            if self.linked:
-                self.linked = False
-                self._unlink_own()
+            if self.ours():
+                if self._temp is not None:
+                    self._drop_name_of(self._temp)
+                if self.linked:
+                    self.linked = False
+                    self._unlink_own(dir_fd)
         finally:
             self._close()
 
@@ -159,86 +236,94 @@ class Lock:
 
     def adopt_directory(self, target: Target) -> None:
         """Take the directory's descriptor over from the target: the lock outlives the call."""
-        self._handle = target.hand_over()
+        self._handle = Held()
+        self._handle.adopt(target.hand_over())
 
     def _close(self) -> None:
-        fd, self.fd = self.fd, -1
         try:
-            if fd >= 0:
-                close_held(fd)
+            self.found.close()
         finally:
-            self._handle.close()
+            try:
+                self._held.close()
+            finally:
+                if self._handle is not None:
+                    self._handle.close()
 
-    def _unlink_own(self) -> None:
+    def _unlink_own(self, dir_fd: int) -> None:
         """Remove the name if it is still ours, in spite of one passing error or interrupt."""
+        if self._handle is not None and not self._handle.valid():
+            if dir_fd < 0:
+                return
+            self._dir_fd = dir_fd
         try:
-            ours = self.owned()
+            ours = self.owned(dir_fd)
             if ours:
                 unlink_if_there(self.name, self._dir_fd)
         except OSError:
-            ours = self.owned()
+            ours = self.owned(dir_fd)
             if ours:
                 unlink_if_there(self.name, self._dir_fd)
         except BaseException:
-            if self.owned():
+            if self.owned(dir_fd):
                 unlink_if_there(self.name, self._dir_fd)
             raise
         if _trace.hook is not None:
             self._report("unlinked" if ours else "lost", self._inode[1], _trace.RELEASE)
 
-    def _prepare(self, session: str | None) -> None:
+    def _prepare(self) -> None:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
-        if self.fd >= 0:
-            kernel.pwrite(self.fd, payload(session), 0)
-            return
-        # Whoever may open the file may flock it, and so pin a dead lock: only those may who may
-        # write the directory and so could remove it anyway.
-        bits = self._directory().st_mode & _WRITE_BITS
-        mode = stat.S_IRUSR | stat.S_IWUSR | bits | CRASH_MARK
-        self._make_inode(mode)
-        if bits:
-            kernel.fchmod(self.fd, mode)  # the umask took the bits away
+        if self.fd < 0:
+            try:
+                self._held.open(kernel.open_anonymous, self._dir_fd, _MODE)
+            except OSError as error:
+                if error.errno not in _NO_ANONYMOUS:
+                    raise
+                self._make_named()
+            self._complete()
+        else:
+            self._fill()
+
+    def _make_named(self) -> None:
+        """Make the inode under a temp's name, where one without a name is not to be had."""
+        self._temp = Temp(self._dir_fd)
+        self._temp.create(_MODE)
+        self._held.hold(self._temp.fd)
+        self._temp.release_descriptor()
+
+    def _complete(self) -> None:
+        """Give a fresh inode its readers, its flock and its payload, before it has its name."""
         status = kernel.fstat(self.fd)
         self._inode = identity(status)
-        kernel.flock(self.fd, LOCK_EX | LOCK_NB)
-        kernel.write(self.fd, payload(session))
+        admit(self.fd, status, self.target.directory(), self._dir_fd, CRASH_MARK)
+        try:
+            kernel.flock(self.fd, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            if error.errno in NOT_SUPPORTED:
+                raise self._impossible("this filesystem has no flock", error) from error
+            raise
+        self._fill()
         if _trace.hook is not None:
             self._report("prepared", self._inode[1])
 
-    def _make_inode(self, mode: int) -> None:
-        """Create the inode without a name, or with a temp's where the filesystem cannot."""
-        try:
-            self.fd = open_held(kernel.open_anonymous, self._dir_fd, mode)
-        except OSError as error:
-            # EISDIR and ENOENT: kernels and filesystems that do not know O_TMPFILE (open(2)).
-            if error.errno not in NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT}:
-                raise
-            self._temp = Temp(self._dir_fd)
-            self._temp.create(mode)
-            self.fd = self._temp.fd
+    def _fill(self) -> None:
+        """Write the payload, completely: nobody is to meet a lock that does not say what it is."""
+        data = payload(self._session, self.token)
+        done = 0
+        while done < len(data):
+            written = kernel.pwrite(self.fd, data[done:], done)
+            if written <= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
+            done += written
 
     def _link(self) -> bool:
         """Give the inode its name; False when the name exists."""
-        self.linked = True  # before the call: an interrupt right after it must find it to undo
         try:
-            if self._temp is None:
-                kernel.link_anonymous(self.fd, self.name, self._dir_fd)
-            else:
-                kernel.link(
-                    self._temp.name,
-                    self.name,
-                    src_dir_fd=self._dir_fd,
-                    dst_dir_fd=self._dir_fd,
-                    follow_symlinks=False,
-                )
+            self._link_inode()
         except FileExistsError:
             self.linked = False
             return False
-        except OSError as error:
+        except OSError:
             self.linked = False
-            if self._temp is None and error.errno == errno.ENOENT:
-                reason = "/proc is not mounted, or the directory was removed"
-                raise OSError(errno.ENOENT, reason, self.name) from error
             raise
         if self._temp is not None:
             self._drop_name_of(self._temp)
@@ -246,12 +331,57 @@ class Lock:
             self._report("linked", self._inode[1])
         return True
 
+    def _link_inode(self) -> None:
+        if self._temp is None:
+            self.linked = True  # before the call: an interrupt right after it must find it to undo
+            try:
+                kernel.link_anonymous(self.fd, self.name, self._dir_fd)
+            except OSError as error:
+                if error.errno not in _NO_PROC:
+                    raise
+            else:
+                return
+            self.linked = False
+            self._held.close()
+            self._make_named()
+            self._complete()
+        assert self._temp is not None  # noqa: S101 - just made
+        self.linked = True
+        dir_fd = self._dir_fd
+        try:
+            name = self._temp.name
+            kernel.link(
+                name, self.name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False
+            )
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            raise self._impossible("hard links are not permitted here", error) from error
+
+    def _impossible(self, what: str, error: OSError) -> LockError:
+        """Return the error of a place where no lock of this kind can be made."""
+        return LockError(
+            self.target.path,
+            f"locks cannot work here: {what} ({error.strerror or error}); pass concurrency='none' "
+            "if you exclude writers yourself",
+        )
+
     def _drop_name_of(self, temp: Temp) -> None:
-        """Remove the temp's name and keep its descriptor, which is ours."""
+        """Remove the temp's name; its descriptor is ours, if we have taken it over."""
         self._temp = None
         if self.fd >= 0:
             temp.release_descriptor()
         temp.discard()
+
+    def _holder_is_gone(self) -> bool:
+        """Tell whether an attempt has a chance, with as little work as possible."""
+        found = self.found
+        try:
+            if found.alive == "yes" and found.fd >= 0:
+                return probe_free(found.fd)
+            return not still_named(self._dir_fd, self.name, found.inode)
+        except OSError:
+            return True  # the attempt will say what is wrong
 
     def _clear(self, stale: Found) -> bool:
         """Remove a dead holder's lock; False when it turns out to be held or pinned."""
@@ -265,7 +395,7 @@ class Lock:
         # The lock is the only sign that its holder may have died between unlinking a sidecar and
         # its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it goes
         # last, or we may die here and the next writer would know nothing of it.
-        recover(self._target, self._safety)
+        recover(self.target, self._safety, stale.token)
         # That takes a flush, and whoever uses force waits for no flock.
         if still_named(self._dir_fd, self.name, stale.inode):
             try:
@@ -291,150 +421,22 @@ def _flock_stale(fd: int) -> bool:
             if not probe_free(fd):
                 return False
             time.sleep(0)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            return False  # open for reading only, on NFS (flock(2)): nothing is proven
         else:
             return True
     return False
 
 
-def acquire(
-    lock: Lock, target: Target, *, session: str | None, retries: int, delay: float
-) -> Found | None:
-    """Take the lock of a target, with retries if asked for.
-
-    Args:
-        lock: A fresh `Lock` of the target, which the caller releases whatever happens.
-        target: The target.
-        session: Text whose SHA-256 goes into the payload, or None.
-        retries: How often to try again.
-        delay: Seconds between two attempts.
-
-    Returns:
-        None when the lock is held now, else what stood in the way at the last attempt.
-
-    Raises:
-        LockError: A lock cannot be taken here at all. Nothing was touched.
-    """
-    try:
-        found = lock.attempt(session)
-        for _ in range(retries):
-            if found is None or held_by_this_thread(target):
-                break
-            time.sleep(delay)
-            found = lock.attempt(session)
-    except OSError as error:
-        raise LockError(target.path, _why_impossible(error, lock.name)) from error
-    return found
-
-
-def take(lock: Lock, target: Target, policy: Policy) -> None:
-    """Acquire a lock or say who holds it.
-
-    Raises:
-        LockError: Somebody else holds it, or no lock can be taken here. Nothing was touched.
-    """
-    found = acquire(
-        lock, target, session=policy.session, retries=policy.retries, delay=policy.delay
-    )
-    if found is not None:
-        raise contention(target, found)
-
-
-def release_quietly(lock: Lock) -> None:
+def release_quietly(lock: Fence) -> None:
     """Release without masking an error that is already on its way; a failure is logged."""
     try:
         lock.release()
     except OSError as error:
         _log.warning(
             "could not remove the lock %r (%s); it is dead and the next writer takes it over",
-            lock.name,
+            getattr(lock, "name", ""),
             error,
         )
-
-
-def contention(target: Target, found: Found) -> LockError:
-    """Return the error that says who holds a lock and what to do."""
-    if held_by_this_thread(target):
-        reason = (
-            "this thread holds it already through try_acquire_lock(); pass concurrency='none' to "
-            "write under your own lock"
-        )
-    else:
-        reason = found.describe()
-    return LockError(target.path, reason)
-
-
-# Locks taken by try_acquire_lock(), by directory identity and name; _mine_guard covers the table.
-_mine: dict[tuple[int, int, str], tuple[Lock, int]] = {}
-_mine_guard = RLock()
-
-
-def remember(target: Target, lock: Lock) -> None:
-    """Enter a lock that outlives its call into the process's table."""
-    key = _place(target)
-    lock.adopt_directory(target)
-    with _mine_guard:
-        before = _mine.get(key)
-        _mine[key] = (lock, get_ident())
-    if before is not None:
-        release_quietly(before[0])  # it was forced away; only its descriptors are left
-
-
-def forget(target: Target) -> Lock | None:
-    """Take a lock out of the table; None if this process holds none there."""
-    key = _place(target)
-    with _mine_guard:
-        entry = _mine.pop(key, None)
-    return entry[0] if entry is not None and entry[0].ours() else None
-
-
-def disown(lock: Lock) -> None:
-    """Take a lock out of the table that is not kept after all."""
-    with _mine_guard:
-        for key, (mine, _) in list(_mine.items()):
-            if mine is lock:
-                del _mine[key]
-
-
-def held_by_this_thread(target: Target) -> bool:
-    """Tell whether the current thread holds the target's lock through try_acquire_lock()."""
-    if not _mine:
-        return False
-    with _mine_guard:
-        entry = _mine.get(_place(target))
-    if entry is None or entry[1] != get_ident() or not entry[0].ours():
-        return False
-    return entry[0].owned()
-
-
-def _place(target: Target) -> tuple[int, int, str]:
-    status = target.directory()
-    return status.st_dev, status.st_ino, target.name
-
-
-def _why_impossible(error: OSError, name: str) -> str:
-    """Say why no lock can be made, and what to do."""
-    code = error.errno
-    reason = os.strerror(code) if code is not None else str(error)
-    if code in NOT_SUPPORTED:
-        return (
-            f"this filesystem has no flock ({reason}); pass concurrency='none' if you exclude "
-            "writers yourself"
-        )
-    cure = _CURES.get(code or 0, "see the chained error")
-    return f"cannot make the lock file {name!r} ({reason}): {cure}"
-
-
-_CURES = {
-    errno.EACCES: "the directory, or a lock file that is there, does not admit this user",
-    errno.EPERM: "the directory may be immutable or sticky and not ours",
-    errno.EROFS: "the filesystem is mounted read-only",
-    errno.ENOSPC: "the filesystem is full; free space or inodes (df -h, df -i)",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.ENAMETOOLONG: (
-        "the file's name leaves no room for the suffix '.lock'; use a shorter name, or pass "
-        "concurrency='none' if you exclude writers yourself"
-    ),
-    errno.ENOENT: "the directory was removed, or /proc is not mounted",
-    errno.EMFILE: "this process has too many open files (ulimit -n)",
-    errno.ENFILE: "the system has too many open files",
-}

@@ -7,28 +7,21 @@ lock is *for*; the lock itself is ``<path>.lock`` beside it.
 from __future__ import annotations
 
 import os
+import time
 
+from ._errors import LockError, age_text
 from ._gate import gate
-from ._lock import (
-    Lock,
-    acquire,
-    contention,
-    disown,
-    forget,
-    held_by_this_thread,
-    release_quietly,
-    remember,
-)
-from ._lock_file import Found, look
+from ._held_locks import disown, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
+from ._lock import Lock, release_quietly
+from ._lock_file import CAP, Found, parse_timestamp, unlike_a_lock
 from ._options import check_delay, check_retries, check_safety, check_session, defaults
 from ._posix import LOCK_EX, LOCK_NB, kernel
 from ._settle import recover
-from ._target import LOCK_SUFFIX, Naming, locate, still_named
+from ._target import LOCK_SUFFIX, Naming, Target, check_path, locate, still_named
 from ._types import WRITER_EXCLUSION, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._target import Target
     from ._types import Alive, Safety, StrPath
 
 
@@ -50,25 +43,21 @@ class LockInfo(Record):
 
     path: str
     lock_path: str
-    exists: bool
-    pid: int | None
-    hostname: str | None
-    session_hash: str | None
-    timestamp: str | None
-    alive: Alive
-    corrupt: bool
-    raw: str | None
+    exists: bool = False
+    pid: int | None = None
+    hostname: str | None = None
+    session_hash: str | None = None
+    timestamp: str | None = None
+    alive: Alive = "no"
+    corrupt: bool = False
+    raw: str | None = None
 
     @property
     def age_s(self) -> float | None:
         """Seconds since the lock was taken; None when it does not say."""
-        from ._lock_file import parse_timestamp
-
         stamp = parse_timestamp(self.timestamp)
         if stamp is None:
             return None
-        import time
-
         return max(0.0, time.time() - stamp)
 
     def __str__(self) -> str:
@@ -77,7 +66,7 @@ class LockInfo(Record):
         if self.corrupt:
             return f"{self.path}: locked by a file that is no lock of this library"
         age = self.age_s
-        since = "" if age is None else f", {age:.1f} s ago"
+        since = "" if age is None else f", {age_text(age)} ago"
         return (
             f"{self.path}: locked by process {self.pid} on {self.hostname}{since} "
             f"(alive: {self.alive})"
@@ -94,52 +83,56 @@ def try_acquire_lock(
 ) -> bool:
     """Take the lock of a file and keep it until `release_lock`, or until the process ends.
 
-    A dead holder's lock is taken over. The lock belongs to this process, not to its children;
-    another thread of this process is excluded like anybody else.
+    A dead holder's lock is taken over. The lock belongs to this process, not to its children. What
+    runs in the same context uses it: a write, a stream, a move or the recording of a checksum works
+    under it, checks it before it publishes, and leaves it held. Other threads and tasks of the
+    process, those that were started inside included, are excluded like anybody else.
 
     Args:
         path: The file to lock; it need not exist, its directory must.
         session: Text that tells later which run took the lock; only its SHA-256 is stored.
-        retries: Further attempts when the lock is held.
-        delay: Seconds between two attempts.
+        retries: How many times ``delay`` to wait for a lock that is held.
+        delay: Seconds. While it passes, the lock is looked at more often.
         safety: ``"strict"`` refuses where the filesystem does not exclude writers, ``"warn"``
             warns, ``"best_effort"`` says nothing.
 
     Returns:
-        True if the lock is now held, False if somebody else (or this thread already) holds it.
+        True if the lock is now held, False if somebody else (or this context already) holds it.
+        Release only what was taken.
 
     Raises:
-        LockError: No lock can be taken here, and why. The target is unchanged.
+        LockError: Locks cannot work here, and why. The target is unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
         TypeError: An argument of the wrong type. The target is unchanged.
         ValueError: An argument out of range. The target is unchanged.
-        OSError: The directory cannot be opened. The target is unchanged.
+        OSError: The system refuses: the directory cannot be opened, or the lock file not be made.
+            The target is unchanged.
     """
     if session is not None:
         check_session(session)
     retries = defaults().retries if retries is None else check_retries(retries)
     delay = defaults().delay if delay is None else check_delay(delay)
     check_safety(safety)
-    target = locate(path)
-    lock = Lock(target, safety)
+    target = Target(check_path(path))
+    locks: list[Lock] = []
     taken = False
     try:
+        target.open()
         with Naming(target):
             target.require_regular()
             gate(target.directory().st_dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
-            found = acquire(lock, target, session=session, retries=retries, delay=delay)
-            if found is None:
-                remember(target, lock)
+            if holds(target):
+                return False
+            locks.append(Lock(target, safety))
+            if take(locks[0], target, session, retries, delay):
+                keep(target, locks[0])
                 taken = True
-                return True
-            if found.trouble is not None and not held_by_this_thread(target):
-                raise contention(target, found)
-            return False
+            return taken
     finally:
         try:
-            if not taken:
-                disown(lock)
-                release_quietly(lock)
+            if not taken and locks:
+                disown(locks[0])
+                release_quietly(locks[0])
         finally:
             target.close()
 
@@ -147,26 +140,31 @@ def try_acquire_lock(
 def release_lock(path: StrPath) -> bool:
     """Release a lock that this process took with `try_acquire_lock`.
 
+    That works from everywhere in the process; release only what you have taken. Where the lock of
+    the running context was taken away, this forgets it and touches no other.
+
     Returns:
         True if it was ours and is released; False if this process holds no lock there, or lost it
         to `force_release_lock`. In a forked child, always False: the lock is the parent's.
 
     Raises:
-        OSError: The directory cannot be opened, and the lock is still held: try again. Or the lock
+        OSError: The directory cannot be opened, and no lock was taken under this path. Or the lock
             file cannot be removed; it is dead, and the next writer takes it over. The target is
             unchanged.
     """
-    target = locate(path)
+    target = Target(check_path(path))
     try:
+        try:
+            target.open()
+        except OSError:
+            # A directory that was removed or renamed meanwhile keeps nobody from releasing.
+            kept = kept_by_path(target.path)
+            if kept is None:
+                raise
+            return let_go(kept)
         with Naming(target):
-            lock = forget(target)
-            if lock is None:
-                return False
-            try:
-                held = lock.owned()
-            finally:
-                lock.release()
-            return held
+            kept = to_release(target)
+            return kept is not None and let_go(kept, target.dir_fd)
     finally:
         target.close()
 
@@ -174,30 +172,38 @@ def release_lock(path: StrPath) -> bool:
 def force_release_lock(path: StrPath) -> bool:
     """Remove a lock whoever holds it; a living holder's next write fails before it publishes.
 
+    Only what looks like a lock is removed: a file of at most 4096 bytes that is empty, all NULs or
+    one line, and not a JSON document without a ``pid``. ``Pipfile.lock`` is not a lock.
+
     Returns:
-        True if a lock (or whatever file stood in its place) was removed, False if there was none.
+        True if a lock was removed, False if there was none.
 
     Raises:
-        IsADirectoryError: A directory stands in its place; it is left alone.
-        OSError: The lock file cannot be removed. The target is unchanged.
+        LockError: What stands in its place does not look like a lock. It is left alone.
+        OSError: The lock file cannot be read or removed. The target is unchanged.
     """
     target = locate(path)
+    found = Found()
     try:
         with Naming(target):
-            mine = forget(target)
-            if mine is not None:
-                mine.release()
             name = target.name + LOCK_SUFFIX
-            found = look(target.dir_fd, name)
-            try:
-                if not found.exists:
-                    return mine is not None
-                _join_takeover(found)
-                return _remove(name, target) or mine is not None
-            finally:
-                found.close()
+            found.look(target.dir_fd, name)
+            if not found.exists:
+                return False
+            unlike = unlike_a_lock(found)
+            if unlike is not None:
+                raise LockError(
+                    target.path,
+                    f"{_lock_path(target)!r} is {unlike}, which does not look like a lock of any "
+                    "program; it was left alone. If it is in the way, move it away",
+                )
+            _join_takeover(found)
+            return _remove(name, target, found)
     finally:
-        target.close()
+        try:
+            found.close()
+        finally:
+            target.close()
 
 
 def is_locked(path: StrPath) -> bool:
@@ -218,13 +224,16 @@ def inspect_lock(path: StrPath) -> LockInfo:
         OSError: The directory cannot be opened.
     """
     target = locate(path)
+    found = Found()
     try:
         with Naming(target):
-            found = look(target.dir_fd, target.name + LOCK_SUFFIX)
-        found.close()
+            found.look(target.dir_fd, target.name + LOCK_SUFFIX)
         return _info(target, found)
     finally:
-        target.close()
+        try:
+            found.close()
+        finally:
+            target.close()
 
 
 def get_lock_age(path: StrPath) -> float | None:
@@ -274,19 +283,43 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
         target.close()
 
 
+def inheritable_lock(path: StrPath) -> tuple[int, str, str] | None:
+    """Return a lock that this process keeps, in a form that a child process can inherit.
+
+    Returns:
+        The descriptor whose flock is the lock, the lock file's absolute path, and its token; None
+        if this process has no lock there, or lost it.
+    """
+    target = locate(path)
+    try:
+        lock = kept_lock(target)
+        if lock is None:
+            return None
+        return lock.fd, _lock_path(target), lock.token
+    finally:
+        target.close()
+
+
+def _lock_path(target: Target) -> str:
+    """Return the absolute path of a target's lock, without symbolic links."""
+    directory = kernel.realpath(os.path.dirname(target.path) or ".")
+    if target.linked:
+        directory = os.path.dirname(kernel.realpath(target.path))
+    return os.path.join(directory, target.name + LOCK_SUFFIX)
+
+
 def _release_stale(target: Target, max_age_s: float | None) -> bool:
     name = target.name + LOCK_SUFFIX
-    found = look(target.dir_fd, name)
+    found = Found()
     try:
+        found.look(target.dir_fd, name)
         if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
             return False
         # Under its flock no other process can be replacing it; a lock that got a new life
         # between the look and the flock shows by its name, and is left alone.
         if not _join_takeover(found):
             return False
-        if not still_named(target.dir_fd, name, found.inode):
-            return False
-        return _remove(name, target)
+        return _remove(name, target, found)
     finally:
         found.close()
 
@@ -307,7 +340,7 @@ def _info(target: Target, found: Found) -> LockInfo:
         timestamp=text("timestamp"),
         alive=found.alive,
         corrupt=found.corrupt,
-        raw=None if found.raw is None else found.raw[:4096].decode("utf-8", "backslashreplace"),
+        raw=None if found.raw is None else found.raw[:CAP].decode("utf-8", "backslashreplace"),
     )
 
 
@@ -332,11 +365,13 @@ def _check_age(max_age_s: float | None) -> float | None:
     return max_age_s
 
 
-def _remove(name: str, target: Target) -> bool:
+def _remove(name: str, target: Target, found: Found) -> bool:
     """Unlink a lock; False if somebody else was quicker."""
     # With the lock goes the only sign of what its holder may have left behind, undurable (rule R2
     # in formal/notes-checksum.md) or orphaned.
-    recover(target, "best_effort")
+    recover(target, "best_effort", found.token if found.takeable else "")
+    if not still_named(target.dir_fd, name, found.inode):
+        return False
     try:
         kernel.unlink(name, dir_fd=target.dir_fd)
     except FileNotFoundError:

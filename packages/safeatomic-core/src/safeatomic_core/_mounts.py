@@ -6,7 +6,7 @@ believed after that number went to another filesystem (an unplugged disk, an aut
 
 Everything here raises `OSError` and writes nothing.
 """
-# ruff: noqa: TID251 - /proc is no disk, and these calls must not show among those that touch one
+# ruff: noqa: TID251 - /proc is not a disk, and these calls must not show among those that touch one
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class MountWatch:
         try:
             os.lseek(self._fd, self._cookie, os.SEEK_SET)
         except OSError:
-            self._cookie = -1  # no such position in this file: it cannot be told from others
+            self._cookie = -1  # no such position in this file: others look the same
         self._poll: select.poll = select.poll()
         # A mountinfo that can be watched is readable and never writable; one that says otherwise
         # (an emulated /proc) has no poll of its own and would never report a change.

@@ -11,26 +11,27 @@ from __future__ import annotations
 import errno
 import os
 
-from . import _trace
+from . import _log, _trace
 from ._announcement import Announcement
 from ._change import Change, close
+from ._checksum_record import agreeing
 from ._digests import memoized
-from ._errors import UNCHANGED, CrossDeviceAtomicityError, explain
+from ._errors import UNCHANGED, CrossDeviceAtomicityError
 from ._gate import pass_gate
 from ._options import Policy, check_flag
 from ._permission import require_permission
-from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._retirement import Retirement
 from ._settle import settle_directory
-from ._sidecar_file import Sidecar, agreeing, malformed
-from ._target import SIDECAR_SUFFIX, Target, check_path, identity
-from ._temp_file import unlink_if_there
+from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, rename_new
+from ._temp_file import is_temp_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._digests import Digest
-    from ._lock import Lock
+    from ._lock import Fence
     from ._types import Concurrency, Safety, StrPath
 
 
@@ -49,8 +50,8 @@ def move_atomic(
     """Rename a file within one filesystem, atomically and durably, with its checksum sidecar.
 
     Both files are locked meanwhile. The source's content is flushed before, both directories
-    after the rename. A sidecar at the destination that would not describe the arriving content is
-    removed.
+    after the rename. A sidecar of the destination's that would not describe the arriving content is
+    removed. Another program's file at a sidecar's name stays where it is.
 
     Args:
         src: The file to move. A symbolic link is followed.
@@ -67,13 +68,14 @@ def move_atomic(
     Raises:
         CrossDeviceAtomicityError: The two are on different devices, under every ``safety``. Both
             are unchanged.
-        FileExistsError: The destination exists and ``force`` is False. Both are unchanged.
+        FileExistsError: The destination exists and ``force`` is False, or the checksum has no place
+            there, because another program's file stands at its name. Both are unchanged.
         FileNotFoundError: The source or the destination's directory is missing. Nothing changed.
         LockError: One of the two is locked by somebody else. Both are unchanged.
-        SafeAtomicError: The source's sidecar is malformed. Both are unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. Both are unchanged.
         TypeError: An argument of the wrong type. Both are unchanged.
-        ValueError: An argument out of range. Both are unchanged.
+        ValueError: An argument out of range, or two names that belong to each other: a file and its
+            own sidecar or lock. Both are unchanged.
         OSError: A system call failed. The note says whether the file was moved.
     """
     check_flag(force, "force")
@@ -101,10 +103,11 @@ class _Move(Change):
         super().__init__(policy)
         self._force = force
         self._source_fd = -1
-        self._source_lock: Lock | None = None
+        self._source_lock: Fence | None = None
         self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
         self._linked = False  # the destination is a second link of the source so far
         self._loose = False  # the source's sidecar is gone, but perhaps not for good
+        self._source_sidecar: Retirement | None = None
         self._src = Target(check_path(src, "src"))
         self.target = Target(check_path(dst, "dst"))
 
@@ -112,9 +115,12 @@ class _Move(Change):
         """Do the steps in their order."""
         pass_gate(self._src, self.policy, op="move")
         pass_gate(self.target, self.policy, op="move")
+        self._refuse_relatives()
         self._refuse_early()
         if self._same_name():
             return
+        self.enter(self._src)
+        self.enter(self.target)
         if self.policy.lock:
             self._acquire_both()
             self._refuse_early()
@@ -142,14 +148,16 @@ class _Move(Change):
         dst = self.target
         if self._carried is not None:
             (algo, digest), rest = self._carried[0], self._carried[1:]
-            self.announcement = Announcement(dst)
+            self.announcement = Announcement(dst, self.token(dst))
             self.announcement.draft(algo, digest, self.sync_directory, rest)
+            self.announcement.permit(self._source_fd)
             self.require_locks()
             self.announcement.announce(self.sync_directory)
-        elif kernel.exists_at(dst.name + SIDECAR_SUFFIX, dst.dir_fd):
-            self.require_locks()
-            self.announcement = Announcement(dst)
-            self.announcement.retire(self.sync_directory)
+        else:
+            self.announcement = Announcement(dst, self.token(dst))
+            if self.announcement.find_ours():
+                self.require_locks()
+                self.announcement.retire(self.sync_directory)
 
     def publish(self) -> None:
         """Rename, if both locks are still ours."""
@@ -170,6 +178,8 @@ class _Move(Change):
     def settle(self) -> None:
         """Flush the destination first: at no moment may a crash show the file in neither place."""
         self.step = _trace.SETTLE
+        if self.announcement is not None:
+            self.announcement.drop_displaced()
         self.settled = settle_directory(self.target, self.policy.safety, renamed=self._source_fd)
         self._report(_trace.SETTLE, {"durable": self.settled})
         if self._linked:
@@ -190,8 +200,13 @@ class _Move(Change):
         record = -1
         if self._carried is not None and settled and self.announcement is not None:
             # Only now: before, a crash could bring the source back without its sidecar.
+            assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
             self._loose = True
-            unlink_if_there(src.name + SIDECAR_SUFFIX, src.dir_fd)
+            try:
+                self._source_sidecar.take_away()
+            except FileExistsError as error:
+                _log.warning("%r: its sidecar stays behind (%s)", src.path, error)
+            self._source_sidecar.drop_displaced()
             record = self.announcement.fd
         gone = settle_directory(src, self.policy.safety, renamed=self._source_fd, witness=record)
         self.settled = settled and gone
@@ -210,7 +225,7 @@ class _Move(Change):
 
     def translated(self, error: OSError) -> BaseException:
         """Return the error the caller sees for one of the operating system."""
-        if isinstance(error, FileExistsError):
+        if isinstance(error, FileExistsError) and not self._about_sidecar(error):
             return FileExistsError(
                 errno.EEXIST,
                 f"the destination exists; pass force=True to replace it. {UNCHANGED.capitalize()}",
@@ -218,21 +233,31 @@ class _Move(Change):
             )
         if error.errno == errno.EXDEV:
             return CrossDeviceAtomicityError(self._src.path, self.target.path)
-        return explain(error, self.doing(), self.path_of(error), self.outcome())
+        return super().translated(error)
 
     def path_of(self, error: OSError) -> str:
         """Return the path of the caller's that an error is about."""
+        name = error.filename if isinstance(error.filename, str) else ""
+        if name.startswith((self._src.path, self.target.path)):
+            return name
+        about = self.about(error)
+        return str(about.named(error).filename) if name else about.path
+
+    def about(self, error: OSError) -> Target:
+        """Return which of the two names an error is about."""
         src, dst = self._src, self.target
         name = error.filename if isinstance(error.filename, str) else ""
-        if name.startswith((src.path, dst.path)):
-            return name
         if not name:  # a call on a descriptor: the step tells which
-            return src.path if self.step == _trace.HARDEN else dst.path
+            return src if self.step == _trace.HARDEN else dst
+        if name.startswith((src.path, dst.path)):
+            longer = sorted((src, dst), key=lambda target: -len(target.path))
+            return next(target for target in longer if name.startswith(target.path))
         # Both names may begin alike: "a" and "a.txt".
-        about_src = name.startswith(src.name) and not (
+        if name.startswith(src.name) and not (
             name.startswith(dst.name) and len(dst.name) > len(src.name)
-        )
-        return str((src if about_src else dst).named(error).filename)
+        ):
+            return src
+        return dst
 
     def lost_lock(self) -> str:
         """Say what a lock that was taken away means here."""
@@ -253,6 +278,8 @@ class _Move(Change):
         """Return what is to be done at the end, last first."""
         endings = super().endings()
         endings[:1] = [self.target.close, self._src.close, self._close_source]
+        if self._source_sidecar is not None:
+            endings.insert(3, self._source_sidecar.discard)
         return endings
 
     def _close_source(self) -> None:
@@ -273,6 +300,29 @@ class _Move(Change):
             if not self._force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
             require_permission(dst)
+
+    def _refuse_relatives(self) -> None:
+        """Refuse to move a file to its own sidecar's or lock's name, or back; and any temp."""
+        names = self._src.name, self.target.name
+        for name in names:
+            if is_temp_name(name):
+                raise ValueError(
+                    f"{name!r} is the name of a temporary file of this library, which is swept; "
+                    "give another name"
+                )
+        if identity(self._src.directory()) != identity(self.target.directory()):
+            return
+        for one, other in (names, names[::-1]):
+            if other in (one + SIDECAR_SUFFIX, one + LOCK_SUFFIX):
+                raise ValueError(
+                    f"{other!r} is where the checksum or the lock of {one!r} is kept; a file "
+                    "cannot be moved from or to there. Give another name"
+                )
+
+    def _about_sidecar(self, error: OSError) -> bool:
+        """Tell whether an error is about a sidecar, not about the destination itself."""
+        name = error.filename if isinstance(error.filename, str) else ""
+        return self.step == _trace.ANNOUNCE and name.endswith(SIDECAR_SUFFIX)
 
     def _same_name(self) -> bool:
         """Tell whether source and destination are one name of one directory."""
@@ -295,13 +345,12 @@ class _Move(Change):
     def _recorded(self) -> tuple[Digest, ...] | None:
         """Return what the source's sidecar says of it; None if there is none.
 
-        It is what was recorded, never a fresh hash: a damaged file must arrive as damaged.
+        It is what was recorded, never a fresh hash: a damaged file must arrive as damaged. What is
+        not a record of ours stays where it is.
         """
-        sidecar = Sidecar(self._src, self.policy.algo)
-        sidecar.close()
-        if sidecar.flaw is not None:
-            raise malformed(self._src, sidecar.flaw)
-        record = sidecar.record
+        self.step = _trace.ANNOUNCE
+        self._source_sidecar = Retirement(self._src, self.token(self._src))
+        record = self._source_sidecar.recorded()
         if record is None:
             return None
         if record.previous:
@@ -312,19 +361,7 @@ class _Move(Change):
     def _rename_noreplace(self) -> None:
         """Rename without replacing, by a hard link where the kernel has no such rename."""
         src, dst = self._src, self.target
-        try:
-            kernel.rename_noreplace(src.name, dst.name, src.dir_fd, dst.dir_fd)
-        except OSError as error:
-            if error.errno not in NOT_SUPPORTED:
-                raise
-            kernel.link(
-                src.name,
-                dst.name,
-                src_dir_fd=src.dir_fd,
-                dst_dir_fd=dst.dir_fd,
-                follow_symlinks=False,
-            )
-            self._linked = True
+        self._linked = rename_new(src.name, dst.name, src.dir_fd, dst.dir_fd)
 
     def _hard_links_of_one_file(self) -> bool:
         a, b = self._src.status, self.target.status

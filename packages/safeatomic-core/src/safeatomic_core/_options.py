@@ -16,22 +16,41 @@ from ._types import CONCURRENCY, SAFETY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextvars import ContextVar, Token
+    from collections.abc import Callable
+    from contextvars import ContextVar
     from types import TracebackType
+    from typing import Any, ParamSpec, TypeVar
 
     from ._types import Concurrency, Safety
+
+    _P = ParamSpec("_P")
+    _R = TypeVar("_R")
+
+_IS_COROUTINE = 0x80  # inspect.CO_COROUTINE
+_LONGEST = 9223372036.0  # seconds; the interpreter's clock counts 2**63 nanoseconds
+_MOST = 2**63 - 1
 
 
 class Defaults:
     """The values that an option takes when a call leaves it out."""
 
-    __slots__ = ("encoding", "checksum_algo", "retries", "delay")
+    __slots__ = ("encoding", "checksum_algo", "retries", "delay", "outer", "given_by")
 
-    def __init__(self, encoding: str, checksum_algo: str, retries: int, delay: float) -> None:
+    def __init__(
+        self,
+        encoding: str,
+        checksum_algo: str,
+        retries: int,
+        delay: float,
+        outer: Defaults | None = None,
+        given_by: safeatomic_config | None = None,
+    ) -> None:
         self.encoding = encoding
         self.checksum_algo = checksum_algo
         self.retries = retries
         self.delay = delay
+        self.outer = outer  # what is in force outside the block that set these
+        self.given_by = given_by
 
 
 _LIBRARY_DEFAULTS = Defaults("utf-8", "sha256", 0, 0.1)
@@ -52,6 +71,9 @@ def _scope() -> ContextVar[Defaults]:
 
 class safeatomic_config:  # noqa: N801 - reads as the function it is used as
     """Set the default of convenience options for the calls inside a ``with`` block.
+
+    It is a decorator, too. One object may be used by several threads and tasks at a time, and by
+    one block inside another.
 
     Args:
         encoding: Text encoding of `read_atomic`, `write_atomic` and the format helpers.
@@ -84,7 +106,6 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
             "retries": None if retries is None else check_retries(retries),
             "delay": None if delay is None else check_delay(delay),
         }
-        self._tokens: list[Token[Defaults]] = []
 
     def __enter__(self) -> None:
         outer = defaults()
@@ -92,7 +113,7 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
             name: getattr(outer, name) if value is None else value
             for name, value in self._given.items()
         }
-        self._tokens.append(_scope().set(Defaults(**inner)))  # type: ignore[arg-type]
+        _scope().set(Defaults(**inner, outer=outer, given_by=self))  # type: ignore[arg-type]
 
     def __exit__(
         self,
@@ -100,7 +121,33 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _scope().reset(self._tokens.pop())
+        # What was in force is remembered in the context, not in this object, which others use.
+        present: Defaults | None = defaults()
+        while present is not None:
+            if present.given_by is self and present.outer is not None:
+                _scope().set(present.outer)
+                return
+            present = present.outer
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Return a function that runs with these defaults, coroutine functions included."""
+        from functools import wraps  # slow to import, and few programs decorate
+
+        if function.__code__.co_flags & _IS_COROUTINE:
+
+            @wraps(function)
+            async def call(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+                with self:
+                    return await function(*args, **kwargs)  # type: ignore[misc]
+
+            return call  # type: ignore[return-value]
+
+        @wraps(function)
+        def plain(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with self:
+                return function(*args, **kwargs)
+
+        return plain
 
 
 def resolve_encoding(encoding: str | None) -> str:
@@ -157,21 +204,28 @@ def check_algorithm(algo: object, argument: str = "checksum_algo") -> str:
 
 
 def check_retries(retries: object) -> int:
-    """Refuse what is not a whole number of further attempts."""
+    """Refuse what is not a whole number of retries."""
     if isinstance(retries, bool) or not isinstance(retries, int):
         raise TypeError(f"retries must be an int, not {type(retries).__name__}")
-    if retries < 0:
-        raise ValueError(f"retries must be 0 or more, not {retries}")
+    if not 0 <= retries <= _MOST:
+        raise ValueError(f"retries must be 0 to {_MOST}, not {_short(retries)}")
     return retries
 
 
 def check_delay(delay: object) -> float:
-    """Refuse what is not a finite, non-negative number of seconds."""
+    """Refuse what is not a non-negative number of seconds that the clock can count."""
     if isinstance(delay, bool) or not isinstance(delay, int | float):
         raise TypeError(f"delay must be a number of seconds, not {type(delay).__name__}")
-    if not 0 <= delay < float("inf"):
-        raise ValueError(f"delay must be 0 or more seconds and finite, not {delay}")
+    if not 0 <= delay <= _LONGEST:
+        raise ValueError(f"delay must be 0 to {_LONGEST:.0f} seconds, not {_short(delay)}")
     return delay
+
+
+def _short(number: float) -> str:
+    """Return a number for a message; an int may have more digits than Python prints."""
+    if isinstance(number, int) and abs(number) > 10**30:
+        return "a number of that size" if number > 0 else "a negative number"
+    return str(number)
 
 
 class Policy:

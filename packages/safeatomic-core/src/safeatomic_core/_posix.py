@@ -39,6 +39,7 @@ O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
 O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
+O_PATH: int = getattr(os, "O_PATH", 0)
 O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
 POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 
@@ -48,6 +49,10 @@ LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 NOT_SUPPORTED = frozenset(
     {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOLCK}
 )
+
+# A flag of renameat2 that the kernel, the filesystem or a sandbox's filter does not know: an old
+# seccomp filter answers EPERM. What is really forbidden is refused once more without the flag.
+NO_RENAME_FLAG = NOT_SUPPORTED | {errno.EPERM}
 
 
 def _missing(name: str) -> Callable[..., Any]:
@@ -144,24 +149,39 @@ def _rename_noreplace(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> N
     ``renameat2(RENAME_NOREPLACE)`` on Linux, ``renameatx_np(RENAME_EXCL)`` on macOS; some
     filesystems answer EINVAL or ENOTSUP, which the caller handles.
     """
-    global _rename_exclusive
-    if _rename_exclusive is None:
-        _rename_exclusive = _find_rename_exclusive()
-    _rename_exclusive(src, dst, src_dir_fd, dst_dir_fd)
+    _rename_with_flags(0, src, dst, src_dir_fd, dst_dir_fd)
 
 
-_rename_exclusive: Callable[[str, str, int, int], None] | None = None
+def _rename_exchange(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+    """Exchange two names that both exist, in one step of the kernel.
+
+    ``renameat2(RENAME_EXCHANGE)`` on Linux, ``renameatx_np(RENAME_SWAP)`` on macOS; some
+    filesystems answer EINVAL or ENOTSUP, which the caller handles.
+    """
+    _rename_with_flags(1, src, dst, src_dir_fd, dst_dir_fd)
 
 
-def _find_rename_exclusive() -> Callable[[str, str, int, int], None]:
-    """Look up the C function; ENOSYS when this libc has none."""
+def _rename_with_flags(which: int, src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+    global _renameat2
+    if _renameat2 is None:
+        _renameat2 = _find_renameat2()
+    _renameat2(which, src, dst, src_dir_fd, dst_dir_fd)
+
+
+_renameat2: Callable[[int, str, str, int, int], None] | None = None
+
+
+def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
+    """Look up the C function; ENOSYS when this libc has none, or ctypes cannot be loaded."""
+    # RENAME_NOREPLACE and RENAME_EXCHANGE (linux/fs.h), RENAME_EXCL and RENAME_SWAP (macOS).
+    name, flags = ("renameatx_np", (4, 2)) if sys.platform == "darwin" else ("renameat2", (1, 2))
     try:
-        import ctypes  # slow to import, and only a rename that must not replace needs it
-    except ImportError:  # it cannot be found any more, in a chroot
-        return _or_missing("renameat2", None)
+        import ctypes  # slow to import, and only a move without force and a checksum need it
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    name, flag = ("renameatx_np", 4) if sys.platform == "darwin" else ("renameat2", 1)
+        libc = ctypes.CDLL(None, use_errno=True)
+    except (ImportError, OSError, TypeError) as error:  # a chroot may hide the standard library
+        _log.debug("no %s (%s)", name, error)
+        return _or_missing(name, None)
     function = getattr(libc, name, None)
     if function is None:
         return _or_missing(name, None)
@@ -173,12 +193,13 @@ def _find_rename_exclusive() -> Callable[[str, str, int, int], None]:
         ctypes.c_uint,
     ]
 
-    def rename_exclusive(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
-        if function(src_dir_fd, os.fsencode(src), dst_dir_fd, os.fsencode(dst), flag) != 0:
+    def renameat2(which: int, src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
+        old, new = os.fsencode(src), os.fsencode(dst)
+        if function(src_dir_fd, old, dst_dir_fd, new, flags[which]) != 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code), src, None, dst)
 
-    return rename_exclusive
+    return renameat2
 
 
 def _raw_stream(fd: int, mode: str) -> io.RawIOBase:
@@ -240,9 +261,14 @@ class Kernel:
     # names
     rename = staticmethod(os.rename)
     rename_noreplace = staticmethod(_rename_noreplace)
+    rename_exchange = staticmethod(_rename_exchange)
     link = staticmethod(_or_missing("link", getattr(os, "link", None)))
-    link_anonymous = staticmethod(_link_anonymous)
+    link_anonymous = staticmethod(
+        _link_anonymous if hasattr(os, "link") else _missing("link")  # Termux has none
+    )
     unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
+    rmdir = staticmethod(os.rmdir)
     listdir = staticmethod(_listdir)
     readlink = staticmethod(os.readlink)
     realpath = staticmethod(_realpath)

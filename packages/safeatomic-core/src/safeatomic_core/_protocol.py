@@ -31,10 +31,10 @@ from ._gate import mount_point_refusal, pass_gate
 from ._in_place import InPlace
 from ._metadata import preserve
 from ._permission import require_permission
-from ._posix import NOT_SUPPORTED, kernel
+from ._posix import kernel
 from ._recording import record_present
 from ._settle import settle_directory
-from ._target import SIDECAR_SUFFIX, Target, check_path
+from ._target import Target, check_path, rename_new
 from ._temp_file import Temp, start_writeback
 from ._verdicts import is_mount_point
 
@@ -72,6 +72,7 @@ class Write(Change):
     def gate(self) -> None:
         """Find the target, and refuse what cannot be written safely; nothing is touched yet."""
         pass_gate(self.target, self.policy)
+        self.enter(self.target)
         require_permission(self.target)
         self.temp.dir_fd = self.target.dir_fd
         if self.target.is_mount_point:
@@ -81,7 +82,12 @@ class Write(Change):
         """Take the lock, so that nobody else is between Stage and Seal at the same time."""
         if self.policy.lock:
             self.acquire(self.target)
+            self.temp.token = self.token(self.target)
             self.require_target()
+        if self.policy.write_checksum and not self.target.is_mount_point:
+            self.step = _trace.ANNOUNCE
+            self.announcement = self._announcement()
+            self.announcement.look(self.policy.algo)
 
     def stage(self) -> None:
         """Create the temp beside the target: a rename works within one filesystem only."""
@@ -171,10 +177,14 @@ class Write(Change):
         self.step = _trace.ANNOUNCE
         if self.policy.write_checksum and not self.target.is_mount_point:
             self._join_hash()
-            self.announcement = Announcement(self.target)
+            assert self.announcement is not None  # noqa: S101 - looked at after Acquire
             self.announcement.draft(self.policy.algo, self._digest, self.sync_directory)
-        elif kernel.exists_at(self.target.name + SIDECAR_SUFFIX, self.target.dir_fd):
-            self.announcement = Announcement(self.target)
+            return
+        announcement = self._announcement()
+        self.announcement = announcement  # known to close() first
+        if not announcement.find_ours():
+            announcement.discard()
+            self.announcement = None
 
     def harden(self) -> None:
         """Give the temp its metadata and flush it; without this a crash may publish NULs."""
@@ -200,6 +210,7 @@ class Write(Change):
         self.require_locks()
         assert self.announcement is not None  # noqa: S101 - callers have just looked
         if self.policy.write_checksum and not self.target.is_mount_point:
+            self.announcement.permit(self.temp.fd)
             self.announcement.announce(self.sync_directory)
         else:
             self.announcement.retire(self.sync_directory)
@@ -229,6 +240,8 @@ class Write(Change):
     def settle(self) -> None:
         """Flush the directory; without this a crash may bring the old content back."""
         self.step = _trace.SETTLE
+        if self.announcement is not None:
+            self.announcement.drop_displaced()
         self.settled = settle_directory(self.target, self.policy.safety, renamed=self.temp.fd)
         if _trace.hook is not None:
             _trace.hook(_trace.SETTLE, {"durable": self.settled})
@@ -298,6 +311,10 @@ class Write(Change):
             endings.insert(3, self._join_hash)
         return endings
 
+    def _announcement(self) -> Announcement:
+        creating = not self.policy.overwrite
+        return Announcement(self.target, self.token(self.target), creating=creating)
+
     def _must_write_in_place(self, error: OSError) -> bool:
         """Tell whether the rename failed because the file is a mount point; get ready if so."""
         if error.errno != errno.EBUSY or self.policy.safety == "strict":
@@ -322,12 +339,7 @@ class Write(Change):
         """Give the temp the target's name unless it exists, in one step of the kernel."""
         dir_fd = self.target.dir_fd
         temp, name = self.temp.name, self.target.name
-        try:
-            kernel.rename_noreplace(temp, name, dir_fd, dir_fd)
-        except OSError as error:
-            if error.errno not in NOT_SUPPORTED:
-                raise
-            kernel.link(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+        if rename_new(temp, name, dir_fd, dir_fd):
             kernel.unlink(temp, dir_fd=dir_fd)
 
     def _end_temp(self) -> None:

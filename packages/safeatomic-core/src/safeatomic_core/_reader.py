@@ -9,12 +9,13 @@ import stat
 
 from . import _trace
 from ._digests import hash_bytes, memoized
+from ._errors import SafeAtomicError
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
 from ._target import Naming, Target, check_path, identity, refusal
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
-from ._verification import verify
+from ._verification import Verification
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ._types import Safety, StrPath
 
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+# Each try in vain means that writers went on twice within microseconds: 1,000 are no accident.
+_TRIES = 1000
 _LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))
 _NEEDED = (ATOMIC_VISIBILITY, READER_CONSISTENCY)
 _NEEDED_CHECKED = (ATOMIC_VISIBILITY, READER_CONSISTENCY, INTEGRITY_DETECTION)
@@ -39,16 +42,20 @@ def read_all(
 ) -> bytes:
     """Return a file's whole content; see `read_atomic_bytes`."""
     options = _Options(check_checksum, checksum_algo, safety)
-    while True:
+    for _ in range(_TRIES):
         opened = _Opened(path, options)
         try:
             opened.open()
             with opened.naming():
-                data = opened.read_rest()
-                if not options.check or opened.verify_bytes(data):
-                    return data
+                if not options.check:
+                    return opened.read_rest()
+                with opened.verification() as verification:
+                    data = opened.read_rest()
+                    if verification.agrees(_digest_of_bytes(data)):
+                        return data
         finally:
             opened.close()
+    raise _never_at_rest(path)
 
 
 class AtomicReader(io.BufferedReader):
@@ -67,7 +74,8 @@ class AtomicReader(io.BufferedReader):
     Raises:
         ChecksumMismatchError: The bytes are not the ones that were written. Nothing was changed.
         FileNotFoundError: The file is missing, or its sidecar, if that was to be checked.
-        SafeAtomicError: The sidecar is malformed or names an algorithm this Python does not have.
+        SafeAtomicError: What stands at the sidecar's name does not describe the file, or names an
+            algorithm this Python does not have.
         UnsupportedEnvironmentError: Under ``safety="strict"``. Nothing was changed.
         OSError: The file or its sidecar cannot be read. Nothing was changed.
     """
@@ -175,17 +183,40 @@ def _open(
     path: StrPath, options: _Options, on_hashed: Callable[[int], None] | None = None
 ) -> _Opened:
     """Open a file, verified if that is asked for."""
-    while True:
+    for _ in range(_TRIES):
         opened = _Opened(path, options)
         try:
             opened.open()
             with opened.naming():
-                if not options.check or opened.verify_descriptor(on_hashed):
+                if not options.check:
                     return opened
+                with opened.verification() as verification:
+                    if verification.agrees(memoized(opened.fd, on_hashed)):
+                        return opened
         except BaseException:
             opened.close()
             raise
         opened.close()
+    raise _never_at_rest(path)
+
+
+def _digest_of_bytes(data: bytes) -> Callable[[str], str]:
+    """Return a function that gives the digest of bytes, hashing once for each algorithm."""
+    known: dict[str, str] = {}
+
+    def digest_of(algo: str) -> str:
+        if algo not in known:
+            known[algo] = hash_bytes(data, algo)
+        return known[algo]
+
+    return digest_of
+
+
+def _never_at_rest(path: StrPath) -> SafeAtomicError:
+    return SafeAtomicError(
+        f"{os.fsdecode(path)!r} was replaced during each of {_TRIES} attempts to read it beside "
+        "its checksum; the content was not checked. Hold its lock while you read it"
+    )
 
 
 class _Options:
@@ -264,27 +295,10 @@ class _Opened:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def verify_bytes(self, data: bytes) -> bool:
-        """Compare bytes that were read with the sidecar; False to start again."""
-        known: dict[str, str] = {}
-
-        def digest_of(algo: str) -> str:
-            if algo not in known:
-                known[algo] = hash_bytes(data, algo)
-            return known[algo]
-
-        digest_of(self._options.hint)  # before the sidecar is read, which may move on meanwhile
-        return self._verify(digest_of)
-
-    def verify_descriptor(self, on_hashed: Callable[[int], None] | None = None) -> bool:
-        """Compare the whole file with the sidecar, in constant memory; False to start again."""
-        digest_of = memoized(self.fd, on_hashed)
-        digest_of(self._options.hint)
-        return self._verify(digest_of)
-
-    def _verify(self, digest_of: Callable[[str], str]) -> bool:
+    def verification(self) -> Verification:
+        """Look at the sidecar for the first time; use it in a ``with`` block."""
         options = self._options
-        return verify(self._target, self.inode, digest_of, options.requested, options.hint)
+        return Verification(self._target, self.inode, options.requested, options.hint)
 
     def close(self) -> None:
         """Close the file and its directory."""

@@ -27,7 +27,11 @@ def record_present(change: Change) -> None:
     Args:
         change: A change that holds the target's lock, or whose caller excludes writers.
     """
-    change.announcement = announcement = Announcement(change.target)
+    if change.announcement is not None:  # of what was retired before
+        change.discard_quietly(change.announcement)
+    token = change.token(change.target)
+    change.announcement = announcement = Announcement(change.target, token)
+    announcement.look(change.policy.algo)
 
     def sync_directory() -> None:
         settle_directory(change.target, change.policy.safety, renamed=announcement.fd)
@@ -61,7 +65,10 @@ def _record(change: Change, sync_directory: Callable[[], None]) -> bool:
             return False
         target.look_again()
         announcement.draft_plain(algo, digest)
+        change.require_locks()
+        announcement.permit(fd)
         announcement.announce(sync_directory)
+        announcement.drop_displaced()
         return True
     finally:
         opened.close()

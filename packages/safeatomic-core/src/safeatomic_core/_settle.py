@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 
 from . import _log
 from ._errors import UnsupportedEnvironmentWarning
-from ._posix import kernel
+from ._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
 from ._temp_file import orphans
 from ._types import CRASH_DURABILITY
 
@@ -41,9 +43,7 @@ def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness:
     path = target.path
     overtaken = target.filesystem in OVERTAKEN
     try:
-        if overtaken and renamed >= 0:
-            kernel.fsync(renamed)
-        kernel.fsync(target.dir_fd)
+        flush_renamed(target, renamed)
         if overtaken and witness >= 0:
             kernel.fchmod(witness, stat.S_IMODE(kernel.fstat(witness).st_mode))
             kernel.fsync(witness)
@@ -61,11 +61,42 @@ def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness:
     return True
 
 
-def recover(target: Target, safety: str) -> None:
-    """Clear up behind a dead writer, while its lock still tells of it."""
+def flush_renamed(target: Target, renamed: int) -> None:
+    """Flush a target's directory, and before it a renamed file where that must go with it.
+
+    Raises:
+        OSError: A flush failed.
+    """
+    if target.filesystem in OVERTAKEN and renamed >= 0:
+        kernel.fsync(renamed)
+    _flush_directory(target.dir_fd)
+
+
+def _flush_directory(dir_fd: int) -> None:
+    """Flush a directory; one that was opened for looking names up only is opened for reading."""
+    try:
+        kernel.fsync(dir_fd)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        readable = kernel.open(".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            kernel.fsync(readable)
+        finally:
+            close_quietly(readable)
+
+
+def recover(target: Target, safety: str, token: str = "") -> None:
+    """Clear up behind a dead writer, while its lock still tells of it.
+
+    Args:
+        target: What the lock is for.
+        safety: What to do where the directory cannot be flushed.
+        token: The dead lock's token, which names temps of another user's.
+    """
     settle_directory(target, safety)
     try:
-        swept = orphans(target.dir_fd, remove=True)
+        swept = orphans(target.dir_fd, remove=True, named=(token,) if token else ())
     except OSError as error:
         _log.debug("%r: no sweep (%s)", target.path, error)
         return

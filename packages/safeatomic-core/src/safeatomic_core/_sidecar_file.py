@@ -1,8 +1,8 @@
-"""The checksum sidecar: its format, and how it was found.
+"""The checksum sidecar ``<target>.sha256``: how it is recognised before it is touched.
 
-The sidecar ``<target>.sha256`` starts with the line that ``sha256sum`` prints; what else it says
-stands in ``#`` comments, which that tool skips. Between Announce and Seal the record also names the
-``previous`` digest, so that old and new content both agree with it; Seal cuts that line off.
+Ours is a regular file with a record of the target and nothing else. Whatever is not exactly that is
+somebody else's: it may be read, where it is a list that names the file, and is never replaced or
+removed (`docs/protocol.md`, "What is ours").
 """
 
 from __future__ import annotations
@@ -12,139 +12,84 @@ import os
 import stat
 import time
 
-from ._digests import HEXADECIMAL, digest_length
+from . import _log
+from ._checksum_lines import escape, parse_line
+from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
 from ._errors import SafeAtomicError
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
-from ._target import SIDECAR_SUFFIX, identity, still_named
+from ._forks import close_held, open_held
+from ._posix import (
+    LOCK_EX,
+    LOCK_NB,
+    NOT_SUPPORTED,
+    O_CLOEXEC,
+    O_NOFOLLOW,
+    O_NONBLOCK,
+    Descriptor,
+    kernel,
+)
+from ._target import SIDECAR_SUFFIX, identity, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Literal, TypeAlias
 
-    from ._digests import Digest
     from ._target import Target
 
-_CAP = 65536  # bytes of a sidecar that are read; ours have a few hundred
-_MOST_PREVIOUS = 100  # digests carried along when writers die over corrupt data again and again
+    Kind: TypeAlias = Literal["nothing", "ours", "no record", "list", "foreign"]
 
-# A sidecar made by another tool names no algorithm; the length then decides, unless the algorithm
-# the caller works with has it as well.
-_BY_LENGTH = {32: "md5", 40: "sha1", 56: "sha224", 64: "sha256", 96: "sha384", 128: "sha512"}
-
-
-class MalformedError(ValueError):
-    """The bytes are no sidecar; the message says why."""
-
-
-class Checksum:
-    """What a sidecar says.
-
-    Attributes:
-        algo: Algorithm of `digest`.
-        digest: The recorded digest, lower-case hexadecimal.
-        previous: Digests that are valid too until the record is sealed.
-        timestamp: When it was written, ISO 8601 in UTC, or None.
-    """
-
-    __slots__ = ("algo", "digest", "previous", "timestamp")
-
-    def __init__(
-        self, algo: str, digest: str, previous: tuple[Digest, ...], timestamp: str | None
-    ) -> None:
-        self.algo = algo
-        self.digest = digest
-        self.previous = previous
-        self.timestamp = timestamp
-
-    @property
-    def digests(self) -> tuple[Digest, ...]:
-        """Every digest that agrees with the record, the newest first."""
-        return ((self.algo, self.digest), *self.previous)
-
-
-def timestamp_now() -> str:
-    """Return the current time as the sidecar writes it."""
-    global _now  # formatted once a second
-    seconds = int(time.time())
-    now = _now
-    if now[0] != seconds:
-        _now = now = (seconds, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)))
-    return now[1]
-
-
-_now = (0, "")
-
-
-def format_record(name: str, record: Checksum) -> tuple[bytes, int]:
-    """Return a sidecar's bytes, and how many of them remain when it is sealed."""
-    metadata = f"# algo={record.algo}\n# timestamp={record.timestamp}\n"
-    sealed = _format_line(os.fsencode(name), record.digest) + metadata.encode()
-    lines = [f"# previous={algo}:{digest}\n" for algo, digest in record.previous]
-    return sealed + "".join(lines).encode(), len(sealed)
-
-
-def parse_record(raw: bytes, hint: str) -> Checksum:
-    """Return what a sidecar says.
-
-    Args:
-        raw: Its bytes, at most one more than is allowed.
-        hint: Algorithm to assume when none is recorded and the digest has its length.
-
-    Raises:
-        MalformedError: The bytes are no sidecar. No input raises anything else.
-    """
-    if len(raw) > _CAP:
-        raise MalformedError(f"longer than {_CAP} bytes")
-    # Seal truncates by zeroing: a crash inside it, or a read beside it, can meet NULs where a line
-    # of previous digests is being cut off. What stands before them is the sealed record.
-    body, nul, _ = raw.partition(b"\0")
-    if nul:
-        body = body[: body.rfind(b"\n") + 1]
-    first, _, rest = body.partition(b"\n")
-    digest = _parse_line(first)
-    fields, previous = _parse_metadata(rest)
-    algo = fields.get("algo")
-    if algo is None:
-        algo = _guess(digest, hint)
-    if not algo.isascii() or not algo.replace("-", "").replace("_", "").isalnum():
-        raise MalformedError("the recorded algorithm is no name")
-    algo = algo.lower()
-    expected = digest_length(algo)
-    if expected is not None and len(digest) != expected:
-        raise MalformedError(f"the digest has {len(digest)} digits, {algo} has {expected}")
-    return Checksum(algo, digest, tuple(previous), fields.get("timestamp"))
+_LONGEST_LIST = 16 * 2**20  # bytes of somebody else's list that are read
+_CHUNK = 262144  # bytes read at a time
+_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Sidecar:
-    """A sidecar as it was found: absent, a record, or malformed. `close` it.
+    """What stands at a sidecar's name, recognised on a descriptor that stays open; `close` it.
 
     Attributes:
-        inode: Device and inode number, None when there was none.
-        raw: Its bytes.
-        record: What it says, None when absent or malformed.
-        flaw: Why it is malformed, None otherwise.
+        kind: ``"nothing"``, ``"ours"``, ``"no record"`` (empty or all NULs), ``"list"`` (somebody
+            else's, whose lines for the file all give one digest) or ``"foreign"``.
+        status: What it was when it was opened, None where nothing could be opened.
+        raw: The bytes of one of ours.
+        record: What one of ours says, None for any other kind.
+        claim: What it says of the file: of one of ours or of a list.
+        flaw: What it is instead of ours, as "the checksum sidecar …" goes on; None if it is ours or
+            not there.
     """
 
-    __slots__ = ("_fd", "flaw", "inode", "raw", "record")
+    __slots__ = ("_handle", "_held", "claim", "flaw", "kind", "raw", "record", "status")
 
     def __init__(self, target: Target, hint: str) -> None:
-        self._fd = -1
-        self.inode: tuple[int, int] | None = None
+        """Look at it.
+
+        Args:
+            target: The file that it may describe.
+            hint: An algorithm that may have made an untagged digest of its length.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        self._handle = Descriptor()
+        self._held = False
+        self.kind: Kind = "nothing"
+        self.status: os.stat_result | None = None
         self.raw = b""
         self.record: Checksum | None = None
+        self.claim: Checksum | None = None
         self.flaw: str | None = None
-        flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         try:
-            self._fd = kernel.open(target.name + SIDECAR_SUFFIX, flags, dir_fd=target.dir_fd)
+            self._handle.open(
+                kernel.open, target.name + SIDECAR_SUFFIX, _OPEN, dir_fd=target.dir_fd
+            )
         except FileNotFoundError:
             return
         except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise unreadable(target, error) from error
-            self.flaw = "it is a symbolic link"
+            # A name that is too long cannot be there: its file's name just fits.
+            if error.errno != errno.ENAMETOOLONG:
+                self._refuse_to_open(target, error)
             return
         try:
-            self._read(hint)
+            self._recognise(target, hint)
         except OSError as error:
             self.close()
             raise unreadable(target, error) from error
@@ -155,54 +100,194 @@ class Sidecar:
     @property
     def exists(self) -> bool:
         """Whether anything stands at the sidecar's name."""
-        return self.inode is not None or self.flaw is not None
+        return self.kind != "nothing"
+
+    @property
+    def inode(self) -> tuple[int, int] | None:
+        """Device and inode number of what was opened, None if nothing was."""
+        return None if self.status is None else identity(self.status)
+
+    @property
+    def fd(self) -> int:
+        """Descriptor of what was opened, -1 if nothing was."""
+        return self._handle.fd
+
+    @property
+    def timestamp(self) -> str:
+        """When it was written last, ISO 8601 in UTC."""
+        assert self.status is not None  # noqa: S101 - asked of what was read
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.status.st_mtime))
+
+    def hold(self) -> bool:
+        """Flock it, so that no sweep takes it for an orphan; False if somebody else does."""
+        fd = self._handle.fd
+        if fd < 0:
+            return True
+        if not self._held:
+            self._held = True
+            open_held(lambda: fd)  # no forked child is to keep the flock
+        try:
+            kernel.flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            # EBADF: NFS wants a descriptor to write to (flock(2)). Nobody can prove anything then.
+            if error.errno not in NOT_SUPPORTED | {errno.EBADF}:
+                raise
+        return True
+
+    def is_at(self, name: str, dir_fd: int) -> bool:
+        """Tell whether a name shows what was recognised, unchanged."""
+        if self.status is None:
+            return False
+        try:
+            status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        # The times of two changes may be one: the clock of a filesystem ticks in milliseconds.
+        return stamp(status) == stamp(self.status) and (
+            kernel.pread(self.fd, CAP + 1, 0) == self.raw or self.kind not in ("ours", "no record")
+        )
+
+    def is_like(self, other: Sidecar) -> bool:
+        """Tell whether two looks saw the same: one inode with the same bytes, or twice nothing."""
+        if self.kind != other.kind or self.raw != other.raw or self.flaw != other.flaw:
+            return False
+        if self.status is None or other.status is None:
+            return self.status is other.status
+        return stamp(self.status) == stamp(other.status)
 
     def still_there(self, target: Target) -> bool:
-        """Tell whether the name still points to what was read, or still to nothing."""
+        """Tell whether the sidecar's name shows what was read, unchanged, or still nothing."""
         name = target.name + SIDECAR_SUFFIX
-        if self.inode is not None:
-            return still_named(target.dir_fd, name, self.inode)
-        if self.flaw is not None:
-            return True
-        return not kernel.exists_at(name, target.dir_fd)
+        if self.status is not None:
+            return self.is_at(name, target.dir_fd)
+        return self.exists == kernel.exists_at(name, target.dir_fd)
+
+    def log_left(self, target: Target) -> None:
+        """Log that it is left as it is, beside new content."""
+        name = target.path + SIDECAR_SUFFIX
+        if self.kind == "list":
+            _log.warning("%r: it %s; its line for the file goes stale", name, self.flaw)
+        elif self.flaw is not None:
+            _log.info("%r: it %s, and is left as it is", name, self.flaw)
 
     def close(self) -> None:
-        """Close the file; until then its inode number means nothing else."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            close_quietly(fd)
+        """Close the file, and with it the flock; until then its inode number means nothing else."""
+        if self._held and self._handle.fd >= 0:
+            close_held(self._handle.release())
+        self._handle.close()
 
-    def _read(self, hint: str) -> None:
-        status = kernel.fstat(self._fd)
-        self.inode = identity(status)
+    def _refuse_to_open(self, target: Target, error: OSError) -> None:
+        """Note what could not be opened because of its kind; raise for what may not be read."""
+        if error.errno not in _OUT_OF_RESOURCES:
+            name = target.name + SIDECAR_SUFFIX
+            try:
+                mode = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False).st_mode
+            except FileNotFoundError:
+                return
+            if not stat.S_ISREG(mode):
+                self.kind, self.flaw = "foreign", f"is {kind_of(mode)}"
+                return
+        raise unreadable(target, error) from error
+
+    def _recognise(self, target: Target, hint: str) -> None:
+        status = kernel.fstat(self.fd)
+        self.status = status
         if not stat.S_ISREG(status.st_mode):
-            self.flaw = "it is not a regular file"
+            self.kind, self.flaw = "foreign", f"is {kind_of(status.st_mode)}"
             return
-        self.raw = kernel.pread(self._fd, _CAP + 1, 0)
-        try:
-            self.record = parse_record(self.raw, hint)
-        except MalformedError as flaw:
-            self.flaw = str(flaw)
+        raw = kernel.pread(self.fd, CAP + 1, 0)
+        self.raw = raw
+        if len(raw) <= CAP:
+            if not raw.strip(b"\0"):
+                self.kind, self.flaw = "no record", "is empty"
+                return
+            try:
+                self.record = self.claim = parse_record(
+                    raw, hint, lambda name: _leads(name, target)
+                )
+            except MalformedError as flaw:
+                self.flaw = str(flaw)
+            else:
+                self.kind = "ours"
+                return
+        found = _Found(os.fsencode(target.name), hint)
+        if found.read(self.fd):
+            self.kind, self.claim, self.flaw = "list", found.claim, "is another program's list"
+        elif found.blank:
+            self.kind, self.flaw = "no record", "is empty"
+        else:
+            self.kind = "foreign"
+            self.flaw = found.flaw or self.flaw or "does not name this file"
 
 
-def agreeing(record: Checksum, digest_of: Callable[[str], str]) -> Digest | None:
-    """Return the recorded digest that a content has, None if it has none of them."""
-    for algo, digest in record.digests:
-        if digest_length(algo) is not None and digest_of(algo) == digest:
-            return algo, digest
-    return None
+class _Found:
+    """What the lines of somebody else's list say of one file."""
+
+    def __init__(self, name: bytes, hint: str) -> None:
+        self._names = (name, b"./" + name)
+        self._needle = escape(name)
+        self._hint = hint
+        self.blank = True  # nothing but NULs so far
+        self.claim: Checksum | None = None
+        self.flaw: str | None = None
+
+    def read(self, fd: int) -> bool:
+        """Read the list; True if its lines for the file give exactly one digest."""
+        offset, rest, ended = 0, b"", False
+        while self.flaw is None and (chunk := kernel.pread(fd, _CHUNK, offset)):
+            offset += len(chunk)
+            if offset > _LONGEST_LIST:
+                self.flaw = f"is longer than {_LONGEST_LIST} bytes"
+                return False
+            self.blank = self.blank and not chunk.strip(b"\0")
+            if not ended:  # from the first NUL on nothing counts
+                text, nul, _ = chunk.partition(b"\0")
+                lines = (rest + text).split(b"\n")
+                rest, ended = lines.pop()[:CAP], bool(nul)  # no line of ours is as long
+                self._look_at(lines)
+        if not ended:
+            self._look_at([rest])
+        return self.claim is not None and self.flaw is None
+
+    def _look_at(self, lines: list[bytes]) -> None:
+        for text in lines:
+            if self._needle not in text:
+                continue
+            line = parse_line(text)
+            if line is None or line.name not in self._names:
+                continue
+            try:
+                claim = checksum_of(line, None, (), self._hint)
+            except MalformedError:
+                continue
+            if self.claim is not None and claim.digests != self.claim.digests:
+                self.flaw = "lists more than one digest for this file"
+            self.claim = claim
 
 
-def carried(digests: tuple[Digest, ...]) -> tuple[Digest, ...]:
-    """Return digests without repetition, and no more than a sidecar can hold."""
-    return tuple(dict.fromkeys(digests))[:_MOST_PREVIOUS]
+def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Return what a file is the same, unchanged file by, as far as a look can tell."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def malformed(target: Target, flaw: str) -> SafeAtomicError:
-    """Return the error for a sidecar that is none."""
+def not_a_record(target: Target, flaw: str) -> SafeAtomicError:
+    """Return the error of a reader who finds something else at the sidecar's name."""
     return SafeAtomicError(
-        f"malformed checksum sidecar {target.path + SIDECAR_SUFFIX!r}: {flaw}; the content was not "
-        "checked. Look at the content, then write a new checksum with write_checksum_file()"
+        f"{target.path + SIDECAR_SUFFIX!r} is not a checksum sidecar of this file: it {flaw}. The "
+        "content was not checked. If nobody needs that file, move it away, then record a checksum "
+        "with write_checksum_file()"
+    )
+
+
+def taken(target: Target, flaw: str) -> FileExistsError:
+    """Return the error of a writer who must not replace what stands at the sidecar's name."""
+    return FileExistsError(
+        errno.EEXIST,
+        f"its name is taken by what is not a checksum sidecar of this file (it {flaw}); move that "
+        "away",
+        target.name + SIDECAR_SUFFIX,
     )
 
 
@@ -216,59 +301,15 @@ def unreadable(target: Target, error: OSError) -> OSError:
     )
 
 
-def _format_line(name: bytes, digest: str) -> bytes:
-    """Return a line as coreutils prints it: odd names are escaped, and marked by a backslash."""
-    escaped = name
-    for byte, escape in _ESCAPES:
-        escaped = escaped.replace(byte, escape)
-    mark = b"\\" if escaped != name else b""
-    return mark + digest.encode() + b"  " + escaped + b"\n"
-
-
-_ESCAPES = ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"))
-
-
-def _parse_line(line: bytes) -> str:
-    """Return the digest of a line like those that ``sha256sum`` prints."""
-    text = line.removeprefix(b"\\")
-    hexa, space, name = text.partition(b" ")
-    given = hexa.decode("ascii", "replace")
-    digest = given.lower()
-    # All upper case is some tools' way; mixed case is a flipped bit.
-    if given not in (digest, given.upper()) or not HEXADECIMAL.issuperset(digest) or not digest:
-        raise MalformedError("the first line does not start with a digest")
-    if space and name[:1] not in (b" ", b"*"):
-        raise MalformedError("the first line is not of the form that sha256sum prints")
-    return digest
-
-
-def _parse_metadata(rest: bytes) -> tuple[dict[str, str], list[Digest]]:
-    """Return the ``key=value`` lines, commented or bare, and the previous digests."""
-    fields: dict[str, str] = {}
-    previous: list[Digest] = []
-    for line in rest.decode("utf-8", "replace").split("\n"):
-        key, equals, value = line.removeprefix("#").strip().partition("=")
-        if not equals:
-            continue
-        if key != "previous":
-            fields.setdefault(key, value)
-            continue
-        algo, _, digest = value.partition(":")
-        length = digest_length(algo)
-        if (
-            not digest
-            or not HEXADECIMAL.issuperset(digest)
-            or (length or len(digest)) != len(digest)
-        ):
-            raise MalformedError("a previous digest is damaged")
-        previous.append((algo, digest))
-    return fields, previous
-
-
-def _guess(digest: str, hint: str) -> str:
-    if digest_length(hint) == len(digest):
-        return hint
+def _leads(name: bytes, target: Target) -> bool:
+    """Tell whether a name in a line is one of the target: its own, or another of its inode."""
+    own = os.fsencode(target.name)
+    if name in (own, b"./" + own):
+        return True
+    if b"/" in name or target.status is None:
+        return False
     try:
-        return _BY_LENGTH[len(digest)]
-    except KeyError:
-        raise MalformedError(f"no algorithm has {len(digest)} digits") from None
+        status = kernel.stat(os.fsdecode(name), dir_fd=target.dir_fd)
+    except (OSError, ValueError):
+        return False
+    return identity(status) == identity(target.status)

@@ -10,7 +10,14 @@ import errno
 import os
 import stat
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, Descriptor, kernel
+from ._posix import (
+    NO_RENAME_FLAG,
+    O_CLOEXEC,
+    O_DIRECTORY,
+    O_PATH,
+    Descriptor,
+    kernel,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +64,7 @@ class Target:
         self.filesystem = ""
         self.is_mount_point = False
         self._directory: os.stat_result | None = None
+        self._flushes = False
         self._handle = Descriptor()
 
     @classmethod
@@ -66,17 +74,19 @@ class Target:
         target.name, target.dir_fd, target.status = name, dir_fd, status
         return target
 
-    def open(self, *, follow: bool = True) -> None:
+    def open(self, *, follow: bool = True, flushes: bool = False) -> None:
         """Open the directory of the path and look its last component up.
 
         Args:
             follow: Resolve a symbolic link at the last component (the parents always are).
+            flushes: Insist on a descriptor that can be flushed, which asks for read permission.
 
         Raises:
             IsADirectoryError: The path can only name a directory. Nothing was touched.
             PermissionError: A link in a directory that others can write to is not to be trusted.
             OSError: The directory cannot be opened. Nothing was touched.
         """
+        self._flushes = flushes
         try:
             self._open_parent(self.path)
             status = self.look_again()
@@ -95,7 +105,15 @@ class Target:
             reason = "the path names a directory, not a file"
             raise IsADirectoryError(errno.EISDIR, reason, self.path)
         self.close()
-        self.dir_fd = self._handle.open(kernel.open, directory or separator or ".", _DIRECTORY)
+        parent = directory or separator or "."
+        try:
+            self.dir_fd = self._handle.open(kernel.open, parent, _DIRECTORY)
+        except PermissionError:
+            if self._flushes or not O_PATH:
+                raise
+            # Search permission is enough to look a name up (open(2), O_PATH), as in mode 0711.
+            flags = O_PATH | O_DIRECTORY | O_CLOEXEC
+            self.dir_fd = self._handle.open(kernel.open, parent, flags)
         self.name = name
         self._directory = None
 
@@ -151,6 +169,14 @@ class Target:
         if self._directory is None:
             self._directory = kernel.fstat(self.dir_fd)
         return self._directory
+
+    def shows_what_was_found(self) -> bool:
+        """Tell whether the name shows what it showed at the last look, or still nothing."""
+        try:
+            status = kernel.stat(self.name, dir_fd=self.dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return self.status is None
+        return self.status is not None and identity(status) == identity(self.status)
 
     def require_regular(self) -> None:
         """Refuse, by its name, what is no regular file; an absent name is welcome."""
@@ -271,11 +297,40 @@ def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
     return identity(status) == inode
+
+
+def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
+    """Give a file a name that must not exist, in one step of the kernel.
+
+    Returns:
+        Whether it still has its former name, which is then the caller's to unlink: where no rename
+        refuses to replace, a hard link does.
+
+    Raises:
+        FileExistsError: The new name exists. Nothing was changed.
+        OSError: Nothing was changed.
+    """
+    try:
+        kernel.rename_noreplace(src, dst, src_dir_fd, dst_dir_fd)
+    except OSError as error:
+        if error.errno not in NO_RENAME_FLAG:
+            raise
+        kernel.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+        return True
+    return False
+
+
+def kind_of(mode: int) -> str:
+    """Say what something is that is not a regular file."""
+    return _KINDS.get(stat.S_IFMT(mode), "not a regular file")
 
 
 def refusal(path: str, mode: int) -> OSError:
     """Return the error for something that is no regular file."""
-    kind = _KINDS.get(stat.S_IFMT(mode), "not a regular file")
     code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-    return OSError(code, f"{kind}, not a regular file; it was not touched", path)
+    return OSError(code, f"{kind_of(mode)}, not a regular file; it was not touched", path)

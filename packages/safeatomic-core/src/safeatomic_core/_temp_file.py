@@ -13,7 +13,8 @@ import os
 import stat
 
 from . import _log
-from ._forks import close_held, open_held
+from ._checksum_record import has_record_form
+from ._forks import Held
 from ._posix import (
     LOCK_EX,
     LOCK_NB,
@@ -26,10 +27,17 @@ from ._posix import (
 )
 from ._target import identity
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
 PREFIX = ".safeatomic-tmp-"
+SUM_PREFIX = ".safeatomic-sum-"  # of records, and of the sidecars that they displaced
 SUFFIX = ".tmp"
+_PREFIXES = (PREFIX, SUM_PREFIX)
 _HEX = frozenset("0123456789abcdef")
 _LENGTH = len(PREFIX) + 16 + len(SUFFIX)
+_OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
 _ATTEMPTS = (
     100  # 64 random bits never collide by chance; this ends a loop that something else feeds
@@ -41,27 +49,31 @@ class Temp:
 
     Attributes:
         name: Its name in the directory; empty once it was published or discarded.
-        fd: Its descriptor, open for reading and writing; -1 when closed.
         owner: User and group number that the file was created with.
     """
 
-    __slots__ = ("_pid", "dir_fd", "fd", "name", "owner")
+    __slots__ = ("_handle", "_prefix", "dir_fd", "name", "owner", "token")
 
-    def __init__(self, dir_fd: int) -> None:
-        self._pid = os.getpid()
+    def __init__(self, dir_fd: int, token: str = "", prefix: str = PREFIX) -> None:
+        """Make nothing yet.
+
+        Args:
+            dir_fd: The directory.
+            token: The token of the lock it is written under, 16 hexadecimal digits. They are the
+                temp's: who takes a dead writer's lock over knows by it whose orphan it is.
+            prefix: What the name begins with.
+        """
+        self._handle = Held()
+        self._prefix = prefix
+        self.token = token
         self.dir_fd = dir_fd
         self.name = ""
-        self.fd = -1
         self.owner = (-1, -1)
 
-    def __del__(self) -> None:
-        """Drop the flock of a temp that nobody can discard any more: it is an orphan then.
-
-        Only an interrupt between two of our own statements leads here. In a forked child the number
-        of the descriptor may belong to another file.
-        """
-        if getattr(self, "fd", -1) >= 0 and self._pid == os.getpid():
-            self.close()
+    @property
+    def fd(self) -> int:
+        """Its descriptor, open for reading and writing; -1 when closed."""
+        return self._handle.fd
 
     def create(self, mode: int) -> None:
         """Create the file under a new name and flock it.
@@ -69,10 +81,10 @@ class Temp:
         Args:
             mode: Permission bits; the kernel applies the umask and default ACLs to them.
         """
-        for _ in range(_ATTEMPTS):
-            self.name = f"{PREFIX}{os.urandom(8).hex()}{SUFFIX}"
+        for name in fresh_names(self._prefix, self.token):
+            self.name = name
             try:
-                self.fd = open_held(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
+                self._handle.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
             except FileExistsError:
                 self.name = ""
                 continue
@@ -109,13 +121,11 @@ class Temp:
 
     def close(self) -> None:
         """Close the descriptor, and with it the flock."""
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            close_held(fd)
+        self._handle.close()
 
     def release_descriptor(self) -> None:
         """Leave the descriptor to its other owner."""
-        self.fd = -1
+        self._handle.release()
 
     def discard(self) -> None:
         """Remove the file if it is there, then close it; the flock goes last."""
@@ -125,6 +135,14 @@ class Temp:
                 unlink_if_there(name, self.dir_fd)
         finally:
             self.close()
+
+
+def fresh_names(prefix: str, token: str) -> Iterator[str]:
+    """Yield names of temps to try, the one of the lock's token first."""
+    if token:
+        yield f"{prefix}{token}{SUFFIX}"
+    for _ in range(_ATTEMPTS):
+        yield f"{prefix}{os.urandom(8).hex()}{SUFFIX}"
 
 
 def unlink_if_there(name: str, dir_fd: int) -> None:
@@ -165,53 +183,70 @@ def is_temp_name(name: str) -> bool:
     """Tell whether a name has exactly the form of our temporary files."""
     return (
         len(name) == _LENGTH
-        and name.startswith(PREFIX)
+        and name.startswith(_PREFIXES)
         and name.endswith(SUFFIX)
         and _HEX.issuperset(name[len(PREFIX) : -len(SUFFIX)])
     )
 
 
-def orphans(dir_fd: int, *, remove: bool) -> list[tuple[str, int]]:
+def orphans(
+    dir_fd: int, *, remove: bool, named: Container[str] = frozenset()
+) -> list[tuple[str, int]]:
     """Find the temps in a directory whose writers are proven dead.
 
     Args:
         dir_fd: The directory.
         remove: Unlink them as well.
+        named: Tokens of dead locks that were taken over. They prove whose a temp is that may not be
+            opened, since it is another user's.
 
     Returns:
         Name and size in bytes of each orphan (removed or not). What cannot be opened, flocked or
-        removed is no proven orphan and is left out.
+        removed is no proven orphan and is left out; so is what stands at the name of a record's
+        temp and has not the form of a record: it is somebody else's file that was displaced.
     """
     found = []
     for name in sorted(kernel.listdir(dir_fd)):
         if is_temp_name(name):
-            size = _reap(name, dir_fd, remove=remove)
+            size = _reap(name, dir_fd, remove, named)
             if size is not None:
                 found.append((name, size))
     return found
 
 
-def _reap(name: str, dir_fd: int, *, remove: bool) -> int | None:
+def _reap(name: str, dir_fd: int, remove: bool, named: Container[str]) -> int | None:
     """Return the size of a proven orphan, unlinking it if asked; None for anything else."""
-    fd = -1
+    opened = Held()
     try:
-        if not stat.S_ISREG(kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+        status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
             return None
         flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-        fd = open_held(kernel.open, name, flags, dir_fd=dir_fd)
-        kernel.flock(fd, LOCK_EX | LOCK_NB)
-        # Under the flock the name must still be this inode: its writer may have published it and
-        # another temp may have taken the name (not by chance, but a proof asks for it).
-        opened = kernel.fstat(fd)
-        named = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-        if identity(opened) != identity(named):
+        try:
+            fd = opened.open(kernel.open, name, flags, dir_fd=dir_fd)
+        except PermissionError:
+            if name[len(PREFIX) : -len(SUFFIX)] not in named or not _may_be_draft(name, status):
+                return None
+        else:
+            kernel.flock(fd, LOCK_EX | LOCK_NB)
+            if name.startswith(SUM_PREFIX) and not has_record_form(fd):
+                return None
+            # Under the flock the name must still be this inode: its writer may have published it
+            # and another temp may have taken the name (not by chance, but a proof asks for it).
+            status = kernel.fstat(fd)
+        named_now = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        if identity(status) != identity(named_now):
             return None
         if remove:
             kernel.unlink(name, dir_fd=dir_fd)
     except OSError:
         return None
     else:
-        return opened.st_size
+        return status.st_size
     finally:
-        if fd >= 0:
-            close_held(fd)
+        opened.close()
+
+
+def _may_be_draft(name: str, status: os.stat_result) -> bool:
+    """Tell whether what may not be opened can be a temp by its mode: records begin as 0600."""
+    return not name.startswith(SUM_PREFIX) or stat.S_IMODE(status.st_mode) == _OWNER_ONLY

@@ -62,7 +62,12 @@ class _LazySignature:
 
         return inspect.Signature(
             [
-                inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                    default=vars(owner).get(name, inspect.Parameter.empty),
+                    annotation=kind,
+                )
                 for name, kind in owner.__annotations__.items()
             ]
         )
@@ -70,12 +75,16 @@ class _LazySignature:
 
 @dataclass_transform(frozen_default=True)
 class Record:
-    """An immutable value whose fields are its annotations, in their order."""
+    """An immutable value whose fields are its annotations, in their order.
+
+    A field that has a value in the class may be left out.
+    """
 
     if not TYPE_CHECKING:
         __signature__ = _LazySignature()
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
+            given = vars(type(self))
             fields = tuple(type(self).__annotations__)
             if len(args) > len(fields):
                 raise TypeError(f"{type(self).__name__} has {len(fields)} fields, not {len(args)}")
@@ -84,11 +93,11 @@ class Record:
                 if name in values or name not in fields:
                     raise TypeError(f"{type(self).__name__}: unexpected field {name!r}")
                 values[name] = value
-            if len(values) != len(fields):
-                missing = ", ".join(name for name in fields if name not in values)
-                raise TypeError(f"{type(self).__name__}: missing {missing}")
+            missing = [name for name in fields if name not in values and name not in given]
+            if missing:
+                raise TypeError(f"{type(self).__name__}: missing {', '.join(missing)}")
             for name in fields:
-                value = values[name]
+                value = values[name] if name in values else given[name]
                 frozen = MappingProxyType(dict(value)) if isinstance(value, dict) else value
                 object.__setattr__(self, name, frozen)
 

@@ -1,123 +1,175 @@
 """What a reader concludes from a file and its checksum sidecar.
 
-A reader takes no lock. It hashes the data it opened, reads the record, and believes a mismatch only
-if afterwards both names still point to the very inodes it read (`formal/SafeAtomicChecksum.tla`).
+A reader takes no lock. It looks at the sidecar, hashes the data it opened before, and looks at the
+sidecar again. A digest that was recorded at either look is good. A mismatch is believed only if the
+data's name still points to the inode that was read, and the sidecar was the same at both looks:
+then the two stood side by side (`formal/SafeAtomicChecksum.tla`). Between the first look and the
+opening there is no hashing, so that even beside a writer who never rests a reader comes to an end.
 """
 
 from __future__ import annotations
 
 import errno
+import time
 
 from . import _trace
+from ._checksum_record import agreeing
 from ._digests import digest_length
 from ._errors import ChecksumMismatchError, SafeAtomicError
-from ._sidecar_file import Sidecar, agreeing, malformed
+from ._sidecar_file import Sidecar, not_a_record
 from ._target import SIDECAR_SUFFIX, still_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
 
-    from ._sidecar_file import Checksum
+    from ._checksum_record import Checksum
     from ._target import Target
 
+# A record that names two contents may have fewer readers than each, from Announce to Seal.
+_REFUSED_LOOKS = 20
+_REFUSED_DELAY = 0.01  # seconds between two of them
 
-def verify(
-    target: Target,
-    inode: tuple[int, int],
-    digest_of: Callable[[str], str],
-    requested: str | None,
-    hint: str,
-) -> bool:
-    """Hold the content of an open file against the sidecar beside it.
 
-    Args:
-        target: The name the content was opened under.
-        inode: Device and inode number of what was opened, which must still be open.
-        digest_of: Gives the content's digest for an algorithm.
-        requested: Algorithm the caller insists on, or None for the recorded one.
-        hint: Algorithm to assume when the sidecar names none.
+class Verification:
+    """The check of one opened file, in a ``with`` block: looks when made; then read, then ask."""
 
-    Returns:
-        True if they agree; False if a writer moved on meanwhile, and the reader must start again.
+    __slots__ = ("_hint", "_inode", "_requested", "_sidecar", "_target")
 
-    Raises:
-        ChecksumMismatchError: The content is not what was recorded.
-        FileNotFoundError: There is no sidecar.
-        SafeAtomicError: The sidecar is malformed, or its algorithm unknown to this Python.
-        ValueError: The recorded algorithm is not the requested one.
-        OSError: The sidecar cannot be read.
-    """
-    sidecar = Sidecar(target, hint)
-    try:
-        record = sidecar.record
-        agrees, expected, actual, unknown = _compare(record, digest_of)
-        if record is not None and requested is not None and requested != record.algo:
-            raise ValueError(
-                f"checksum_algo={requested!r}, but the sidecar of {target.path!r} records "
-                f"{record.algo!r}; leave checksum_algo out to check what is recorded"
-            )
-        # Only when both names still point to what was read did the two stand side by side.
-        current = agrees or (
-            still_named(target.dir_fd, target.name, inode) and sidecar.still_there(target)
-        )
+    def __init__(
+        self, target: Target, inode: tuple[int, int], requested: str | None, hint: str
+    ) -> None:
+        """Look at the sidecar for the first time, after the data was opened.
+
+        Args:
+            target: The name the content was opened under.
+            inode: Device and inode number of what was opened, which must stay open.
+            requested: Algorithm the caller insists on, or None for the recorded one.
+            hint: Algorithm that may have made an untagged digest of its length.
+
+        Raises:
+            OSError: The sidecar cannot be read.
+        """
+        self._target = target
+        self._inode = inode
+        self._requested = requested
+        self._hint = hint
+        self._sidecar = _look(target, hint)
         if _trace.hook is not None:
-            _report(_trace.hook, inode, sidecar, actual, agrees=agrees, current=current)
+            claim = self._sidecar.claim
+            recorded = [] if claim is None else [digest for _, digest in claim.digests]
+            _trace.hook("read", {"phase": "look", "inode": inode[1], "recorded": recorded})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._sidecar.close()
+
+    def agrees(self, digest_of: Callable[[str], str]) -> bool:
+        """Compare the content with the sidecar.
+
+        Args:
+            digest_of: Gives the content's digest for an algorithm.
+
+        Returns:
+            True if they agree; False if a writer moved on meanwhile, and the reader must start
+            again.
+
+        Raises:
+            ChecksumMismatchError: The content is not what was recorded.
+            FileNotFoundError: There is no sidecar.
+            SafeAtomicError: It does not describe the file, or with an algorithm that this Python
+                does not have.
+            ValueError: The recorded algorithm is not the requested one.
+            OSError: The sidecar cannot be read.
+        """
+        target, claim = self._target, self._sidecar.claim
+        agrees = claim is not None and agreeing(claim, digest_of) is not None
+        current = False
+        if not agrees:
+            # In this order: beside moves the other one gives a false alarm.
+            current = still_named(target.dir_fd, target.name, self._inode)
+            again = _look(target, self._hint)
+            try:
+                agrees = again.claim is not None and agreeing(again.claim, digest_of) is not None
+                current = current and self._sidecar.is_like(again)
+                claim = again.claim if agrees else claim
+            finally:
+                again.close()
+        if _trace.hook is not None:
+            self._report(_trace.hook, claim, digest_of, agrees=agrees, current=current)
         if agrees:
+            assert claim is not None  # noqa: S101 - it agrees with one
+            self._require_algorithm(claim)
             return True
         if not current:
             return False
-    finally:
-        sidecar.close()
-    if sidecar.flaw is not None:
-        raise malformed(target, sidecar.flaw)
-    if record is None:
-        raise FileNotFoundError(
+        if claim is None:
+            raise self._nothing_recorded()
+        self._require_algorithm(claim)
+        unknown = next((algo for algo, _ in claim.digests if digest_length(algo) is None), None)
+        if unknown is not None:
+            raise SafeAtomicError(
+                f"the sidecar of {target.path!r} records the algorithm {unknown!r}, which this "
+                "Python does not offer; the content was not checked"
+            )
+        raise ChecksumMismatchError(target.path, claim.digest, digest_of(claim.algo))
+
+    def _require_algorithm(self, claim: Checksum) -> None:
+        if self._requested not in (None, claim.algo, claim.alias):
+            raise ValueError(
+                f"checksum_algo={self._requested!r}, but the sidecar of {self._target.path!r} "
+                f"records {claim.algo!r}; leave checksum_algo out to check what is recorded"
+            )
+
+    def _nothing_recorded(self) -> Exception:
+        flaw = self._sidecar.flaw
+        if flaw is not None:
+            return not_a_record(self._target, flaw)
+        return FileNotFoundError(
             errno.ENOENT,
             "no checksum sidecar; write_checksum_file() makes one",
-            target.path + SIDECAR_SUFFIX,
+            self._target.path + SIDECAR_SUFFIX,
         )
-    if unknown is not None:
-        raise SafeAtomicError(
-            f"the sidecar of {target.path!r} records the algorithm {unknown!r}, which this Python "
-            "does not offer; the content was not checked"
-        )
-    raise ChecksumMismatchError(target.path, expected, actual)
+
+    def _report(
+        self,
+        hook: _trace.Hook,
+        claim: Checksum | None,
+        digest_of: Callable[[str], str],
+        *,
+        agrees: bool,
+        current: bool,
+    ) -> None:
+        verdict = "retry"
+        if agrees:
+            verdict = "good"
+        elif current:
+            verdict = "missing" if claim is None else "mismatch"
+        known = claim is not None and digest_length(claim.algo) is not None
+        facts: dict[str, object] = {
+            "phase": "verdict",
+            "inode": self._inode[1],
+            "digest": digest_of(claim.algo) if claim is not None and known else "",
+            "recorded": [] if claim is None else [digest for _, digest in claim.digests],
+            "verdict": verdict,
+        }
+        hook("read", facts)
 
 
-def _compare(
-    record: Checksum | None, digest_of: Callable[[str], str]
-) -> tuple[bool, str, str, str | None]:
-    """Return whether a content agrees, what was expected and found, and an algorithm not known."""
-    if record is None:
-        return False, "", "", None
-    if agreeing(record, digest_of) is not None:
-        return True, record.digest, record.digest, None
-    unknown = next((algo for algo, _ in record.digests if digest_length(algo) is None), None)
-    actual = "" if digest_length(record.algo) is None else digest_of(record.algo)
-    return False, record.digest, actual, unknown
-
-
-def _report(
-    hook: _trace.Hook,
-    inode: tuple[int, int],
-    sidecar: Sidecar,
-    actual: str,
-    *,
-    agrees: bool,
-    current: bool,
-) -> None:
-    recorded = [] if sidecar.record is None else [hexa for _, hexa in sidecar.record.digests]
-    verdict = "retry"
-    if agrees:
-        verdict = "good"
-    elif current:
-        verdict = "missing" if sidecar.record is None else "mismatch"
-    facts: dict[str, object] = {
-        "phase": "verdict",
-        "inode": inode[1],
-        "digest": actual,
-        "recorded": recorded,
-        "verdict": verdict,
-    }
-    hook("read", facts)
+def _look(target: Target, hint: str) -> Sidecar:
+    """Look at the sidecar; one that may not be read for the moment is asked again, boundedly."""
+    for _ in range(_REFUSED_LOOKS):
+        try:
+            return Sidecar(target, hint)
+        except PermissionError:
+            time.sleep(_REFUSED_DELAY)
+    return Sidecar(target, hint)

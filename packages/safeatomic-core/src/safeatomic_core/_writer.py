@@ -6,10 +6,12 @@ import io
 import os
 from _weakref import ref  # weakref itself is slow to import
 
-from . import _log, _trace
+from . import _trace
+from ._abandoned import disarm, guard
 from ._change import close
 from ._digests import hash_fd, new_hash
 from ._errors import SafeAtomicError
+from ._forks import generation
 from ._options import Policy, check_data, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
@@ -89,12 +91,13 @@ class AtomicWriter(io.BufferedWriter):
         self._write: Write | None = None
         self._verdict = ""
         self._pid = os.getpid()
+        self._born = generation()
         self._failure: BaseException | None = None  # what a change of the content failed with
         self._size = 0  # bytes written one after the other, from the start
         self._hash: _Hash | None = None
         self._straight = False  # whether the hash has seen those bytes, and there are no others
         self._text: ref[io.TextIOWrapper] | None = None
-        self._guard: ref[AtomicWriter] | None = None
+        self._guard: ref[object] | None = None
         policy = Policy(
             concurrency=concurrency,
             preserve_metadata=preserve_metadata,
@@ -109,7 +112,7 @@ class AtomicWriter(io.BufferedWriter):
         )
         self._write = write = Write(path, policy)
         self._path = write.target.path
-        self._guard = _watch(self, write)
+        self._guard = guard(self, write)
         try:
             write.gate()
             write.acquire_lock()
@@ -161,7 +164,7 @@ class AtomicWriter(io.BufferedWriter):
 
     def flush(self) -> None:
         """Hand what is buffered to the kernel; publishes nothing."""
-        if not self.closed and self._write is not None and self._pid == os.getpid():
+        if not self.closed and self._write is not None and self._born == generation():
             with self._explaining():
                 super().flush()
 
@@ -221,7 +224,7 @@ class AtomicWriter(io.BufferedWriter):
 
     def close(self) -> None:
         """Flush and close the stream; whether it is published is still to be decided."""
-        if self._write is None or self._pid != os.getpid():
+        if self._write is None or self._born != generation():
             self._drop()
         elif not self.closed:
             with self._explaining():
@@ -292,7 +295,7 @@ class AtomicWriter(io.BufferedWriter):
         raise TypeError("an AtomicWriter cannot be pickled")
 
     def _check_undecided(self) -> Write:
-        if self._pid != os.getpid():
+        if self._born != generation():
             raise SafeAtomicError(
                 f"{self.name!r} is being written by process {self._pid}; a forked child must make "
                 "an AtomicWriter of its own. The target is unchanged"
@@ -355,9 +358,8 @@ class AtomicWriter(io.BufferedWriter):
                 close(write)
             finally:
                 self._write = None
-                if self._guard is not None:
-                    _guards.discard(self._guard)
-                    self._guard = None  # a reference that is gone calls nobody back
+                disarm(self._guard)
+                self._guard = None
 
     def _failed(self, error: BaseException) -> BaseException:
         """Undo, and return the error with its explanation."""
@@ -391,32 +393,3 @@ class _Explaining:
             explained = self._write.explained(exc)
             self._writer._refuse_commit(explained)  # noqa: SLF001 - a part of it
             raise explained from exc
-
-
-# Weak references to the undecided writers. A finalizer would run for every writer, and what a
-# signal handler raises inside one goes nowhere (object.__del__); these call back only for a writer
-# that is dropped undecided.
-_guards: set[ref[AtomicWriter]] = set()
-
-
-def _watch(writer: AtomicWriter, write: Write) -> ref[AtomicWriter]:
-    """Abort a write when its writer is dropped undecided."""
-    pid = os.getpid()
-
-    def dropped(guard: ref[AtomicWriter]) -> None:
-        _guards.discard(guard)
-        if pid != os.getpid():
-            return
-        path, lost = write.target.path, write.holds_content()
-        try:
-            write.undo()
-        finally:
-            close(write)
-        message = f"<AtomicWriter {path!r}> was dropped undecided and aborted"
-        if lost:
-            _log.warning("%s; what was written to it is lost", message)
-        _log.warn(message, ResourceWarning)
-
-    guard = ref(writer, dropped)
-    _guards.add(guard)
-    return guard

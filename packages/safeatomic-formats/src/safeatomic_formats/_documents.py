@@ -1,9 +1,9 @@
 """The one way from an object to a file and back, whatever the format.
 
-A format brings two functions: one that renders an object as text, and one that parses text. What
-surrounds them is the same for all and lives here: the whole text exists before anything is
-touched, every option goes to the core as it came, and an error of the format's own library keeps
-its class and gets a note that names the file.
+A format brings two functions: one that renders an object as text that reads back as that object,
+and one that parses text. What surrounds them is the same for all and lives here: the whole text
+exists, and is known to read back, before anything is touched; every option goes to the core as it
+came; and an error of the format's own library keeps its class and gets a note that names the file.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         delay: float | None
         session: str | None
         safety: Safety
+        mode: int | None
+        overwrite: bool
 
     class ReadOptions(TypedDict):
         """The options of every ``load``."""
@@ -49,12 +51,12 @@ def dump(
     render: Callable[[], str],
     **options: Unpack[WriteOptions],
 ) -> None:
-    """Render a document completely, then replace the file by it.
+    """Render a document completely, then replace the file with it.
 
     Args:
         path: The file.
         language: Name of the format, for the note on an error.
-        render: Returns the document's text.
+        render: Returns the document's text, having seen that it reads back.
         **options: Passed to `safeatomic_core.write_atomic` as they are.
     """
     try:

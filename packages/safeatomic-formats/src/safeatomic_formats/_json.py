@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 from ._documents import dump, load
+from ._plain import without_ruamel
+from ._readback import check, place, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from safeatomic_core._types import Concurrency, Safety, StrPath
@@ -20,6 +23,9 @@ def atomic_json_dump(
     indent: int | str | None = 2,
     sort_keys: bool = False,
     ensure_ascii: bool = False,
+    allow_nan: bool = False,
+    default: Callable[[Any], object] | None = None,
+    cls: type[json.JSONEncoder] | None = None,
     encoding: str | None = None,
     concurrency: Concurrency = "lock",
     preserve_metadata: bool = True,
@@ -29,11 +35,17 @@ def atomic_json_dump(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
-    """Replace a file by an object written as JSON, completely or not at all.
+    """Replace a file with an object written as JSON, completely or not at all.
 
-    The text ends with a newline. Not-a-number and the infinities are refused, since JSON has none
-    and few other readers accept what Python would write for them.
+    The text ends with a newline. Not-a-number and the infinities are refused unless asked for,
+    since JSON has none and few other readers accept what Python writes for them.
+
+    The text is published only if it reads back as the object, given what JSON can say: a tuple
+    comes back as a list, a number as a key becomes a text, and a subclass its base. The check costs
+    one `json.loads` and a comparison.
 
     Args:
         path: The file; it need not exist, its directory must.
@@ -41,19 +53,29 @@ def atomic_json_dump(
         indent: Spaces (or the text) of one level; None for a single line.
         sort_keys: Write the keys of every object in sorted order.
         ensure_ascii: Escape whatever is not ASCII.
+        allow_nan: Write ``NaN``, ``Infinity`` and ``-Infinity``, which `atomic_json_load` reads.
+        default: Called with each object that has no form in JSON, returns one that has; see
+            `json.dumps`. With it, or with ``cls``, the check is that the text is JSON and that no
+            two keys of one object are equal.
+        cls: A subclass of `json.JSONEncoder` to write with.
         encoding: Text encoding; JSON for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Further attempts to take a held lock.
+        retries: Retries to take a held lock.
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
-        TypeError: The object, or a key in it, has no form in JSON. The target is unchanged.
-        ValueError: A float is not finite, or the object contains itself. The target is unchanged.
+        TypeError: The object, or a key in it, has no form in JSON; or ``default`` or ``cls`` is
+            not what it must be. The target is unchanged.
+        ValueError: A float is not finite, the object contains itself, or the text would not read
+            back, as with the keys ``1`` and ``"1"`` in one object; the message names the place.
+            The target is unchanged.
         RecursionError: The object is nested too deeply. The target is unchanged.
         UnicodeEncodeError: The encoding lacks a character. The target is unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
@@ -62,15 +84,14 @@ def atomic_json_dump(
     dump(
         path,
         "JSON",
-        lambda: (
-            json.dumps(
-                obj,
-                indent=indent,
-                sort_keys=sort_keys,
-                ensure_ascii=ensure_ascii,
-                allow_nan=False,
-            )
-            + "\n"
+        lambda: _render(
+            obj,
+            indent=indent,
+            sort_keys=sort_keys,
+            ensure_ascii=ensure_ascii,
+            allow_nan=allow_nan,
+            default=default,
+            cls=cls,
         ),
         encoding=encoding,
         concurrency=concurrency,
@@ -81,6 +102,8 @@ def atomic_json_dump(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 
@@ -101,7 +124,7 @@ def atomic_json_load(
     Args:
         path: The file.
         encoding: Text encoding.
-        check_checksum: Hold the bytes against the checksum sidecar.
+        check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Insist on this algorithm; by default the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 
@@ -120,3 +143,78 @@ def atomic_json_load(
         checksum_algo=checksum_algo,
         safety=safety,
     )
+
+
+def _render(obj: object, **options: Any) -> str:
+    """Return an object as JSON that reads back as that object."""
+    default, cls = options["default"], options["cls"]
+    if default is not None and not callable(default):
+        raise TypeError(f"default must be callable or None, not {type(default).__name__}")
+    if cls is not None and not (isinstance(cls, type) and issubclass(cls, json.JSONEncoder)):
+        raise TypeError(f"cls must be a subclass of json.JSONEncoder or None, not {cls!r}")
+    if not isinstance(options["allow_nan"], bool):
+        raise TypeError(f"allow_nan must be a bool, not {type(options['allow_nan']).__name__}")
+    obj = without_ruamel(obj)
+    try:
+        text = json.dumps(obj, **options)
+    except ValueError as error:
+        if not options["allow_nan"] and "JSON compliant" in str(error):
+            raise ValueError(f"{error} (allow_nan=True writes it all the same)") from error
+        raise
+    if default is not None or cls is not None:
+        _parse_uniquely(text)
+    elif not _equal(obj, text):  # a tuple, perhaps, or a number as a key
+        check(obj, _parse_uniquely(text), "JSON", key=_key)
+    return text + "\n"
+
+
+def _equal(obj: object, text: str) -> bool:
+    """Whether a text says just what the object is, with one look in C."""
+    try:
+        return bool(json.loads(text) == obj)
+    except json.JSONDecodeError:
+        return False
+
+
+def _parse_uniquely(text: str) -> object:
+    """Return what a rendered text says; no two keys of one object may be equal."""
+    doubtful: list[object] = []
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            seen: set[str] = set()
+            double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            doubtful.append((entries, double))
+        return entries
+
+    try:
+        read = json.loads(text, object_pairs_hook=mapping)
+    except json.JSONDecodeError as error:  # an indent that is no white space, an encoder's own ways
+        raise ValueError(f"the rendered text is not JSON: {error}") from error
+    if doubtful:
+        raise ValueError(_collision(read, doubtful[0]))
+    return read
+
+
+def _collision(read: object, doubtful: Any) -> str:
+    """Return the message for an object in which two keys became equal."""
+    entries, key = doubtful
+    todo: list[tuple[Any, Any]] = [(read, None)]
+    while todo:
+        value, where = todo.pop()
+        if value is entries:
+            return f"two keys of {place(where)} become {key!r} in JSON, and one entry would be lost"
+        if isinstance(value, dict):
+            todo += [(entry, (where, name)) for name, entry in value.items()]
+        elif isinstance(value, list):
+            todo += [(entry, (where, index)) for index, entry in enumerate(value)]
+    return f"two keys of one mapping become {key!r} in JSON, and one entry would be lost"
+
+
+def _key(key: Any) -> str:
+    """Return a key as the standard library's encoder writes it."""
+    key = plain(key)
+    if isinstance(key, str):
+        return key
+    return json.dumps(key)

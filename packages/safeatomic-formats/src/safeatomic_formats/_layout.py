@@ -1,8 +1,10 @@
-"""What ruamel.yaml does not carry along: how a document began, and how deep it indents.
+"""YAML text through ruamel.yaml, with what ruamel.yaml itself does not carry along.
 
 ruamel.yaml drops comments above the ``---`` marker, the marker itself and the directives (without
-``%YAML 1.1`` an octal ``012`` would read back as twelve), and indents every list its own way. This
-is read from the text on loading, travels on the document's root object, and is applied on dumping.
+``%YAML 1.1`` an octal ``012`` would read back as twelve), indents every list one way, and loses
+comments in places. So the text travels with the document's root object: a document that was not
+changed is written as it was, and of a changed one the lines that the change is not about are.
+Whatever is written has been parsed again and says what the document says.
 """
 
 from __future__ import annotations
@@ -10,84 +12,253 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from itertools import pairwise
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.error import YAMLError
 
-# No line is ever folded: where a long line broke is not recorded, so a limit would break others.
-WIDTH = 2**31 - 1
-_ATTRIBUTE = "_safeatomic_layout"
+from ._merge import merge
+from ._plain import moment, tag_of
+from ._readback import check, same_scalar, unreadable
+from ._roundtrip import converter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_ATTRIBUTE = "safeatomic_layout"
 
 
 class Layout:
-    """How a document is written, beyond what its own objects remember."""
+    """How a document is written, beyond what its own objects remember. It does not change."""
 
-    def __init__(self, text: str = "") -> None:
-        lines = text.splitlines()
+    def __init__(self, text: str = "", document: object = None) -> None:
+        self.original = text
+        self.crlf = text.count("\r\n") * 2 > text.count("\n")
+        self.text = text.replace("\r\n", "\n")
+        self.base: str | None = None  # what ruamel.yaml makes of it, once that was asked
+        lines = self.text.splitlines()
         start = next((i for i, line in enumerate(lines) if _CONTENT.match(line)), len(lines))
         self.marked = start < len(lines) and _MARKER.match(lines[start]) is not None
         head = lines[:start] if self.marked else []
         self.comments = [line for line in head if not line.startswith("%")]
-        self.version: str | None = None
+        self.version: tuple[int, ...] | None = None
         self.tags: dict[str, str] = {}
         for directive, *words in (line.split() for line in head if line.startswith("%")):
             if directive == "%YAML" and words:
-                self.version = words[0]
+                self.version = tuple(map(int, words[0].split(".")))
             elif directive == "%TAG" and len(words) > 1:
                 self.tags[words[0]] = words[1]
-        self.mapping, self.dash = _indents(lines[start:])
+        self.mapping, self.dash, self.item, self.root_dash = _indents(document)
+
+    def __deepcopy__(self, _memo: object) -> Layout:
+        return self
 
 
-def load(text: str) -> object:
-    """Return what a text says, with its layout on the root object."""
-    document: object = _converter().load(text)
+def load(text: str, instance: Any = None) -> object:
+    """Return what a text says, with its layout on the root object.
+
+    Args:
+        text: The text.
+        instance: A configured `ruamel.yaml.YAML`, which is used as it is; the layout is its own.
+    """
+    if instance is not None:
+        return _required(instance).load(text)
+    document: object = converter().load(text.replace("\r\n", "\n"))
     if isinstance(document, CommentedMap | CommentedSeq):
-        setattr(document, _ATTRIBUTE, Layout(text))
+        # On the object with the line numbers, because ruamel.yaml copies that along.
+        setattr(document.lc, _ATTRIBUTE, Layout(text, document))
     return document
 
 
-def render(document: object) -> str:
-    """Return a document as text, in the layout it was loaded with."""
-    layout = getattr(document, _ATTRIBUTE, None) or Layout()
-    yaml = _converter()
+def render(document: object, present: Callable[[], str], instance: Any = None) -> str:
+    """Return a document as text, in the layout it was loaded with, that reads back as it.
+
+    Args:
+        document: The document.
+        present: Returns what the file holds; asked only for a document that cannot carry a layout.
+        instance: A configured `ruamel.yaml.YAML`, which is used as it is.
+    """
+    if instance is not None:
+        return _render_by(_required(instance), document)
+    layout: Layout | None = None
+    if isinstance(document, CommentedMap | CommentedSeq):
+        layout = getattr(document.lc, _ATTRIBUTE, None)
+    elif document is None or isinstance(document, str | int | float):
+        text = _unchanged(document, present)
+        if text is not None:
+            return text
+    if layout is None:
+        return _first_readable(document, [_emit(document, Layout())])
+    return _render_loaded(document, layout)
+
+
+def _render_loaded(document: Any, layout: Layout) -> str:
+    rendered = _emit(document, layout)
+    if layout.base is None:
+        layout.base = _base(layout)
+    if rendered == layout.base:
+        candidates = [layout.text, rendered]
+    else:
+        merged = merge(layout.base, layout.text, rendered)
+        candidates = [rendered] if merged is None else [merged, rendered]
+    text = _first_readable(document, candidates)
+    if text is layout.text:
+        return layout.original
+    return text.replace("\n", "\r\n") if layout.crlf else text
+
+
+def _base(layout: Layout) -> str:
+    """Return what ruamel.yaml makes of the loaded text; nothing if it cannot write it."""
+    try:
+        return _emit(_reader().load(layout.text), layout)
+    except ValueError:
+        return ""
+
+
+def _first_readable(document: object, candidates: list[str]) -> str:
+    """Return the first text that says what the document says."""
+    failure: Exception | None = None
+    for text in candidates:
+        try:
+            read = _reader().load(text)
+            check(document, read, "YAML", scalar=_same_scalar, aliases=True)
+        except RecursionError:
+            raise
+        except _FAILURES as error:
+            failure = error
+        else:
+            return text
+    if isinstance(failure, ValueError):
+        raise failure
+    raise unreadable(document, "YAML", failure, _survives) from failure
+
+
+def _reader() -> Any:
+    """Return a converter that says nothing of a reused anchor: the caller's own load did."""
+    yaml = converter()
+    yaml.composer.warn_double_anchors = False
+    return yaml
+
+
+# How ruamel.yaml fails: with errors of its own, and on what it has not thought of.
+_SLIPS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
+_FAILURES = (YAMLError, ValueError, *_SLIPS)
+
+
+def _emit(document: object, layout: Layout) -> str:
+    yaml = converter(root_dash=layout.root_dash)
     yaml.explicit_start = layout.marked
     yaml.version = layout.version
     yaml.tags = layout.tags or None
-    yaml.indent(mapping=layout.mapping, sequence=layout.dash + 2, offset=layout.dash)
+    yaml.indent(mapping=layout.mapping, sequence=layout.dash + layout.item, offset=layout.dash)
+    return "".join(f"{line}\n" for line in layout.comments) + _dumped(yaml, document)
+
+
+def _dumped(yaml: Any, document: object) -> str:
     stream = io.StringIO()
-    yaml.dump(document, stream)
-    return "".join(f"{line}\n" for line in layout.comments) + stream.getvalue()
+    try:
+        yaml.dump(document, stream)
+    except _SLIPS as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"ruamel.yaml cannot write this document ({reason})") from error
+    return stream.getvalue()
+
+
+def _render_by(yaml: Any, document: object) -> str:
+    """Return a document as the caller's own converter writes it: YAML, and no key twice."""
+    text = _dumped(yaml, document)
+    try:
+        _reader().load(text)
+    except _FAILURES as error:
+        reason = str(getattr(error, "problem", None) or error).partition("\n")[0]
+        raise ValueError(f"what yaml_instance writes would not read back: {reason}") from error
+    return text
+
+
+def _required(instance: Any) -> Any:
+    if not isinstance(instance, YAML):
+        kind = type(instance).__name__
+        raise TypeError(f"yaml_instance must be a ruamel.yaml.YAML or None, not {kind}")
+    return instance
+
+
+def _unchanged(document: object, present: Callable[[], str]) -> str | None:
+    """Return what the file holds if that is the document already, with its comments.
+
+    None, which a file of only comments says, and a lone scalar cannot carry their layout.
+    """
+    try:
+        text = present()
+        check(document, _reader().load(text), "YAML", scalar=_same_scalar)
+    except Exception:  # noqa: BLE001 - no such file, no access, another text: it is replaced
+        return None
+    return text
+
+
+def _survives(part: object) -> bool:
+    try:
+        _reader().load(_emit(part, Layout()))
+    except _FAILURES:
+        return False
+    return True
+
+
+def _same_scalar(written: Any, read: Any) -> bool:
+    if isinstance(written, TaggedScalar) or isinstance(read, TaggedScalar):
+        return tag_of(written) == tag_of(read) and same_scalar(_bare(written), _bare(read))
+    return same_scalar(_bare(written), _bare(read))
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, TaggedScalar):
+        return value.value
+    return moment(value) if hasattr(value, "_yaml") else value
 
 
 _CONTENT = re.compile(r"[^#%\s]|\s+[^#\s]")
 _MARKER = re.compile(r"---(?:\s|$)")
-_KEY = re.compile(r"( *)(?:- +)*[^\s#-][^#]*:(?:\s+[&!#].*)?\s*$")
-_ITEM = re.compile(r"( *)-(?:\s|$)")
-_NESTED = re.compile(r"( *)[^\s#]")
 
 
-def _indents(lines: list[str]) -> tuple[int, int]:
-    """Return how deep a mapping, and the dash of a list, most often stand below their key."""
+def _indents(document: object) -> tuple[int, int, int, int]:
+    """Return how deep things most often stand, and where the dash of a root list stands.
+
+    That is: a mapping below its key, a dash below its key, an item's mapping right of its dash.
+    """
     mappings: Counter[int] = Counter()
     dashes: Counter[int] = Counter()
-    for line, following in pairwise(lines):
-        key = _KEY.match(line)
-        if key is None or "- " in line[: key.end(1) + 2]:
+    items: Counter[int] = Counter()
+    todo: list[Any] = [document]
+    seen: set[int] = set()
+    while todo:
+        outer = todo.pop()
+        if not _in_block_style(outer) or id(outer) in seen:
             continue
-        outer = len(key[1])
-        if item := _ITEM.match(following):
-            dashes[len(item[1]) - outer] += 1
-        elif (nested := _NESTED.match(following)) and len(nested[1]) > outer:
-            mappings[len(nested[1]) - outer] += 1
-    (mapping, _), *_ = mappings.most_common(1) or [(2, 0)]
-    (dash, _), *_ = dashes.most_common(1) or [(0, 0)]
-    return mapping, max(dash, 0)
+        seen.add(id(outer))
+        mapping = isinstance(outer, CommentedMap)
+        for inner in outer.values() if mapping else outer:
+            if not _in_block_style(inner) or inner.lc.line < outer.lc.line:
+                continue
+            depth = inner.lc.col - outer.lc.col
+            if isinstance(inner, CommentedSeq):
+                dashes[depth] += mapping
+            else:
+                (mappings if mapping else items)[depth] += 1
+            todo.append(inner)
+    root = document.lc.col if isinstance(document, CommentedSeq) else 0
+    mapping_depth = _most_common(mappings, 2, least=1)
+    item = _most_common(items, 2, least=2)
+    return mapping_depth, _most_common(dashes, 0, least=0), item, root or 0
 
 
-def _converter() -> YAML:
-    """Return a fresh converter (it keeps state, so threads must not share one)."""
-    yaml = YAML(typ="rt", pure=True)
-    yaml.preserve_quotes = True
-    yaml.width = WIDTH
-    return yaml
+def _in_block_style(value: object) -> bool:
+    return (
+        isinstance(value, CommentedMap | CommentedSeq)
+        and not value.fa.flow_style()
+        and value.lc.col is not None
+    )
+
+
+def _most_common(found: Counter[int], default: int, *, least: int) -> int:
+    return next((depth for depth, n in found.most_common() if n and depth >= least), default)

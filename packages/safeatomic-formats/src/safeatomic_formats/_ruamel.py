@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from safeatomic_core import read_atomic
+
 from ._documents import dump, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
+
+    from ruamel.yaml import YAML
 
     from safeatomic_core._types import Concurrency, Safety, StrPath
 
@@ -16,6 +20,7 @@ def atomic_yaml_dump_ruamel(
     path: StrPath,
     obj: object,
     *,
+    yaml_instance: YAML | None = None,
     encoding: str | None = None,
     concurrency: Concurrency = "lock",
     preserve_metadata: bool = True,
@@ -25,41 +30,66 @@ def atomic_yaml_dump_ruamel(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
-    """Replace a YAML file by an object that `atomic_yaml_load_ruamel` returned, layout and all.
+    """Replace a YAML file with an object that `atomic_yaml_load_ruamel` returned, layout and all.
 
-    Comments, order, anchors, quotes, indents and the length of lines stay as they were loaded. Not
-    kept: spaces inside a line, how ``null`` was spelt, and where a plain text over several lines
-    broke. Plain objects are written too, in block style.
+    A document that was not changed is written byte for byte as it was loaded (without a byte order
+    mark). Of a changed one, the lines that the change is not about stay as they are wherever the
+    result says what the object says. On the lines that are written anew, comments, order, anchors,
+    quotes, indents and line ends stay; not kept there: spaces inside a line, blank lines and
+    comments inside ``[]`` or ``{}``, an indent that differs from most of the document's, how
+    ``null`` was spelt, and where a plain text over several lines broke. Comments at and below a
+    removed entry go with it; those above an emptied list or mapping move behind it. None, which is
+    what a file of only comments says, and a lone scalar carry no layout: if the file says the same
+    already, its text stays. Plain objects are written in block style.
+
+    The text is published only if it reads back as the object, given what YAML 1.2 can say: a tuple
+    comes back as a list and a subclass as its base. What ruamel.yaml would write wrongly is
+    refused. The check costs one load and a comparison; keeping the lines of a document that was
+    loaded costs one more load and rendering, the first time.
 
     Args:
         path: The file; it need not exist, its directory must.
         obj: What `atomic_yaml_load_ruamel` returned, changed or not, or a plain object.
+        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is: the layout is then what it
+            makes of the object. The check is that its text is YAML in which no key occurs twice.
         encoding: Text encoding; YAML for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Further attempts to take a held lock.
+        retries: Retries to take a held lock.
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
         ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
             The target is unchanged.
+        TypeError: ``yaml_instance`` is not a `ruamel.yaml.YAML`. The target is unchanged.
         ruamel.yaml.error.YAMLError: The object holds what YAML has no safe form for. The target
             is unchanged.
-        RecursionError: The object is nested too deeply. The target is unchanged.
+        ValueError: The text would not read back, or ruamel.yaml cannot write the object; the
+            message names the place in the object. The target is unchanged.
+        RecursionError: The object is nested too deeply: at some 240 levels with the interpreter's
+            default recursion limit. The target is unchanged.
         UnicodeEncodeError: The encoding lacks a character. The target is unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
     """
     layout = _require("atomic_yaml_dump_ruamel")
+
+    def present() -> str:
+        return read_atomic(path, encoding=encoding, safety="best_effort")
+
     dump(
         path,
         "YAML",
-        lambda: layout.render(obj),
+        lambda: layout.render(obj, present, yaml_instance),
         encoding=encoding,
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,
@@ -69,12 +99,15 @@ def atomic_yaml_dump_ruamel(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 
 def atomic_yaml_load_ruamel(
     path: StrPath,
     *,
+    yaml_instance: YAML | None = None,
     encoding: str | None = None,
     check_checksum: bool = False,
     checksum_algo: str | None = None,
@@ -88,13 +121,15 @@ def atomic_yaml_load_ruamel(
 
     Args:
         path: The file. A byte order mark is ignored.
+        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is; what it returns is returned.
         encoding: Text encoding.
-        check_checksum: Hold the bytes against the checksum sidecar.
+        check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Insist on this algorithm; by default the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 
     Raises:
         ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
+        TypeError: ``yaml_instance`` is not a `ruamel.yaml.YAML`.
         ruamel.yaml.error.YAMLError: The text is not YAML; a note names the file.
         RecursionError: The text is nested too deeply.
         UnicodeDecodeError: The bytes are not text in this encoding.
@@ -104,7 +139,7 @@ def atomic_yaml_load_ruamel(
     return load(
         path,
         "YAML",
-        layout.load,
+        lambda text: layout.load(text, yaml_instance),
         encoding=encoding,
         check_checksum=check_checksum,
         checksum_algo=checksum_algo,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from . import _toml_text
 from ._documents import dump, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from safeatomic_core._types import Concurrency, Safety, StrPath
@@ -17,6 +17,7 @@ def atomic_toml_dump(
     path: StrPath,
     obj: Mapping[str, Any],
     *,
+    multiline_strings: bool = False,
     concurrency: Concurrency = "lock",
     preserve_metadata: bool = True,
     write_checksum: bool = False,
@@ -25,29 +26,41 @@ def atomic_toml_dump(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
-    """Replace a file by a mapping written as TOML, completely or not at all.
+    """Replace a file with a mapping written as TOML, completely or not at all.
 
     The file is UTF-8, whatever `safeatomic_config` says, because TOML is.
+
+    The text is published only if it reads back as the mapping, given what TOML can say: a tuple
+    comes back as a list, a `decimal.Decimal` as a float, a subclass as its base. The check costs
+    one `tomllib.loads` and a comparison.
 
     Args:
         path: The file; it need not exist, its directory must.
         obj: A mapping with text keys. TOML has no null: None is refused at any depth.
+        multiline_strings: Write texts of several lines over several lines. A text with a carriage
+            return before a newline is then refused: tomli-w would drop the carriage return.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Further attempts to take a held lock.
+        retries: Retries to take a held lock.
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
-        TypeError: The object is no mapping, or holds what TOML has no form for. The target is
-            unchanged.
-        ValueError: A value is out of TOML's range, such as a time of day with an offset. The
+        TypeError: The object is not a mapping, has a key that is not a text, or holds what TOML has
+            no form for. The target is unchanged.
+        ValueError: A value is out of TOML's range, such as a time of day with an offset or an
+            offset with seconds, or the text would not read back; the message names the place. The
             target is unchanged.
-        RecursionError: The object is nested too deeply or contains itself. The target is
+        RecursionError: The object is nested deeper than 1,000 levels (or than the interpreter's
+            recursion limit allows, by default some 240), or contains itself. The target is
             unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
@@ -55,7 +68,7 @@ def atomic_toml_dump(
     dump(
         path,
         "TOML",
-        lambda: _render(obj),
+        lambda: _toml_text.render(obj, multiline_strings),
         encoding="utf-8",
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,
@@ -65,6 +78,8 @@ def atomic_toml_dump(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 
@@ -77,39 +92,28 @@ def atomic_toml_load(
 ) -> dict[str, Any]:
     """Return what a TOML file says, from one consistent version of it.
 
+    Input that would exhaust memory is refused: a key of more than 1,000 parts, and many keys of
+    many parts.
+
     Args:
         path: The file. A byte order mark is ignored.
-        check_checksum: Hold the bytes against the checksum sidecar.
+        check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Insist on this algorithm; by default the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 
     Raises:
         tomllib.TOMLDecodeError: The text is not TOML (a key that occurs twice is an error there);
             a note names the file.
-        RecursionError: The text is nested too deeply.
+        RecursionError: The text is nested too deeply, or its keys have too many parts.
         UnicodeDecodeError: The bytes are not UTF-8.
         Exception: Whatever `safeatomic_core.read_atomic` raises.
     """
     return load(
         path,
         "TOML",
-        _parse,
+        _toml_text.parse,
         encoding="utf-8",
         check_checksum=check_checksum,
         checksum_algo=checksum_algo,
         safety=safety,
     )
-
-
-def _render(obj: object) -> str:
-    import tomli_w  # only the writers of TOML pay for it
-
-    if not isinstance(obj, Mapping):
-        raise TypeError(f"obj must be a mapping, not {type(obj).__name__}: TOML is a table")
-    return tomli_w.dumps(obj)
-
-
-def _parse(text: str) -> dict[str, Any]:
-    import tomllib  # only the readers of TOML pay for it
-
-    return tomllib.loads(text)

@@ -26,15 +26,22 @@ def atomic_yaml_dump(
     delay: float | None = None,
     session: str | None = None,
     safety: Safety = "strict",
+    mode: int | None = None,
+    overwrite: bool = True,
 ) -> None:
-    """Replace a file by an object written as YAML, completely or not at all.
+    """Replace a file with an object written as YAML, completely or not at all.
 
-    Only plain data is written (what `yaml.safe_dump` takes), non-ASCII text as itself. The text is
-    the same whether PyYAML was built with libyaml or not.
+    Only plain data is written (what `yaml.safe_dump` takes, and subclasses of it), non-ASCII text
+    as itself. The text is the same whether PyYAML was built with libyaml or not.
+
+    The text is published only if `atomic_yaml_load` reads it back as the object, given what YAML
+    can say: a tuple comes back as a list and a subclass as its base. The check costs one load and a
+    comparison.
 
     Args:
         path: The file; it need not exist, its directory must.
-        obj: Plain data: dict, list, tuple, set, str, bytes, int, float, bool, date, datetime, None.
+        obj: Plain data: dict, list, tuple, set, str, bytes, int, float, bool, date, datetime, None;
+            also subclasses, such as enumerations of texts or what `atomic_yaml_load_ruamel` gave.
         default_flow_style: False for one item a line, True for ``{a: 1, b: [2]}``, None to write
             only the innermost collections so.
         sort_keys: Write the keys of every mapping in sorted order.
@@ -43,14 +50,20 @@ def atomic_yaml_dump(
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Further attempts to take a held lock.
+        retries: Retries to take a held lock.
         delay: Seconds between two attempts.
         session: Text that tells later which run took the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
+        mode: Permission bits of a new file; None for what the umask leaves of 0o666.
+        overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
+        TypeError: A value that ruamel.yaml loaded has a tag. The target is unchanged.
         yaml.YAMLError: The object holds what YAML has no safe form for. The target is unchanged.
-        RecursionError: The object is nested too deeply. The target is unchanged.
+        ValueError: The text would not read back, as with a tuple as a key; the message names the
+            place. The target is unchanged.
+        RecursionError: The object is nested too deeply: at some 300 levels with the interpreter's
+            default recursion limit, at 1,000 with any. The target is unchanged.
         UnicodeEncodeError: The encoding lacks a character. The target is unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
@@ -70,6 +83,8 @@ def atomic_yaml_dump(
         delay=delay,
         session=session,
         safety=safety,
+        mode=mode,
+        overwrite=overwrite,
     )
 
 
@@ -86,13 +101,13 @@ def atomic_yaml_load(
     The text is understood as `yaml.safe_load` understands it (YAML 1.1; of a key that occurs twice
     the last value counts), with or without libyaml. Tags that would build anything but plain data
     are refused. Aliases of one anchor give one shared object. Input that would exhaust the machine
-    is refused: more than 1,000 levels (fewer without libyaml), and merge keys (``<<``) that copy
-    more than 100,000 entries in all.
+    is refused: more than 1,000 levels, and merge keys (``<<``) that copy more than 100,000 entries
+    in all. Reading takes no more stack for a deep document than for a flat one.
 
     Args:
         path: The file. A byte order mark is ignored.
         encoding: Text encoding.
-        check_checksum: Hold the bytes against the checksum sidecar.
+        check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Insist on this algorithm; by default the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 

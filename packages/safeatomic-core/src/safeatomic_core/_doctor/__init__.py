@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from .._types import CheckStatus, Level, StrPath
 
 SCHEMA = 1  # of DoctorReport.to_dict(); a field that is removed or changes its meaning raises it
-WIDTH = 80
-_ORDER = ("pass", "warn", "fail", "unknown")
-_COLOURS = {"pass": "32", "warn": "33", "fail": "31", "unknown": "2"}
 
 
 class DoctorCheck(Record):
@@ -32,7 +29,7 @@ class DoctorCheck(Record):
 
     Attributes:
         name: What was looked at, in snake_case; `docs/doctor.md` lists them.
-        status: ``"pass"``, ``"warn"``, ``"fail"`` or ``"unknown"`` (skipped, or it cannot be told).
+        status: ``"pass"``, ``"warn"``, ``"fail"`` or ``"unknown"`` (skipped, or not determined).
         detail: What was seen and, unless it passed, what to do.
     """
 
@@ -65,40 +62,17 @@ class DoctorReport(Record):
         return self.summary()
 
     def summary(self, *, colour: bool = False) -> str:
-        """Return the report as text of at most 80 columns.
+        """Return the report as text: what failed, then what deserves a look, the verdict last.
+
+        Lines have at most 80 columns, unless a path or a command is longer: neither is broken. The
+        details of what passed are in `checks`.
 
         Args:
             colour: Mark each status with a colour of the terminal; see `wants_colour`.
         """
-        import textwrap  # with re behind it, slower to import than this package
+        from .layout import lines  # textwrap and re, slower to import than this package
 
-        from .subject import shown
-
-        def paint(text: str, status: str) -> str:
-            return f"\033[{_COLOURS[status]}m{text}\033[0m" if colour else text
-
-        def wrapped(text: str, first: str, indent: str) -> list[str]:
-            return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=indent) or [
-                first.rstrip()
-            ]
-
-        verdict = paint("ok", "pass") if self.ok else paint("NOT OK", "fail")
-        lines = wrapped(shown(self.path), "doctor  ", " " * 8)
-        lines += wrapped(shown(str(self.environment)), "on      ", " " * 8)
-        lines += [f"result  {verdict}", "", "guarantees"]
-        for name, level in self.guarantees.items():
-            status = _STATUS_OF[level]
-            lines.append(f"  {paint(level, status)}{' ' * (13 - len(level))}{name}")
-        counts = [
-            f"{sum(check.status == status for check in self.checks)} {status}" for status in _ORDER
-        ]
-        lines += ["", f"checks ({', '.join(counts)})"]
-        for check in self.checks:
-            plain = f"  {check.status:<8}{check.name}: "
-            body = wrapped(shown(check.detail), plain, " " * 10)
-            body[0] = f"  {paint(check.status, check.status)}{body[0][2 + len(check.status) :]}"
-            lines += body
-        return "\n".join(lines)
+        return "\n".join(lines(self, colour=colour))
 
     def to_dict(self) -> dict[str, object]:
         """Return the report as values that `json.dumps` takes; `docs/doctor.md` has the schema."""
@@ -117,14 +91,6 @@ class DoctorReport(Record):
                 for check in self.checks
             ],
         }
-
-
-_STATUS_OF: dict[Level, str] = {
-    "Guaranteed": "pass",
-    "BestEffort": "warn",
-    "NonTarget": "fail",
-    "Unsupported": "fail",
-}
 
 
 def doctor(

@@ -61,9 +61,9 @@ def write_cache(environment: Environment) -> Finding:
         return unknown("no block device of the kernel's is known to be under this filesystem")
     layers = top.all()
     names = " on ".join(layer.name for layer in layers)
-    deaf = _deaf_over_caching(top)
-    if deaf is not None:
-        upper, lower = deaf
+    dropping = _dropping_over_caching(top)
+    if dropping is not None:
+        upper, lower = dropping
         return failed(
             f"{lower} has a volatile write cache, but {upper} above it passes no flushes on: a "
             f"power cut loses acknowledged data. Set {upper} to 'write back' in "
@@ -108,12 +108,12 @@ def find(environment: Environment) -> Layer | None:
     return Layer(directory) if os.path.isdir(directory) else None
 
 
-def _deaf_over_caching(layer: Layer) -> tuple[str, str] | None:
+def _dropping_over_caching(layer: Layer) -> tuple[str, str] | None:
     """Return a layer that sends no flushes and one below it that needs them."""
     for below in layer.below:
         if layer.cache not in ("", _BACK) and below.cache == _BACK:
             return layer.name, below.name
-        deeper = _deaf_over_caching(below)
+        deeper = _dropping_over_caching(below)
         if deeper is not None:
             return deeper
     return None

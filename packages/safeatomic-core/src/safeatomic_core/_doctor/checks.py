@@ -1,7 +1,8 @@
-"""What `doctor` sees without writing: one function for each line of its report.
+"""What `doctor` sees of the directory and of the file itself, without writing.
 
-Each takes the `Place` and returns a status and a detail: what was seen and, unless all is well,
-what to do about it. None of them changes anything, and none holds a lock longer than an instant.
+Each function takes the `Place` and returns a status and a detail: what was seen and, unless all is
+well, what to do about it. None of them changes anything, and none holds a lock longer than an
+instant.
 """
 
 from __future__ import annotations
@@ -10,28 +11,30 @@ import errno
 import os
 import stat
 
-from .. import _mounts
-from .._environment import lives_in_memory
-from .._errors import ChecksumMismatchError, SafeAtomicError
-from .._filesystems import UNKNOWN
+from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
+from .._gate import pass_gate
+from .._in_place import COPY_PREFIX
 from .._lock_api import inspect_lock
-from .._posix import kernel
+from .._lock_file import probe_free
+from .._options import Policy
+from .._permission import require_permission
+from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
 from .._reader import AtomicReader
 from .._sidecar_file import Sidecar
-from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, refusal
-from .._temp_file import is_temp_name, orphans
-from .._types import CRASH_DURABILITY
-from . import block_device, process
-from .subject import failed, passed, shown, size_text, unknown, warned
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
+from .._temp_file import SUM_PREFIX, is_temp_name, orphans
+from .._verdicts import is_mount_point
+from . import permissions
+from .subject import failed, need_directory, passed, shown, size_text, unknown, warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._guarantees import GuaranteeReport
     from .subject import Finding, Place
 
 PROBE_PREFIX = ".safeatomic-doctor-"
-_TIGHT = 1 << 20  # bytes; less than this beside the new content is called tight
-_FEW_INODES = 16  # a checked write needs four for a moment: temp, lock, two sidecars
+_READ_ONLY = ("ro", "emergency_ro", "shutdown")  # ext4 shows the last two after an error (6.12)
+# Filesystems in which the kernel shows itself; nobody creates a file there, whatever access(2) says
+_PSEUDO = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs"})
 
 
 # ------------------------------------------------------------------------------------ the directory
@@ -40,47 +43,82 @@ _FEW_INODES = 16  # a checked write needs four for a moment: temp, lock, two sid
 def parent_exists(place: Place) -> Finding:
     """Say whether the directory is there and can be opened."""
     if place.trouble is None:
+        if place.status is not None and place.status.st_nlink == 0:
+            return failed(f"{shown(place.directory)} was removed; make it again, and enter it anew")
         return passed(f"{shown(place.directory)} is a directory")
     error = place.trouble
     what = f"{shown(place.directory)}: {error.strerror or error}"
-    cure = {
-        errno.ENOENT: f"create it; the nearest directory that exists is {shown(place.nearest())}",
-        errno.ENOTDIR: "a part of the path is a file; choose another path",
-        errno.ENAMETOOLONG: "choose a shorter path",
-        errno.ELOOP: "the path holds a loop of symbolic links; remove one of them",
-        errno.EACCES: "this user may not search one of the directories above (see namei -l)",
-    }.get(error.errno or 0, "the directory cannot be used")
-    return failed(f"{what}; {cure}")
+    if not place.directory:
+        return failed("the working directory was removed; give an absolute path, or enter another")
+    if error.errno == errno.ENOENT:
+        fix = f"create it; the nearest directory that exists is {shown(place.nearest())}"
+    else:
+        fix = {
+            errno.ENOTDIR: "a part of the path is a file; choose another path",
+            errno.ENAMETOOLONG: "choose a shorter path",
+            errno.ELOOP: "the path holds a loop of symbolic links; remove one of them",
+            errno.EACCES: (
+                "this user may not enter it, or one of the directories above "
+                f"('namei -l {shown(place.directory)}' shows which)"
+            ),
+            errno.ENOTCONN: "its file server is dead; unmount it ('umount -l'), mount it again",
+        }.get(error.errno or 0, "the directory cannot be used")
+    return failed(f"{what}; {fix}")
 
 
 def parent_writable(place: Place) -> Finding:
-    """Say whether this user may create and replace files there, as far as the mode tells."""
-    _need_directory(place)
-    if "ro" in place.environment.mount_options:
+    """Say whether this user may create and replace files there."""
+    need_directory(place)
+    read_only = [word for word in _READ_ONLY if word in place.environment.mount_options]
+    if read_only == ["ro"]:
         return failed("the filesystem is mounted read-only; remount it, or write elsewhere")
+    if read_only:
+        return failed(
+            f"the filesystem refuses every write after an error ({read_only[0]}): look into the "
+            "kernel's log ('dmesg'), then check and repair it (fsck)"
+        )
+    if place.environment.filesystem in _PSEUDO:
+        return failed(f"nothing can be created in {place.environment.filesystem}; write elsewhere")
+    flags = permissions.attributes(place.dir_fd)
+    if flags & permissions.IMMUTABLE:
+        return failed(f"the directory is immutable ('chattr -i {shown(place.directory)}')")
+    if flags & permissions.APPEND_ONLY:
+        return failed(
+            "the directory is append-only: names in it can be neither replaced nor removed "
+            f"('chattr -a {shown(place.directory)}')"
+        )
     effective = os.access in os.supports_effective_ids
-    if os.access(place.directory, os.W_OK | os.X_OK, effective_ids=effective):
-        return passed("this user may create files in the directory")
-    return failed(
-        "this user may not create files in the directory: it takes write and search permission "
-        "(chmod u+wx), and no immutable flag (lsattr -d)",
-    )
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=place.dir_fd, effective_ids=effective):
+        return failed(
+            f"this user may not create files in the directory ({_owner_of(place)}): it takes write "
+            "and search permission; ask its owner, or write elsewhere"
+        )
+    if not place.listable:
+        return failed(
+            f"this user may not read the directory ({_owner_of(place)}): a write flushes it, and "
+            "for that it must be opened for reading"
+        )
+    return passed("this user may create files in the directory")
+
+
+def _owner_of(place: Place) -> str:
+    status = need_directory(place)
+    return f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}"
 
 
 def parent_trust(place: Place) -> Finding:
     """Say who else may replace files in the directory."""
-    status = _need_directory(place)
+    status = need_directory(place)
     mode, owner = status.st_mode, status.st_uid
-    me = os.geteuid()
-    text = f"mode {stat.S_IMODE(mode):04o}, owner {owner}"
+    text = _owner_of(place)
     sticky = bool(mode & stat.S_ISVTX)
     if mode & stat.S_IWOTH and not sticky:
         return warned(
-            f"{text}: anybody may replace or delete files here; chmod o-w, or set the sticky bit "
-            "(chmod +t)",
+            f"{text}: anybody may replace or delete files here; take that away ('chmod o-w'), or "
+            "set the sticky bit ('chmod +t')",
         )
     target = place.target
-    if sticky and target is not None and me not in (0, owner, target.st_uid):
+    if sticky and target is not None and not permissions.may_replace_in_sticky(status, target):
         return failed(
             f"{text}, sticky: only the owner of a file may replace it, and this one belongs to "
             f"user {target.st_uid}; write as that user, or elsewhere",
@@ -90,7 +128,7 @@ def parent_trust(place: Place) -> Finding:
             f"{text}, sticky: others may not replace our files, but may put a lock or a link "
             "at a name before we do; a directory of our own is safer",
         )
-    if owner not in (0, me):
+    if owner not in (0, os.geteuid()):
         return warned(f"{text}: its owner, not this user, decides over the files in it")
     if mode & stat.S_IWGRP:
         return passed(f"{text}: group {status.st_gid} may replace files here as well")
@@ -103,147 +141,9 @@ def parent_symlink(place: Place) -> Finding:
         return passed("no symbolic link on the way to the directory")
     return warned(
         f"{shown(place.given_directory)} leads through a symbolic link to "
-        f"{shown(place.directory)}: whoever may change the link decides where files go; give the "
-        "real path if that matters",
+        f"{shown(place.directory)}: anyone who can change the link decides where files go; give "
+        "the real path if that matters",
     )
-
-
-# ----------------------------------------------------------------------------------- the filesystem
-
-
-def filesystem(place: Place, report: GuaranteeReport) -> Finding:
-    """Say what the filesystem is, and what it does not guarantee apart from durability."""
-    environment = place.environment
-    text = shown(str(environment).partition("; ")[0])
-    others = [name for name in report.degraded() if name != CRASH_DURABILITY]
-    if not others:
-        return passed(text)
-    # Several guarantees are often degraded for one and the same reason: say it once.
-    by_reason: dict[tuple[str, str], list[str]] = {}
-    for name in others:
-        key = report.guarantees[name], report.reasons[name]
-        by_reason.setdefault(key, []).append(name)
-    reasons = "; ".join(
-        f"{level} for {', '.join(names)}: {reason}" for (level, reason), names in by_reason.items()
-    )
-    if any(report.guarantees[name] in ("NonTarget", "Unsupported") for name in others):
-        hint = "use a local filesystem, or pass safety='warn' and accept the risk"
-        if environment.filesystem_class == UNKNOWN and environment.filesystem == UNKNOWN:
-            hint = "mount /proc if it is missing; " + hint
-        return failed(f"{text}. {reasons}; {hint}")
-    return warned(f"{text}. {reasons}")
-
-
-def durability(place: Place, report: GuaranteeReport) -> Finding:
-    """Say whether what was written survives a crash of the machine, and what takes that away."""
-    level, reason = report.guarantees[CRASH_DURABILITY], report.reasons[CRASH_DURABILITY]
-    if level == "Guaranteed":
-        return passed("nothing was found that keeps flushes from the disk")
-    if level == "BestEffort":
-        if place.environment.filesystem_class == "local_posix_memory" or lives_in_memory(
-            place.environment
-        ):
-            return warned(f"{reason}; keep what matters on a disk")
-        return warned(reason)
-    if place.environment.durability_findings:
-        return failed(
-            f"{reason}. Data that was reported as written can be lost: remount with barriers on, "
-            "without 'volatile', or start the program without the library or filter, as named",
-        )
-    return failed(f"{reason}; use a local filesystem for data that must survive")
-
-
-def fsync_provider(place: Place) -> Finding:
-    """Say which library answers this process's fsync."""
-    name = process.fsync_provider()
-    if place.environment.durability_findings and _mounts.fsync_is_ignored():
-        return failed(f"fsync succeeds on a descriptor that does not exist ({shown(name)})")
-    if process.is_c_library(name):
-        return passed(f"fsync is the C library's own ({shown(name)})")
-    if not process.is_library(name):
-        return passed(f"fsync is linked into the program itself ({shown(name)})")
-    return warned(
-        f"fsync is provided by {shown(name)}, not by the C library: find out what that library "
-        "does with it, or start the program without it (LD_PRELOAD, /etc/ld.so.preload)",
-    )
-
-
-def write_cache(place: Place) -> Finding:
-    """Say whether flushes reach the block device."""
-    if place.environment.filesystem_class not in ("local_posix_persistent", "windows"):
-        return unknown("no local block device is under this filesystem")
-    return block_device.write_cache(place.environment)
-
-
-def free_space(place: Place) -> Finding:
-    """Say whether a second version of the file fits beside the first."""
-    _need_directory(place)
-    found = kernel.fstatvfs(place.dir_fd)
-    if found.f_blocks == 0:
-        return unknown("the filesystem does not say how large it is")
-    free = found.f_bavail * found.f_frsize
-    target = place.target
-    size = target.st_size if target is not None and stat.S_ISREG(target.st_mode) else 0
-    text = f"{size_text(free)} free"
-    if size:
-        text += f", the file has {size_text(size)}"
-    if free == 0 or free < size:
-        return failed(
-            f"{text}: a write needs room for the old and the new version at once; free some space",
-        )
-    if free < 2 * size + _TIGHT:
-        return warned(f"{text}: tight for the old and the new version at once")
-    return passed(text)
-
-
-def free_inodes(place: Place) -> Finding:
-    """Say whether files can still be created."""
-    _need_directory(place)
-    found = kernel.fstatvfs(place.dir_fd)
-    if found.f_files == 0:
-        return passed("the filesystem has no fixed number of inodes")
-    text = f"{found.f_favail} of {found.f_files} inodes free"
-    if found.f_favail == 0:
-        return failed(f"{text}: no file can be created; delete some (df -i)")
-    if found.f_favail < _FEW_INODES:
-        return warned(f"{text}: a write needs up to four for a moment; delete some files (df -i)")
-    return passed(text)
-
-
-def quota(place: Place) -> Finding:
-    """Say whether a disk quota is in the way."""
-    status = _need_directory(place)
-    source = place.environment.source
-    seen = []
-    unclear = False
-    group = status.st_gid if status.st_mode & stat.S_ISGID else os.getegid()
-    for kind, number, who in ((0, os.geteuid(), "user"), (1, group, "group")):
-        try:
-            limits = process.quota(source, kind, number)
-        except OSError as error:
-            if error.errno not in _NO_QUOTA:
-                unclear = True
-            continue
-        hard, soft, used, inode_hard, inode_soft, inodes = limits
-        text = f"{who} {number}: {size_text(used)}, {inodes} inodes in use"
-        if (hard and used >= hard) or (inode_hard and inodes >= inode_hard):
-            return failed(
-                f"{text}, and the quota allows {size_text(hard)}, {inode_hard} inodes (0: no "
-                "limit): writes fail with EDQUOT; free some space, or have the quota raised"
-            )
-        if (soft and used > soft) or (inode_soft and inodes > inode_soft):
-            return warned(f"{text}: over the soft limit; writes fail when its grace period ends")
-        if hard or soft or inode_hard or inode_soft:
-            text += f", limits {size_text(hard or soft)} and {inode_hard or inode_soft} inodes"
-        seen.append(text)
-    if seen:
-        return passed("; ".join(seen))
-    if unclear:
-        return unknown("the filesystem does not tell whether it has quotas")
-    return passed("no quota is enforced here")
-
-
-_NO_QUOTA = frozenset({errno.ESRCH, errno.ENOSYS, errno.ENOTSUP})  # quotactl(2)
 
 
 # ------------------------------------------------------------------------------ the file itself
@@ -253,22 +153,57 @@ def target(place: Place) -> Finding:
     """Say whether the path is something that can be replaced."""
     if not place.name:
         return passed("the path is a directory; give a file's path to have the file examined")
-    _need_directory(place)
-    if place.target is None:
+    need_directory(place)
+    refused = _cannot_be_renamed_over(place) or _refused_by_gate(place)
+    if refused is not None:
+        return failed(refused)
+    found = place.target
+    if found is None:
         text = f"{shown(place.name)} does not exist yet"
         return passed(text) if place.link is None else warned(f"{text}: {_FOLLOWED}")
-    if not stat.S_ISREG(place.target.st_mode):
-        return failed(f"{refusal(place.path, place.target.st_mode).strerror}; choose another path")
     if place.link is not None:
         return warned(f"the path is {_FOLLOWED}")
-    if place.target.st_nlink > 1:
+    if found.st_nlink > 1:
         return warned(
-            f"a regular file with {place.target.st_nlink} hard links: a write replaces this name, "
+            f"a regular file with {found.st_nlink} hard links: a write replaces this name, "
             "and the others keep the old content",
         )
-    return passed(f"a regular file of {size_text(place.target.st_size)}")
+    return passed(f"a regular file of {size_text(found.st_size)}")
 
 
+def _cannot_be_renamed_over(place: Place) -> str | None:
+    """Say what about the file makes the kernel refuse to replace it; None if nothing does."""
+    if is_mount_point(place.dir_fd, place.name):
+        return (
+            "the file is itself a mount point: no rename replaces it, and others may reach it "
+            "through a mount that does not show its lock. Mount the directory that holds it "
+            "instead, or write in place, with safety='warn'"
+        )
+    flags = permissions.attributes(place.dir_fd, place.name)
+    for flag, word, option in _ATTRIBUTES:
+        if flags & flag:
+            path = shown(place.join(place.name))
+            return f"the file is {word}: it cannot be replaced ('chattr -{option} {path}')"
+    return None
+
+
+def _refused_by_gate(place: Place) -> str | None:
+    """Say why a write would refuse this path before it touches anything; None if it would not."""
+    gated = Target(place.path)
+    try:
+        pass_gate(gated, Policy(concurrency="none", safety="best_effort"))
+        require_permission(gated)
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        gated.close()
+    return None
+
+
+_ATTRIBUTES = (
+    (permissions.IMMUTABLE, "immutable", "i"),
+    (permissions.APPEND_ONLY, "append-only", "a"),
+)
 _FOLLOWED = "a symbolic link, which is followed; what happens to the link is unspecified"
 
 
@@ -276,7 +211,7 @@ def name_length(place: Place) -> Finding:
     """Say whether the name leaves room for its sidecars."""
     if not place.name:
         return passed("no name to measure")
-    _need_directory(place)
+    need_directory(place)
     most = kernel.fstatvfs(place.dir_fd).f_namemax
     length = len(os.fsencode(place.name))
     if length > most:
@@ -287,16 +222,16 @@ def name_length(place: Place) -> Finding:
         if length + len(suffix) > most
     ]
     if missing:
-        return warned(
-            f"the name has {length} of {most} bytes, which leaves no room for "
-            f"{' and '.join(missing)}; choose a shorter one, or do without (concurrency='none')",
-        )
+        text = f"the name has {length} of {most} bytes, no room for {' and '.join(missing)}"
+        if "a lock" in missing:
+            return failed(f"{text}; choose a shorter one, or write with concurrency='none'")
+        return warned(f"{text}; choose a shorter one if its content is to be checked")
     return passed(f"{length} of {most} bytes, sidecars fit")
 
 
 def leftovers(place: Place) -> Finding:
-    """Look for temporary files whose writers are dead, and for those of a killed doctor."""
-    _need_directory(place)
+    """Look for what writers left behind that are dead, and what a killed doctor did."""
+    need_directory(place)
     if not place.listable:
         return unknown("the directory may not be listed by this user")
     names = kernel.listdir(place.dir_fd)
@@ -307,19 +242,53 @@ def leftovers(place: Place) -> Finding:
     if dead:
         total = size_text(sum(size for _, size in dead))
         parts.append(
-            f"{len(dead)} orphaned temporary {_files(len(dead))}, {total}: run 'safeatomic clean' "
-            "on the directory"
+            f"{len(dead)} orphaned temporary {_files(len(dead))}, {total}: run "
+            f"'safeatomic clean {shown(place.directory)}'"
+        )
+    copies = sorted(name for name in names if name.startswith(COPY_PREFIX))
+    if copies:
+        copy = shown(place.join(copies[0]))
+        parts.append(
+            f"{len(copies)} complete {'copy' if len(copies) == 1 else 'copies'} of what was being "
+            "written in place: unless that is still going on, the file is a mixture, which "
+            f"'cat {copy} > FILE' mends; then remove the copy"
+        )
+    displaced = [name for name in names if name not in dict(dead) and _is_displaced(place, name)]
+    if displaced:
+        parts.append(
+            f"{len(displaced)} {_files(len(displaced))} of another program that a dead writer "
+            f"moved aside from a checksum's name, {shown(displaced[0])} among them: look at it, "
+            "and give it its name back"
         )
     if mine:
         parts.append(
-            f"{mine} {_files(mine)} named {PROBE_PREFIX}*: another doctor is at work, or was "
-            "killed; delete them when none is"
+            f"{mine} {'directory' if mine == 1 else 'directories'} named {PROBE_PREFIX}*: another "
+            "doctor is at work, or was killed; delete them when none is"
         )
     if parts:
         return warned("; ".join(parts))
     if temps:
         return passed(f"{temps} temporary {_files(temps)} of writers at work, no orphan")
     return passed("no temporary file was left behind")
+
+
+def _is_displaced(place: Place, name: str) -> bool:
+    """Tell whether a file has the name of a sidecar's temp, and no writer that lives."""
+    if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
+        return False
+    try:
+        fd = kernel.open(name, _LOOK, dir_fd=place.dir_fd)
+    except OSError:
+        return False
+    try:
+        return probe_free(fd)
+    except OSError:
+        return False
+    finally:
+        close_quietly(fd)
+
+
+_LOOK = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 def _files(number: int) -> str:
@@ -330,17 +299,19 @@ def lock(place: Place) -> Finding:
     """Say who holds the file's lock, and whether it stands in the way."""
     if not place.name:
         return passed("a directory has no lock")
-    _need_directory(place)
+    need_directory(place)
     info = inspect_lock(place.join(place.name))
     if not info.exists:
         return passed("not locked")
     if info.corrupt:
+        plain = info.raw is not None  # what is not even a file is not removed by force either
+        removal = "remove it with force_release_lock()" if plain else "move it away"
         return failed(
-            f"{shown(os.path.basename(info.lock_path))} is no lock of this library, and no writer "
-            "gets past it; if nobody else's program made it, remove it with force_release_lock()",
+            f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and no "
+            f"writer gets past it; look at it, and if nobody needs it, {removal}"
         )
     age = info.age_s
-    since = "" if age is None else f" for {age:.0f} s"
+    since = "" if age is None else f" for {age_text(age)}"
     holder = f"process {info.pid} on {shown(str(info.hostname))}{since}"
     if info.alive == "yes":
         return passed(f"held by {holder}, which is alive")
@@ -364,31 +335,31 @@ def _heals_itself(raw: str | None) -> bool:
 
 
 def checksum(place: Place) -> Finding:
-    """Hold the file against its checksum sidecar."""
+    """Verify the file with its checksum sidecar."""
     if not place.name:
         return passed("a directory has no checksum")
-    _need_directory(place)
+    need_directory(place)
     look = Target.borrowed(place.path, place.name, place.dir_fd, place.target)
     sidecar = Sidecar(look, "sha256")
     sidecar.close()
     if not sidecar.exists:
         return passed("no checksum is kept for this file")
     name = shown(place.name + SIDECAR_SUFFIX)
-    if sidecar.flaw is not None:
-        return failed(
-            f"{name} is no checksum sidecar ({sidecar.flaw}); look at the file, then write a new "
-            "one with write_checksum_file()",
+    if sidecar.claim is None:
+        return warned(
+            f"{name} is not a checksum sidecar of this file: it {sidecar.flaw}. A plain write "
+            "leaves it alone; before one with a checksum, look at it and move it away"
         )
     if place.target is None:
-        return warned(f"{name} is there, but the file it speaks of is not; delete it, or restore")
+        return warned(f"{name} is there, but the file it describes is not; delete it, or restore")
     try:
         with AtomicReader(place.join(place.name), check_checksum=True, safety="best_effort"):
             pass
     except ChecksumMismatchError as error:
         return failed(
             f"the content does not match: recorded {error.expected[:16]}…, found "
-            f"{error.actual[:16]}…; restore the file from a good copy, or bless it with "
-            "write_checksum_file() if the change was meant",
+            f"{error.actual[:16]}…; restore the file from a good copy, or, if the change was "
+            "meant, accept it with write_checksum_file()",
         )
     except SafeAtomicError as error:
         return unknown(shown(str(error)))
@@ -399,14 +370,3 @@ def checksum(place: Place) -> Finding:
             "write_checksum_file(), settles it",
         )
     return passed("the content matches its checksum")
-
-
-def _need_directory(place: Place) -> os.stat_result:
-    """Return what the directory is; a check of one that cannot be opened is skipped."""
-    if place.dir_fd < 0 or place.status is None:
-        raise SkippedError("skipped: the directory cannot be opened")
-    return place.status
-
-
-class SkippedError(SafeAtomicError):
-    """A check cannot be made; the message says why."""

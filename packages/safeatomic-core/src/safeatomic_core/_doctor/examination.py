@@ -6,10 +6,12 @@ is imported by the first call.
 
 from __future__ import annotations
 
+from .. import _verdicts
 from .._errors import SafeAtomicError, explain
 from .._guarantees import inspect_guarantees, unknown_report
-from .._types import GUARANTEES
+from .._types import CRASH_DURABILITY, GUARANTEES
 from . import checks as look
+from . import storage
 from .probes import Probes
 from .subject import Place
 
@@ -52,6 +54,7 @@ def examine(
 def _inspect(path: str) -> tuple[GuaranteeReport, list[Line]]:
     """Return the report on the guarantees; when even that fails, an unknown one and why."""
     try:
+        _verdicts.forget()  # what was changed in another mount namespace, no watch on ours sees
         return inspect_guarantees(path), []
     except OSError as error:
         why = _explain(error, "inspect the path")
@@ -67,13 +70,13 @@ def _inspections(
         ("parent_writable", lambda: look.parent_writable(place)),
         ("parent_trust", lambda: look.parent_trust(place)),
         ("parent_symlink", lambda: look.parent_symlink(place)),
-        ("filesystem", lambda: look.filesystem(place, report)),
-        ("durability", lambda: look.durability(place, report)),
-        ("fsync_provider", lambda: look.fsync_provider(place)),
-        ("write_cache", lambda: look.write_cache(place)),
-        ("free_space", lambda: look.free_space(place)),
-        ("free_inodes", lambda: look.free_inodes(place)),
-        ("quota", lambda: look.quota(place)),
+        ("filesystem", lambda: storage.filesystem(place, report)),
+        ("durability", lambda: storage.durability(place, report)),
+        ("fsync_provider", lambda: storage.fsync_provider(place)),
+        ("write_cache", lambda: storage.write_cache(place)),
+        ("free_space", lambda: storage.free_space(place)),
+        ("free_inodes", lambda: storage.free_inodes(place)),
+        ("quota", lambda: storage.quota(place)),
         ("target", lambda: look.target(place)),
         ("name_length", lambda: look.name_length(place)),
         ("leftovers", lambda: look.leftovers(place)),
@@ -85,7 +88,7 @@ def _inspections(
 def _why_not(lines: list[Line], *, destructive: bool) -> str | None:
     """Say why the probes are skipped, or None to run them."""
     if not destructive:
-        return "skipped: ask for it with destructive=True (--destructive)"
+        return "skipped: asked for with destructive=True, or '--destructive'"
     if any(name == "parent_writable" and status != "pass" for name, status, _ in lines):
         return "skipped: nothing can be written there"
     return None
@@ -126,7 +129,7 @@ def _explain(error: Exception, doing: str) -> str:
 
 
 def _required(name: str, report: GuaranteeReport) -> Line:
-    """Hold one required guarantee against the report."""
+    """Check one required guarantee."""
     wanted = name
     if wanted not in GUARANTEES and wanted == wanted.lower():
         wanted = "".join(word.capitalize() for word in wanted.split("_"))
@@ -134,6 +137,7 @@ def _required(name: str, report: GuaranteeReport) -> Line:
     if wanted not in GUARANTEES:
         known = ", ".join(GUARANTEES)
         return check, "fail", f"there is no guarantee {name!r}; there are {known}"
-    level, reason = report.guarantees[wanted], report.reasons[wanted]
+    level = report.guarantees[wanted]
     status: CheckStatus = "pass" if level == "Guaranteed" else "fail"
-    return check, status, f"{wanted} is {level}: {reason}"
+    why = "durability" if wanted == CRASH_DURABILITY else "filesystem"
+    return check, status, f"{wanted} is {level} here; '{why}' says why"

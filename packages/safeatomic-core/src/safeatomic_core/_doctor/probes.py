@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import stat
 
-from .._errors import ChecksumMismatchError, LockError
+from .._errors import ChecksumMismatchError, LockError, SafeAtomicError
 from .._file_api import read_atomic_bytes, write_atomic_bytes
 from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
 from .._move import move_atomic
-from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_NOFOLLOW, kernel
+from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
 from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
 from .._temp_file import unlink_if_there
 from .checks import PROBE_PREFIX
@@ -32,12 +32,18 @@ _ROLES = ("create", "sync", "replace", "source", "destination", "flock", "lock",
 
 
 class Probes:
-    """One round of probes in one directory; `clean` afterwards, whatever happened."""
+    """One round of probes in one directory; `clean` afterwards, whatever happened.
+
+    They work in a directory of their own that nobody else may enter, and reach it through its
+    descriptor. Whoever owns the directory above may rename it or put a link in its place: what root
+    probes here is written here, and nowhere else.
+    """
 
     def __init__(self, place: Place) -> None:
-        self._dir_fd = place.dir_fd
+        self._above = place.dir_fd
         self._directory = place.directory
-        self._token = os.urandom(8).hex()
+        self._name = PROBE_PREFIX + os.urandom(8).hex()
+        self._fd = -1
 
     def all(self) -> tuple[tuple[str, Callable[[], Finding]], ...]:
         """Return every probe with the name of its check, in the order in which they run."""
@@ -59,28 +65,65 @@ class Probes:
             OSError: One of them could not be removed; all of them were tried.
         """
         failure: BaseException | None = None
-        for role in _ROLES:
-            for suffix in ("", LOCK_SUFFIX, SIDECAR_SUFFIX):
-                try:
-                    unlink_if_there(self._name(role) + suffix, self._dir_fd)
-                except BaseException as error:  # noqa: BLE001 - first the rest, then the interrupt
+        endings = [
+            *(lambda name=name: unlink_if_there(name, self._fd) for name in self._names()),
+            lambda: kernel.rmdir(self._name, dir_fd=self._above),
+            self._leave,
+        ]
+        for ending in endings:
+            try:
+                ending()
+            except FileNotFoundError:
+                pass  # no probe came as far as making it
+            except BaseException as error:  # noqa: BLE001 - first the rest, then the interrupt
+                if failure is None or not isinstance(error, OSError):
                     failure = error
         if failure is not None:
             raise failure
         return passed("the probes left nothing behind")
 
+    def _names(self) -> list[str]:
+        """Return every name that a probe may have made."""
+        suffixes = ("", LOCK_SUFFIX, SIDECAR_SUFFIX)
+        return [role + suffix for role in _ROLES if self._fd >= 0 for suffix in suffixes]
+
+    def _leave(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            close_quietly(fd)
+
+    def _enter(self) -> int:
+        """Return a descriptor of the probes' directory, which the first of them makes."""
+        if self._fd < 0:
+            kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
+            flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+            fd = kernel.open(self._name, flags, dir_fd=self._above)
+            self._fd = fd
+            status = kernel.fstat(fd)
+            if status.st_uid != os.geteuid() or kernel.listdir(fd):
+                raise SafeAtomicError("somebody else put a directory in the place of the probes'")
+        return self._fd
+
+    def _path(self, role: str) -> str:
+        """Return a path for the library's own functions that cannot be led astray."""
+        fd = self._enter()
+        there = f"/proc/self/fd/{fd}"
+        if not os.path.isdir(there):
+            there = os.path.join(self._directory, self._name)
+        return os.path.join(there, role)
+
     # ------------------------------------------------------------------------------ the probes
 
     def exclusive_create(self) -> Finding:
         """Create a file that must not exist, and see that a second creation is refused."""
-        name = self._name("create")
-        fd = kernel.open(name, _CREATE, 0o600, dir_fd=self._dir_fd)
+        name, room = "create", self._enter()
+        fd = kernel.open(name, _CREATE, 0o600, dir_fd=room)
         try:
             status = kernel.fstat(fd)
         finally:
             kernel.close(fd)
         try:
-            again = kernel.open(name, _CREATE, 0o600, dir_fd=self._dir_fd)
+            again = kernel.open(name, _CREATE, 0o600, dir_fd=room)
         except FileExistsError:
             pass
         else:
@@ -96,7 +139,7 @@ class Probes:
 
     def fsync_file(self) -> Finding:
         """Flush a file that was just written."""
-        fd = kernel.open(self._name("sync"), _CREATE, 0o600, dir_fd=self._dir_fd)
+        fd = kernel.open("sync", _CREATE, 0o600, dir_fd=self._enter())
         try:
             kernel.write(fd, _NEW)
             kernel.fsync(fd)
@@ -106,18 +149,14 @@ class Probes:
 
     def fsync_directory(self) -> Finding:
         """Flush the directory."""
-        fd = kernel.open(self._directory, os.O_RDONLY | O_CLOEXEC)
-        try:
-            kernel.fsync(fd)
-        finally:
-            kernel.close(fd)
+        kernel.fsync(self._above)
         return passed("the directory can be flushed")
 
     def replace(self) -> Finding:
         """Replace a file while a reader has it open."""
         path = self._path("replace")
         _write(path, _OLD)
-        fd = kernel.open(path, os.O_RDONLY | O_CLOEXEC)
+        fd = kernel.open(path, os.O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
         try:
             _write(path, _NEW)
             held = kernel.read(fd, len(_OLD) + 1)
@@ -142,7 +181,7 @@ class Probes:
             return failed("a move that must not replace anything replaced a file")
         if read_atomic_bytes(destination, safety="best_effort") != _OLD:
             return failed("a refused move changed its destination")
-        unlink_if_there(self._name("destination"), self._dir_fd)
+        unlink_if_there("destination", self._enter())
         move_atomic(source, destination, safety="best_effort")
         if read_atomic_bytes(destination, safety="best_effort") != _NEW:
             return failed("the moved content is not what is read back")
@@ -150,10 +189,10 @@ class Probes:
 
     def flock(self) -> Finding:
         """Take an exclusive flock through two descriptors."""
-        name = self._name("flock")
-        first = kernel.open(name, _CREATE, 0o600, dir_fd=self._dir_fd)
+        name, room = "flock", self._enter()
+        first = kernel.open(name, _CREATE, 0o600, dir_fd=room)
         try:
-            second = kernel.open(name, os.O_RDONLY | O_CLOEXEC, dir_fd=self._dir_fd)
+            second = kernel.open(name, os.O_RDONLY | O_CLOEXEC, dir_fd=room)
             try:
                 kernel.flock(first, LOCK_EX | LOCK_NB)
                 try:
@@ -199,7 +238,7 @@ class Probes:
         content = read_atomic_bytes(path, check_checksum=True, safety="best_effort")
         if content != _NEW:
             return failed("the content read back is not what was written, yet its checksum agrees")
-        fd = kernel.open(path, os.O_WRONLY | O_CLOEXEC)
+        fd = kernel.open(path, os.O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
         try:
             kernel.write(fd, _OLD)
         finally:
@@ -209,12 +248,6 @@ class Probes:
         except ChecksumMismatchError:
             return passed("a checksum is written and read back, and damage is noticed")
         return failed("damage to the content was not noticed")
-
-    def _name(self, role: str) -> str:
-        return f"{PROBE_PREFIX}{self._token}-{role}"
-
-    def _path(self, role: str) -> str:
-        return os.path.join(self._directory, self._name(role))
 
 
 def _write(path: str, data: bytes) -> None:

@@ -11,8 +11,9 @@ import os
 import stat
 
 from .. import _mounts
+from .._errors import SafeAtomicError
 from .._guarantees import nearest_directory
-from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,27 +65,37 @@ class Place:
         self.status: os.stat_result | None = None
         self.target: os.stat_result | None = None
         self.link: os.stat_result | None = None
-        absolute = os.path.abspath(path)
-        resolved = os.path.realpath(path)
-        if _is_directory(path):
-            self.given_directory, self.directory, self.name = absolute, resolved, ""
-        else:
-            self.given_directory = os.path.dirname(absolute)
-            self.directory, self.name = os.path.split(resolved)
+        self.given_directory = self.directory = self.name = ""
         try:
+            self._resolve()
             self._open()
             self._look()
+        except OSError as error:
+            self.trouble = error
         except BaseException:
             self.close()
             raise
 
+    def _resolve(self) -> None:
+        """Find the directory and the name in it; a relative path may start nowhere."""
+        absolute = os.path.abspath(self.path)
+        resolved = os.path.realpath(self.path)
+        if _is_directory(self.path):
+            self.given_directory, self.directory = absolute, resolved
+        else:
+            self.given_directory = os.path.dirname(absolute)
+            self.directory, self.name = os.path.split(resolved)
+
     def _open(self) -> None:
         try:
-            flags = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+            # What was resolved holds no link; one that is there by now leads somewhere else.
+            flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
             self.dir_fd = kernel.open(self.directory, flags)
             self.listable = True
         except OSError as error:
             self.trouble = error
+            if isinstance(error, NotADirectoryError):
+                kernel.stat(self.directory)  # a loop of links, perhaps
             if error.errno != errno.EACCES:
                 return
             try:  # without read permission it can still be searched, perhaps
@@ -96,7 +107,7 @@ class Place:
     def _look(self) -> None:
         if self.dir_fd < 0:
             return
-        self.status = _stat_or_none(self.directory, -1, follow=True)
+        self.status = kernel.fstat(self.dir_fd)
         if self.name:
             self.target = _stat_or_none(self.name, self.dir_fd, follow=False)
             link = _stat_or_none(os.path.abspath(self.path), -1, follow=False)
@@ -105,7 +116,10 @@ class Place:
 
     def nearest(self) -> str:
         """Return the nearest directory above that exists."""
-        return nearest_directory(self.path)
+        try:
+            return nearest_directory(self.path)
+        except OSError:
+            return "not to be seen from here"
 
     def join(self, name: str) -> str:
         """Return the path of another name in the directory."""
@@ -134,6 +148,17 @@ def _stat_or_none(name: str, dir_fd: int, *, follow: bool) -> os.stat_result | N
         return None
 
 
+def need_directory(place: Place) -> os.stat_result:
+    """Return what the directory is; a check of one that cannot be opened is skipped."""
+    if place.dir_fd < 0 or place.status is None:
+        raise SkippedError("skipped: the directory cannot be opened")
+    return place.status
+
+
+class SkippedError(SafeAtomicError):
+    """A check cannot be made; the message says why."""
+
+
 def passed(detail: str) -> Finding:
     """Return the finding that all is well."""
     return "pass", detail
@@ -150,13 +175,26 @@ def failed(detail: str) -> Finding:
 
 
 def unknown(detail: str) -> Finding:
-    """Return the finding that nothing can be told."""
+    """Return the finding that nothing could be determined."""
     return "unknown", detail
 
 
 def shown(text: str) -> str:
-    """Return a text fit for a terminal: what does not print is escaped."""
-    return text if text.isprintable() else repr(text)[1:-1]
+    """Return a text fit for a terminal: what does not print is escaped, and blanks are quoted."""
+    if not text.isprintable():
+        text = repr(text)[1:-1]
+    return f"'{text}'" if " " in text and not text.startswith("'") else text
+
+
+def where(environment: Environment) -> str:
+    """Return what filesystem a place is on, and where that is mounted."""
+    name, kind, point = (
+        environment.filesystem,
+        environment.filesystem_class,
+        environment.mount_point,
+    )
+    at = "" if point is None else f" at {shown(point)}"
+    return f"{shown(name)} ({kind}){at}, device {environment.device}"
 
 
 def size_text(size: float) -> str:

@@ -1,0 +1,76 @@
+"""The lock that ``safeatomic lock`` holds for a command, and that the command's processes use.
+
+The wrapper tells its command of the lock by one variable of the environment, a JSON object of the
+lock file's absolute path and the token in it. Every process of the command that changes that file
+uses the lock as one of its own: it checks before Publish that the token stands in the lock file and
+that its flock is held, and leaves it. The command takes turns by its own means, as under flock(1).
+"""
+
+from __future__ import annotations
+
+import os
+
+from ._lock_file import Found, parse_json
+from ._posix import kernel
+from ._target import LOCK_SUFFIX, identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._target import Target
+
+VARIABLE = "SAFEATOMIC_LOCK"
+
+
+class CommandLock:
+    """The lock of a target that the environment names; not ours to release.
+
+    Attributes:
+        target: What it locks.
+        token: What must stand in the lock file.
+    """
+
+    lost = (
+        f"the lock that the environment variable {VARIABLE} names is gone: it was removed, or the "
+        "'safeatomic lock' that took it has ended. The target is unchanged. Run the command under "
+        f"'safeatomic lock' again, or without {VARIABLE} in its environment"
+    )
+
+    def __init__(self, target: Target, token: str) -> None:
+        self.target = target
+        self.token = token
+
+    def owned(self) -> bool:
+        """Tell whether the token stands in the lock file and its flock is held."""
+        found = Found()
+        try:
+            found.look(self.target.dir_fd, self.target.name + LOCK_SUFFIX)
+            return found.token == self.token and found.alive == "yes"
+        finally:
+            found.close()
+
+    def release(self) -> None:
+        """Leave it to the wrapper."""
+
+    def leave_behind(self) -> None:
+        """Do nothing: before the wrapper removes the name it flushes the directory and sweeps."""
+
+
+def command_lock(target: Target) -> CommandLock | None:
+    """Return the lock of a target that the environment names, None if it names none."""
+    text = os.environ.get(VARIABLE)
+    if text is None:
+        return None
+    named = parse_json(os.fsencode(text))
+    if not isinstance(named, dict):
+        return None
+    for path, token in named.items():
+        directory, _, name = path.rpartition(os.sep)
+        if name != target.name + LOCK_SUFFIX or not isinstance(token, str):
+            continue
+        try:
+            status = kernel.stat(directory or os.sep)
+        except OSError:
+            continue
+        if identity(status) == identity(target.directory()):
+            return CommandLock(target, token)
+    return None

@@ -1,0 +1,404 @@
+"""The locks of the running context: which one is its own, and which one fences a write.
+
+A lock that `try_acquire_lock` took belongs to the process, but it is *own* only in the very
+`Context` object that took it, and in the same asyncio task. A copy of the context proves nothing:
+tasks, callbacks, ``asyncio.to_thread`` and, with ``thread_inherit_context``, threads all start with
+one. So the proof is the token of a context variable, which `ContextVar.reset` takes in that context
+only. The variables that were inherited say something else: which lock a write with
+``concurrency="none"`` relies on, whoever holds its name by now (`docs/adr/0026-own-lock.md`).
+
+Everything here is done by single operations on dictionaries and lists, without a lock of Python's
+own: a child that is forked while another thread is in here finds nothing that it could wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from _contextvars import ContextVar
+from _thread import _local, get_ident
+
+from . import _log, _trace
+from ._command_lock import command_lock
+from ._errors import LockError
+from ._forks import generation
+from ._lock import Lock, release_quietly
+from ._target import identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextvars import Token
+    from typing import TypeAlias
+
+    from ._lock import Fence
+    from ._target import Target
+
+    Place: TypeAlias = tuple[int, int, str]
+
+
+_here: ContextVar[None] = ContextVar("safeatomic_here")  # a probe; its value means nothing
+# Locks taken here or inherited, the last one last.
+_seen: ContextVar[tuple[Kept, ...]] = ContextVar("safeatomic_held", default=())
+_thread = _local()
+_kept: dict[Place, Kept] = {}  # those of the process that try_acquire_lock() took
+_under_way: dict[Mark, None] = {}  # changes of the process that hold a lock, or wait for one
+
+LOST = (
+    "the lock was taken away (by force, or its file was removed) while this context relied on it; "
+    "the target is unchanged. Find out who removed it; release_lock() or a new try_acquire_lock() "
+    "ends this state"
+)
+
+
+class Holder:
+    """Who has taken a lock: this process, this context, this asyncio task."""
+
+    def __init__(self) -> None:
+        self.born = generation()
+        self.thread = _this_thread()
+        self._task = _running_task()
+        self._tokens: list[Token[None]] = [_here.set(None)]
+
+    def is_running(self) -> bool:
+        """Tell whether it is the running context that has taken it."""
+        if self.born != generation() or self._task is not _running_task():
+            return False
+        try:
+            # In C from end to end, so that no signal handler comes in between.
+            self._tokens.extend(map(_here.set, map(_here.reset, self._tokens[-1:])))
+        except (ValueError, RuntimeError):  # the token was made in another context
+            return False
+        del self._tokens[:-1]
+        return True
+
+    def in_this_thread(self) -> bool:
+        """Tell whether it runs in this thread, which therefore must not wait for it."""
+        return self.born == generation() and self.thread is _this_thread()
+
+
+class Kept:
+    """A lock that outlives its call.
+
+    Attributes:
+        lock: The lock.
+        holder: Who has taken it.
+        place: Its directory and the name that it is for.
+        path: The file's absolute path when it was taken.
+        done: Whether it was released, or forgotten after it was lost.
+        lost: Whether it was found to have been taken away.
+    """
+
+    def __init__(self, lock: Lock, target: Target) -> None:
+        self.lock = lock
+        self.place = place_of(target)
+        self.path = _absolute(target.path)
+        self.done = False
+        self.lost = False
+        self.holder = Holder()
+
+    def owned(self, dir_fd: int) -> bool:
+        """Tell whether it is still held. One that was lost once stays lost."""
+        if not self.lost and not self.lock.owned(dir_fd):
+            self.lost = True
+        return not self.lost
+
+    def live(self) -> bool:
+        """Tell whether it is this process's, and not released."""
+        return not self.done and self.holder.born == generation()
+
+
+class Mark:
+    """A change that is under way under a lock, or waits for one."""
+
+    def __init__(self, target: Target) -> None:
+        self.place = place_of(target)
+        self.inode = (0, 0)
+        self.holder = Holder()
+
+
+class Borrowed:
+    """A kept lock in the use of a change: checked, and left held.
+
+    Attributes:
+        target: What is being changed.
+        token: The lock's token.
+        lost: What to say when it is not held any more.
+    """
+
+    lost = LOST
+
+    def __init__(self, kept: Kept, target: Target, *, relied_on: bool) -> None:
+        """Borrow a lock.
+
+        Args:
+            kept: The lock.
+            target: What is being changed.
+            relied_on: Whether the context took or inherited it: then it is lost when it is
+                released meanwhile; else that only means that there is no lock any more.
+        """
+        self._kept = kept
+        self.target = target
+        self._relied_on = relied_on
+        self.token = kept.lock.token
+
+    def owned(self) -> bool:
+        """Tell whether it is still held, as far as the change depends on that."""
+        if self._kept.done:
+            return not self._relied_on
+        return self._kept.owned(self.target.dir_fd)
+
+    def release(self) -> None:
+        """Leave it held."""
+
+    def leave_behind(self) -> None:
+        """Mark it, so that its release leaves the name to the next writer."""
+        self._kept.lock.leave_behind()
+
+
+def own_lock(target: Target) -> Fence | None:
+    """Return the lock of a target that the running context or its command holds, None if none.
+
+    Raises:
+        LockError: It was taken away. The target is unchanged.
+    """
+    kept = _own(target)
+    lock = command_lock(target) if kept is None else Borrowed(kept, target, relied_on=True)
+    if lock is None:
+        return None
+    if not lock.owned():
+        raise LockError(target.path, lock.lost)
+    if _trace.hook is not None and kept is not None:
+        facts = {"phase": "borrowed", "inode": kept.lock.inode[1], "lock": kept.lock.name}
+        _trace.hook(_trace.ACQUIRE, facts)
+    return lock
+
+
+def fence_of(target: Target) -> Fence | None:
+    """Return the lock that fences a write which takes none.
+
+    It is the one that the context took or inherited, whoever holds the name now; failing that, the
+    one that any thread of the process took; failing that, the one of the command. "None" excludes
+    nobody: a fence only has to be still held.
+    """
+    kept = _newest_seen(target)
+    if kept is not None:
+        return Borrowed(kept, target, relied_on=True)
+    kept = _kept.get(place_of(target)) if _kept else None
+    if kept is not None and kept.live():
+        return Borrowed(kept, target, relied_on=False)
+    return command_lock(target)
+
+
+def refuse_nested(target: Target) -> None:
+    """Refuse a change inside another one of the same file by the same holder.
+
+    Raises:
+        LockError: The running context is changing the file already. It is unchanged by this call.
+    """
+    if changing_here(target):
+        raise LockError(
+            target.path,
+            "this very context is changing the file already, in an AtomicWriter or another call "
+            "that is still under way (or that this signal handler has interrupted); finish that "
+            "one first, or write through it. The target is unchanged by this call",
+        )
+
+
+def changing_here(target: Target) -> bool:
+    """Tell whether the running context has a change of a target under way."""
+    if not _under_way:
+        return False
+    place = place_of(target)
+    return any(mark.place == place and mark.holder.is_running() for mark in list(_under_way))
+
+
+def begin(target: Target) -> Mark:
+    """Enter a change that is about to take its lock."""
+    mark = Mark(target)
+    _under_way[mark] = None
+    return mark
+
+
+def end(mark: Mark) -> None:
+    """Take a change out again; harmless when done twice."""
+    _under_way.pop(mark, None)
+
+
+def take(lock: Lock, target: Target, session: str | None, retries: int, delay: float) -> bool:
+    """Take a lock, with retries if asked for; False if it is held. Nobody waits for oneself."""
+    if lock.attempt(session):
+        return True
+    if retries == 0 or _held_in_this_thread(target, lock):
+        return False
+    return lock.wait(session, retries, delay)
+
+
+def contention(target: Target, lock: Lock) -> LockError:
+    """Return the error that says who holds a lock and what to do."""
+    found = lock.found
+    pid, hostname = found.fields.get("pid"), found.fields.get("hostname")
+    sticky = bool(target.directory().st_mode & stat.S_ISVTX)
+    reason = found.describe(sticky=sticky)
+    if _holders(target, lock):
+        waits = ""
+        if _held_in_this_thread(target, lock):
+            waits = ", and this call did not wait, since it would keep the holder from going on"
+        reason = (
+            "held by another task or thread of this process (a copy of the context that took the "
+            f"lock is another holder){waits}; wait until it releases the lock, or let it do the "
+            "writing"
+        )
+    return LockError(
+        target.path,
+        reason,
+        pid=pid if isinstance(pid, int) else None,
+        hostname=hostname if isinstance(hostname, str) else None,
+        age_s=found.age_s(),
+    )
+
+
+def keep(target: Target, lock: Lock) -> None:
+    """Enter a lock that outlives its call."""
+    lock.adopt_directory(target)
+    before = _own(target)
+    kept = Kept(lock, target)
+    outdated = _kept.get(kept.place)
+    _seen.set((*(other for other in _seen.get() if other.live()), kept))
+    _kept[kept.place] = kept
+    if outdated is not None and outdated is not before and outdated.live():
+        outdated.lost = True  # which the contexts that relied on it remember
+        release_quietly(outdated.lock)
+    if before is not None:
+        before.done = True  # it was lost, and the context that took it has a new one
+        release_quietly(before.lock)
+
+
+def holds(target: Target) -> bool:
+    """Tell whether the running context or its command has the lock, or is changing the file."""
+    kept = _own(target)
+    if kept is not None:
+        return kept.owned(target.dir_fd)
+    command = command_lock(target)
+    return changing_here(target) or (command is not None and command.owned())
+
+
+def to_release(target: Target) -> Kept | None:
+    """Return the lock that a release of a target is about; None if this process has none there.
+
+    It is the one that the running context took or inherited, whether or not it was lost; else the
+    one that any thread of this process has taken.
+    """
+    kept = _newest_seen(target) or _kept.get(place_of(target)) or kept_by_path(target.path)
+    return kept if kept is not None and kept.live() else None
+
+
+def kept_by_path(path: str) -> Kept | None:
+    """Return the lock that was taken under a path whose directory was moved or removed since."""
+    absolute = _absolute(path)
+    for kept in list(_kept.values()):
+        if kept.live() and kept.path == absolute:
+            return kept
+    return None
+
+
+def let_go(kept: Kept, dir_fd: int = -1) -> bool:
+    """Release a kept lock; False if it had been taken away.
+
+    Raises:
+        OSError: Its name could not be removed.
+    """
+    if not kept.holder.is_running():
+        _log.info("%r: its lock is released by another context than took it", kept.path)
+    try:
+        held = kept.owned(dir_fd)
+    finally:
+        try:
+            kept.lock.release(dir_fd)
+        finally:
+            _drop(kept)
+    return held
+
+
+def disown(lock: Lock) -> None:
+    """Take a lock out that is not kept after all."""
+    for kept in list(_kept.values()):
+        if kept.lock is lock:
+            _drop(kept)
+
+
+def kept_lock(target: Target) -> Lock | None:
+    """Return the lock that this process keeps of a target, None if it has none or lost it."""
+    kept = _kept.get(place_of(target))
+    if kept is None or not kept.live() or not kept.owned(target.dir_fd):
+        return None
+    return kept.lock
+
+
+def place_of(target: Target) -> Place:
+    """Return what a lock is of: the directory, by its inode, and the name in it."""
+    return (*identity(target.directory()), target.name)
+
+
+def _drop(kept: Kept) -> None:
+    kept.done = True
+    if _kept.get(kept.place) is kept:
+        _kept.pop(kept.place, None)
+
+
+def _newest_seen(target: Target) -> Kept | None:
+    """Return the lock of a target that the context took or inherited last."""
+    seen = _seen.get()
+    if not seen:
+        return None
+    place = place_of(target)
+    for kept in reversed(seen):
+        if kept.place == place and kept.live():
+            return kept
+    return None
+
+
+def _own(target: Target) -> Kept | None:
+    """Return the lock of a target that the running context itself has taken."""
+    kept = _newest_seen(target)
+    return kept if kept is not None and kept.holder.is_running() else None
+
+
+def _holders(target: Target, lock: Lock) -> list[Holder]:
+    """Return those of this process who hold what stood in a lock's way."""
+    place, inode = place_of(target), lock.found.inode
+    kept = _kept.get(place)
+    holders = [mark.holder for mark in list(_under_way) if mark.inode == inode]
+    if kept is not None and kept.live() and kept.lock.inode == inode:
+        holders.append(kept.holder)
+    return [holder for holder in holders if holder.born == generation()]
+
+
+def _held_in_this_thread(target: Target, lock: Lock) -> bool:
+    """Tell whether waiting would keep the holder from releasing the lock."""
+    return any(holder.in_this_thread() for holder in _holders(target, lock))
+
+
+def _this_thread() -> object:
+    """Return an object of this thread: the numbers of threads that have ended are used again."""
+    try:
+        return _thread.itself
+    except AttributeError:
+        _thread.itself = [get_ident()]
+        return _thread.itself
+
+
+def _running_task() -> object:
+    """Return the asyncio task that runs now, None outside one. Nothing is imported for it."""
+    asyncio = sys.modules.get("asyncio")
+    running_loop = getattr(asyncio, "_get_running_loop", None)
+    if running_loop is None or running_loop() is None:
+        return None
+    return asyncio.current_task()  # type: ignore[union-attr]
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError:  # the working directory was removed
+        return path

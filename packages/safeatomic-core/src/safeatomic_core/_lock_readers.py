@@ -1,0 +1,189 @@
+"""Who may read a lock: exactly those who could remove it.
+
+Whoever can open a lock can hold its flock, and so pin a dead one; whoever cannot open it cannot
+tell a living holder from a dead one, and is blocked for ever by the latter. So a lock is readable
+by those who may write *and* search its directory, in a sticky directory by its owner only (the
+lock's own owner always may); nobody may write it. Where mode and group cannot say that, an access
+ACL does, and where there are no ACLs it is readable by fewer (`docs/adr/0025-lock-readers.md`).
+"""
+
+from __future__ import annotations
+
+import stat
+
+from . import _log
+from ._posix import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from typing import TypeAlias
+
+    Entries: TypeAlias = dict[tuple[int, int], int]  # tag and number: permissions
+
+_ACL = "system.posix_acl_access"
+_VERSION = 2
+_NOBODY = 0xFFFFFFFF  # stands where an entry has no number
+# Tags of entries (linux/posix_acl.h), sorted as the kernel wants them.
+_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+_READ, _WRITE_AND_SEARCH = 4, 3
+_OWN = stat.S_IRUSR | stat.S_IWUSR
+_SHARED = stat.S_IWGRP | stat.S_IWOTH
+_OWNER_REMOVES = stat.S_IWUSR | stat.S_IXUSR
+# The number that stands for users whom this user namespace does not know (user_namespaces(7)).
+_OVERFLOW = 65534
+
+
+def admit(fd: int, made: os.stat_result, directory: os.stat_result, dir_fd: int, mark: int) -> None:
+    """Let those read a fresh lock who may remove it.
+
+    Args:
+        fd: The lock, which nobody else has seen yet.
+        made: What it is.
+        directory: What its directory is.
+        dir_fd: The directory, open.
+        mark: Bits of its mode beside the permissions.
+
+    Raises:
+        OSError: Its mode cannot be set.
+    """
+    owner = made.st_uid
+    gives = owner == 0 and directory.st_uid not in (0, _OVERFLOW)
+    alone = not gives and not directory.st_mode & _SHARED and not _owner_removes(directory, owner)
+    if alone and stat.S_IMODE(made.st_mode) == _OWN | mark:
+        return  # an everyday directory: nobody else can remove anything in it
+    _drop_inherited_acl(fd)
+    group = made.st_gid == directory.st_gid
+    if not group and not directory.st_mode & stat.S_ISVTX:
+        group = _chown(fd, -1, directory.st_gid)
+    grant = _Grant(fd, directory, dir_fd, mark, group=group)
+    grant.to_writers(directory.st_uid if gives else owner)
+    # The owner goes last: whoever has given a file away may not be permitted to change its mode.
+    if gives and not _chown(fd, directory.st_uid, -1):
+        grant.to_writers(owner)
+
+
+class _Grant:
+    """The permissions of one lock, as its directory's ask for them."""
+
+    def __init__(
+        self, fd: int, directory: os.stat_result, dir_fd: int, mark: int, *, group: bool
+    ) -> None:
+        self._fd = fd
+        self._directory = directory
+        self._dir_fd = dir_fd
+        self._mode = _OWN | mark
+        self._group = group  # whether the lock has the directory's group
+
+    def to_writers(self, owner: int) -> None:
+        """Set the permissions of a lock that will belong to a user."""
+        directory = self._directory
+        owner_in = _owner_removes(directory, owner)
+        if directory.st_mode & stat.S_ISVTX:
+            groups = others = 0
+            group, acl = True, None
+        else:
+            groups, others = _may(directory.st_mode >> 3), _may(directory.st_mode)
+            group, acl = self._group, _read_acl(self._dir_fd)
+        if acl is None and group and not owner_in:
+            kernel.fchmod(self._fd, self._mode | groups << 3 | others)
+            return
+        if acl is None:
+            acl = {
+                (_GROUP_OBJ, _NOBODY): directory.st_mode >> 3 & 7 if groups else 0,
+                (_OTHER, _NOBODY): directory.st_mode & 7 if others else 0,
+            }
+        entries = _readers(acl, directory, group=group, owner_in=owner_in)
+        kernel.fchmod(self._fd, self._mode)
+        try:
+            kernel.setxattr(self._fd, _ACL, _packed(entries))
+        except OSError as error:
+            _log.debug("a lock has fewer readers than its directory has writers (%s)", error)
+            everybody = others if groups else 0
+            groups = min(groups, entries[_GROUP_OBJ, _NOBODY]) if group else everybody
+            kernel.fchmod(self._fd, self._mode | groups << 3 | everybody)
+
+
+def _owner_removes(directory: os.stat_result, owner: int) -> bool:
+    """Tell whether the directory's owner is somebody else, not root, and may remove files."""
+    return (
+        directory.st_uid not in (0, owner, _OVERFLOW)
+        and directory.st_mode & _OWNER_REMOVES == _OWNER_REMOVES
+    )
+
+
+def _may(permissions: int) -> int:
+    """Return the permission to read for those who may write and search a directory."""
+    return _READ if permissions & _WRITE_AND_SEARCH == _WRITE_AND_SEARCH else 0
+
+
+def _readers(acl: Entries, directory: os.stat_result, *, group: bool, owner_in: bool) -> Entries:
+    """Turn the entries of a directory's ACL into those of the lock's.
+
+    Args:
+        acl: Entries of the directory.
+        directory: What it is.
+        group: Whether the lock has the directory's group.
+        owner_in: Whether the directory's owner needs an entry of its own.
+    """
+    mask = acl.get((_MASK, _NOBODY), 7)
+    others = _may(acl.get((_OTHER, _NOBODY), 0))
+    entries: Entries = {
+        (_USER_OBJ, _NOBODY): 6,
+        (_GROUP_OBJ, _NOBODY): 0,
+        (_MASK, _NOBODY): _READ,
+        (_OTHER, _NOBODY): others,
+    }
+    for (tag, number), permissions in acl.items():
+        if tag in (_USER, _GROUP):
+            entries[tag, number] = _may(permissions & mask)
+        elif tag == _GROUP_OBJ:
+            place = (_GROUP_OBJ, _NOBODY) if group else (_GROUP, directory.st_gid)
+            entries[place] = _may(permissions & mask)
+    if not group:
+        entries[_GROUP_OBJ, _NOBODY] = others  # the lock's group means nothing in the directory
+    if owner_in:
+        entries[_USER, directory.st_uid] = _READ
+    return entries
+
+
+def _read_acl(dir_fd: int) -> Entries | None:
+    """Return the entries of a directory's access ACL; None when it has none."""
+    try:
+        raw = kernel.getxattr(dir_fd, _ACL)
+    except OSError:
+        return None
+    cells = memoryview(raw)[4:]
+    entries: Entries = {}
+    for at in range(0, len(cells), 8):
+        tag = int.from_bytes(cells[at : at + 2], "little")
+        permissions = int.from_bytes(cells[at + 2 : at + 4], "little")
+        entries[tag, int.from_bytes(cells[at + 4 : at + 8], "little")] = permissions
+    return entries
+
+
+def _packed(entries: Entries) -> bytes:
+    """Return an ACL as the kernel takes it (linux/posix_acl_xattr.h)."""
+    packed = [_VERSION.to_bytes(4, "little")]
+    for (tag, number), permissions in sorted(entries.items()):
+        packed.append(tag.to_bytes(2, "little") + permissions.to_bytes(2, "little"))
+        packed.append(number.to_bytes(4, "little"))
+    return b"".join(packed)
+
+
+def _drop_inherited_acl(fd: int) -> None:
+    """Remove what a default ACL of the directory gave: a later chmod would widen its mask."""
+    try:
+        kernel.removexattr(fd, _ACL)
+    except OSError:
+        pass  # there is none, or no such thing here
+
+
+def _chown(fd: int, owner: int, group: int) -> bool:
+    """Give the lock an owner or a group; False where that is not permitted."""
+    try:
+        kernel.fchown(fd, owner, group)
+    except OSError as error:
+        _log.debug("a lock keeps its owner and group (%s)", error)
+        return False
+    return True

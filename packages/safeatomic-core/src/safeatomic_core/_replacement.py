@@ -1,0 +1,391 @@
+"""What stands at a sidecar's name is replaced or taken away, with nobody in between.
+
+Between our look at a sidecar and our rename another program may put its own file there. So the two
+names are *exchanged*, and what was displaced is compared with what was recognised before: what
+differs goes back. What was displaced keeps its inode under a temp's name until it is dropped, so
+that putting it back is the exchange once more (`docs/adr/0023-sidecar-exchange.md`).
+
+Which of the two names shows what is asked of the names themselves: an interrupt between a system
+call and our taking note of it must not mislead the roll-back.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+
+from . import _log
+from ._checksum_record import CAP, has_record_form
+from ._posix import NO_RENAME_FLAG, kernel
+from ._target import SIDECAR_SUFFIX, identity, rename_new, still_named
+from ._temp_file import SUM_PREFIX, Temp, fresh_names, unlink_if_there
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._sidecar_file import Sidecar
+    from ._target import Target
+
+# link(2) where the filesystem, a sandbox or the kernel's fs.protected_hardlinks allows none.
+_NO_LINK = NO_RENAME_FLAG | {errno.EACCES, errno.EMLINK, errno.EXDEV}
+
+
+class Replacement:
+    """The sidecar's name of one target, and what was done to it.
+
+    Attributes:
+        record: The temp of our record; without a name once it stands at the sidecar's.
+        content: The bytes of our record.
+        touched: Whether the sidecar's name may have been changed.
+    """
+
+    __slots__ = (
+        "_aside",
+        "_copy",
+        "_dir_fd",
+        "_name",
+        "_path",
+        "_present",
+        "content",
+        "record",
+        "touched",
+    )
+
+    def __init__(self, target: Target, token: str) -> None:
+        self._dir_fd = target.dir_fd
+        self._name = target.name + SIDECAR_SUFFIX
+        self._path = target.path + SIDECAR_SUFFIX
+        self._present: Sidecar | None = None
+        self._aside = ""  # the name under which what was displaced may stand
+        self._copy: Temp | None = None  # of what was displaced, where it could not be linked
+        self.record = Temp(target.dir_fd, token, SUM_PREFIX)
+        self.content = b""
+        self.touched = False
+
+    # --------------------------------------------------------------------------------- forwards
+
+    def install(self, present: Sidecar) -> bool:
+        """Put our record in the place of what was recognised.
+
+        Returns:
+            Whether that was done. If not, what stands there is another thing than what was
+            recognised, and stands there still or again.
+
+        Raises:
+            OSError: The name could not be given. `restore` undoes what was done.
+        """
+        self._present = present
+        if not present.exists:
+            return self._create()
+        self._aside = self.record.name  # which shows what was displaced, after the exchange
+        self.touched = True
+        try:
+            kernel.rename_exchange(self.record.name, self._name, self._dir_fd, self._dir_fd)
+        except FileNotFoundError:
+            return self._not_done()  # removed meanwhile
+        except OSError as error:
+            if error.errno not in NO_RENAME_FLAG:
+                raise
+            return self._install_without_exchange(present)
+        self.record.name = ""
+        if present.is_at(self._aside, self._dir_fd):
+            return True
+        self._give_back()
+        return False
+
+    def take_away(self, present: Sidecar) -> bool:
+        """Move what was recognised aside; as `install` otherwise."""
+        self._present = present
+        self.touched = True
+        for name in fresh_names(SUM_PREFIX, self.record.token):
+            self._aside = name
+            try:
+                _rename_to_free(self._name, name, self._dir_fd)
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                self._aside = ""  # somebody who takes no lock was quicker
+                return True
+            break
+        if present.is_at(self._aside, self._dir_fd):
+            return True
+        self._return_aside()
+        self.touched = False
+        return False
+
+    def drop(self) -> None:
+        """Remove what was displaced, once it is not needed any more; what fails is logged.
+
+        Somebody may have had it open when it was displaced and written into it since. What is no
+        record by now stays, under the temp's name, which no sweep then removes.
+        """
+        self._find_out()
+        if not self._aside:
+            return
+        try:
+            self._drop_aside()
+        except OSError:
+            try:
+                self._drop_aside()  # the first failure may be passing
+            except OSError as error:
+                why = "%r: could not remove the former sidecar %r (%s)"
+                _log.warning(why, self._path, self._aside, error)
+        self._aside = ""
+
+    def is_untouched(self) -> bool:
+        """Tell whether our record still holds exactly what we wrote, whatever name it has."""
+        raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)
+        return raw == self.content
+
+    # -------------------------------------------------------------------------------- backwards
+
+    def restore(self) -> None:
+        """Put back what was recognised: the same inode. Never overwrites anything of others.
+
+        Raises:
+            OSError: That failed; what was displaced may still stand under its temp's name.
+        """
+        self._find_out()
+        if self.record.fd < 0 or self.record.name:  # taken away, or not replaced
+            if self._aside:
+                self._return_aside()
+        elif not still_named(self._dir_fd, self._name, self._own()):
+            if self._aside and not kernel.exists_at(self._name, self._dir_fd):
+                self._return_aside()
+            else:
+                self._give_way("another program replaced it meanwhile")
+        elif not self.is_untouched():
+            self._give_way("another program wrote into it meanwhile")
+        elif self._aside:
+            self._give_back()
+        else:
+            self._uncreate()
+        self.touched = False
+
+    def withdraw(self) -> None:
+        """Take our record away, without putting back what was there before.
+
+        Raises:
+            OSError: That failed.
+        """
+        self.drop()
+        self.restore()
+
+    def leave(self, why: str) -> None:
+        """Leave everything where it is, for others to find."""
+        self._leave(why)
+        self.touched = False
+
+    def discard(self) -> None:
+        """Close our record, and remove its temp's name and what was displaced, if they are left."""
+        try:
+            self.drop()
+        finally:
+            if self._copy is not None:
+                self._copy.close()
+            self.record.discard()
+
+    # ---------------------------------------------------------------------------------- details
+
+    def _drop_aside(self) -> None:
+        if self._expendable(self._aside):
+            unlink_if_there(self._aside, self._dir_fd)
+        elif kernel.exists_at(self._aside, self._dir_fd):
+            _log.warning(
+                "%r: another program wrote into it while it was being replaced; what it wrote is "
+                "in %r",
+                self._path,
+                self._aside,
+            )
+
+    def _create(self) -> bool:
+        """Give our record the name that nobody has."""
+        self.touched = True
+        try:
+            linked = rename_new(self.record.name, self._name, self._dir_fd, self._dir_fd)
+        except FileExistsError:
+            self.touched = False
+            return False
+        if linked:
+            kernel.unlink(self.record.name, dir_fd=self._dir_fd)
+        self.record.name = ""
+        return True
+
+    def _install_without_exchange(self, present: Sidecar) -> bool:
+        """Keep what is there under a second name, then rename over it (a window stays)."""
+        for name in fresh_names(SUM_PREFIX, ""):
+            self._aside = name  # before the call: an interrupt right after it must find it
+            try:
+                kernel.link(
+                    self._name,
+                    name,
+                    src_dir_fd=self._dir_fd,
+                    dst_dir_fd=self._dir_fd,
+                    follow_symlinks=False,
+                )
+            except FileNotFoundError:
+                return self._not_done()
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+                self._copy_aside(present)
+            break
+        if not present.is_at(self._name, self._dir_fd):
+            unlink_if_there(self._aside, self._dir_fd)
+            return self._not_done()
+        kernel.rename(
+            self.record.name, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd
+        )
+        self.record.name = ""
+        if kernel.pread(present.fd, CAP + 1, 0) == present.raw:
+            return True
+        self._copy_again(present)
+        self._give_back()
+        return False
+
+    def _copy_aside(self, present: Sidecar) -> None:
+        """Copy what is there, where it cannot be linked."""
+        assert present.status is not None  # noqa: S101 - it exists
+        self._aside = ""
+        self._copy = copy = Temp(self._dir_fd, prefix=SUM_PREFIX)
+        copy.create(stat.S_IRUSR | stat.S_IWUSR)
+        self._aside = copy.name
+        copy.write_all(present.raw)
+        owner = (present.status.st_uid, present.status.st_gid)
+        if copy.owner != owner:
+            try:
+                kernel.fchown(copy.fd, *owner)
+            except OSError as error:
+                _log.debug("%r: a copy put back is ours (%s)", self._path, error)
+        kernel.fchmod(copy.fd, stat.S_IMODE(present.status.st_mode))
+        kernel.fsync(copy.fd)
+
+    def _copy_again(self, present: Sidecar) -> None:
+        """Bring a copy up to date with what was written into the original since."""
+        if self._copy is None:
+            return
+        offset = 0
+        while chunk := kernel.pread(present.fd, CAP, offset):
+            offset += kernel.pwrite(self._copy.fd, chunk, offset)
+        kernel.ftruncate(self._copy.fd, offset)
+
+    def _not_done(self) -> bool:
+        self._aside = ""
+        self.touched = False
+        return False
+
+    def _give_back(self) -> None:
+        """Exchange our record and what it displaced once more."""
+        aside = self._aside
+        try:
+            kernel.rename_exchange(aside, self._name, self._dir_fd, self._dir_fd)
+        except FileNotFoundError:
+            self._return_aside()  # our record was removed from under us
+            return
+        except OSError as error:
+            if error.errno not in NO_RENAME_FLAG:
+                raise
+            kernel.rename(aside, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
+            self._aside = ""
+            return
+        if still_named(self._dir_fd, aside, self._own()) and self.is_untouched():
+            self.record.name, self._aside = aside, ""
+            unlink_if_there(aside, self._dir_fd)
+            self.record.name = ""
+            return
+        # Somebody put a third file there in the meantime, or wrote into our record; without us it
+        # would have replaced the second one.
+        kernel.rename_exchange(aside, self._name, self._dir_fd, self._dir_fd)
+        self._give_way("another program replaced it meanwhile")
+
+    def _return_aside(self) -> None:
+        """Give what was displaced its name again, unless that is somebody else's by now."""
+        try:
+            _rename_to_free(self._aside, self._name, self._dir_fd)
+        except FileNotFoundError:
+            pass  # never displaced
+        except FileExistsError:
+            present = self._present
+            if present is not None and present.is_at(self._name, self._dir_fd):
+                unlink_if_there(self._aside, self._dir_fd)  # a link or a copy of what never left
+            else:
+                self._give_way("another program made a new one meanwhile")
+        self._aside = ""
+
+    def _uncreate(self) -> None:
+        """Take our own record away where there was nothing before."""
+        for name in fresh_names(SUM_PREFIX, self.record.token):
+            try:
+                _rename_to_free(self._name, name, self._dir_fd)
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                return  # removed meanwhile
+            self.record.name = name
+            break
+        if still_named(self._dir_fd, self.record.name, self._own()) and self.is_untouched():
+            unlink_if_there(self.record.name, self._dir_fd)
+            self.record.name = ""
+            return
+        self._aside, self.record.name = self.record.name, ""
+        self._return_aside()
+
+    def _give_way(self, why: str) -> None:
+        """Leave what others put there, which would have replaced what we displaced."""
+        _log.warning("the checksum sidecar %r is left as it is: %s", self._path, why)
+        self.drop()
+
+    def _leave(self, why: str) -> None:
+        name, self._aside = self._aside, ""
+        if self.record.name == name:
+            self.record.name = ""
+        _log.warning(
+            "the checksum sidecar %r is left as it is: %s%s",
+            self._path,
+            why,
+            f"; the one that was there before is {name!r}" if name else "",
+        )
+
+    def _find_out(self) -> None:
+        """Take note of an exchange, a rename or a link that an interrupt kept us from noting."""
+        record = self.record
+        if not self.touched or record.fd < 0 or not record.name:
+            return
+        own = self._own()
+        at_temp = still_named(self._dir_fd, record.name, own)
+        if still_named(self._dir_fd, self._name, own):
+            if at_temp:  # linked there, where no rename refuses to replace
+                unlink_if_there(record.name, self._dir_fd)
+            record.name = ""
+        elif not at_temp:
+            record.name = ""  # it was the sidecar, and somebody has replaced it since
+        elif record.name == self._aside:
+            self._aside = ""  # not exchanged
+
+    def _expendable(self, name: str) -> bool:
+        """Tell whether what was displaced is still what was recognised, or at least a record."""
+        present = self._present
+        if present is None or self._copy is not None or present.is_at(name, self._dir_fd):
+            return True
+        if present.fd < 0 or not still_named(self._dir_fd, name, present.inode or (0, 0)):
+            return False
+        return has_record_form(present.fd)
+
+    def _own(self) -> tuple[int, int]:
+        return identity(kernel.fstat(self.record.fd))
+
+
+def _rename_to_free(src: str, dst: str, dir_fd: int) -> None:
+    """Rename to a name that must be free; where nothing holds that, it is asked just before."""
+    try:
+        linked = rename_new(src, dst, dir_fd, dir_fd)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        if kernel.exists_at(dst, dir_fd):
+            raise FileExistsError(errno.EEXIST, "the name is taken", dst) from error
+        kernel.rename(src, dst, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        return
+    if linked:
+        kernel.unlink(src, dir_fd=dir_fd)

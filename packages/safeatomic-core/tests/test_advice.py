@@ -1,0 +1,190 @@
+"""What an error recommends: from the step and the object that was hit."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    _mounts,
+    _trace,
+    move_atomic,
+    write_atomic_bytes,
+    write_checksum_file,
+)
+from safeatomic_core._advice import advise
+from safeatomic_core._posix import intercept
+from safeatomic_core._target import Target
+
+needs_proc = pytest.mark.skipif(
+    not os.path.exists("/proc/self/fd"), reason="no /proc/self/fd to see where a directory is"
+)
+
+
+def write(path: Path | str, **options: Any) -> None:
+    write_atomic_bytes(path, b"new", concurrency="none", safety="best_effort", **options)
+
+
+def advice_of(call: Callable[[], object]) -> str:
+    """Return what the error of a call says, with its path."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the caller looks at the text
+        call()
+    return str(caught.value)
+
+
+def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
+    text = advice_of(lambda: write(tmp_path / "no" / "f"))
+    assert f"The directory '{tmp_path}/no' does not exist; create it first" in text
+
+
+def test_a_source_that_is_missing_is_not_a_missing_directory(tmp_path: Path) -> None:
+    text = advice_of(lambda: move_atomic(tmp_path / "no", tmp_path / "new", safety="best_effort"))
+    assert "There is no such file" in text
+    assert "create it first" not in text
+
+
+def test_a_file_to_record_that_is_missing_is_not_a_missing_directory(tmp_path: Path) -> None:
+    text = advice_of(lambda: write_checksum_file(tmp_path / "no", safety="best_effort"))
+    assert "There is no such file" in text
+    assert "create it first" not in text
+
+
+def test_a_removed_working_directory_is_said_to_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    try:
+        assert "was removed" in advice_of(lambda: write("f"))
+        assert "was removed" in advice_of(lambda: write("deeper/f"))
+    finally:
+        os.chdir(tmp_path)  # the fixture goes back by a path that it asks for
+
+
+@needs_proc
+def test_a_directory_that_is_removed_meanwhile_is_said_to_be_removed(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def remove_first(path: str, flags: int, *args: Any, **options: Any) -> Any:
+            if flags & os.O_CREAT:
+                place.rmdir()
+            return call(path, flags, *args, **options)
+
+        return remove_first if name == "open" else call
+
+    with intercept(wrap):
+        text = advice_of(lambda: write(place / "f"))
+    assert "was removed; make it again" in text
+
+
+def test_a_temporary_file_that_vanished_is_said_to_have_vanished(target: Path) -> None:
+    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def without(src: str, dst: str, **options: Any) -> None:
+            os.unlink(src, dir_fd=options["src_dir_fd"])
+            call(src, dst, **options)
+
+        return without if name == "rename" else call
+
+    with intercept(wrap):
+        text = advice_of(lambda: write(target))
+    assert "The temporary file was removed meanwhile" in text
+    assert target.read_bytes() == b"old"
+
+
+@needs_proc
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_a_directory_that_may_not_be_written_is_named_behind_a_link(
+    tmp_path: Path, faults: Any, code: int
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to("store/file")
+    faults.fail("open_anonymous", code)
+    faults.fail("open", code, when=lambda *args, **_options: args[1] & os.O_CREAT)
+    text = advice_of(lambda: write(tmp_path / "link"))
+    assert f"The path is a link to '{tmp_path}/store/file'" in text
+    assert f"{tmp_path}/store" in text.partition("The path is a link")[2].partition(".")[2]
+    assert "chmod" not in text
+
+
+@pytest.fixture
+def opened(target: Path) -> Any:
+    place = Target(str(target))
+    place.open()
+    yield place
+    place.close()
+
+
+def test_in_a_sticky_directory_the_owner_of_the_file_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.fchmod(opened.dir_fd, 0o1777)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
+    text = advise(denied, _trace.PUBLISH, opened)
+    assert "sticky directory" in text
+    assert f"user {owner}" in text
+    assert "lsattr" not in text
+
+
+@pytest.mark.parametrize(
+    ("code", "step", "words"),
+    [
+        (errno.EPERM, _trace.PUBLISH, "immutable or append-only"),
+        (errno.EACCES, _trace.PUBLISH, "no longer change"),
+        (errno.ENOSPC, _trace.PUBLISH, "full"),
+        (errno.EBUSY, _trace.PUBLISH, "bind-mounted"),
+        (errno.EPERM, _trace.STAGE, "lsattr -d"),
+        (errno.EACCES, _trace.ACQUIRE, "may not create files"),
+        (errno.EACCES, _trace.FILL, ""),
+        (errno.EIO, _trace.HARDEN, "do not trust this disk"),
+        (errno.ENOENT, _trace.GATE, "There is no such file"),
+        (errno.EMFILE, _trace.GATE, "too many open files"),
+        (errno.EFBIG, _trace.FILL, "ulimit -f"),
+    ],
+)
+def test_the_step_tells_what_an_errno_means(
+    opened: Target, code: int, step: str, words: str
+) -> None:
+    found = advise(OSError(code, os.strerror(code)), step, opened)
+    assert words in found
+    assert bool(found) == bool(words)
+
+
+def test_a_message_of_our_own_is_not_explained_once_more(opened: Target) -> None:
+    assert advise(OSError(errno.EACCES, "what to do"), _trace.STAGE, opened) == ""
+
+
+def test_a_directory_that_may_not_be_read_is_told_from_one_that_may_not_be_entered(
+    tmp_path: Path, faults: Any
+) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    closed = Target(str(tmp_path / "f"))
+    assert "opened for reading" in advise(denied, _trace.GATE, closed)
+    faults.fail("stat", errno.EACCES)
+    assert "may not enter" in advise(denied, _trace.GATE, closed)
+    assert advise(OSError(errno.EIO, os.strerror(errno.EIO)), _trace.GATE, closed)
+
+
+def test_advice_never_fails(opened: Target, faults: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int) -> str:
+        raise OSError(errno.ENOENT, "no /proc")
+
+    monkeypatch.setattr(_mounts, "directory_of", refuse)
+    denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
+    faults.fail("stat", errno.EIO)
+    assert opened.path in advise(denied, _trace.PUBLISH, opened)
+    faults.fail("fstat", errno.EBADF)
+    assert advise(denied, _trace.PUBLISH, opened) == ""
+    opened.linked = True
+    closed = Target(opened.path)
+    closed.linked = True
+    assert opened.path in advise(denied, _trace.PUBLISH, closed)

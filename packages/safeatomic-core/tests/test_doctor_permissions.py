@@ -1,0 +1,102 @@
+"""What the kernel will refuse: attributes, owners in sticky directories, capabilities, id maps."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safeatomic_core import _mounts as mounts
+from safeatomic_core._doctor import permissions
+
+ME = os.geteuid()
+OVERFLOW = 65534
+
+
+def owned(user: int, group: int = 0) -> os.stat_result:
+    return os.stat_result((stat.S_IFREG | 0o644, 1, 1, 1, user, group, 0, 0, 0, 0))
+
+
+@pytest.fixture
+def proc(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let ``/proc`` say what capabilities a process has, and which ids have a number."""
+
+    def say(capabilities: str = "0000000000000000", uids: str = "0 0 4294967295") -> None:
+        files = {
+            "/proc/thread-self/status": f"Name:\tx\nCapEff:\t{capabilities}\n",
+            "/proc/thread-self/uid_map": uids,
+            "/proc/thread-self/gid_map": uids,
+            "/proc/sys/kernel/overflowuid": str(OVERFLOW),
+            "/proc/sys/kernel/overflowgid": str(OVERFLOW),
+        }
+        monkeypatch.setattr(mounts, "read_proc", lambda path: files[path].encode())
+
+    return say
+
+
+WITH_FOWNER, WITHOUT = "0000000000000008", "fffffffffffffff7"
+ONE_USER = "         0       3002          1"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "uids", "directory", "file", "may"),
+    [
+        (WITHOUT, "0 0 4294967295", 7, ME, True),  # the file is ours
+        (WITHOUT, "0 0 4294967295", ME, 7, True),  # the directory is
+        (WITHOUT, "0 0 4294967295", 7, 8, False),
+        (WITH_FOWNER, "0 0 4294967295", 7, 8, True),
+        (WITH_FOWNER, ONE_USER, 7, OVERFLOW, False),  # nobody that this namespace knows
+        (WITH_FOWNER, "0 0 4294967295", 7, OVERFLOW, True),  # the user nobody
+    ],
+)
+def test_who_may_replace_a_file_in_a_sticky_directory(
+    proc: Callable[..., None], capabilities: str, uids: str, directory: int, file: int, may: bool
+) -> None:
+    proc(capabilities, uids)
+    assert permissions.may_replace_in_sticky(owned(directory), owned(file)) is may
+
+
+def test_a_group_without_a_number_is_nobodys_to_replace(proc: Callable[..., None]) -> None:
+    proc(WITH_FOWNER, ONE_USER)
+    assert permissions.may_replace_in_sticky(owned(7), owned(ME + 1, 0))
+    assert not permissions.may_replace_in_sticky(owned(7), owned(ME + 1, OVERFLOW))
+
+
+def test_nobody_is_not_taken_for_a_user_without_a_number(
+    proc: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: OVERFLOW)
+    proc(WITHOUT, ONE_USER)
+    assert not permissions.may_replace_in_sticky(owned(7), owned(OVERFLOW))
+
+
+def test_without_proc_root_is_believed_to_be_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: str) -> bytes:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(mounts, "read_proc", refuse)
+    for user in (0, 1000):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert permissions.may_replace_in_sticky(owned(7), owned(8)) == (user == 0)
+    monkeypatch.setattr(mounts, "read_proc", lambda _path: b"1\n")
+    assert not permissions.may_replace_in_sticky(owned(7), owned(8))
+
+
+def test_attributes_of_what_has_none(target: Path) -> None:
+    fd = os.open(target.parent, os.O_RDONLY)
+    try:
+        wanted = permissions.IMMUTABLE | permissions.APPEND_ONLY
+        assert permissions.attributes(fd) & wanted == 0
+        assert permissions.attributes(fd, target.name) & wanted == 0
+        assert permissions.attributes(fd, "missing") == 0
+    finally:
+        os.close(fd)
+
+
+def test_a_c_library_without_statx_knows_no_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name, **_options: object())
+    assert permissions.attributes(-1) == 0

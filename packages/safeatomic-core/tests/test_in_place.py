@@ -1,0 +1,202 @@
+"""Writing a file that is itself a mount point; the mount is simulated by the seam.
+
+`tests-integration/test_mounted_files.py` does it with real mounts.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    UnsupportedEnvironmentError,
+    UnsupportedEnvironmentWarning,
+    _gate,
+    _protocol,
+    _verdicts,
+    verify_checksum,
+    write_atomic_bytes,
+)
+from safeatomic_core._in_place import COPY_PREFIX
+from safeatomic_core._posix import kernel
+
+Listing = Callable[[], list[str]]
+
+
+@pytest.fixture
+def mounted(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The target as a mount point that only the rename finds out about."""
+    really = kernel.rename
+
+    def rename(src: Any, dst: Any, **kwargs: Any) -> None:
+        if dst == target.name:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), src, None, dst)
+        really(src, dst, **kwargs)
+
+    def is_mount_point(_dir_fd: int, name: str, *_verdict: object) -> bool:
+        return name == target.name
+
+    monkeypatch.setattr(kernel, "rename", rename, raising=False)
+    monkeypatch.setattr(_verdicts, "is_mount_point", is_mount_point)
+    monkeypatch.setattr(_protocol, "is_mount_point", is_mount_point)
+    return target
+
+
+@pytest.fixture
+def seen(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The target as a mount point that the mount table shows."""
+    really = _verdicts.verdict_on
+
+    def verdict_on(*args: Any) -> Any:
+        verdict = really(*args)
+        verdict.mounted_names = frozenset({mounted.name})
+        return verdict
+
+    monkeypatch.setattr(_gate._verdicts, "verdict_on", verdict_on)
+    return mounted
+
+
+@pytest.mark.parametrize("fixture", ["mounted", "seen"])
+def test_strict_refuses(fixture: str, request: pytest.FixtureRequest, listing: Listing) -> None:
+    path: Path = request.getfixturevalue(fixture)
+    with pytest.raises(UnsupportedEnvironmentError, match="mount point") as caught:
+        write_atomic_bytes(path, b"new")
+    step = "Gate" if fixture == "seen" else "Publish"
+    assert caught.value.__notes__ == [f"safeatomic: {step} failed; the target is unchanged"]
+    assert caught.value.guarantee == "AtomicVisibility"
+    assert path.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize("content", [b"", b"n", b"longer than the old content" * 100_000])
+def test_the_file_itself_is_written_where_the_caller_goes_on(
+    seen: Path, listing: Listing, content: bytes, checked: bool
+) -> None:
+    inode = seen.stat().st_ino
+    with pytest.warns(UnsupportedEnvironmentWarning, match="mixture"):
+        write_atomic_bytes(seen, content, safety="warn", write_checksum=checked)
+    assert seen.read_bytes() == content
+    assert seen.stat().st_ino == inode
+    assert listing() == ["data.bin", *(["data.bin.sha256"] if checked else [])]
+    assert not checked or verify_checksum(seen)
+
+
+@pytest.mark.parametrize("checked", [False, True])
+@pytest.mark.parametrize("had_checksum", [False, True])
+def test_a_mount_that_only_the_rename_finds_is_written_in_place(
+    target: Path,
+    request: pytest.FixtureRequest,
+    listing: Listing,
+    checked: bool,
+    had_checksum: bool,
+) -> None:
+    write_atomic_bytes(target, b"old", write_checksum=had_checksum)
+    path: Path = request.getfixturevalue("mounted")
+    write_atomic_bytes(path, b"new", safety="best_effort", write_checksum=checked)
+    assert path.read_bytes() == b"new"
+    assert listing() == ["data.bin", *(["data.bin.sha256"] if checked else [])]
+    assert not checked or verify_checksum(path)
+
+
+def test_busy_for_another_reason_stays_an_error(
+    mounted: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (_verdicts, _protocol):
+        monkeypatch.setattr(module, "is_mount_point", lambda *_: False)
+    for safety in ("strict", "best_effort"):
+        with pytest.raises(OSError, match="unchanged") as caught:
+            write_atomic_bytes(mounted, b"new", safety=safety)  # type: ignore[arg-type]
+        assert caught.value.errno == errno.EBUSY
+    assert mounted.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize(("call", "code"), [("posix_fallocate", errno.ENOSPC)])
+def test_a_disk_without_room_leaves_the_old_file(
+    seen: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(kernel, call, fail, raising=False)
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(seen, b"longer", safety="best_effort")
+    assert caught.value.errno == code
+    assert seen.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+def test_a_filesystem_that_reserves_nothing_is_written_all_the_same(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    monkeypatch.setattr(kernel, "posix_fallocate", fail, raising=False)
+    write_atomic_bytes(seen, b"new", safety="best_effort")
+    assert seen.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("call", "stand_in"),
+    [
+        ("pwrite", OSError(errno.EIO, "no")),
+        ("ftruncate", OSError(errno.EIO, "no")),
+        ("pread", b""),
+        ("pwrite", KeyboardInterrupt()),
+    ],
+)
+def test_a_failure_on_the_way_leaves_the_complete_copy_and_says_where(
+    seen: Path,
+    listing: Listing,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    stand_in: BaseException | bytes,
+) -> None:
+    really = getattr(kernel, call)
+
+    def fail(fd: int, *args: Any) -> Any:
+        if call != "pread" and os.fstat(fd).st_ino != seen.stat().st_ino:
+            return really(fd, *args)  # the lock's
+        if isinstance(stand_in, BaseException):
+            raise stand_in
+        return stand_in
+
+    monkeypatch.setattr(kernel, call, fail, raising=False)
+    expected = KeyboardInterrupt if isinstance(stand_in, KeyboardInterrupt) else OSError
+    with pytest.raises(expected) as caught:
+        write_atomic_bytes(seen, b"the new content", safety="best_effort")
+    (copy,) = (name for name in listing() if name != "data.bin")
+    assert copy.startswith(COPY_PREFIX)
+    assert (seen.parent / copy).read_bytes() == b"the new content"
+    (note,) = caught.value.__notes__
+    assert "mixture" in note
+    assert copy in note
+
+
+def test_a_target_that_cannot_be_opened_is_refused_before_anything_is_done(
+    seen: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = kernel.open
+
+    def no(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if path == "data.bin" and flags & os.O_WRONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return really(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(kernel, "open", no, raising=False)
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(seen, b"new", safety="best_effort")
+    assert caught.value.errno == errno.EROFS
+    assert listing() == ["data.bin"]
+
+
+def test_it_is_never_a_new_file(seen: Path) -> None:
+    with pytest.raises(FileExistsError):
+        write_atomic_bytes(seen, b"new", safety="best_effort", overwrite=False)

@@ -1,0 +1,171 @@
+"""Whether the caller may replace what stands at a name; other users are simulated by the seam.
+
+`tests-integration/test_users.py` tries the same between real users.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import AtomicWriter, move_atomic, read_atomic, write_atomic
+from safeatomic_core._posix import kernel
+
+ME = os.geteuid()
+SOMEBODY = 12345
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let writing the target be refused, with the errno that opening it gives."""
+
+    def refuse(code: int) -> None:
+        really = kernel.open
+
+        def no(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+            if path == "data.bin" and flags & os.O_WRONLY:
+                raise OSError(code, os.strerror(code), path)
+            return really(path, flags, *args, **kwargs)
+
+        monkeypatch.setattr(kernel, "access", lambda *_: False, raising=False)
+        monkeypatch.setattr(kernel, "open", no, raising=False)
+
+    return refuse
+
+
+@contextmanager
+def owned_by(
+    monkeypatch: pytest.MonkeyPatch, *, file: int, directory: int, mode: int = 0o755
+) -> Iterator[None]:
+    """Let the target, its links and their directory have other owners."""
+    really_stat, really_fstat = kernel.stat, kernel.fstat
+
+    def changed(status: os.stat_result, uid: int, bits: int) -> os.stat_result:
+        fields = list(status)
+        fields[stat.ST_UID] = uid
+        fields[stat.ST_MODE] = stat.S_IFMT(status.st_mode) | bits
+        return os.stat_result(fields)
+
+    def see(path: Any, **kwargs: Any) -> os.stat_result:
+        status = really_stat(path, **kwargs)
+        return changed(status, file, stat.S_IMODE(status.st_mode))
+
+    def see_open(fd: int) -> os.stat_result:
+        status = really_fstat(fd)
+        return changed(status, directory, mode) if stat.S_ISDIR(status.st_mode) else status
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "stat", see, raising=False)
+        patch.setattr(kernel, "fstat", see_open, raising=False)
+        yield
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_target_that_may_not_be_written_is_refused_with_the_error_of_open(
+    target: Path, refused: Callable[[int], None], listing: Callable[[], list[str]], code: int
+) -> None:
+    refused(code)
+    for write in (write_atomic, lambda path, text: AtomicWriter(path).write(text)):
+        with pytest.raises(OSError, match="unchanged") as caught:
+            write(target, "new")
+        assert caught.value.errno == code
+        assert any("Gate failed" in note for note in caught.value.__notes__)
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+def test_a_forced_move_counts_its_destination_as_a_target(
+    target: Path, refused: Callable[[int], None]
+) -> None:
+    source = target.with_name("source")
+    source.write_bytes(b"new")
+    refused(errno.EACCES)
+    with pytest.raises(PermissionError):
+        move_atomic(source, target, force=True)
+    assert (target.read_bytes(), source.read_bytes()) == (b"old", b"new")
+
+
+def test_a_running_program_may_be_replaced(target: Path, refused: Callable[[int], None]) -> None:
+    refused(errno.ETXTBSY)
+    write_atomic(target, "new")
+    assert target.read_bytes() == b"new"
+
+
+def test_a_no_of_the_kernel_that_opening_does_not_confirm_is_none(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "access", lambda *_: False, raising=False)
+    write_atomic(target, "new")
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("file", "directory", "mode", "allowed"),
+    [
+        (0, SOMEBODY, 0o755, True),  # after a run under sudo
+        (0, SOMEBODY, 0o1755, True),
+        (0, SOMEBODY, 0o1775, False),  # a shared directory
+        (0, SOMEBODY, 0o1777, False),
+        (SOMEBODY, SOMEBODY, 0o755, False),  # read-only by its owner's own wish
+        (0, 0, 0o777, False),
+    ],
+)
+def test_only_the_owner_of_a_directory_may_replace_others_read_only_files(
+    target: Path,
+    refused: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    file: int,
+    directory: int,
+    mode: int,
+    allowed: bool,
+) -> None:
+    refused(errno.EACCES)
+    monkeypatch.setattr(os, "geteuid", lambda: SOMEBODY)
+    with owned_by(monkeypatch, file=file, directory=directory, mode=mode):
+        if allowed:
+            write_atomic(target, "new", concurrency="none", preserve_metadata=False)
+        else:
+            with pytest.raises(PermissionError):
+                write_atomic(target, "new", concurrency="none", preserve_metadata=False)
+    assert target.read_bytes() == (b"new" if allowed else b"old")
+
+
+@pytest.mark.parametrize(
+    ("file", "directory", "allowed"), [(ME, 0, True), (777, 777, True), (777, 778, False)]
+)
+def test_other_users_files_in_a_sticky_directory_are_not_replaced(
+    target: Path, monkeypatch: pytest.MonkeyPatch, file: int, directory: int, allowed: bool
+) -> None:
+    with owned_by(monkeypatch, file=file, directory=directory, mode=0o1777):
+        if allowed:
+            write_atomic(target, "new", concurrency="none", preserve_metadata=False)
+        else:
+            with pytest.raises(PermissionError, match="sticky"):
+                write_atomic(target, "new", concurrency="none")
+        assert read_atomic(target) == ("new" if allowed else "old")
+
+
+@pytest.mark.parametrize(
+    ("link", "directory", "allowed"), [(ME, 0, True), (777, 777, True), (777, 778, False)]
+)
+def test_other_users_links_in_a_sticky_directory_are_not_followed(
+    target: Path, monkeypatch: pytest.MonkeyPatch, link: int, directory: int, allowed: bool
+) -> None:
+    at = target.with_name("link")
+    at.symlink_to("data.bin")
+    with owned_by(monkeypatch, file=link, directory=directory, mode=0o1777):
+        if allowed:
+            assert read_atomic(at) == "old"
+        else:
+            with pytest.raises(PermissionError, match="symbolic link"):
+                read_atomic(at)
+            with pytest.raises(PermissionError, match="symbolic link"):
+                write_atomic(at, "new")
+    assert target.read_bytes() == b"old"

@@ -1,0 +1,247 @@
+"""Whether a rendered document says what was handed in, found out before anything is touched.
+
+The text of a document is parsed again and the result compared with the data. Both are walked side
+by side, with a list instead of recursion, so that depth costs no stack. What counts as equal is
+what the format can say: a tuple comes back as a list and a subclass as its base, NaN equals NaN,
+and a format may translate keys (JSON makes text of a number). What is shared may be shared only
+where it was shared before: else a later change of one entry would change another one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Step = tuple["Step | None", object]
+    Difference = tuple["Step | None", str]
+
+
+def check(
+    written: object,
+    read: object,
+    language: str,
+    *,
+    scalar: Callable[[Any, Any], bool] | None = None,
+    key: Callable[[Any], object] | None = None,
+    aliases: bool = False,
+) -> None:
+    """Compare a document with what its text says.
+
+    Args:
+        written: The document.
+        read: What parsing the rendered text returned.
+        language: Name of the format, for the message.
+        scalar: Whether a value that holds no others came back; `same_scalar` if left out.
+        key: Returns a key as the format writes it, where that is not the key itself.
+        aliases: Whether the format can say that two entries are one object.
+
+    Raises:
+        ValueError: They differ; the message names the first place.
+    """
+    found = _Comparison(scalar or same_scalar, key, aliases).first(written, read)
+    if found is not None:
+        where, what = found
+        raise ValueError(f"{place(where)} would not read back from {language}: {what}")
+
+
+def unreadable(
+    document: object, language: str, error: object, survives: Callable[[Any], bool]
+) -> ValueError:
+    """Return the error for a document whose text cannot be parsed at all.
+
+    Args:
+        document: The document.
+        language: Name of the format, for the message.
+        error: What the parser raised.
+        survives: Whether a part of the document, written by itself, can be read.
+    """
+    where: Step | None = None
+    part: Any = document
+    for _ in range(_MOST_STEPS):
+        for step, smaller in _parts(part):
+            if not survives(smaller):
+                where, part = (where, step), part[step]
+                break
+        else:
+            break
+    reason = str(getattr(error, "problem", None) or error).partition("\n")[0]
+    return ValueError(f"{place(where)} would not read back from {language}: {reason}")
+
+
+_MOST_STEPS = 100  # further down the error names the entry that holds the place
+
+
+def _parts(value: Any) -> Iterator[tuple[object, object]]:
+    """Yield the entries of a collection, each by itself in a collection of its kind."""
+    if isinstance(value, Mapping):
+        yield from ((key, {key: value[key]}) for key in value)
+    elif isinstance(value, list | tuple):
+        yield from ((index, [entry]) for index, entry in enumerate(value))
+
+
+def place(where: Step | None) -> str:
+    """Return the path of a value in the document as a Python expression."""
+    steps: list[str] = []
+    while where is not None:
+        where, step = where
+        steps.append(f"[{_clipped(repr(step))}]")
+    return "obj" + "".join(reversed(steps))
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a subclass as a value of its plain base class.
+
+    The methods are those of the base, whatever the subclass made of them: `str()` of an enumeration
+    is its name in one and its value in another.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        number = int.__index__(value)
+        return bool(number) if isinstance(value, _ruamel_boolean()) else number
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, bytes):
+        return bytes.__bytes__(value)
+    if isinstance(value, dt.datetime):
+        return dt.datetime.combine(value.date(), value.timetz())
+    if isinstance(value, dt.date):
+        return dt.date(value.year, value.month, value.day)
+    return value
+
+
+def _ruamel_boolean() -> Any:
+    """Return ruamel.yaml's class of an anchored boolean, which is an int; nothing if not loaded."""
+    return getattr(sys.modules.get("ruamel.yaml.scalarbool"), "ScalarBoolean", ())
+
+
+class _Comparison:
+    """A walk over two documents side by side."""
+
+    def __init__(
+        self,
+        scalar: Callable[[Any, Any], bool],
+        key: Callable[[Any], object] | None,
+        aliases: bool,
+    ) -> None:
+        self._scalar = scalar
+        self._key = key
+        self._aliases = aliases
+        self._todo: list[tuple[Any, Any, Step | None]] = []
+
+    def first(self, written: object, read: object) -> Difference | None:
+        """Return where the two first differ, and how."""
+        todo = self._todo = [(written, read, None)]
+        pairs: dict[tuple[int, int], object] = {}  # with the objects: a number names a living one
+        partner: dict[int, int] = {}
+        while todo:
+            w, r, where = todo.pop()
+            kind = type(w)
+            if kind is type(r) and kind in _EXACT:
+                if w == r or (w != w and r != r):
+                    continue
+                return where, f"{_short(w)} becomes {_short(r)}"
+            if not isinstance(w, list | tuple | Mapping | AbstractSet):
+                if self._scalar(w, r):
+                    continue
+                return where, f"{_short(w)} becomes {_short(r)}"
+            pair = (id(w), id(r))
+            if pair in pairs:
+                continue
+            pairs[pair] = (w, r)
+            if self._aliases and r and partner.setdefault(id(r), id(w)) != id(w):
+                return where, "it becomes one object with another entry"
+            if isinstance(w, Mapping):
+                found = self._mapping(w, r, where)
+            elif isinstance(w, AbstractSet):
+                found = self._set(w, r, where)
+            else:
+                found = self._sequence(w, r, where)
+            if found is not None:
+                return found
+        return None
+
+    def _sequence(self, w: Any, r: Any, where: Step | None) -> Difference | None:
+        if not isinstance(r, list | tuple):
+            return where, f"{_short(w)} becomes {_short(r)}"
+        if len(w) != len(r):
+            return where, f"{len(w)} entries become {len(r)}"
+        self._todo += [(w[i], r[i], (where, i)) for i in range(len(w) - 1, -1, -1)]
+        return None
+
+    def _mapping(self, w: Any, r: Any, where: Step | None) -> Difference | None:
+        """Compare the keys of two mappings; leave their values for later."""
+        if not isinstance(r, Mapping):
+            return where, f"{_short(w)} becomes {_short(r)}"
+        entries, others = list(w.items()), list(r.items())  # `len` leaves out what is merged in
+        if len(entries) != len(others):
+            return where, f"{len(entries)} keys become {len(others)}"
+        values: dict[object, Any] = {}
+        for (name, value), (other, their_value) in zip(entries, others, strict=True):
+            expected = name if self._key is None else self._key(name)
+            if not self._same_key(expected, other):  # sorted, perhaps
+                values = values or {key: (key, entry) for key, entry in others}
+                found = self._find(expected, values)
+                if found is None:
+                    return (where, name), "the key is lost"
+                self._todo.append((value, found[1], (where, name)))
+                continue
+            self._todo.append((value, their_value, (where, name)))
+        return None
+
+    def _find(self, expected: Any, values: dict[object, Any]) -> Any:
+        """Return the key that is the expected one, and its value."""
+        try:
+            found = values.get(expected)
+        except TypeError:  # not hashable
+            found = None
+        if found is not None and self._same_key(expected, found[0]):
+            return found
+        return next((pair for pair in values.values() if self._same_key(expected, pair[0])), None)
+
+    def _set(self, w: Any, r: Any, where: Step | None) -> Difference | None:
+        if not isinstance(r, AbstractSet) or len(w) != len(r):
+            return where, f"{_short(w)} becomes {_short(r)}"
+        for element in w:
+            if element not in r and not any(self._same_key(element, other) for other in r):
+                return where, f"its element {_short(element)} is lost"
+        return None
+
+    def _same_key(self, expected: Any, other: Any) -> bool:
+        if type(expected) is str and type(other) is str:
+            return bool(expected == other)
+        return _Comparison(self._scalar, None, aliases=False).first(expected, other) is None
+
+
+_EXACT = frozenset({str, int, float, bool, type(None), bytes})
+
+
+def same_scalar(w: Any, r: Any) -> bool:
+    """Whether a value that holds no others came back, subclasses aside."""
+    w, r = plain(w), plain(r)
+    if type(w) is not type(r):
+        return False
+    if isinstance(w, dt.datetime):  # `==` ignores the offset, and is False where clocks go back
+        local = (moment.replace(tzinfo=None, fold=0) for moment in (w, r))
+        return next(local) == next(local) and w.utcoffset() == r.utcoffset()
+    return bool(w == r or (w != w and r != r))
+
+
+def _short(value: object) -> str:
+    """Return a value for a message, in a line's length at most."""
+    if isinstance(value, list | tuple | AbstractSet | Mapping):
+        return f"a {type(value).__name__} of {len(value)}"
+    return _clipped(repr(value))
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

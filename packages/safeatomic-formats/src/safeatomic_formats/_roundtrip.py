@@ -1,0 +1,199 @@
+"""ruamel.yaml's round-trip classes, mended where they write what does not read back.
+
+- an empty collection with comments keeps them behind its ``[]`` or ``{}``, not in front of it;
+- a list that is the whole document may stand further to the left than the lists below it;
+- a text with a line break of Unicode is quoted: unquoted, the line break reads back as another one;
+- subclasses of the plain types are written as those, an ordered dict as the mapping that it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import datetime as dt
+import re
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import CommentMark
+from ruamel.yaml.events import CollectionStartEvent
+from ruamel.yaml.nodes import CollectionNode, MappingNode, SequenceNode
+from ruamel.yaml.representer import RepresenterError
+from ruamel.yaml.scalarstring import FoldedScalarString, ScalarString
+from ruamel.yaml.tokens import CommentToken
+
+from ._readback import plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# No line is ever folded: where a long line broke is not recorded, so a limit would break others.
+WIDTH = 2**31 - 1
+
+_CLASSES: Any = YAML(typ="rt", pure=True)  # which classes they are differs between versions
+_STR = "tag:yaml.org,2002:str"
+_NEEDS_QUOTES = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
+    """The emitter, with a column of its own for the list that is the whole document."""
+
+    root_dash = 0
+    _dash = 0
+
+    @property
+    def sequence_dash_offset(self) -> int:
+        """How far the dash of the innermost list stands to the right."""
+        return self.root_dash if self._in_root_list() else self._dash
+
+    @sequence_dash_offset.setter
+    def sequence_dash_offset(self, offset: int) -> None:
+        self._dash = offset
+
+    def _in_root_list(self) -> bool:
+        indents = getattr(self, "indents", None)  # not there while the emitter is set up
+        return indents is not None and [sequence for _, sequence in indents.values] == [True]
+
+    def increase_indent(
+        self, flow: bool = False, sequence: bool | None = None, indentless: bool = False
+    ) -> None:
+        """Go one level deeper."""
+        shifted = self._in_root_list() and not indentless
+        super().increase_indent(flow=flow, sequence=sequence, indentless=indentless)
+        if shifted and self.indent is not None:
+            self.indent += self.root_dash - self._dash
+
+    def expect_block_sequence(self) -> None:
+        """Begin a list, which stands below its key even after a comment that is written already."""
+        if self.mapping_context and self.column:
+            self.no_newline = False
+        super().expect_block_sequence()
+
+    def expect_block_sequence_item(self, first: bool = False) -> None:
+        """Begin an item on a line of its own, even after an item that is empty brackets."""
+        if not first and self.column:
+            self.no_newline = False
+        super().expect_block_sequence_item(first)
+
+    def expect_node(self, root: bool = False, **context: Any) -> None:
+        """Write a node; comments above a document that is all brackets stand by themselves."""
+        event = self.event
+        if root and isinstance(event, CollectionStartEvent) and event.flow_style:
+            comment = event.comment
+            if comment and len(comment) > 1 and comment[1]:
+                self.write_pre_comment(event)
+                event.comment = [comment[0], None, *comment[2:]]
+        super().expect_node(root=root, **context)
+
+
+class Representer(_CLASSES.Representer):  # type: ignore[misc]
+    """The representer, for subclasses of the plain types as well."""
+
+    def represent(self, data: object) -> None:
+        """Write a document."""
+        node = self.represent_data(data)
+        _settle_comments(node)
+        self.serializer.serialize(node)
+        self.represented_objects: dict[int, Any] = {}
+        self.object_keeper: list[Any] = []
+        self.alias_key = None
+
+    def represent_folded_scalarstring(self, data: Any) -> Any:
+        """Return the node of a folded text, in which ruamel.yaml marks the folds with BEL."""
+        if _NEEDS_QUOTES.search(data):
+            return self.represent_scalar(_STR, str.__str__(data), anchor=data.yaml_anchor(any=True))
+        return super().represent_folded_scalarstring(data)
+
+    def represent_binary(self, data: bytes) -> Any:
+        """Return bytes on one line: a block scalar would not fit everywhere."""
+        text = base64.b64encode(data).decode("ascii")
+        return self.represent_scalar("tag:yaml.org,2002:binary", text)
+
+    def represent_scalar(self, tag: Any, value: Any, style: Any = None, anchor: Any = None) -> Any:
+        """Return the node of a scalar; what only double quotes keep gets them."""
+        if isinstance(value, str):
+            if _SURROGATE.search(value):
+                raise RepresenterError(f"half of a surrogate pair is not text: {value!r}")
+            if style != ">" and _NEEDS_QUOTES.search(value):
+                style = '"'
+            elif value.startswith("?") and style in (None, ""):
+                style = "'"  # inside brackets it would become a key
+        return super().represent_scalar(tag, value, style=style, anchor=anchor)
+
+
+def _represent_subclass(representer: Any, value: object) -> Any:
+    return representer.represent_data(plain(value))
+
+
+def _represent_text(representer: Any, value: Any) -> Any:
+    if isinstance(value, ScalarString):  # a style of ruamel.yaml's that it does not know
+        return representer.represent_scalar(_STR, value)
+    return representer.represent_data(plain(value))
+
+
+Representer.add_representer(FoldedScalarString, Representer.represent_folded_scalarstring)
+Representer.add_representer(bytes, Representer.represent_binary)
+for _kind in (bytes, int, float, dt.datetime, dt.date):
+    Representer.add_multi_representer(_kind, _represent_subclass)
+Representer.add_multi_representer(str, _represent_text)
+Representer.add_multi_representer(dict, Representer.represent_dict)
+Representer.add_multi_representer(list, Representer.represent_list)
+Representer.add_multi_representer(tuple, Representer.represent_list)
+Representer.add_multi_representer(set, Representer.represent_set)
+Representer.add_representer(collections.OrderedDict, Representer.represent_dict)
+
+
+def converter(**attributes: Any) -> Any:
+    """Return a fresh converter (it keeps state, so threads must not share one).
+
+    Args:
+        **attributes: Set on the emitter.
+    """
+    yaml: Any = YAML(typ="rt", pure=True)
+    yaml.preserve_quotes = True
+    yaml.width = WIDTH
+    yaml.Representer = Representer
+    yaml.Emitter = type("Emitter", (Emitter,), attributes)
+    return yaml
+
+
+def _settle_comments(root: Any) -> None:
+    """Make the comments of collections ready to be written.
+
+    Those of an empty one are put behind it: in front of it, they would move it to column 0. And
+    what an earlier call wrote counts as not written yet.
+    """
+    todo = [root]
+    seen: set[int] = set()
+    while todo:
+        node = todo.pop()
+        if not isinstance(node, CollectionNode) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, SequenceNode):
+            todo += node.value
+        elif isinstance(node, MappingNode):
+            todo += (part for pair in node.value for part in pair)
+        for token in _tokens(node.comment or ()):
+            token.reset()
+        if node is root or node.value or not any(node.comment or ()):
+            continue
+        behind, text = node.comment[0], ""
+        for token in _tokens(node.comment[1:]):
+            text += " " * (0 if token.value.startswith("\n") else token.start_mark.column)
+            text += token.value
+        if text:
+            above = "\n" if behind is None else behind.value
+            mark = CommentMark(0) if behind is None else behind.start_mark
+            behind = CommentToken(above + text, mark, None)
+        node.flow_style = True
+        node.comment = [behind, None]
+
+
+def _tokens(comments: Any) -> Any:
+    for comment in comments:
+        if isinstance(comment, list):
+            yield from _tokens(comment)
+        elif comment is not None:
+            yield comment

@@ -1,0 +1,1 @@
+"""Programs and libraries that write files, each through an `AtomicWriter`."""

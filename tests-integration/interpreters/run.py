@@ -1,0 +1,86 @@
+"""Run the tests of this checkout on every interpreter of the room.
+
+``python run.py TOOLS REPORTS [PYTEST-OPTION...]``: ``TOOLS`` is a folder with pytest and our wheels
+(``pip install --target``), ``REPORTS`` gets a JUnit file for each run and ``interpreters.json``.
+Exits with 77 where there can be no room, after saying why.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TypedDict
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests-integration"))
+
+import debian  # noqa: E402 - found through the line above
+from interpreters import room  # noqa: E402
+
+NOT_POSSIBLE = 77
+_PACKAGES = ("safeatomic-core", "safeatomic-formats", "safeatomic")
+# Not the simulated disk and the failing devices: what they find does not depend on the interpreter.
+_ANYWHERE = ("forks", "contention")
+# An error at the N-th system call, an interrupt at the N-th bytecode: a run has to repeat itself,
+# and where a collector decides when a finalizer closes a descriptor (PyPy) it does not. A kill
+# may leave a temp for `safeatomic clean` where the interpreter has no O_TMPFILE (PyPy again).
+_COUNTED = ("errors", "interrupts", "kills")
+
+
+def main(tools: Path, reports: Path, options: list[str]) -> int:
+    """Run everything; return an exit status."""
+    try:
+        root = room.obtain()
+    except debian.NotPossibleError as reason:
+        print(f"NO OTHER INTERPRETERS WERE TRIED: {reason}")
+        return NOT_POSSIBLE
+    found = room.interpreters(root)
+    without_lock = [name for name in found if name.endswith("t")]
+    if not without_lock:
+        print("no interpreter without an interpreter lock among them: free threading is not tried")
+    tried: dict[str, _Tried] = {}
+    failed = False
+    for interpreter in found:
+        version = _version(root, tools, reports, interpreter)
+        print(f"==== {version}", flush=True)
+        tried[interpreter] = {"version": version, "suites": {}}
+        for suite, paths in _suites(interpreter).items():
+            started = time.monotonic()
+            program = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+            program += [f"--junitxml=/reports/{interpreter}-{suite}.xml", *paths, *options]
+            status = subprocess.run(room.command(root, ROOT, tools, reports, program)).returncode
+            took = time.monotonic() - started
+            print(f"---- {interpreter} {suite}: status {status}, {took:.0f} s", flush=True)
+            tried[interpreter]["suites"][suite] = status
+            failed |= status != 0
+    (reports / "interpreters.json").write_text(json.dumps(tried), encoding="utf-8")
+    return 1 if failed else 0
+
+
+class _Tried(TypedDict):
+    """What was tried on an interpreter: the exit status of each suite."""
+
+    version: str
+    suites: dict[str, int]
+
+
+def _suites(interpreter: str) -> dict[str, list[str]]:
+    """Return the paths of each suite that makes sense on an interpreter."""
+    faults = _ANYWHERE if interpreter.startswith("pypy") else _ANYWHERE + _COUNTED
+    return {
+        **{package: [f"packages/{package}/tests"] for package in _PACKAGES},
+        "faults": [f"tests-integration/faults/test_{name}.py" for name in faults],
+    }
+
+
+def _version(root: Path, tools: Path, reports: Path, interpreter: str) -> str:
+    ask = "import platform as p; print(p.python_implementation(), p.python_version())"
+    command = room.command(root, ROOT, tools, reports, [interpreter, "-c", ask])
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))

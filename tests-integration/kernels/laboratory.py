@@ -1,0 +1,188 @@
+"""One kernel from end to end: boot it, record every workload, run the flush tests, keep the logs.
+
+The disks are files in memory where there is room, because QEMU writes each block twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import debian
+from crash.crashlab import filesystems
+from crash.crashlab.device import save
+from crash.crashlab.scenario import Report
+
+from . import debian_kernels, guest, guest_judge, initramfs, recorder
+from .disks import Disk
+from .recorder import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from crash.crashlab.scenario import Spec
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_BOOT_S, _RUN_S, _FLUSH_S, _JUDGE_S = 120, 8, 240, 120  # a busy machine emulates slowly
+_MODULES = ("loop", "fuse", "btrfs")  # what the flush tests and the judge need
+_FLUSH_TESTS = "tests-integration/crash/test_concurrent_flush.py"
+_MEMORY = "/dev/shm"
+_NEEDED_MEMORY = 2 << 30  # bytes
+
+
+class Recorded(NamedTuple):
+    """What a guest left.
+
+    Attributes:
+        kernel: The kernel it ran.
+        accelerated: Whether on the hardware's virtualization.
+        seconds: How long it ran.
+        logs: The log of each workload, for ``Spec.replay``.
+        flush_report: The JUnit file of the flush tests.
+        console: What it printed.
+    """
+
+    kernel: debian_kernels.Kernel
+    accelerated: bool
+    seconds: float
+    logs: dict[Spec, str]
+    flush_report: Path
+    console: str
+
+
+class Laboratory:
+    """A folder for the logs of a kernel; use it as a context manager.
+
+    Args:
+        suite: The Debian suite whose kernel is booted.
+    """
+
+    def __init__(self, suite: str) -> None:
+        self._suite = suite
+        memory = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _NEEDED_MEMORY
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="safeatomic-guest-", dir=_MEMORY if memory else None
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._folder.cleanup()
+
+    def record(self, specs: Sequence[Spec], *, flush_tests: bool = True) -> Recorded:
+        """Record workloads in a guest.
+
+        Args:
+            specs: What to record.
+            flush_tests: Whether to run the tests of overtaken flushes as well.
+
+        Raises:
+            debian.NotPossibleError: This machine cannot boot the kernel.
+            RuntimeError: The guest did not do what it was told; the message holds its console.
+        """
+        debian.require(guest.QEMU, "busybox")
+        kernel = debian_kernels.obtain(self._suite)
+        folder = Path(self._folder.name)
+        out = folder / "out"
+        out.mkdir()
+        names = list(dict.fromkeys(spec.filesystem for spec in specs))
+        disks = {name: Disk(folder, name, filesystems.KNOWN[name].size) for name in names}
+        for disk in disks.values():
+            disk.create()
+        devices = {name: f"/dev/vd{'abcdefgh'[index]}" for index, name in enumerate(names)}
+        runs = [
+            Run(number, devices[spec.filesystem], *_subject(spec))
+            for number, spec in enumerate(specs)
+        ]
+        (out / "runs.json").write_text(recorder.dump(runs), encoding="utf-8")
+        done = guest.run(
+            kernel,
+            _job(flush_tests=flush_tests),
+            out,
+            modules=(*_MODULES, *(filesystems.KNOWN[name].type for name in names)),
+            disks=[argument for disk in disks.values() for argument in disk.arguments()],
+            deadline_s=_BOOT_S + _FLUSH_S + _RUN_S * len(runs),
+        )
+        if done.release != kernel.release or recorder.DONE not in done.console:
+            raise RuntimeError(f"{kernel.release}: the guest failed:\n{done.console[-4000:]}")
+        logs = {}
+        for disk in disks.values():
+            for number, records in disk.recordings():
+                path = f"{folder}/{number}.records"
+                save(records, path)
+                logs[specs[number]] = path
+            disk.log.unlink()
+        report = out / "flush.xml"
+        return Recorded(kernel, guest.uses_kvm(kernel), done.seconds, logs, report, done.console)
+
+    def judge(self, recorded: Recorded, specs: Sequence[Spec]) -> list[Report]:
+        """Judge recordings in a second guest with the same kernel, and return the reports.
+
+        Raises:
+            RuntimeError: The guest did not do what it was told; the message holds its console.
+        """
+        out = Path(self._folder.name) / "out"
+        lines = []
+        for spec in specs:
+            log = Path(recorded.logs[spec])
+            inside = replace(spec, replay=f"{initramfs.OUT}/{log.name}")
+            log.rename(out / log.name)
+            lines.append(json.dumps(asdict(inside)))
+        (out / "specs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        done = guest.run(
+            recorded.kernel,
+            _python("kernels.guest_judge", "specs.jsonl", "reports.jsonl"),
+            out,
+            modules=(*_MODULES, *(filesystems.KNOWN[spec.filesystem].type for spec in specs)),
+            deadline_s=_BOOT_S + _JUDGE_S * len(specs),
+        )
+        if guest_judge.DONE not in done.console:
+            raise RuntimeError(f"{recorded.kernel.release}: no verdict:\n{done.console[-4000:]}")
+        with (out / "reports.jsonl").open(encoding="utf-8") as file:
+            return [Report.from_json(line) for line in file]
+
+
+def judged(spec: Spec, recorded: Recorded) -> Spec:
+    """Return a scenario that judges the recording of another."""
+    return replace(spec, replay=recorded.logs[spec])
+
+
+def _subject(spec: Spec) -> tuple[str, str, str, str, str]:
+    return spec.filesystem, spec.workload, spec.subject, spec.noise, spec.options
+
+
+def _job(*, flush_tests: bool) -> str:
+    record = _python("kernels.recorder", "runs.json")
+    if not flush_tests:
+        return record
+    return (
+        f"{record} || exit 1\n"
+        f"{sys.executable} -m pytest -q --color=no -p no:cacheprovider --basetemp=/run/tmp/flush "
+        f"--junitxml={initramfs.OUT}/flush.xml {_FLUSH_TESTS}"
+    )
+
+
+def _python(module: str, *files: str) -> str:
+    """Return the shell commands that run a module of ours in the guest, on files of its folder."""
+    paths = os.pathsep.join([str(_ROOT / "tests-integration"), *filter(None, sys.path)])
+    arguments = " ".join(f"{initramfs.OUT}/{name}" for name in files)
+    return (
+        f"cd {_ROOT}\n"
+        f"mkdir -p {recorder.ROOT}\n"
+        f"export PYTHONPATH='{paths}'\n"
+        f"{sys.executable} -m {module} {arguments}"
+    )

@@ -1,0 +1,123 @@
+"""The tests on a broken copy of the core, cheapest first, each in namespaces of its own.
+
+A broken library may loop, fork or kill. So each run has a deadline, and as root a process namespace
+that ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .points import Point
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = ROOT / "packages/safeatomic-core/src/safeatomic_core"
+_TESTS = ROOT / "packages/safeatomic-core/tests"
+_FAULTS = ROOT / "tests-integration/faults"
+_MEMORY = "/dev/shm"
+SURVIVED = "survived"
+
+
+class Stage(NamedTuple):
+    """Some of the tests.
+
+    Attributes:
+        name: What it is called in reports.
+        paths: What pytest runs.
+        deadline_s: Seconds after which the mutant counts as caught.
+    """
+
+    name: str
+    paths: list[str]
+    deadline_s: float
+
+
+def stages(module: str) -> list[Stage]:
+    """Return the stages for a mutant of a module: its own tests, all others, injected faults."""
+    path = Path(module)
+    words = {part.strip("_").removesuffix(".py") for part in path.parts} - {"init"}
+    own = sorted(
+        str(test) for test in _TESTS.glob("test_*.py") if any(word in test.stem for word in words)
+    )
+    found = [Stage("own tests", own, 120)] if own else []
+    faults = ("errors", "interrupts", "simulation", "simulated_mutants", "forks", "kills")
+    return [
+        *found,
+        Stage("unit tests", [str(_TESTS)], 300),
+        Stage("injected faults", [str(_FAULTS / f"test_{name}.py") for name in faults], 1200),
+    ]
+
+
+class Verdict(NamedTuple):
+    """What became of a mutant.
+
+    Attributes:
+        point: Where the core was broken; None for the core as it is.
+        caught_by: Name of the stage, or `SURVIVED`.
+        how: ``failed`` or ``deadline``; empty if it survived.
+        seconds: How long it took.
+    """
+
+    point: Point | None
+    caught_by: str
+    how: str
+    seconds: float
+
+
+def attempt(point: Point | None) -> Verdict:
+    """Run the stages on a copy of the core that is broken at a point, until one fails."""
+    started = time.monotonic()
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="safeatomic-mutant-", dir=memory) as folder:
+        copy = Path(folder) / "src" / PACKAGE.name
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        if point is not None:
+            source = copy / point.module
+            source.write_text(point.apply(source.read_text("utf-8")), encoding="utf-8")
+        for stage in stages(point.module if point is not None else "nothing"):
+            how = _run(stage, Path(folder))
+            if how:
+                return Verdict(point, stage.name, how, time.monotonic() - started)
+    return Verdict(point, SURVIVED, "", time.monotonic() - started)
+
+
+def _run(stage: Stage, folder: Path) -> str:
+    """Return how the tests noticed; empty if they did not."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command += [f"--basetemp={folder / 'tests'}", *stage.paths]
+    if os.geteuid() == 0 and shutil.which("unshare"):
+        alone = ["--pid", "--fork", "--kill-child", "--mount-proc"]
+        command = ["unshare", *alone, *command]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder / "src"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
+        "CI": "mutation",  # hypothesis repeats itself then
+    }
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return "failed" if process.wait(stage.deadline_s) else ""
+    except subprocess.TimeoutExpired:
+        return "deadline"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
