@@ -128,7 +128,7 @@ Looking(p) ==
        \/ rpc[p] = "name" /\ ReadCheckName(p) /\ rpc'[p] = "recheck"
     /\ UNCHANGED <<replay, hidden>>
 
-Told == {"resolve", "harden", "record", "retire", "put-back", "publish", "release", "restore", "kill"}
+Told == {"resolve", "harden", "record", "retire", "put-back", "publish", "release", "restore", "kill", "stranger"}
 \* Steps without an event. A writer recognises the sidecar; what a stranger has changed goes back; a write that failed
 \* puts things back, then releases.
 Silent(p) ==
