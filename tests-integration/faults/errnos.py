@@ -138,6 +138,8 @@ ANSWERS = frozenset(
         ("open", e.ENOENT),
         ("open", e.ELOOP),  # with O_NOFOLLOW: it is a symbolic link
         ("stat", e.ENOENT),
+        ("rename_noreplace", e.EEXIST),
+        ("rename_exchange", e.ENOENT),
         ("unlink", e.ENOENT),
         ("kill", e.ESRCH),
         ("kill", e.EPERM),

@@ -67,9 +67,9 @@ PLACES = (
         "no such rename here: link and unlink refuse to replace as well",
     ),
     Place(
-        "rename_noreplace",
+        "link",
         "rename_new < _rename_to_free",
-        _only(e.EXDEV, e.EACCES),
+        _only(e.EXDEV, e.EACCES, e.EPERM),
         "a free name is asked for, where nothing holds that it stays free",
     ),
     Place(
@@ -82,16 +82,9 @@ PLACES = (
     Place(
         "open",
         "Descriptor.open < Sidecar.__init__",
-        _only(e.ENAMETOOLONG),
-        "what has no room for its name is not there",
-        sidecar=True,
-    ),
-    Place(
-        "open",
-        "Descriptor.open < Sidecar.__init__ < Retirement._recognise < Retirement.find_ours",
-        _only(e.EACCES, e.EPERM),
-        "a sidecar that may not be read is not ours to judge",
-        "WARNING",
+        _only(e.ENOENT, e.ENAMETOOLONG, e.EACCES, e.EPERM),
+        "what has no room for its name, or nobody finds, is not there; a sidecar that is there and "
+        "may not be read is left by whoever records nothing",
         sidecar=True,
     ),
     Place(

@@ -352,3 +352,14 @@ def test_without_proc_the_probes_go_by_name(
     monkeypatch.setattr(os.path, "isdir", lambda _path: False)
     assert round_of._path("create") == f"{place.directory}/{round_of._name}/create"
     assert run(round_of, "replace")[0] == "pass"
+
+
+def test_a_directory_that_cannot_be_listed_is_cleaned_by_the_names_that_probes_give(
+    place: Place, faults: Any
+) -> None:
+    made = Probes(place)
+    assert run(made, "lock")[0] == "pass"
+    assert run(made, "checksum")[0] == "pass"
+    faults.fail("listdir", errno.EIO)
+    assert made.clean()[0] == "pass"
+    assert os.listdir(place.directory) == []

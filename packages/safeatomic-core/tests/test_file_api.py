@@ -15,6 +15,7 @@ from safeatomic_core import (
     SafeAtomicError,
     UnsupportedEnvironmentWarning,
     force_release_lock,
+    inspect_lock,
     read_atomic,
     read_atomic_bytes,
     safeatomic_config,
@@ -348,6 +349,11 @@ def test_an_interrupt_around_the_rename_is_told_truly(
     if after:
         assert "the new content is visible" in note
         assert target.read_bytes() == b"new"
+        # The lock of a dead holder, so that the next writer flushes the directory first.
+        assert listing() == ["data.bin", "data.bin.lock"]
+        assert inspect_lock(target).alive == "no"
+        monkeypatch.undo()
+        write_atomic_bytes(target, b"next")
     else:
         assert "the target is unchanged" in note
         assert target.read_bytes() == b"old"

@@ -2,20 +2,32 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from safeatomic_core import _forks
-from safeatomic_core._forks import close_held, open_held
+from safeatomic_core._forks import Held, generation
+
+_CREATE = os.O_RDWR | os.O_CREAT
+
+
+def held_at(path: Path) -> Held:
+    held = Held()
+    held.open(os.open, path, _CREATE)
+    return held
+
+
+def exit_code(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_a_forked_child_keeps_no_held_descriptor(tmp_path: Path) -> None:
-    fd = open_held(os.open, tmp_path / "held", os.O_RDWR | os.O_CREAT)
-    closed_by_the_program = open_held(os.open, tmp_path / "gone", os.O_RDWR | os.O_CREAT)
-    os.close(closed_by_the_program)
+    held = held_at(tmp_path / "held")
+    fd = held.fd
     pid = os.fork()
     if pid == 0:
         try:
@@ -23,31 +35,92 @@ def test_a_forked_child_keeps_no_held_descriptor(tmp_path: Path) -> None:
         except OSError as error:
             os._exit(0 if error.errno == errno.EBADF and not _forks._held else 1)
         os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert exit_code(pid) == 0
     assert os.fstat(fd)  # the parent keeps its own
-    close_held(fd)
-    _forks._held.discard(closed_by_the_program)
+    held.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_a_child_closes_nothing_that_is_not_ours(tmp_path: Path) -> None:
+    closed, reused = held_at(tmp_path / "closed"), held_at(tmp_path / "reused")
+    os.close(closed.fd)
+    os.close(reused.fd)
+    fd = os.open(tmp_path / "another", _CREATE)
+    assert fd == min(closed.fd, reused.fd)
+    pid = os.fork()
+    if pid == 0:
+        os.fstat(fd)
+        closed.close()
+        reused.close()
+        os.fstat(fd)
+        os._exit(0)
+    assert exit_code(pid) == 0
+    assert not closed.valid()
+    assert not reused.valid()
+    closed.close()
+    reused.close()
+    os.fstat(fd)
+    os.close(fd)
+
+
+def test_a_generation_is_a_fork(tmp_path: Path) -> None:
+    held = held_at(tmp_path / "held")
+    before = generation()
+    pid = os.fork()
+    if pid == 0:
+        known = generation() == before + 1 and not held.valid()
+        held.close()
+        grandchild = os.fork()
+        if grandchild == 0:
+            os._exit(0 if generation() == before + 2 else 1)
+        os._exit(0 if known and exit_code(grandchild) == 0 else 1)
+    assert exit_code(pid) == 0
+    assert generation() == before
+    assert held.valid()
+    held.close()
+    held.close()
+    assert held.fd == -1
+
+
+def test_a_descriptor_is_taken_over_with_what_it_was_opened_on(tmp_path: Path) -> None:
+    first, second = held_at(tmp_path / "held"), Held()
+    fd = first.fd
+    second.adopt(first)
+    assert (first.fd, second.fd) == (-1, fd)
+    second.adopt(first)
+    assert (first.fd, second.fd) == (fd, -1)
+    first.close()
+
+
+def test_what_cannot_be_looked_at_is_ours_all_the_same(tmp_path: Path, faults: Any) -> None:
+    faults.fail("fstat", errno.EIO)
+    held = held_at(tmp_path / "held")
+    fd = held.fd
+    assert held.valid()
+    held.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    assert fd not in _forks._held
 
 
 class _SlowOpener:
     """Opens a file in another thread, and takes its time until it is told to go on."""
 
     def __init__(self, path: Path) -> None:
-        self.fd = -1
+        self.held = Held()
         self.inside = threading.Event()
         self.go_on = threading.Event()
         self._path = path
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        self.fd = open_held(self._open)
+        self.held.open(self._open)
 
     def _open(self) -> int:
         self.inside.set()
         assert self.go_on.wait(10)
-        return os.open(self._path, os.O_RDWR | os.O_CREAT)
+        return os.open(self._path, _CREATE)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -57,11 +130,9 @@ class _SlowOpener:
     def __exit__(self, *_: object) -> None:
         self.go_on.set()
         self._thread.join()
-        close_held(self.fd)
+        self.held.close()
 
 
-# That a fork beside threads is a risk (an interpreter's warning since 3.12) is what is tested here.
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_fork_waits_for_a_thread_that_is_opening(tmp_path: Path) -> None:
     with _SlowOpener(tmp_path / "held") as slow:
         threading.Timer(0.2, slow.go_on.set).start()
@@ -69,7 +140,7 @@ def test_a_fork_waits_for_a_thread_that_is_opening(tmp_path: Path) -> None:
         if pid == 0:
             os._exit(0 if not _forks._held and _open_files() == [] else 1)
         assert slow.go_on.is_set()
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert exit_code(pid) == 0
 
 
 def _open_files() -> list[str]:
@@ -83,58 +154,64 @@ def _open_files() -> list[str]:
     return [name for name in names if name.endswith("/held")]
 
 
-def test_whoever_opens_during_a_fork_waits_for_it(tmp_path: Path) -> None:
-    with _SlowOpener(tmp_path / "first"):
-        pass  # the hook is set, and nobody is inside
-    _forks._before_fork()
-    opened: list[int] = []
-    thread = threading.Thread(
-        target=lambda: opened.append(open_held(os.open, tmp_path / "held", os.O_RDWR | os.O_CREAT))
-    )
-    thread.start()
-    thread.join(0.2)
-    assert opened == []
-    _forks._after_fork()
-    thread.join(10)
-    _forks._before_fork()
-    closing = threading.Thread(target=close_held, args=(opened[0],))
-    closing.start()
-    closing.join(0.2)
-    assert os.fstat(opened[0])
-    _forks._after_fork()
+class _Forking:
+    """As if this thread were about to fork."""
+
+    def __enter__(self) -> None:
+        generation()
+        _forks._one_at_a_time.acquire()
+        _forks._before_fork()
+
+    def __exit__(self, *_: object) -> None:
+        _forks._forking.clear()
+        _forks._one_at_a_time.release()
+
+
+def test_whoever_opens_or_closes_during_a_fork_waits_for_it(tmp_path: Path) -> None:
+    held = Held()
+    with _Forking():
+        opening = threading.Thread(target=held.open, args=(os.open, tmp_path / "held", _CREATE))
+        opening.start()
+        opening.join(0.2)
+        assert held.fd == -1
+    opening.join(10)
+    fd = held.fd
+    with _Forking():
+        closing = threading.Thread(target=held.close)
+        closing.start()
+        closing.join(0.2)
+        assert os.fstat(fd)
     closing.join(10)
-    assert opened[0] not in _forks._held
+    assert fd not in _forks._held
 
 
 def test_threads_that_open_do_not_wait_for_each_other(tmp_path: Path) -> None:
     with _SlowOpener(tmp_path / "slow") as slow:
-        close_held(open_held(os.open, tmp_path / "quick", os.O_RDWR | os.O_CREAT))
-        assert slow.fd == -1
+        held_at(tmp_path / "quick").close()
+        assert slow.held.fd == -1
 
 
-def test_a_fork_does_not_wait_for_ever(
+def test_a_fork_does_not_wait_for_ever_and_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(_forks, "_LONGEST_WAIT", 0.05)
     with _SlowOpener(tmp_path / "slow"):
-        _forks._before_fork()
-        _forks._after_fork()
-    assert "a forked child may share the file's lock" in caplog.text
+        with _Forking():
+            pass
+        with _Forking():
+            pass
+    assert caplog.text.count("a forked child may share the file's lock") == 1
 
 
 def test_nobody_waits_for_ever_for_a_fork(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    close_held(open_held(os.open, tmp_path / "held", os.O_RDWR | os.O_CREAT))
     monkeypatch.setattr(_forks, "_LONGEST_WAIT", 0.05)
-    _forks._before_fork()
-    thread = threading.Thread(
-        target=lambda: close_held(open_held(os.open, tmp_path / "held", os.O_RDWR))
-    )
-    thread.start()
-    thread.join(10)
-    ended = not thread.is_alive()
-    _forks._after_fork()
+    with _Forking():
+        thread = threading.Thread(target=lambda: held_at(tmp_path / "held").close())
+        thread.start()
+        thread.join(10)
+        ended = not thread.is_alive()
     thread.join()
     assert ended
     assert caplog.text.count("a fork takes longer") == 2
@@ -144,20 +221,105 @@ def test_the_thread_that_forks_does_not_wait_for_itself(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fork_inside() -> int:
-        _forks._before_fork()  # as a signal handler would
-        _forks._after_fork()
-        return os.open(tmp_path / "held", os.O_RDWR | os.O_CREAT)
+        with _Forking():  # as a signal handler would
+            return os.open(tmp_path / "held", _CREATE)
 
-    close_held(open_held(fork_inside))
-    _forks._before_fork()
-    close_held(open_held(os.open, tmp_path / "held", os.O_RDWR))
-    _forks._after_fork()
+    held = Held()
+    held.open(fork_inside)
+    held.close()
+    with _Forking():
+        held_at(tmp_path / "held").close()
     assert caplog.text == ""
+
+
+def test_an_interrupt_before_a_fork_leaves_nothing_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a hook raises is printed and goes nowhere; the fork happens all the same."""
+    held = held_at(tmp_path / "held")
+    real, calls = _forks._make_ready, []
+
+    def interrupted() -> None:
+        calls.append("call")
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real()
+
+    monkeypatch.setattr(_forks, "_make_ready", interrupted)
+    swallowed: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda info: swallowed.append(info.exc_type))
+    fd = held.fd
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.fstat(fd)
+        except OSError:
+            os._exit(0)
+        os._exit(1)
+    assert exit_code(pid) == 0
+    assert swallowed == [KeyboardInterrupt]
+    assert _forks._forking == []
+    held.close()
+
+
+def test_what_runs_after_a_fork_is_not_python_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks: list[object] = []
+
+    def register(**named: object) -> None:
+        hooks.extend(hook for name, hook in named.items() if name != "before")
+
+    monkeypatch.setattr(os, "register_at_fork", register)
+    monkeypatch.setattr(_forks, "_hooks_set", [])
+    _forks._set_hooks()
+    _forks._set_hooks()
+    assert len(hooks) == 9
+    for hook in hooks:
+        assert not hasattr(getattr(hook, "func", hook), "__code__"), hook
+    assert not hasattr(_forks._Doomed.__iter__.func, "__code__")  # type: ignore[attr-defined]
+
+
+def test_a_handler_that_raises_after_a_fork_stops_no_other_thread(tmp_path: Path) -> None:
+    """Each fork is interrupted as soon as Python code runs again: in the caller, not in a hook."""
+
+    class Tick(Exception):  # noqa: N818 - no error
+        pass
+
+    def handler(*_: object) -> None:
+        raise Tick
+
+    held_at(tmp_path / "held").close()
+    before = signal.signal(signal.SIGALRM, handler)
+    ticks = 0
+    try:
+        for microseconds in range(50, 2000, 50):
+            pid = -1
+            try:
+                signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(0)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Tick:
+                ticks += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            if pid > 0:
+                os.waitpid(pid, 0)
+            assert _forks._forking == []
+            assert _forks._one_at_a_time.acquire(blocking=False)
+            _forks._one_at_a_time.release()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
 
 
 def test_a_platform_without_fork_needs_no_hook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "register_at_fork")
-    monkeypatch.setattr(_forks, "_fork_hook_set", False)
-    close_held(open_held(os.open, tmp_path / "held", os.O_RDWR | os.O_CREAT))
+    monkeypatch.setattr(_forks, "_hooks_set", [])
+    held_at(tmp_path / "held").close()

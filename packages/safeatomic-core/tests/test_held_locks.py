@@ -209,6 +209,7 @@ def test_an_asyncio_task_keeps_its_lock_over_an_await(data: Path) -> None:
         results += [outcome(data), await awaited()]
         results += [result async for result in stream()]
         async with asyncio.timeout(60):
+            await asyncio.sleep(0)
             results.append(outcome(data))
         assert release_lock(data)
         return results
@@ -566,13 +567,13 @@ def _open_descriptors() -> list[str]:
 
 
 @pytest.fixture
-def command(held: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def command(held: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file whose lock the environment names, as for a process under ``safeatomic lock``."""
     lock = inheritable_lock(held)
     assert lock is not None
     _, path, token = lock
     monkeypatch.setenv(_command_lock.VARIABLE, f'{{"{path}": "{token}"}}')
-    yield held
+    return held
 
 
 def in_command(call: Callable[[], _T]) -> _T:

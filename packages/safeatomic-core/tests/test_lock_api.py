@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import gc
+import fcntl
 import os
 import stat
 import threading
@@ -15,6 +15,7 @@ import pytest
 
 from safeatomic_core import (
     LockError,
+    _held_locks,
     _lock,
     _posix,
     get_lock_age,
@@ -25,7 +26,7 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
-from safeatomic_core._forks import close_held
+from safeatomic_core._lock_file import payload
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import locate
 
@@ -64,21 +65,6 @@ def test_the_lock_file_is_private_and_bears_the_crash_mark(tmp_path: Path) -> No
     release_lock(tmp_path / "data")
 
 
-def test_who_may_write_the_directory_may_read_the_lock(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    try_acquire_lock(tmp_path / "data")
-    assert stat.S_IMODE(os.stat(tmp_path / "data.lock").st_mode) == 0o1622
-    release_lock(tmp_path / "data")
-
-
-def test_holding_the_lock_oneself_is_told_apart(data: Path) -> None:
-    assert try_acquire_lock(data)
-    with pytest.raises(LockError, match="concurrency='none'"):
-        write_atomic_bytes(data, b"x", retries=1000, delay=1000)
-    write_atomic_bytes(data, b"x", concurrency="none")
-    assert release_lock(data)
-
-
 def test_another_thread_of_the_process_is_excluded_like_anybody(data: Path) -> None:
     assert try_acquire_lock(data)
     raised: list[str] = []
@@ -92,51 +78,191 @@ def test_another_thread_of_the_process_is_excluded_like_anybody(data: Path) -> N
     thread = threading.Thread(target=write)
     thread.start()
     thread.join()
-    assert "held by process" in raised[0]
+    assert "held by another task or thread of this process" in raised[0]
     assert release_lock(data)
 
 
 def test_retries_wait_for_the_holder(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock_of(data).write_bytes(b"junk")
     slept: list[float] = []
+    clock = [0.0]
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
-        if len(slept) == 3:
-            os.unlink(lock_of(data))
+        clock[0] += seconds
+        if clock[0] > 0.7:
+            lock_of(data).unlink(missing_ok=True)
 
     monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     assert try_acquire_lock(data, retries=5, delay=0.25)
-    assert slept == [0.25] * 3
+    assert 0.7 < clock[0] < 0.8
     assert inspect_lock(data).pid == os.getpid()
     assert release_lock(data)
 
 
+def test_waiting_ends_after_retries_times_delay(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_of(data).write_bytes(b"junk")
+    clock = [0.0]
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    assert try_acquire_lock(data, retries=4, delay=0.5) is False
+    assert clock[0] == pytest.approx(2.0)
+    assert naps[0] < 0.001
+    assert max(naps) < 0.1
+    naps.clear()
+    assert try_acquire_lock(data, retries=7, delay=0) is False
+    assert naps == [0.0] * 7
+
+
+def test_a_holder_that_hands_over_is_looked_at_quickly_again(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    naps: list[float] = []
+    handed_over = [0]
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        clock[0] += seconds
+        if clock[0] > 0.5 and not handed_over[0]:
+            handed_over[0] = len(naps)
+            lock_of(data).rename(data.with_name("former"))  # keeps the inode number in use
+            lock_of(data).write_bytes(b"junk")
+
+    lock_of(data).write_bytes(b"junk")
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    assert try_acquire_lock(data, retries=1, delay=1) is False
+    assert naps[handed_over[0] - 1] > 0.02
+    assert naps[handed_over[0]] < 0.001
+
+
+def test_a_holder_that_cannot_be_looked_at_is_tried(
+    data: Path, monkeypatch: pytest.MonkeyPatch, faults: Any
+) -> None:
+    lock_of(data).write_bytes(b"junk")
+    tried: list[str] = []
+
+    def sleep(_seconds: float) -> None:
+        faults.fail("stat", errno.EIO, when=lambda name, **_k: name == "data.lock")
+        tried.append("once")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        try_acquire_lock(data, retries=1000, delay=1000)
+    assert tried == ["once"]
+
+
 @pytest.mark.parametrize(
-    ("call", "code", "message"),
+    ("call", "code"),
     [
-        ("flock", errno.ENOSYS, "has no flock"),
-        ("flock", errno.EOPNOTSUPP, "has no flock"),
-        ("open_anonymous", errno.EACCES, "does not admit this user"),
-        ("open_anonymous", errno.EROFS, "read-only"),
-        ("open_anonymous", errno.ENOSPC, "full"),
-        ("open_anonymous", errno.EMFILE, "too many open files"),
-        pytest.param(
-            *("link_anonymous", errno.ENAMETOOLONG, "no room for the suffix"), marks=_anonymous
-        ),
-        pytest.param("link_anonymous", errno.ENOENT, "/proc", marks=_anonymous),
-        ("write", errno.ESTALE, "see the chained error"),
+        ("open_anonymous", errno.EACCES),
+        ("open_anonymous", errno.EROFS),
+        ("open_anonymous", errno.ENOSPC),
+        ("open_anonymous", errno.EMFILE),
+        ("link_anonymous", errno.ENAMETOOLONG),
+        ("flock", errno.EIO),
+        ("pwrite", errno.ENOSPC),
+        ("pwrite", errno.ESTALE),
     ],
 )
-def test_each_obstacle_has_its_own_message(
-    data: Path, faults: Any, listing: Any, call: str, code: int, message: str
+def test_what_the_system_refuses_is_an_error_of_the_system(
+    data: Path, faults: Any, listing: Any, call: str, code: int
 ) -> None:
     faults.fail(call, code)
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
+        try_acquire_lock(data)
+    assert (caught.value.errno, caught.value.filename) == (code, f"{data}")
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
+        write_atomic_bytes(data, b"x")
+    assert caught.value.errno == code
+    assert listing() == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "code", "message"),
+    [
+        (["flock"], errno.ENOSYS, "this filesystem has no flock"),
+        (["flock"], errno.EOPNOTSUPP, "this filesystem has no flock"),
+        (["open_anonymous", "link"], errno.EOPNOTSUPP, "hard links are not permitted"),
+        (["link_anonymous", "link"], errno.EPERM, "hard links are not permitted"),
+    ],
+)
+def test_a_place_where_locks_cannot_work_is_a_lock_error(
+    data: Path, faults: Any, listing: Any, calls: list[str], code: int, message: str
+) -> None:
+    for call in calls:
+        faults.fail(call, code)
     with pytest.raises(LockError, match=message) as caught:
         try_acquire_lock(data)
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.path == str(data)
     assert listing() == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.EXDEV])
+def test_without_proc_a_temp_is_linked(data: Path, faults: Any, listing: Any, code: int) -> None:
+    faults.fail("link_anonymous", code)
+    assert try_acquire_lock(data)
+    assert listing() == ["data.lock"]
+    assert stat.S_IMODE(os.stat(lock_of(data)).st_mode) == 0o1600
+    assert inspect_lock(data).alive == "yes"
+    assert release_lock(data)
+    assert listing() == []
+
+
+def test_a_payload_is_written_completely_or_not_at_all(
+    data: Path, monkeypatch: pytest.MonkeyPatch, listing: Any
+) -> None:
+    real = kernel.pwrite
+    monkeypatch.setattr(
+        kernel, "pwrite", lambda fd, data, at: real(fd, data[:7], at), raising=False
+    )
+    assert try_acquire_lock(data)
+    assert inspect_lock(data).pid == os.getpid()
+    assert release_lock(data)
+    monkeypatch.setattr(kernel, "pwrite", lambda _fd, _data, _at: 0, raising=False)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        try_acquire_lock(data)
+    assert listing() == []
+
+
+def test_a_descriptor_that_cannot_be_flocked_proves_nothing(data: Path, faults: Any) -> None:
+    lock_of(data).write_bytes(payload(None, "0123456789abcdef"))
+    faults.fail("flock", errno.EBADF, when=lambda fd, _how: _name_of(fd).endswith("data.lock"))
+    assert inspect_lock(data).alive == "unknown"
+    assert try_acquire_lock(data) is False
+
+
+@pytest.mark.parametrize(("code", "raised"), [(errno.EBADF, False), (errno.EIO, True)])
+def test_a_dead_lock_that_cannot_be_flocked_exclusively_is_not_taken_over(
+    data: Path, faults: Any, code: int, raised: bool
+) -> None:
+    lock_of(data).write_bytes(payload(None, "0123456789abcdef"))
+    faults.fail(
+        "flock",
+        code,
+        when=lambda fd, how: how & fcntl.LOCK_EX and _name_of(fd).endswith("data.lock"),
+    )
+    if raised:
+        with pytest.raises(OSError, match=os.strerror(code)):
+            try_acquire_lock(data)
+    else:
+        assert try_acquire_lock(data) is False
+    assert lock_of(data).exists()
+
+
+def _name_of(fd: int) -> str:
+    return os.readlink(f"/proc/self/fd/{fd}")
 
 
 def test_without_anonymous_files_a_temp_is_linked(data: Path, faults: Any, listing: Any) -> None:
@@ -232,26 +358,11 @@ def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
 def test_a_lock_of_the_parent_is_not_the_child_s_to_release(data: Path) -> None:
     target = locate(data)
     lock = _lock.Lock(target, "strict")
-    assert lock.attempt(None) is None
-    fd = lock.fd
-    lock._pid = -1  # as a forked child sees it
+    assert lock.attempt(None)
+    lock._born = -1  # as a forked child sees it
     lock.release()
     assert lock.fd == -1
     assert is_locked(data)
-    close_held(fd)
-    target.close()
-
-
-def test_a_lock_that_nobody_can_release_any_more_is_dead(data: Path) -> None:
-    target = locate(data)
-    lock = _lock.Lock(target, "strict")
-    assert lock.attempt(None) is None
-    assert is_locked(data)
-    del lock
-    gc.collect()
-    info = inspect_lock(data)
-    assert info is not None
-    assert info.alive == "no"
     target.close()
 
 
@@ -268,8 +379,8 @@ def test_an_interrupt_before_the_temp_is_ours_leaves_no_temp(
     faults.fail("open_anonymous", errno.EOPNOTSUPP)
     target = locate(data)
     lock = _lock.Lock(target, "strict")
-    lock._make_inode(0o600)
-    lock.fd = -1  # as if the interrupt came before the descriptor was taken over
+    lock._make_named()
+    lock._held.close()  # as if the interrupt came before the descriptor was taken over
     lock.release()
     target.close()
     assert listing() == []
@@ -279,8 +390,8 @@ def test_only_the_lock_that_is_not_kept_is_disowned(data: Path) -> None:
     other = data.with_name("other")
     assert try_acquire_lock(data)
     assert try_acquire_lock(other)
-    (mine,) = (lock for key, (lock, _) in _lock._mine.items() if key[2] == "data")
-    _lock.disown(mine)
+    (mine,) = (kept.lock for key, kept in _held_locks._kept.items() if key[2] == "data")
+    _held_locks.disown(mine)
     assert release_lock(data) is False
     assert release_lock(other) is True
     mine.release()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from safeatomic_core import inspect_lock
-from safeatomic_core._lock_file import CRASH_MARK, look, parse, parse_timestamp, payload, probe_free
+from safeatomic_core._lock_file import (
+    CRASH_MARK,
+    Found,
+    parse,
+    parse_timestamp,
+    probe_free,
+    unlike_a_lock,
+)
+from safeatomic_core._lock_file import payload as line
+from safeatomic_core._posix import kernel
+
+TOKEN = "0123456789abcdef"
 
 GOOD: dict[str, object] = {
     "version": 1,
@@ -32,6 +44,20 @@ def dir_fd(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY)
     yield fd
     os.close(fd)
+
+
+def payload(session: str | None, token: str = TOKEN) -> bytes:
+    return line(session, token)
+
+
+def look(dir_fd: int, name: str) -> Found:
+    found = Found()
+    try:
+        found.look(dir_fd, name)
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 def place(tmp_path: Path, raw: bytes | dict[str, object], mode: int = 0o600) -> Path:
@@ -55,12 +81,127 @@ def test_the_payload_is_one_line_of_json_that_parses_back() -> None:
     assert abs(time.time() - (parse_timestamp(fields["timestamp"]) or 0)) < 60
 
 
-def test_two_payloads_differ_by_their_token() -> None:
-    first, second = parse(payload(None)), parse(payload(None))
-    assert first is not None
-    assert second is not None
-    assert first["token"] != second["token"]
-    assert first["session_hash"] is None
+def test_a_payload_without_a_session_says_so_and_bears_its_token() -> None:
+    fields = parse(payload(None))
+    assert fields is not None
+    assert fields["token"] == TOKEN
+    assert fields["session_hash"] is None
+
+
+@pytest.mark.parametrize("name", ["host", 'h"o\\st', "höst", "host\udc80", "\U0001f600", ""])
+def test_a_payload_is_json_whatever_the_host_is_called(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("L", name, "1", "1", "x")))
+    raw = payload("run")
+    fields = json.loads(raw)
+    assert fields["hostname"] == name
+    assert parse(raw) == fields
+
+
+def test_our_own_payload_is_read_and_written_where_nothing_can_be_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = parse(payload("run"))
+    for module in ("json", "datetime", "hashlib"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert expected is not None
+    fields = parse(payload("run"))
+    assert fields is not None
+    assert fields["session_hash"] == expected["session_hash"]
+    assert parse(json_of(GOOD)) is None
+    assert parse_timestamp("2026-01-02T03:04:05+01:00") is None
+
+
+def json_of(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b'"pid":', b'"pid":x'),
+        (b'"session_hash":null', b'"session_hash":nil'),
+        (b'"session_hash":null', b'"session_hash":"'),
+        (b'"hostname":"', b'"hostname":"a"'),
+        (b'"timestamp":"', b'"timestamp":"\x07'),
+        (b"}\n", b"}\nmore"),
+        (b"null", b"\xff"),
+        (b'{"version":1', b'{"version":2'),
+        (b'"kernel_lock":"flock"', b'"kernel_lock":7'),
+    ],
+)
+def test_a_payload_that_was_changed_is_not_a_lock(change: tuple[bytes, bytes]) -> None:
+    assert parse(payload(None).replace(*change)) is None
+
+
+@given(st.datetimes(), st.booleans())
+def test_our_own_times_are_read_as_datetime_reads_them(moment: Any, whole: bool) -> None:
+    text = f"{moment.replace(microsecond=0 if whole else moment.microsecond).isoformat()}"
+    text = text if "." in text else f"{text}.000000"
+    expected = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    assert parse_timestamp(f"{text}Z") == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-29T00:00:00.000000Z",
+        "2026-04-31T00:00:00.000000Z",
+        "2026-13-01T00:00:00.000000Z",
+        "2026-00-01T00:00:00.000000Z",
+        "2026-01-01T24:00:00.000000Z",
+        "2026-01-01T00:60:00.000000Z",
+        "2026-01-01T00:00:60.000000Z",
+        "0000-01-01T00:00:00.000000Z",
+        "20260-1-01T00:00:00.000000Z",
+    ],
+)
+def test_times_that_do_not_exist_are_none(text: str) -> None:
+    assert parse_timestamp(text) is None
+
+
+def test_a_stack_that_is_nearly_used_up_says_nothing_of_the_file() -> None:
+    raw = json_of({**GOOD, "x": [[[[[]]]]]})
+
+    def deeper(frames: int) -> object:
+        return deeper(frames - 1) if frames else parse(raw)
+
+    base = 0
+    frame = sys._getframe()
+    while frame is not None:
+        base, frame = base + 1, frame.f_back  # type: ignore[assignment]
+    for left in range(3, 30):
+        try:
+            result = deeper(sys.getrecursionlimit() - base - left)
+        except RecursionError:
+            continue
+        assert result is not None, "a lock was taken for another tool's"
+
+
+@pytest.mark.parametrize("raw", [b"", b"\0" * 4096, b"123", b"123\n", b"a b\r\n", b"[]", b"{}"])
+def test_what_looks_like_a_lock_of_some_tool(tmp_path: Path, dir_fd: int, raw: bytes) -> None:
+    place(tmp_path, raw)
+    found = look(dir_fd, "data.lock")
+    assert unlike_a_lock(found) is None
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("raw", "what"),
+    [
+        (b"a\nb\n", "several lines"),
+        (b'{"_meta": {}}', "JSON"),
+        (b"[1]", "JSON"),
+        (b"x" * 4097, "4096"),
+        (b"\0" * 4097, "4096"),
+    ],
+)
+def test_what_does_not_look_like_a_lock(tmp_path: Path, dir_fd: int, raw: bytes, what: str) -> None:
+    place(tmp_path, raw)
+    found = look(dir_fd, "data.lock")
+    assert what in str(unlike_a_lock(found))
+    found.close()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +283,7 @@ def test_other_kinds_are_corrupt_and_never_opened(
     found = look(dir_fd, "data.lock")
     assert (found.exists, found.alive, found.corrupt) == (True, "unknown", True)
     assert "open" not in faults.calls
-    assert "not a lock of this library" in found.describe()
+    assert "stands at its lock's name, which means held" in found.describe()
 
 
 def test_a_payload_with_a_free_flock_is_a_dead_holder_s(tmp_path: Path, dir_fd: int) -> None:
@@ -214,7 +355,7 @@ def test_what_cannot_be_known_is_unknown(
     place(tmp_path, {**GOOD, **extra})
     found = look(dir_fd, "data.lock")
     assert (found.alive, found.takeable, found.corrupt) == ("unknown", False, False)
-    assert "cannot be told" in found.describe()
+    assert "could not be determined" in found.describe()
     found.close()
 
 
@@ -227,6 +368,53 @@ def test_a_lock_that_cannot_be_examined_is_unknown_not_corrupt(
     found = look(dir_fd, "data.lock")
     assert (found.exists, found.alive, found.corrupt) == (True, "unknown", False)
     assert "may be alive" in found.describe()
+    assert f"user {os.getuid()} in a sticky directory" in found.describe(sticky=True)
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "code"), [("open", errno.EMFILE), ("pread", errno.EIO), ("flock", errno.ENOMEM)]
+)
+def test_a_system_that_refuses_to_look_is_that_error(
+    tmp_path: Path, dir_fd: int, faults: Any, call: str, code: int
+) -> None:
+    place(tmp_path, payload(None))
+    faults.fail(call, code)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        look(dir_fd, "data.lock")
+
+
+def test_a_link_that_takes_the_name_meanwhile_is_not_followed(
+    tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place(tmp_path, payload(None))
+    real = kernel.open
+
+    def swapped(*args: Any, **kwargs: Any) -> int:
+        path.unlink()
+        path.symlink_to("elsewhere")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(kernel, "open", swapped, raising=False)
+    found = look(dir_fd, "data.lock")
+    assert (found.exists, found.kind, found.corrupt) == (True, "a symbolic link", True)
+    assert found.alive == "unknown"
+
+
+def test_a_fifo_that_takes_the_name_meanwhile_is_not_waited_for(
+    tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place(tmp_path, payload(None))
+    real = kernel.open
+
+    def swapped(*args: Any, **kwargs: Any) -> int:
+        path.unlink()
+        os.mkfifo(path)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(kernel, "open", swapped, raising=False)
+    found = look(dir_fd, "data.lock")
+    assert (found.kind, found.corrupt, found.raw) == ("a FIFO", True, None)
     found.close()
 
 
@@ -241,8 +429,6 @@ def test_a_lock_that_vanishes_between_two_looks_is_gone(
 def test_an_interrupt_while_looking_leaks_no_descriptor(
     tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from safeatomic_core._posix import kernel
-
     place(tmp_path, payload(None))
 
     def interrupt(*_args: object) -> bytes:

@@ -36,7 +36,7 @@ def lock_of(data: Path) -> Path:
 
 
 def dead_lock(data: Path) -> None:
-    lock_of(data).write_bytes(payload(None))
+    lock_of(data).write_bytes(payload(None, "0123456789abcdef"))
 
 
 def foreign_lock(data: Path, **fields: object) -> None:
@@ -74,7 +74,7 @@ def test_a_sweep_that_fails_does_not_stop_a_takeover(data: Path, faults: Any) ->
     assert data.read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", b"[" * 5000, b"\0" * 10])
+@pytest.mark.parametrize("content", [b"", b"junk", b"[" * 4000, b"\0" * 10])
 def test_a_corrupt_lock_blocks_until_it_is_forced(data: Path, content: bytes) -> None:
     lock_of(data).write_bytes(content)
     assert try_acquire_lock(data) is False
@@ -152,6 +152,32 @@ def test_removing_what_is_already_gone_is_no_error(data: Path, faults: Any) -> N
     assert force_release_lock(data) is False
 
 
+def test_a_lock_that_is_replaced_while_it_is_forced_is_left_alone(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safeatomic_core import _lock_api
+
+    dead_lock(data)
+
+    def recover(*_args: object) -> None:
+        os.unlink(lock_of(data))
+        lock_of(data).write_bytes(b"another")
+
+    monkeypatch.setattr(_lock_api, "recover", recover)
+    assert force_release_lock(data) is False
+    assert lock_of(data).read_bytes() == b"another"
+
+
+@pytest.mark.parametrize("text", ['{"_meta": {}, "default": {}}', "[[package]]\nname = 1\n"])
+def test_what_does_not_look_like_a_lock_is_left_alone_by_force(data: Path, text: str) -> None:
+    lock_of(data).write_text(text)
+    with pytest.raises(LockError, match="move it away"):
+        force_release_lock(data)
+    with pytest.raises(LockError, match="move it away"):
+        write_atomic_bytes(data, b"x")
+    assert lock_of(data).read_text() == text
+
+
 def test_force_under_a_living_holder_is_noticed_by_release(data: Path) -> None:
     assert try_acquire_lock(data)
     os.unlink(lock_of(data))
@@ -174,7 +200,7 @@ def test_a_lock_that_was_forced_away_can_be_taken_again(data: Path) -> None:
 def test_a_directory_in_the_lock_s_place_is_left_alone_by_force(data: Path) -> None:
     lock_of(data).mkdir()
     assert try_acquire_lock(data) is False
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(LockError, match="is a directory"):
         force_release_lock(data)
     assert lock_of(data).is_dir()
 
@@ -182,8 +208,9 @@ def test_a_directory_in_the_lock_s_place_is_left_alone_by_force(data: Path) -> N
 def test_a_lock_file_that_may_not_be_opened_is_reported_as_that(data: Path, faults: Any) -> None:
     dead_lock(data)
     faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: str(name).endswith(".lock"))
+    assert try_acquire_lock(data) is False
     with pytest.raises(LockError, match="cannot be examined"):
-        try_acquire_lock(data)
+        write_atomic_bytes(data, b"x")
     assert inspect_lock(data).alive == "unknown"
     assert not inspect_lock(data).corrupt
     assert release_stale_lock(data, max_age_s=0) is False
@@ -287,19 +314,18 @@ def test_a_bad_age_is_refused(data: Path, value: object, error: type[Exception])
 def test_a_lock_that_was_forced_away_during_a_takeover_is_not_removed(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data.with_name("data.lock").write_bytes(payload(None))
+    data.with_name("data.lock").write_bytes(payload(None, "0123456789abcdef"))
     target = locate(data)
     other = _lock.Lock(target, "strict")
 
     def recover(*_args: object) -> None:
         assert force_release_lock(data)
-        assert other.attempt(None) is None
+        assert other.attempt(None) is True
 
     monkeypatch.setattr(_lock, "recover", recover)
     lock = _lock.Lock(target, "strict")
-    found = lock.attempt(None)
-    assert found is not None
-    assert found.alive == "yes"
+    assert lock.attempt(None) is False
+    assert lock.found.alive == "yes"
     assert other.owned()
     lock.release()
     other.release()

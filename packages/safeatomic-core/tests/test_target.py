@@ -127,3 +127,10 @@ def test_an_error_without_a_number_is_passed_on(
     with pytest.raises(OSError, match="odd") as caught:
         locate(tmp_path / "x")
     assert caught.value is error
+
+
+def test_a_missing_directory_is_named_by_the_path_given_and_nothing_else(tmp_path: Path) -> None:
+    path = str(tmp_path / "no" / "f")
+    with pytest.raises(FileNotFoundError) as caught:
+        locate(path)
+    assert caught.value.filename == path

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,16 +128,6 @@ def test_a_filesystem_that_counts_no_links_has_temps_all_the_same(
     temp.create(0o600)
     assert (tmp_path / temp.name).exists()
     temp.discard()
-
-
-def test_a_temp_that_nobody_can_discard_any_more_is_an_orphan(dir_fd: int) -> None:
-    temp = Temp(dir_fd)
-    temp.create(0o600)
-    name = temp.name
-    assert orphans(dir_fd, remove=False) == []
-    del temp
-    gc.collect()
-    assert orphans(dir_fd, remove=True) == [(name, 0)]
 
 
 def test_short_writes_are_continued(

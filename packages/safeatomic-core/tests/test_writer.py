@@ -11,6 +11,7 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -130,7 +131,7 @@ def test_a_writer_dropped_while_it_is_made_aborts(
 def test_a_writer_that_could_not_be_made_leaves_nothing(target: Path, listing: Listing) -> None:
     try_acquire_lock(target)
     with pytest.raises(LockError):
-        AtomicWriter(target)
+        copy_context().run(AtomicWriter, target)
     release_lock(target)
     with pytest.raises(ValueError, match="safety"):
         AtomicWriter(target, safety="x")  # type: ignore[arg-type]

@@ -393,7 +393,10 @@ ALL = {
             "no-resolve",
             "an announcement does not make durable what it builds on (R1)",
             "old data beside a record of the newer two",
-            (("btrfs", "killed-unlocked", "none"),),
+            (
+                ("btrfs", "killed-unlocked", "none"),
+                ("btrfs", "killed-unrecorded", "none"),
+            ),
             _no_resolve,
         ),
         Mutant(

@@ -64,7 +64,7 @@ def _of_place(code: int, step: str, target: Target) -> str:
     if step == _trace.GATE and code == errno.ENOENT:
         return "There is no such file"
     if step in _MAKES and code in _DENIED:
-        return _of_closed_directory(code, target, directory)
+        return _of_closed_directory(code, step, target, directory)
     if step == _trace.PUBLISH:
         return _of_rename(code, target, directory)
     return ""
@@ -100,13 +100,20 @@ def _working_directory_is_gone() -> bool:
     return False
 
 
-def _of_closed_directory(code: int, target: Target, directory: os.stat_result) -> str:
+def _of_closed_directory(code: int, step: str, target: Target, directory: os.stat_result) -> str:
+    """Return what to do about a name that could not be made."""
     place = _directory(target)
     if code == errno.EPERM:
         return f"The directory may be immutable or append-only ('lsattr -d {place}' shows it)"
+    if step == _trace.ACQUIRE and kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
+        return (
+            "The directory may be written, so it is the hard link by which a lock gets its name "
+            "that is refused (Android does so, and some sandboxes); pass concurrency='none' if "
+            "nothing else writes the file"
+        )
     return (
-        f"This user may not create files in {place!r} ({_owner(directory)}), which every change "
-        "needs; ask its owner, or choose another place"
+        f"This user may not create files in the directory {place!r} ({_owner(directory)}), which "
+        "every change needs; ask its owner, or choose another place"
     )
 
 

@@ -2,7 +2,7 @@
 
 A flock belongs to the open file description, which a forked child shares: as long as the child
 keeps the descriptor, a dead parent's lock looks alive (flock(2)). So descriptors that carry a flock
-are opened through `Held` (or `open_held`), and a child closes its copies at birth.
+are opened through `Held`, and a child closes its copies at birth.
 
 A signal handler that raises may interrupt any Python code, a fork hook too, and what such a hook
 raises goes nowhere: half of the hook is then left undone. So what runs *after* a fork is made of
@@ -20,7 +20,7 @@ from _thread import RLock, get_ident  # threading itself takes as long to import
 from itertools import starmap
 
 from . import _log
-from ._posix import Descriptor, close_quietly, kernel
+from ._posix import Descriptor, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _one_at_a_time = RLock()  # held by that thread; reentrant: a signal handler may
 _births: list[None] = []  # one entry for each fork between the first process and this one
 _doomed: list[tuple[int, int]] = []  # what a child closes: each descriptor, and the number after it
 _hooks_set: list[bool] = []
+_UNKNOWN = (-1, -1)
 _LONGEST_WAIT = 5.0  # seconds; a fork is not to hang as long as a file server that does not answer
 _PAUSE = 0.0001  # seconds between two looks at the others
 _MAY_SHARE = "a forked child may share the file's lock"
@@ -54,7 +55,11 @@ def generation() -> int:
 class Held(Descriptor):
     """Owner of at most one descriptor that no forked child may keep."""
 
-    __slots__ = ()
+    __slots__ = ("_born",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._born = generation()
 
     def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
         """Open it: call ``opener`` with the arguments and keep what it returns."""
@@ -62,11 +67,7 @@ class Held(Descriptor):
         try:
             _enter(token)
             fd = super().open(opener, *args, **kwargs)
-            try:
-                _note(fd)
-            except BaseException:
-                super().close()
-                raise
+            _note(fd)
         finally:
             _busy.pop(token, None)
         return fd
@@ -76,25 +77,24 @@ class Held(Descriptor):
         token = object()
         try:
             _enter(token)
-            self._held, descriptor._held = descriptor._held, []  # noqa: SLF001 - of the same class
+            self._held, descriptor._held = descriptor._held, self._held  # noqa: SLF001 - our kind
             if self._held:
                 _note(self.fd)
         finally:
             _busy.pop(token, None)
 
-    def hold(self, fd: int) -> None:
-        """Take over a descriptor that `open_held` has opened for somebody else."""
-        self._held.append(fd)
-
     def close(self) -> None:
         """Close it, if it is open and nobody else has closed it and got its number."""
         if self.fd < 0:
+            return
+        if self._born != generation():
+            self.release()  # the parent's; this process has closed its copy at birth
             return
         token = object()
         try:
             _enter(token)
             fd = self.fd
-            if not _still_ours(fd):
+            if not _still_shows(fd):
                 self.release()
             _held.pop(fd, None)
             super().close()
@@ -103,51 +103,27 @@ class Held(Descriptor):
 
     def valid(self) -> bool:
         """Tell whether the descriptor is open and still shows what was opened."""
-        return self.fd >= 0 and _still_ours(self.fd)
-
-
-def open_held(opener: Callable[..., int], *args: object, **kwargs: object) -> int:
-    """Open a descriptor that no forked child may keep."""
-    token = object()
-    try:
-        _enter(token)
-        fd = opener(*args, **kwargs)
-        try:
-            _note(fd)
-        except BaseException:
-            close_quietly(fd)
-            raise
-    finally:
-        _busy.pop(token, None)
-    return fd
-
-
-def close_held(fd: int) -> None:
-    """Close what `open_held` opened; forgotten first, because its number is free at once."""
-    token = object()
-    try:
-        _enter(token)
-        ours = _still_ours(fd)
-        _held.pop(fd, None)
-        if ours:
-            close_quietly(fd)
-    finally:
-        _busy.pop(token, None)
+        return self.fd >= 0 and self._born == generation() and _still_shows(self.fd)
 
 
 def _note(fd: int) -> None:
-    status = kernel.fstat(fd)
+    """Enter a descriptor, with what it was opened on if that can be found out."""
+    _held[fd] = _UNKNOWN
+    try:
+        status = kernel.fstat(fd)
+    except OSError:
+        return
     _held[fd] = status.st_dev, status.st_ino
 
 
-def _still_ours(fd: int) -> bool:
+def _still_shows(fd: int) -> bool:
     """Tell whether a descriptor shows what it was opened on: a program may close all it finds."""
-    opened_on = _held.get(fd)
+    opened_on = _held.get(fd, _UNKNOWN)
     try:
         status = kernel.fstat(fd)
     except OSError as error:
-        return opened_on is not None and error.errno != errno.EBADF
-    return opened_on == (status.st_dev, status.st_ino)
+        return error.errno != errno.EBADF
+    return opened_on in (_UNKNOWN, (status.st_dev, status.st_ino))
 
 
 def _enter(token: object) -> None:
@@ -239,4 +215,4 @@ def _make_ready() -> None:
             break
         time.sleep(_PAUSE)
     # What the program has closed behind our back is not the child's to close either.
-    _doomed[:] = [(fd, fd + 1) for fd in list(_held) if _still_ours(fd)]
+    _doomed[:] = [(fd, fd + 1) for fd in list(_held) if _still_shows(fd)]

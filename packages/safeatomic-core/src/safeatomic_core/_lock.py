@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         def leave_behind(self) -> None:
             """Let it look like a dead holder's, so that the next writer recovers."""
 
+
 _MODE = stat.S_IRUSR | stat.S_IWUSR | CRASH_MARK
 # Each round removes one dead lock or sees one vanish; this many in a row is a crowd, not a corpse.
 _ROUNDS = 64
@@ -287,8 +288,7 @@ class Lock:
         """Make the inode under a temp's name, where one without a name is not to be had."""
         self._temp = Temp(self._dir_fd)
         self._temp.create(_MODE)
-        self._held.hold(self._temp.fd)
-        self._temp.release_descriptor()
+        self._held.adopt(self._temp.descriptor)
 
     def _complete(self) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
@@ -367,10 +367,8 @@ class Lock:
         )
 
     def _drop_name_of(self, temp: Temp) -> None:
-        """Remove the temp's name; its descriptor is ours, if we have taken it over."""
+        """Remove the temp's name; its descriptor is ours."""
         self._temp = None
-        if self.fd >= 0:
-            temp.release_descriptor()
         temp.discard()
 
     def _holder_is_gone(self) -> bool:

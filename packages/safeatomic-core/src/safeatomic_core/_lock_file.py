@@ -51,6 +51,7 @@ class Found:
         takeable: Whether it is a lock of this protocol whose holder the kernel says is dead.
         inode: Device and inode number.
         owner: User number of the file's owner, -1 when nothing was there.
+        size: Its size in bytes.
         kind: What it is, when it is not a regular file; else empty.
         raw: Its bytes, at most 4097; None when they could not be read.
         fields: The payload, empty when there is none or it is not valid.
@@ -68,6 +69,7 @@ class Found:
         self.takeable = False
         self.inode = (0, 0)
         self.owner = -1
+        self.size = 0
         self.kind = ""
         self.raw: bytes | None = None
         self.fields: dict[str, object] = {}
@@ -194,6 +196,7 @@ class Found:
         self.exists = True
         self.inode = identity(status)
         self.owner = status.st_uid
+        self.size = status.st_size
         self.kind = ""
         if not stat.S_ISREG(status.st_mode):
             self.kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a device")
@@ -395,11 +398,11 @@ def unlike_a_lock(found: Found) -> str | None:
     """
     if found.kind:
         return found.kind
+    if found.size > CAP:
+        return f"a file of more than {CAP} bytes"
     raw = found.raw
     if raw is None:
         return None
-    if len(raw) > CAP:
-        return f"a file of more than {CAP} bytes"
     if not raw.strip(b"\0"):
         return None
     if b"\n" in raw.rstrip(b"\0").rstrip(b"\r\n"):

@@ -3,7 +3,7 @@
 Between our look at a sidecar and our rename another program may put its own file there. So the two
 names are *exchanged*, and what was displaced is compared with what was recognised before: what
 differs goes back. What was displaced keeps its inode under a temp's name until it is dropped, so
-that putting it back is the exchange once more (`docs/adr/0023-sidecar-exchange.md`).
+that putting it back is the exchange once more (`docs/adr/0030-sidecar-exchange.md`).
 
 Which of the two names shows what is asked of the names themselves: an interrupt between a system
 call and our taking note of it must not mislead the roll-back.
@@ -103,6 +103,8 @@ class Replacement:
             except FileExistsError:
                 continue
             except FileNotFoundError:
+                if kernel.exists_at(self._name, self._dir_fd):
+                    raise
                 self._aside = ""  # somebody who takes no lock was quicker
                 return True
             break

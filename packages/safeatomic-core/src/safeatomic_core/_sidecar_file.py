@@ -16,7 +16,7 @@ from . import _log
 from ._checksum_lines import escape, parse_line
 from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
 from ._errors import SafeAtomicError
-from ._forks import close_held, open_held
+from ._forks import Held
 from ._posix import (
     LOCK_EX,
     LOCK_NB,
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 _LONGEST_LIST = 16 * 2**20  # bytes of somebody else's list that are read
 _CHUNK = 262144  # bytes read at a time
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+# Errors of open(2) that say something of the file: a link, a socket, somebody else's.
+_ABOUT_WHAT_IS_THERE = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
 
 class Sidecar:
@@ -69,7 +70,7 @@ class Sidecar:
         Raises:
             OSError: It cannot be read.
         """
-        self._handle = Descriptor()
+        self._handle: Descriptor = Descriptor()
         self._held = False
         self.kind: Kind = "nothing"
         self.status: os.stat_result | None = None
@@ -125,7 +126,9 @@ class Sidecar:
             return True
         if not self._held:
             self._held = True
-            open_held(lambda: fd)  # no forked child is to keep the flock
+            held = Held()  # no forked child is to keep the flock
+            held.adopt(self._handle)
+            self._handle = held
         try:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -174,22 +177,20 @@ class Sidecar:
 
     def close(self) -> None:
         """Close the file, and with it the flock; until then its inode number means nothing else."""
-        if self._held and self._handle.fd >= 0:
-            close_held(self._handle.release())
         self._handle.close()
 
     def _refuse_to_open(self, target: Target, error: OSError) -> None:
         """Note what could not be opened because of its kind; raise for what may not be read."""
-        if error.errno not in _OUT_OF_RESOURCES:
-            name = target.name + SIDECAR_SUFFIX
-            try:
-                mode = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False).st_mode
-            except FileNotFoundError:
-                return
-            if not stat.S_ISREG(mode):
-                self.kind, self.flaw = "foreign", f"is {kind_of(mode)}"
-                return
-        raise unreadable(target, error) from error
+        name = target.name + SIDECAR_SUFFIX
+        try:
+            mode = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            if error.errno in _ABOUT_WHAT_IS_THERE:
+                return  # and is gone by now
+            raise unreadable(target, error) from error
+        if stat.S_ISREG(mode):
+            raise unreadable(target, error) from error
+        self.kind, self.flaw = "foreign", f"is {kind_of(mode)}"
 
     def _recognise(self, target: Target, hint: str) -> None:
         status = kernel.fstat(self.fd)

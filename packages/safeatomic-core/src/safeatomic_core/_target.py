@@ -194,7 +194,7 @@ class Target:
         if error.errno is None or (isinstance(name, str) and name.startswith(self.path)):
             return error
         suffix = ""
-        if isinstance(name, str) and name.startswith(self.name):
+        if isinstance(name, str) and self.name and name.startswith(self.name):
             suffix = name.removeprefix(self.name)  # of a sidecar
         return OSError(error.errno, error.strerror, self.path + suffix)
 

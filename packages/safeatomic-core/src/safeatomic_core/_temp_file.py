@@ -49,10 +49,11 @@ class Temp:
 
     Attributes:
         name: Its name in the directory; empty once it was published or discarded.
+        descriptor: Its descriptor's owner.
         owner: User and group number that the file was created with.
     """
 
-    __slots__ = ("_handle", "_prefix", "dir_fd", "name", "owner", "token")
+    __slots__ = ("_prefix", "descriptor", "dir_fd", "name", "owner", "token")
 
     def __init__(self, dir_fd: int, token: str = "", prefix: str = PREFIX) -> None:
         """Make nothing yet.
@@ -63,7 +64,7 @@ class Temp:
                 temp's: who takes a dead writer's lock over knows by it whose orphan it is.
             prefix: What the name begins with.
         """
-        self._handle = Held()
+        self.descriptor = Held()
         self._prefix = prefix
         self.token = token
         self.dir_fd = dir_fd
@@ -73,7 +74,7 @@ class Temp:
     @property
     def fd(self) -> int:
         """Its descriptor, open for reading and writing; -1 when closed."""
-        return self._handle.fd
+        return self.descriptor.fd
 
     def create(self, mode: int) -> None:
         """Create the file under a new name and flock it.
@@ -84,7 +85,7 @@ class Temp:
         for name in fresh_names(self._prefix, self.token):
             self.name = name
             try:
-                self._handle.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
+                self.descriptor.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
             except FileExistsError:
                 self.name = ""
                 continue
@@ -121,11 +122,7 @@ class Temp:
 
     def close(self) -> None:
         """Close the descriptor, and with it the flock."""
-        self._handle.close()
-
-    def release_descriptor(self) -> None:
-        """Leave the descriptor to its other owner."""
-        self._handle.release()
+        self.descriptor.close()
 
     def discard(self) -> None:
         """Remove the file if it is there, then close it; the flock goes last."""

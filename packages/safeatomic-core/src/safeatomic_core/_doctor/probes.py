@@ -83,9 +83,14 @@ class Probes:
         return passed("the probes left nothing behind")
 
     def _names(self) -> list[str]:
-        """Return every name that a probe may have made."""
-        suffixes = ("", LOCK_SUFFIX, SIDECAR_SUFFIX)
-        return [role + suffix for role in _ROLES if self._fd >= 0 for suffix in suffixes]
+        """Return every name in the probes' directory, in which nobody else has any."""
+        if self._fd < 0:
+            return []
+        try:
+            return kernel.listdir(self._fd)
+        except OSError:
+            suffixes = ("", LOCK_SUFFIX, SIDECAR_SUFFIX)
+            return [role + suffix for role in _ROLES for suffix in suffixes]
 
     def _leave(self) -> None:
         fd, self._fd = self._fd, -1
@@ -98,10 +103,14 @@ class Probes:
             kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
             flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
             fd = kernel.open(self._name, flags, dir_fd=self._above)
-            self._fd = fd
-            status = kernel.fstat(fd)
-            if status.st_uid != os.geteuid() or kernel.listdir(fd):
-                raise SafeAtomicError("somebody else put a directory in the place of the probes'")
+            try:
+                if kernel.fstat(fd).st_uid != os.geteuid() or kernel.listdir(fd):
+                    reason = "somebody else put a directory in the place of the probes'"
+                    raise SafeAtomicError(reason)
+                self._fd = fd
+            finally:
+                if self._fd < 0:
+                    close_quietly(fd)
         return self._fd
 
     def _path(self, role: str) -> str:

@@ -1,0 +1,128 @@
+"""Another program puts its file at the sidecar's name before every system call, from Gate to Seal."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from intruders import BEFORE, CALLS, WAYS, Visit, visit
+from mounting import on
+from safeatomic_core import _announcement, _replacement, _retirement, _sidecar_file
+
+# What may happen between two system calls, and is written down: a list that is written *into* our
+# record between the look and the truncation of Seal.
+SEAL = ("in_place", "ftruncate"), ("by_appending", "ftruncate")
+# Without an exchange, what comes between the last look and the rename that replaces, or puts back.
+LOOKS = ("pread", "rename", "rename_exchange")
+
+
+class Tour(NamedTuple):
+    """All visits to all calls."""
+
+    visits: int
+    flaws: list[str]
+
+
+def tour(place: Path, *, fails: bool, old_kernel: bool, ways: int = len(WAYS)) -> Tour:
+    """Let the intruder come before every system call of every call."""
+    logging.getLogger("safeatomic").setLevel(logging.CRITICAL)
+    visits = 0
+    flaws: list[str] = []
+    for call, before, way in itertools.product(CALLS, BEFORE, WAYS[:ways]):
+        for number in itertools.count(1):
+            directory = place / "here"
+            directory.mkdir()
+            found: Visit = visit(
+                directory, call, before, way, number, fails=fails, old_kernel=old_kernel
+            )
+            shutil.rmtree(directory)
+            if not found.came:
+                break
+            visits += 1
+            if (way.__name__, found.entry) in SEAL or (old_kernel and found.entry in LOOKS):
+                found.flaws[:] = [one for one in found.flaws if "is lost" not in one]
+            where = f"{call.__name__} over {before}, {way.__name__}, before {found.entry} {number}"
+            flaws += [f"{where}: {flaw}" for flaw in found.flaws]
+    return Tour(visits, flaws)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeding", "failing"])
+@pytest.mark.parametrize("old_kernel", [False, True], ids=["exchange", "no exchange"])
+def test_what_an_intruder_brings_is_there_afterwards(
+    tmp_path: Path, fails: bool, old_kernel: bool, tally: Counter[str]
+) -> None:
+    visits, flaws = tour(tmp_path, fails=fails, old_kernel=old_kernel)
+    assert not flaws, "\n".join(flaws[:20])
+    assert visits > 2000
+    tally["intruders at a sidecar's name"] += visits
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4", "xfs", "btrfs", "overlay"])
+def test_so_it_is_on_every_filesystem(kind: str, tmp_path: Path, tally: Counter[str]) -> None:
+    def body(place: Path) -> Tour:
+        return tour(place, fails=False, old_kernel=False, ways=2)
+
+    visits, flaws = on(kind, tmp_path, body)
+    assert not flaws, "\n".join(flaws[:20])
+    assert visits > 1000
+    tally[f"intruders at a sidecar's name on {kind}"] += visits
+
+
+def _unlinks(place: _replacement.Replacement, *_present: object) -> bool:
+    _replacement.kernel.unlink(place._name, dir_fd=place._dir_fd)
+    return True
+
+
+def _renames(place: _replacement.Replacement, _present: object) -> bool:
+    place.touched = True
+    directories = {"src_dir_fd": place._dir_fd, "dst_dir_fd": place._dir_fd}
+    _replacement.kernel.rename(place.record.name, place._name, **directories)
+    place.record.name = ""
+    return True
+
+
+# A library with one rule broken, and the call that shows it.
+BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
+    "renamed over": (_replacement.Replacement, "install", _renames),
+    "unlinked": (_replacement.Replacement, "take_away", _unlinks),
+    "not compared": (_sidecar_file.Sidecar, "is_at", lambda *_: True),
+    "cut blindly": (_replacement.Replacement, "is_untouched", lambda _: True),
+    "foreign is ours": (
+        _retirement.Retirement,
+        "find_ours",
+        lambda retirement: retirement._recognise("sha256") is None and retirement._present.exists,
+    ),
+    "never refused": (_announcement.Announcement, "_refuse", lambda *_: None),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_library_that_breaks_a_rule_loses_the_list(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Counter[str]
+) -> None:
+    owner, attribute, replacement = BROKEN[name]
+    monkeypatch.setattr(owner, attribute, replacement)
+    visits, flaws = tour(tmp_path, fails=False, old_kernel=False, ways=2)
+    assert visits
+    assert any("the list is lost" in flaw for flaw in flaws), flaws[:5]
+    tally["broken libraries caught by intruders"] += 1
+
+
+def test_an_exchange_that_is_refused_for_a_reason_is_not_replaced_with_a_rename(
+    tmp_path: Path,
+) -> None:
+    """The fallback is for what the kernel lacks only."""
+    assert errno.EACCES not in _replacement.NO_RENAME_FLAG
+    assert errno.ENOSPC not in _replacement.NO_RENAME_FLAG
+    assert errno.EIO not in _replacement.NO_RENAME_FLAG
