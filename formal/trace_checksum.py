@@ -95,7 +95,7 @@ class _Projector:
             self._acquire(process)
 
     def _on_acquire(self, process: _Process, facts: Mapping[str, Any]) -> None:
-        if facts["phase"] != "linked" or process.kind == "none":
+        if facts["phase"] not in {"linked", "borrowed"} or process.kind == "none":
             return
         process.links += 1
         if process.links == (2 if process.kind == "move" else 1):

@@ -1,8 +1,9 @@
 """What a trace means for SafeAtomicLock: all that happens to one lock.
 
 The lock is found by its name in the facts of Acquire and Release. Of a write under the lock the
-steps in between are kept too, since they must fall inside it; a write without a lock, and anything
-that happens to another lock, is left out.
+steps in between are kept too, since they must fall inside it; so are those of a write with
+``concurrency="none"`` by a process that took the lock before, since it is fenced. Any other write
+without a lock, and anything that happens to another lock, is left out.
 
 A test that plays the outside world adds events of its own, with `process` naming the actor:
 
@@ -54,7 +55,10 @@ class _Process:
     """What is known of a process's current call."""
 
     number: int
-    locked: bool = False  # a write under the lock is under way
+    locked: bool = False  # a write under the lock, or with a lock to check, is under way
+    writing: bool = False
+    held: bool = False  # it took the lock for itself
+    borrowing: bool = False  # the write is under that lock
     ended: bool = False
     # Where contention left it, narrowed down by what it did next: it gave up, or tried again.
     turned: set[str] = field(default_factory=set)
@@ -95,7 +99,11 @@ class _Projector:
             process.ended = step != "begin"
             self._emit(process, _LIFE[step])
         elif step == "Gate":
-            process.locked = bool(facts["lock"])
+            process.writing = True
+            process.borrowing = process.held
+            process.locked = bool(facts["lock"]) or process.held
+        elif step == "return" and not process.locked:
+            process.writing = False
         elif process.locked:
             self._add_write_step(process, step, facts)
 
@@ -103,6 +111,10 @@ class _Projector:
         if self._lock not in {None, facts["lock"]}:
             raise ValueError("a trace for SafeAtomicLock must be about one lock")
         self._lock = facts["lock"]
+        if facts["phase"] == "borrowed":
+            return  # the write uses the lock that its process took before
+        if step == "Release" or facts["phase"] == "linked":
+            process.held = step == "Acquire" and not process.writing
         name = _PHASES.get((step, str(facts["phase"])), f"{step} {facts['phase']}")
         inode = self._inode(facts["inode"])
         self._emit(process, name, ino=inode)
@@ -115,10 +127,10 @@ class _Projector:
         elif step == "Settle":
             self._emit(process, "Settled")
         elif step == "Seal":
-            self._emit(process, "Sealed")
+            self._emit(process, "Sealed", borrowing=process.borrowing)
         elif step == "return":
-            process.locked = False
-            self._emit(process, "Returned")
+            self._emit(process, "Returned", borrowing=process.borrowing)
+            process.locked = process.writing = process.borrowing = False
 
     def _inode(self, number: object) -> int:
         return self._inodes.setdefault(number, len(self._inodes))
