@@ -15,6 +15,7 @@ import os
 import random
 import re
 import signal
+import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -511,6 +512,39 @@ def test_what_strangers_do_to_a_sidecar_is_a_behaviour_of_the_model(
     tally["traces of strangers at a sidecar accepted by the model"] += len(traces)
     seen = {event["e"] for verdict in verdicts for event in verdict.events}
     assert seen >= {"stranger", "seen", "put-back", "restore"}
+
+
+def test_a_sidecar_that_went_back_is_flushed_before_the_lock_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule R7 of formal/notes-checksum.md, which leaves no event of its own in a trace."""
+    target, sidecar = tmp_path / "t", tmp_path / "t.sha256"
+    sa.write_atomic_bytes(target, b"old", write_checksum=True)
+    done: list[str] = []
+
+    def swap_after_harden(step: str, _facts: dict[str, object]) -> None:
+        if step == "Harden":
+            (tmp_path / "theirs").write_bytes(NOTES)
+            (tmp_path / "theirs").rename(sidecar)
+
+    def note(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def noted(*args: object, **kwargs: object) -> object:
+            if name == "fsync" and isinstance(args[0], int):
+                is_directory = stat.S_ISDIR(os.fstat(args[0]).st_mode)
+                done.append("flush" if is_directory else "fsync")
+            elif name == "unlink" and args[0] == "t.lock":
+                done.append("release")
+            elif name == "rename_exchange":
+                done.append("exchange")
+            return call(*args, **kwargs)
+
+        return noted
+
+    monkeypatch.setattr(_trace, "hook", swap_after_harden)
+    with _posix.intercept(note), pytest.raises(FileExistsError):
+        sa.write_atomic_bytes(target, b"new", write_checksum=True)
+    assert done[done.index("exchange") :] == ["exchange", "exchange", "flush", "release"]
+    assert sidecar.read_bytes() == NOTES
 
 
 def test_a_trace_that_lacks_a_step_is_rejected(tmp_path: Path, tool: tlc.Tlc, seed: int) -> None:
