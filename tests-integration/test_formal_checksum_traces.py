@@ -487,7 +487,7 @@ def test_traces_of_broken_code_are_rejected(tmp_path: Path, tool: tlc.Tlc) -> No
 def test_what_strangers_do_to_a_sidecar_is_a_behaviour_of_the_model(
     tmp_path: Path, tool: tlc.Tlc, tally: Counter[str]
 ) -> None:
-    traces = []
+    traces: list[list[Event]] = []
     for first in ("checked", "unchecked"):
         for when in ("Acquire", "Stage", "Harden", "barrier", "Publish", "Settle", "Seal"):
             for act in ("swap", "write", "remove"):
