@@ -9,6 +9,7 @@ that cannot be mounted here keeps the row it has.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 import tempfile
@@ -66,8 +67,9 @@ def measure(place: Path) -> tuple[str, str, tuple[str, ...], tuple[str, ...], ob
     except UnsupportedEnvironmentError as error:
         strict = f"refused: {error.guarantee}"
     except LockError as error:
-        cause = error.__cause__
-        strict = f"fails: {cause.strerror}" if isinstance(cause, OSError) else f"fails: {error}"
+        strict = f"fails: {error}"
+    except OSError as error:
+        strict = f"fails: {os.strerror(error.errno or 0)}"
     left = sorted(path.name for path in set(place.iterdir()) - before)
     return (
         report.environment.filesystem,

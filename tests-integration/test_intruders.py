@@ -18,6 +18,7 @@ import pytest
 from intruders import BEFORE, CALLS, WAYS, Visit, visit
 from mounting import on
 from safeatomic_core import _announcement, _replacement, _retirement, _sidecar_file
+from safeatomic_core._posix import NO_RENAME_FLAG, kernel
 
 # What may happen between two system calls, and is written down: a list that is written *into* our
 # record between the look and the truncation of Seal.
@@ -94,14 +95,14 @@ def test_so_it_is_on_every_filesystem(kind: str, tmp_path: Path, tally: Counter[
 
 
 def _unlinks(place: _replacement.Replacement, *_present: object) -> bool:
-    _replacement.kernel.unlink(place._name, dir_fd=place._dir_fd)
+    kernel.unlink(place._name, dir_fd=place._dir_fd)
     return True
 
 
 def _renames(place: _replacement.Replacement, _present: object) -> bool:
     place.touched = True
     directories = {"src_dir_fd": place._dir_fd, "dst_dir_fd": place._dir_fd}
-    _replacement.kernel.rename(place.record.name, place._name, **directories)
+    kernel.rename(place.record.name, place._name, **directories)
     place.record.name = ""
     return True
 
@@ -137,6 +138,6 @@ def test_an_exchange_that_is_refused_for_a_reason_is_not_replaced_with_a_rename(
     tmp_path: Path,
 ) -> None:
     """The fallback is for what the kernel lacks only."""
-    assert errno.EACCES not in _replacement.NO_RENAME_FLAG
-    assert errno.ENOSPC not in _replacement.NO_RENAME_FLAG
-    assert errno.EIO not in _replacement.NO_RENAME_FLAG
+    assert errno.EACCES not in NO_RENAME_FLAG
+    assert errno.ENOSPC not in NO_RENAME_FLAG
+    assert errno.EIO not in NO_RENAME_FLAG

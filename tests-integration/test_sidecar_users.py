@@ -125,7 +125,7 @@ def test_whoever_may_read_the_data_may_read_the_digest_and_nobody_else(
         def fail(_write: _protocol.Write) -> None:
             raise OSError(5, "the device is broken")
 
-        real, _protocol.Write.publish = _protocol.Write.publish, fail  # type: ignore[method-assign]
+        real, _protocol.Write.publish = _protocol.Write.publish, fail  # type: ignore[method-assign, assignment]
         try:
             with pytest.raises(OSError, match="unchanged"):
                 sa.write_atomic_bytes(path, b"new", write_checksum=True)
@@ -151,7 +151,7 @@ def test_between_announce_and_seal_only_who_may_read_both_contents_reads_the_rec
         seen.append(as_user(BOB, reads(folder / "f.sha256"), [GROUP]))
         real(write)
 
-    _protocol.Write.publish = publish  # type: ignore[method-assign]
+    _protocol.Write.publish = publish  # type: ignore[method-assign, assignment]
     try:
         sa.write_atomic_bytes(
             path, b"public", write_checksum=True, preserve_metadata=False, mode=0o644

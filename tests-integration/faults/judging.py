@@ -16,7 +16,7 @@ from safeatomic_core import _forks, _posix
 from safeatomic_core._checksum_record import MalformedError, agreeing, parse_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._errors import NEW, NEW_UNCONFIRMED, UNCHANGED
-from safeatomic_core._lock_file import look
+from safeatomic_core._lock_file import Found
 from safeatomic_core._temp_file import is_temp_name
 
 from .injection import unsynced
@@ -113,7 +113,8 @@ def dead(directory: str, name: str) -> bool:
     parent, base = os.path.split(os.path.join(directory, name))
     fd = os.open(parent, os.O_RDONLY)
     try:
-        found = look(fd, base)
+        found = Found()
+        found.look(fd, base)
         found.close()
         return found.takeable
     finally:
@@ -238,7 +239,7 @@ def open_descriptors() -> set[str]:
 def close_lost(lost: list[int]) -> None:
     """Close descriptors that an interrupt made nobody's, as the end of the process would."""
     for fd in lost:
-        _forks._held.discard(fd)
+        _forks._held.pop(fd, None)
         os.close(fd)
     lost.clear()
 

@@ -142,7 +142,7 @@ class Recorder:
             return False
         except Killed:
             for fd in list(self._fds):
-                _forks._held.discard(fd)
+                _forks._held.pop(fd, None)
                 os.close(fd)
             self._fds.clear()
             return False

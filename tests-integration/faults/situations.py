@@ -111,7 +111,7 @@ def dead_lock(directory: str, name: str = "target") -> None:
     """Leave the lock, and the temp, of a writer that is dead."""
     path = os.path.join(directory, name + ".lock")
     with open(path, "wb") as file:
-        file.write(payload(None))
+        file.write(payload(None, "0" * 16))
     os.chmod(path, 0o1600)
     temp = os.path.join(os.path.dirname(path), f".safeatomic-tmp-{0:016x}.tmp")
     with open(temp, "wb") as file:

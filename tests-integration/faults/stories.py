@@ -72,7 +72,7 @@ class Start:
         for (directory, name), contents in self.sidecars.items():
             found[directory, name + ".sha256"] = File(sidecar(name, *contents), 0o644, _OWNER)
         for directory, name in self.dead_locks:
-            found[directory, name + ".lock"] = File(payload(None), 0o1600, _OWNER)
+            found[directory, name + ".lock"] = File(payload(None, "0" * 16), 0o1600, _OWNER)
         return found
 
     def worlds(self) -> set[World]:

@@ -296,7 +296,7 @@ def test_a_record_that_came_in_between_is_retired_as_well(
             another_record(side, b"c")
         real(src, *args)
 
-    kernel.rename_noreplace = rename  # type: ignore[method-assign, assignment]
+    kernel.rename_noreplace = rename  # type: ignore[assignment]
     try:
         write_atomic_bytes(target, b"new")
     finally:
@@ -345,7 +345,7 @@ def test_a_fifo_that_the_content_became_is_refused(target: Path, side: Path) -> 
             os.mkfifo(target)
         return real(name, flags, *args, **options)
 
-    kernel.open = opening  # type: ignore[method-assign, assignment]
+    kernel.open = opening  # type: ignore[assignment]
     try:
         with pytest.raises(OSError, match="a FIFO, not a regular file"):
             write_atomic_bytes(target, b"new", write_checksum=True, concurrency="none")
@@ -359,3 +359,22 @@ def test_content_that_may_not_be_read_cannot_be_announced(target: Path, faults: 
     with pytest.raises(PermissionError, match="unchanged") as caught:
         write_atomic_bytes(target, b"new", write_checksum=True)
     assert caught.value.filename == str(target)
+
+
+def test_a_list_that_comes_before_the_sidecar_is_taken_away_stays(target: Path, side: Path) -> None:
+    write_checksum_file(target)
+    real = kernel.rename_noreplace
+
+    def rename(src: str, *args: Any) -> None:
+        if src == side.name and side.read_bytes() != LIST:
+            side.with_name("x").write_bytes(LIST)
+            side.with_name("x").rename(side)
+        real(src, *args)
+
+    kernel.rename_noreplace = rename  # type: ignore[assignment]
+    try:
+        write_atomic_bytes(target, b"new")
+    finally:
+        del kernel.rename_noreplace
+    assert target.read_bytes() == b"new"
+    assert side.read_bytes() == LIST

@@ -182,6 +182,14 @@ def test_an_interrupt_before_anything_is_done_is_status_130(
     assert capsys.readouterr().err == "safeatomic: interrupted\n"
 
 
+def test_an_interrupt_outside_of_the_action_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(output, "reserve_standard_descriptors", interrupt)
+    assert main(["locks", "."]) == 130
+
+
 def test_a_lost_lock_is_an_error_and_not_a_conflict(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

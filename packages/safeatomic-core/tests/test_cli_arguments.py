@@ -32,6 +32,7 @@ from safeatomic_core._cli.completion import subcommands
         (["lock", "x"], "no command is given"),
         (["lock", "x", "a", "--", "b"], "put '--' before the command"),
         (["lock", "x", "--close", "true"], "put '--' before the command"),
+        (["lock", "x", "ls", "-l"], "put '--' before the command"),
         (["unlock", "x"], "--stale --force"),
         (["unlock", "x", "--force", "--max-age", "0"], "--max-age goes with --stale"),
         (["--print-completion", "csh"], "'csh'"),

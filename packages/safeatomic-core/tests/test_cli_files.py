@@ -73,11 +73,24 @@ def test_write_publishes_nothing_when_its_input_fails(
 ) -> None:
     stdin(OSError(5, "input failed"))
     assert main(["write", str(target)]) == 2
-    assert capsys.readouterr().err == "safeatomic: input failed\n"
+    assert capsys.readouterr().err == "safeatomic: standard input: input failed\n"
     assert main(["write", str(target), "--from", str(target.with_name("missing"))]) == 2
     assert "No such file" in capsys.readouterr().err
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
+
+
+def test_an_input_that_cannot_be_read_is_named(
+    target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(Stdin):
+        name = "new.conf"
+
+    with pytest.raises(OSError, match="input failed") as caught:
+        commands.read_input(Failing(OSError(5, "input failed")))  # type: ignore[arg-type]
+    assert caught.value.filename == "new.conf"
+    assert main(["write", str(target), "--from", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"safeatomic: {tmp_path}: Is a directory\n"
 
 
 def test_an_interrupt_after_publication_says_that_the_file_is_new(

@@ -65,6 +65,17 @@ def test_what_cannot_be_started_has_a_shell_s_status(
     assert target.read_bytes() == b"old"
 
 
+def test_a_script_without_an_interpreter_is_the_shell_s(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = target.with_name("script")
+    script.write_text('[ "$1" = x ] && exit 6\n')
+    script.chmod(0o755)
+    assert main(["lock", str(target), "--", str(script), "x"]) == 6
+    monkeypatch.setenv("PATH", f"/nonexistent:{target.parent}:{os.environ['PATH']}")
+    assert main(["lock", str(target), "--", "script", "x"]) == 6
+
+
 def test_a_command_inherits_the_lock_and_its_name(
     target: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,7 @@ from safeatomic_core import _protocol as protocol
 from safeatomic_core._posix import kernel
 from safeatomic_core._readership import Readers, readers_at, readers_of
 from safeatomic_core._target import locate
+from safeatomic_core._temp_file import start_writeback
 
 ACL = "system.posix_acl_access"
 DEFAULT = "system.posix_acl_default"
@@ -267,7 +268,7 @@ def test_a_draft_is_nobody_s_but_the_writer_s(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[int] = []
-    real: Callable[..., None] = announcement.start_writeback
+    real: Callable[[int], None] = start_writeback
 
     def look(fd: int) -> None:
         modes.append(stat.S_IMODE(kernel.fstat(fd).st_mode))
@@ -276,3 +277,35 @@ def test_a_draft_is_nobody_s_but_the_writer_s(
     monkeypatch.setattr(announcement, "start_writeback", look)
     write_atomic_bytes(target, b"new", write_checksum=True)
     assert modes == [0o600]
+
+
+def test_a_widening_that_is_not_permitted_any_more_leaves_fewer_readers(
+    target: Path, side: Path, faults: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_checksum_file(target)
+    faults.fail("fchmod", errno.EPERM, when=lambda _fd, bits: "ftruncate" in faults.calls)
+    write_atomic_bytes(target, b"x", write_checksum=True, preserve_metadata=False, mode=0o644)
+    assert mode(side) == 0o640
+    assert "keeps fewer readers" in caplog.text
+    assert verify_checksum(target)
+
+
+@pytest.mark.parametrize("entry", ["getxattr_at", "removexattr", "setxattr"])
+def test_a_broken_device_is_an_error(target: Path, faults: Any, entry: str) -> None:
+    write_checksum_file(target)
+    if entry == "setxattr":
+        with_acl(target, NAMED)
+    if entry == "removexattr":
+        with_acl(target.parent, NAMED, DEFAULT)
+    faults.fail(entry, errno.EIO)
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    assert caught.value.errno == errno.EIO
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_owner_that_a_broken_device_does_not_take_is_an_error(target: Path, faults: Any) -> None:
+    os.chown(target, 4001, os.getgid())
+    faults.fail("fchown", errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        write_checksum_file(target)

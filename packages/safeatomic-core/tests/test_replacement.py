@@ -84,10 +84,10 @@ def test_without_an_exchange_a_sidecar_is_replaced_and_put_back(
             raise OSError(errno.EIO, "the device is broken")
         real(src, dst, **options)
 
-    kernel.rename = rename  # type: ignore[method-assign, assignment]
+    kernel.rename = rename  # type: ignore[assignment]
     with pytest.raises(OSError, match="unchanged"):
         write_atomic_bytes(target, b"two", write_checksum=True)
-    kernel.rename = real  # type: ignore[method-assign]
+    kernel.rename = real
     after = look(side)
     assert after == before if links else after[2] == before[2]
     assert read_atomic_bytes(target, check_checksum=True) == b"one"
@@ -123,10 +123,10 @@ def test_without_an_exchange_another_program_s_change_is_seen(
             side.write_bytes(LIST)  # in place, in the last moment
         real(src, dst, **options)
 
-    kernel.rename = rename  # type: ignore[method-assign, assignment]
+    kernel.rename = rename  # type: ignore[assignment]
     with pytest.raises(FileExistsError):
         write_atomic_bytes(target, b"new", write_checksum=True)
-    kernel.rename = real  # type: ignore[method-assign]
+    kernel.rename = real
     assert side.read_bytes() == LIST
     assert target.read_bytes() == b"old"
 
@@ -412,3 +412,116 @@ def test_a_rename_to_a_free_name_says_whether_the_former_one_is_left(tmp_path: P
     with pytest.raises(FileNotFoundError):
         targets.rename_new("a", "c", fd, fd)
     os.close(fd)
+
+
+def test_a_sidecar_that_is_there_and_cannot_be_renamed_is_an_error(
+    place: Target, side: Path, missing: dict[str, int]
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    missing["rename_noreplace"] = errno.ENOENT
+    with pytest.raises(FileNotFoundError):
+        Replacement(place, "").take_away(present)
+    present.close()
+
+
+def test_without_an_exchange_a_change_before_the_link_is_seen(
+    place: Target, side: Path, listing: Listing, missing: dict[str, int]
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    side.write_bytes(LIST)
+    missing["rename_exchange"] = errno.EINVAL
+    made = replacement(place)
+    assert not made.install(present)
+    made.discard()
+    present.close()
+    assert side.read_bytes() == LIST
+    assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_copy_whose_owner_cannot_be_kept_is_ours(
+    place: Target, side: Path, missing: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    side.write_bytes(b"")
+    os.chown(side, 4001, 4001)
+    present = Sidecar(place, "sha256")
+    missing |= {"rename_exchange": errno.EINVAL, "link": errno.EPERM, "fchown": errno.EPERM}
+    made = replacement(place)
+    with caplog.at_level("DEBUG"):
+        assert made.install(present)
+    assert "a copy put back is ours" in caplog.text
+    made.discard()
+    present.close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EIO])
+def test_an_exchange_back_that_fails_is_a_removed_record_or_an_error(
+    place: Target, side: Path, missing: dict[str, int], code: int
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    missing["rename_exchange"] = code
+    if code == errno.EIO:
+        with pytest.raises(OSError, match="Input/output"):
+            made.restore()
+    else:
+        side.unlink()
+        made._give_back()
+        assert side.read_bytes() == b""
+    made.discard()
+    present.close()
+
+
+def test_a_record_that_others_wrote_into_in_the_last_moment_goes_back_to_its_name(
+    place: Target, side: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    real = kernel.rename_noreplace
+    came: list[int] = []
+
+    def late(*args: Any) -> None:
+        if not came:
+            came.append(1)
+            side.write_bytes(LIST)
+        real(*args)
+
+    monkeypatch.setattr(kernel, "rename_noreplace", late, raising=False)
+    made.restore()
+    made.discard()
+    present.close()
+    assert side.read_bytes() == LIST
+
+
+def test_what_is_left_before_anything_was_exchanged_keeps_no_name(
+    place: Target, side: Path, listing: Listing
+) -> None:
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    made.leave("for a reason")
+    made.discard()
+    present.close()
+    assert listing() == ["data.bin"]
+
+
+def test_a_sidecar_that_was_replaced_after_an_unnoted_exchange_is_not_ours_any_more(
+    place: Target, side: Path, listing: Listing
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    temp = made.record.name
+    assert made.install(present)
+    made.record.name = temp  # as if an interrupt had come right after the call
+    side.with_name("x").write_bytes(LIST)
+    side.with_name("x").rename(side)
+    made.restore()
+    made.discard()
+    present.close()
+    assert side.read_bytes() == LIST
+    assert listing() == ["data.bin", "data.bin.sha256"]

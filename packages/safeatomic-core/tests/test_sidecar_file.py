@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import (
+    AtomicWriter,
     ChecksumMismatchError,
     SafeAtomicError,
     get_checksum_info,
@@ -331,3 +332,39 @@ def test_an_algorithm_this_python_lacks_is_no_mismatch(target: Path, side: Path)
     side.write_text(f"WHIRLPOOL (data.bin) = {OTHER}{OTHER}\n")
     with pytest.raises(SafeAtomicError, match="whirlpool"):
         verify_checksum(target)
+
+
+def test_a_list_may_hold_lines_that_no_algorithm_makes(target: Path, side: Path) -> None:
+    side.write_text(f"{'a' * 66}  data.bin\n{OLD}  data.bin\n")
+    assert verify_checksum(target)
+
+
+def test_what_follows_the_first_nul_of_a_list_does_not_count(target: Path, side: Path) -> None:
+    side.write_text(f"{OTHER}  a\n\0" + f"{OLD}  data.bin\n" * 10_000)
+    with pytest.raises(SafeAtomicError, match="does not name this file"):
+        verify_checksum(target)
+
+
+def test_an_error_of_a_look_at_nothing_is_an_error(target: Path, faults: Any) -> None:
+    faults.fail("open", errno.EIO, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(target, b"new")
+    assert caught.value.errno == errno.EIO
+
+
+def test_a_sidecar_that_goes_while_a_stream_is_written_is_looked_for_again(
+    target: Path, side: Path
+) -> None:
+    write_checksum_file(target)
+    with AtomicWriter(target, write_checksum=True) as file:
+        file.write(b"new")
+        side.unlink()
+    assert verify_checksum(target)
+
+
+def test_a_list_that_comes_while_a_stream_is_written_stops_it(target: Path, side: Path) -> None:
+    with pytest.raises(FileExistsError), AtomicWriter(target, write_checksum=True) as file:
+        file.write(b"new")
+        side.write_text(LISTS["of several"])
+    assert target.read_bytes() == b"old"
+    assert side.read_text() == LISTS["of several"]

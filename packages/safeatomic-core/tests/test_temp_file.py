@@ -250,3 +250,50 @@ def test_an_interrupt_after_the_name_was_removed_is_no_failure_to_remove_it(
     with pytest.raises(KeyboardInterrupt):
         temp.discard()
     assert orphans(dir_fd, remove=False) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "swept"),
+    [
+        (b"", True),
+        (b"\0" * 100, True),
+        (b"a" * 64 + b"  any file\n", True),
+        (b"a" * 64 + b"  f\n# previous=sha256:" + b"b" * 64 + b"\n", True),
+        (b"a" * 64 + b"  f\n" + b"b" * 64 + b"  g\n", False),
+        (b"notes\n", False),
+        (b"\0" * 100_000, False),
+    ],
+)
+def test_at_a_record_s_temp_name_only_records_are_swept(
+    tmp_path: Path, content: bytes, swept: bool
+) -> None:
+    name = f"{_temp_file.SUM_PREFIX}0123456789abcdef.tmp"
+    (tmp_path / name).write_bytes(content)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    found = orphans(fd, remove=True)
+    os.close(fd)
+    assert found == ([(name, len(content))] if swept else [])
+    assert (tmp_path / name).exists() is not swept
+
+
+@pytest.mark.parametrize(
+    ("prefix", "mode", "named", "swept"),
+    [
+        (_temp_file.PREFIX, 0o640, True, True),
+        (_temp_file.PREFIX, 0o600, False, False),
+        (_temp_file.SUM_PREFIX, 0o600, True, True),
+        (_temp_file.SUM_PREFIX, 0o640, True, False),
+    ],
+)
+def test_a_temp_that_may_not_be_opened_is_swept_if_a_dead_lock_names_it(
+    tmp_path: Path, faults: Any, prefix: str, mode: int, named: bool, swept: bool
+) -> None:
+    path = tmp_path / f"{prefix}0123456789abcdef.tmp"
+    path.write_bytes(b"a draft")
+    path.chmod(mode)
+    faults.fail("open", errno.EACCES)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    found = orphans(fd, remove=True, named=("0123456789abcdef",) if named else ())
+    os.close(fd)
+    assert bool(found) is swept
+    assert path.exists() is not swept

@@ -22,7 +22,6 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core import _reader as reader
-from safeatomic_core import _verification as verification
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._posix import intercept, kernel
 
@@ -110,12 +109,12 @@ def test_a_failed_write_before_any_call_of_a_reader_is_no_mismatch(target: Path)
                 raise OSError(errno.EIO, "the device is broken")
             rename(src, dst, **options)
 
-        before, kernel.rename = kernel.rename, broken  # type: ignore[method-assign]
+        before, kernel.rename = kernel.rename, broken  # type: ignore[assignment]
         try:
             with pytest.raises(OSError, match="unchanged"):
                 write_atomic_bytes(target, b"new", write_checksum=True)
         finally:
-            kernel.rename = before  # type: ignore[method-assign]
+            kernel.rename = before
 
     assert at_every_call(fail, lambda: read_atomic_bytes(target, check_checksum=True)) > 5
 
@@ -174,7 +173,7 @@ def test_a_record_that_may_not_be_read_for_a_moment_is_asked_again(
 ) -> None:
     write_checksum_file(target)
     waits: list[float] = []
-    monkeypatch.setattr(verification.time, "sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
     refused = lambda name, *_a, **_k: str(name).endswith(".sha256") and len(waits) < 3  # noqa: E731
     faults.fail("open", errno.EACCES, when=refused)
     assert verify_checksum(target)
@@ -201,7 +200,7 @@ def test_a_digest_that_appears_at_the_second_look_is_good(target: Path, side: Pa
                 side.write_bytes(good)
         return real(name, *args, **options)
 
-    kernel.open = opening  # type: ignore[method-assign, assignment]
+    kernel.open = opening  # type: ignore[assignment]
     try:
         assert verify_checksum(target)
     finally:

@@ -121,8 +121,6 @@ def _parse_tagged(text: bytes) -> Line | None:
     if not named or digest is None or not is_algorithm(tag):
         return None
     algo = _ALGORITHMS.get(tag, tag)
-    if digest_length(algo) is None and digest_length(tag.replace("-", "_")) is not None:
-        algo = tag.replace("-", "_")
     if (digest_length(algo) or len(digest)) != len(digest):
         return None
     return Line(algo, digest, name[:-1])

@@ -7,7 +7,7 @@ are opened through `Held`, and a child closes its copies at birth.
 A signal handler that raises may interrupt any Python code, a fork hook too, and what such a hook
 raises goes nowhere: half of the hook is then left undone. So what runs *after* a fork is made of
 the interpreter's own functions, which nothing interrupts; what runs before it does its work a
-second time if it was interrupted (`docs/adr/0024-fork-hooks.md`).
+second time if it was interrupted (`docs/adr/0035-fork-hooks.md`).
 """
 
 from __future__ import annotations

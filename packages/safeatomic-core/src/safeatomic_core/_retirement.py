@@ -129,8 +129,6 @@ class Retirement:
         Returns:
             Whether that was done, durably.
         """
-        if not (self.announced or self.retired):
-            return True
         # An unsealed record stays replaced: what resolving it has ruled out stays ruled out.
         keep = self.announced and self._outdated
         self.announced = self.retired = False
@@ -159,9 +157,8 @@ class Retirement:
 
     def leave(self, why: str) -> None:
         """Leave a sidecar as it is that must not be put back."""
-        if self.announced or self.retired:
-            self.announced = self.retired = False
-            self._place.leave(why)
+        self.announced = self.retired = False
+        self._place.leave(why)
 
     def discard(self) -> None:
         """Remove what is left of temps, and close them."""

@@ -154,7 +154,7 @@ def _require(function: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{function}() needs ruamel.yaml, which is not installed. Install it with: "
-            "pip install 'ruamel.yaml>=0.18'",
+            "pip install 'ruamel.yaml>=0.17.21'",
             name="ruamel.yaml",
         ) from error
     return _layout

@@ -34,6 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:  # outside of what is being done, where `_run` says more
+        return _SIGNALLED + _SIGINT
+
+
+def _main(argv: Sequence[str] | None) -> int:
     output.reserve_standard_descriptors()
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)

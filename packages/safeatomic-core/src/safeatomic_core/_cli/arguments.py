@@ -63,6 +63,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def _refuse(parsed: argparse.Namespace, extra: list[str]) -> NoReturn:
     """Say what is wrong with arguments that are too many."""
     parser: Parser = parsed.parser
+    if getattr(parsed, "command", None):  # the option is the command's
+        parser.error("put '--' before the command")
     if extra[0].startswith("-"):
         parser.error(f"unknown option {extra[0]!r}")
     if parsed.run is commands.write:

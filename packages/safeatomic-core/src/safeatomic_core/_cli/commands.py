@@ -192,6 +192,20 @@ class _Input:
         return size_of_stream(self.stream)
 
 
+def read_input(source: BinaryIO) -> bytes:
+    """Return the next bytes of the input.
+
+    Raises:
+        OSError: It cannot be read; the error names it.
+    """
+    try:
+        return source.read(_CHUNK)
+    except OSError as error:
+        name = getattr(source, "name", None)
+        shown = name if isinstance(name, str) and name != "<stdin>" else "standard input"
+        raise OSError(error.errno, error.strerror, shown) from error
+
+
 def _fill(
     arguments: Namespace,
     source: BinaryIO,
@@ -210,7 +224,7 @@ def _fill(
     if chunk:
         writer.write(chunk)
         advance(len(chunk))
-    while chunk := source.read(_CHUNK):
+    while chunk := read_input(source):
         writer.write(chunk)
         advance(len(chunk))
     writer.commit()
@@ -231,7 +245,7 @@ def _compare(
     except FileNotFoundError:
         return 0, b"", True
     with reader:
-        while chunk := source.read(_CHUNK):
+        while chunk := read_input(source):
             if reader.read(len(chunk)) != chunk:
                 return same, chunk, True
             same += len(chunk)

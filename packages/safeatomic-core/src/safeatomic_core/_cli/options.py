@@ -22,6 +22,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(*args, **{"allow_abbrev": False, "formatter_class": formatter, **kwargs})
+        self.color = False  # what Python 3.14 draws would get into the manual page and the docs
 
     def _print_message(self, message: str, _file: object = None) -> None:
         """Print help to standard output; unlike argparse, do not ignore that it cannot be."""

@@ -88,21 +88,32 @@ class Child:
         Raises:
             StartError: It could not be started.
         """
-        reset = [getattr(signal, name) for name in _RESET]
         actions = [(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in streams]
         try:
-            self._pid = os.posix_spawnp(
-                command[0],
-                list(command),
-                environment,
-                file_actions=actions,
-                setsigmask=self._mask,
-                setsigdef=reset,
-            )
+            try:
+                self._pid = self._spawn(command, environment, actions)
+            except OSError as error:
+                if error.errno != errno.ENOEXEC:
+                    raise
+                # A script without a first line that names its interpreter, as for execvp(3).
+                script = ["/bin/sh", _found(command[0]), *command[1:]]
+                self._pid = self._spawn(script, environment, actions)
         except OSError as error:
             raise StartError(command[0], error) from error
         except ValueError as error:  # a NUL in a name
             raise StartError(command[0], OSError(errno.EINVAL, str(error))) from error
+
+    def _spawn(
+        self, command: Sequence[str], environment: Mapping[str, str], actions: list[Any]
+    ) -> int:
+        return os.posix_spawnp(
+            command[0],
+            list(command),
+            environment,
+            file_actions=actions,
+            setsigmask=self._mask,
+            setsigdef=[getattr(signal, name) for name in _RESET],
+        )
 
     def wait(self) -> int:
         """Pass signals on until the command has ended; return its status as shells report it."""
@@ -117,6 +128,14 @@ class Child:
                 self._pid = 0
                 code = os.waitstatus_to_exitcode(status)
                 return _SIGNALLED - code if code < 0 else code
+
+
+def _found(command: str) -> str:
+    """Return the path of a command that was found by its name."""
+    if os.sep in command:
+        return command
+    places = (os.path.join(directory, command) for directory in os.get_exec_path())
+    return next(place for place in places if os.path.isfile(place) and os.access(place, os.X_OK))
 
 
 def _next_signal(signals: set[Any]) -> tuple[int, bool]:

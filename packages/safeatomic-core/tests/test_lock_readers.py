@@ -1,0 +1,246 @@
+"""Who may open a lock, against who may remove it: fourteen directories, six users."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from safeatomic_core import release_lock, try_acquire_lock
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
+
+GROUP = 4242
+NOBODY = 0xFFFFFFFF
+
+
+class User(NamedTuple):
+    """A user id, a primary group and further groups."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+ROOT = User(0, 0)
+MEMBER = User(1001, 1001, (GROUP,))
+USERS = {
+    "root": ROOT,
+    "another member of the group": User(1002, 1002, (GROUP,)),
+    "a stranger": User(1003, 1003),
+    "1001 outside the group": User(1001, 1001),
+    "1005": User(1005, 1005),
+    "a member by primary group": User(1006, GROUP),
+}
+
+
+def as_user(user: User, call: Callable[[], object]) -> int:
+    """Return 0 if a call succeeds in a process of a user, its errno or 255 otherwise."""
+    pid = os.fork()
+    if pid == 0:
+        code = 255
+        try:
+            os.setgroups(user.groups)
+            os.setresgid(user.gid, user.gid, user.gid)
+            os.setresuid(user.uid, user.uid, user.uid)
+            call()
+            code = 0
+        except OSError as error:
+            code = error.errno or 255
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def acl(*entries: tuple[int, int, int]) -> bytes:
+    """Return an ACL as the kernel takes it."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def with_user(uid: int, group: int, other: int, mask: int = 7) -> bytes:
+    """Return the ACL of a directory that one more user may write."""
+    return acl(
+        (1, 7, NOBODY), (2, 7, uid), (4, group, NOBODY), (16, mask, NOBODY), (32, other, NOBODY)
+    )
+
+
+class Place(NamedTuple):
+    """A directory, and who makes a lock in it."""
+
+    mode: int
+    uid: int
+    gid: int
+    maker: User
+    access: bytes = b""
+    default: bytes = b""
+
+
+PLACES = {
+    "group, no setgid": Place(0o770, 0, GROUP, MEMBER),
+    "setgid": Place(0o2775, 0, GROUP, MEMBER),
+    "everybody's": Place(0o777, 0, GROUP, User(1001, 1001)),
+    "everybody's but the group's": Place(0o707, 0, GROUP, User(1001, 1005)),
+    "its owner is not in its group": Place(0o770, 1001, GROUP, User(1001, 1005)),
+    "sticky": Place(0o1777, 0, 0, MEMBER),
+    "somebody's, by root": Place(0o755, 1001, 1001, ROOT),
+    "an access ACL": Place(0o750, 0, GROUP, ROOT, access=with_user(1005, 5, 0)),
+    "a default ACL": Place(0o2770, 0, GROUP, MEMBER, default=with_user(1005, 7, 0)),
+    "both": Place(
+        0o770, 0, GROUP, MEMBER, access=with_user(1005, 7, 0), default=with_user(1005, 7, 0)
+    ),
+    "a default ACL, others search": Place(0o2771, 0, GROUP, MEMBER, default=with_user(1005, 7, 0)),
+    "a group directory of an outsider's": Place(0o770, 1005, GROUP, MEMBER),
+    "sticky of somebody's": Place(0o1777, 1005, 1005, User(1001, 1001)),
+    "sticky of somebody's, by root": Place(0o1777, 1005, 1005, ROOT),
+}
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that every user can reach."""
+    import shutil
+    import tempfile
+
+    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def make(directory: Path, place: Place) -> Path:
+    made = directory / "d"
+    made.mkdir()
+    os.chown(made, place.uid, place.gid)
+    made.chmod(place.mode)
+    try:
+        if place.access:
+            os.setxattr(made, "system.posix_acl_access", place.access)
+        if place.default:
+            os.setxattr(made, "system.posix_acl_default", place.default)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            pytest.skip("this filesystem has no ACLs")
+        raise
+    return made
+
+
+def hold(path: Path) -> None:
+    """Take a lock and leave it to the dead."""
+    assert try_acquire_lock(path, safety="best_effort")
+
+
+@needs_root
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_a_lock_is_readable_by_exactly_those_who_could_remove_it(
+    directory: Path, place: Place
+) -> None:
+    made = make(directory, place)
+    assert as_user(place.maker, lambda: hold(made / "f")) == 0
+    lock = made / "f.lock"
+    status = lock.stat()
+    assert status.st_mode & stat.S_ISVTX
+    assert not status.st_mode & stat.S_IWOTH
+
+    def opens() -> None:
+        os.close(os.open(lock, os.O_RDONLY))
+
+    def removes() -> None:
+        lock.rename(made / "away")
+        (made / "away").rename(lock)
+
+    for name, user in USERS.items():
+        may_open, may_remove = as_user(user, opens) == 0, as_user(user, removes) == 0
+        if user.uid == status.st_uid:
+            continue  # its own owner always may, where the directory lets anybody in
+        assert may_open == may_remove, f"{name}: opens {may_open}, removes {may_remove}"
+        if user.uid not in (0, status.st_uid):
+            writing = as_user(user, lambda: os.close(os.open(lock, os.O_WRONLY)))
+            assert writing == errno.EACCES, name
+
+
+@needs_root
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_whoever_could_remove_a_dead_lock_gets_past_it(directory: Path, place: Place) -> None:
+    made = make(directory, place)
+    lock = made / "f.lock"
+
+    def removes() -> None:
+        lock.rename(made / "away")
+        (made / "away").rename(lock)
+
+    for name, user in USERS.items():
+        assert as_user(place.maker, lambda: hold(made / "f")) == 0
+        may_remove = as_user(user, removes) == 0
+        takes_over = as_user(user, lambda: hold(made / "f")) == 0
+        assert takes_over == may_remove, name
+        lock.unlink()
+
+
+@needs_root
+def test_root_s_lock_belongs_to_the_directory_s_owner(directory: Path) -> None:
+    made = make(directory, PLACES["somebody's, by root"])
+    assert try_acquire_lock(made / "f")
+    assert (made / "f.lock").stat().st_uid == 1001
+    assert release_lock(made / "f")
+
+
+@needs_root
+def test_nothing_is_given_to_users_that_are_not_known_here(directory: Path) -> None:
+    made = make(directory, Place(0o755, 65534, 65534, ROOT))
+    assert try_acquire_lock(made / "f")
+    assert (made / "f.lock").stat().st_uid == 0
+    assert release_lock(made / "f")
+
+
+@needs_root
+def test_an_owner_who_cannot_be_given_the_lock_can_read_it(directory: Path, faults: Any) -> None:
+    made = make(directory, PLACES["somebody's, by root"])
+    faults.fail("fchown", errno.EPERM)
+    hold(made / "f")
+    lock = made / "f.lock"
+    assert lock.stat().st_uid == 0
+    assert as_user(User(1001, 1001), lambda: os.close(os.open(lock, os.O_RDONLY))) == 0
+    assert as_user(User(1003, 1003), lambda: os.close(os.open(lock, os.O_RDONLY))) == errno.EACCES
+    release_lock(made / "f")
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("its owner is not in its group", 0o1600),
+        ("everybody's but the group's", 0o1600),
+        ("everybody's", 0o1644),
+        ("an access ACL", 0o1600),
+        ("a group directory of an outsider's", 0o1640),
+    ],
+)
+def test_without_acls_a_lock_has_fewer_readers(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, name: str, mode: int
+) -> None:
+    from safeatomic_core._posix import kernel
+
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.ENOTSUP, "no ACLs")
+
+    made = make(directory, PLACES[name])
+    monkeypatch.setattr(kernel, "setxattr", refuse, raising=False)
+    assert as_user(PLACES[name].maker, lambda: hold(made / "f")) == 0
+    assert stat.S_IMODE((made / "f.lock").stat().st_mode) == mode
+
+
+def test_the_umask_does_not_close_a_lock(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    before = os.umask(0o777)
+    try:
+        hold(tmp_path / "f")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "f.lock").stat().st_mode) == 0o1600
+    release_lock(tmp_path / "f")
