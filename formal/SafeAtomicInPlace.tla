@@ -95,22 +95,19 @@ Acquire ==
 Harden ==
     /\ pc = "stage"
     /\ copy' = [copy EXCEPT ![ver] = "temp"] /\ copyD' = [copyD EXCEPT ![ver] = @ \cup {"temp"}]
-    /\ Go(IF Broken = "pair" THEN "announce" ELSE IF sc.id = 0 \/ Broken = "no-retire" THEN "keep" ELSE "retire")
+    /\ Go(IF sc.id = 0 \/ Broken = "no-retire" THEN "keep" ELSE "retire")
     /\ UNCHANGED <<file, sc, scD, ver, at, aside, stale, next, nid, crashes, reader>>
 
-(* As if the file were to be renamed: the record names both contents.        *)
-AnnouncePair ==
-    /\ pc = "announce"
-    /\ sc' = [id |-> nid, ds |-> {ver} \cup sc.ds] /\ nid' = nid + 1
-    /\ UNCHANGED copy /\ FlushDir
-    /\ Go("keep")
-    /\ UNCHANGED <<file, ver, at, aside, stale, next, crashes, reader>>
-
+(* (Broken "pair": as if the file were to be renamed, a record that names    *)
+(* both contents.)                                                           *)
 AnnounceRetire ==
     /\ pc = "retire"
-    /\ aside' = sc /\ sc' = NoSc /\ scD' = scD \cup {NoSc}
+    /\ aside' = sc
+    /\ sc' = IF Broken = "pair" THEN [id |-> nid, ds |-> {ver} \cup sc.ds] ELSE NoSc
+    /\ nid' = IF Broken = "pair" THEN nid + 1 ELSE nid
+    /\ scD' = scD \cup {sc'}
     /\ Go("barrier")
-    /\ UNCHANGED <<file, copy, copyD, ver, at, stale, next, nid, crashes, reader>>
+    /\ UNCHANGED <<file, copy, copyD, ver, at, stale, next, crashes, reader>>
 
 AnnounceBarrier ==
     /\ pc = "barrier"
@@ -197,14 +194,10 @@ PublishTruncate ==
     /\ size' = Lengths[ver] /\ sizeD' = sizeD \cup {size'}
     /\ body' = [k \in Blocks |-> IF k <= size' THEN body[k] ELSE Hole]
     /\ bodyD' = [k \in Blocks |-> IF k <= size' THEN bodyD[k] ELSE bodyD[k] \cup {Hole}]
-    /\ Go(IF Broken = "copy-unlinked-early" THEN "early" ELSE IF Broken = "record-early" THEN "seal" ELSE "settle")
-    /\ UNCHANGED <<dir, ver, at, aside, stale, next, nid, crashes, reader>>
-
-UnlinkEarly ==
-    /\ pc = "early"
-    /\ copy' = [copy EXCEPT ![ver] = "none"] /\ copyD' = [copyD EXCEPT ![ver] = @ \cup {"none"}]
-    /\ Go("settle")
-    /\ UNCHANGED <<file, sc, scD, ver, at, aside, stale, next, nid, crashes, reader>>
+    /\ copy' = IF Broken = "copy-unlinked-early" THEN [copy EXCEPT ![ver] = "none"] ELSE copy
+    /\ copyD' = [copyD EXCEPT ![ver] = @ \cup {copy'[ver]}]
+    /\ Go(IF Broken = "record-early" THEN "seal" ELSE "settle")
+    /\ UNCHANGED <<sc, scD, ver, at, aside, stale, next, nid, crashes, reader>>
 
 (* The copying or the flush failed: a mixture, or a new file of unconfirmed  *)
 (* durability, beside the copy, which stays; the lock is left behind.        *)
@@ -290,9 +283,9 @@ ReadLookAgain(r) ==
        /\ rpc' = [rpc EXCEPT ![r] = IF res = "again" THEN "again" ELSE "idle"]
     /\ UNCHANGED <<file, dir, writer>>
 
-Writer == \/ Acquire \/ Harden \/ AnnouncePair \/ AnnounceRetire \/ AnnounceBarrier \/ AnnounceKeep \/ AnnounceKept
+Writer == \/ Acquire \/ Harden \/ AnnounceRetire \/ AnnounceBarrier \/ AnnounceKeep \/ AnnounceKept
           \/ AnnounceUndo \/ PublishReserve \/ PublishReserveFails \/ PublishGiveBack \/ PublishGiven \/ PublishPutBack
-          \/ PublishCopy \/ PublishTruncate \/ UnlinkEarly \/ Settle \/ SettleFails
+          \/ PublishCopy \/ PublishTruncate \/ Settle \/ SettleFails
           \/ Seal \/ SealFlush \/ SealNot \/ Release
 
 Next == Writer \/ Kill \/ Crash \/ \E r \in Readers : ReadLook(r) \/ ReadBlock(r) \/ ReadLookAgain(r)

@@ -38,10 +38,10 @@ Do(p, e) ==
     \/ e.e = "Working" /\ pc[p] = "held" /\ UNCHANGED vars
     \/ e.e = "Published" /\ e.checked /\ PublishRename(p)
     \/ e.e = "Settled" /\ pc[p] = "seal" /\ UNCHANGED vars
-    \/ e.e = "Sealed" /\ Seal(p)
+    \/ e.e = "Sealed" /\ (IF e.borrowing THEN SealBorrowed(p) ELSE Seal(p))
     \/ e.e = "Unlinked" /\ own[p] = e.ino /\ ReleaseUnlink(p)
     \/ e.e = "Lost" /\ own[p] = e.ino /\ ReleaseCheck(p) /\ pc'[p] = "close"
-    \/ e.e = "Returned" /\ pc[p] = "idle" /\ UNCHANGED vars
+    \/ e.e = "Returned" /\ pc[p] = (IF e.borrowing THEN "held" ELSE "idle") /\ UNCHANGED vars
     \/ e.e = "Began" /\ UNCHANGED vars
     \/ e.e \in {"Ended", "Killed"} /\ Kill(p)     \* either way its descriptors are closed
     \/ e.e \in {"Ended", "Killed"} /\ pc[p] = "idle" /\ UNCHANGED vars
@@ -70,7 +70,7 @@ Quiet(p, e) ==
     \/ e = "Published" /\ PublishCheck(p)
     \/ e \in {"Unlinked", "Killed"} /\ ReleaseCheck(p)
     \/ e \in {"Prepared", "Returned", "Ended"} /\ ReleaseLeave(p)
-    \/ e \notin {"Settled", "Sealed", "Killed"} /\ pc[p] = "seal" /\ Seal(p)
+    \/ e \notin {"Settled", "Sealed", "Killed"} /\ pc[p] = "seal" /\ (Seal(p) \/ (e = "Returned" /\ SealBorrowed(p)))
     \/ ReleaseClose(p)
 
 (* What others notice of a process that is killed right after.             *)

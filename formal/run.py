@@ -193,7 +193,6 @@ def not_covered(result: Result, results: list[Result]) -> list[str]:
 def entry(directory: Path, result: Result) -> dict[str, Any]:
     """Make the manifest entry of a run: only what is the same on every machine."""
     run, outcome = result.run, result.outcome
-    files = [*tlc.local_modules(directory, run.model), directory / run.config]
     return {
         "model": run.model,
         "config": run.config,
@@ -208,8 +207,14 @@ def entry(directory: Path, result: Result) -> dict[str, Any]:
         "depth": outcome.depth,
         "counterexample": outcome.trace_length,
         "actions": {name: outcome.actions[name][1] for name in sorted(outcome.actions)},
-        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        "sha256": hashes_of(directory, run),
     }
+
+
+def hashes_of(directory: Path, run: Run) -> dict[str, str]:
+    """Return the SHA-256 of each file that the numbers of a run depend on."""
+    files = [*tlc.local_modules(directory, run.model), directory / run.config]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def differences(now: dict[str, Any], recorded: dict[str, Any] | None) -> list[str]:
@@ -242,17 +247,21 @@ def read_manifest(reports: Path) -> dict[str, dict[str, Any]]:
 
 
 def update_reports(reports: Path, results: list[Result], runs: list[Run]) -> None:
-    """Record the results that are as expected, and forget the runs that are no longer listed."""
+    """Record what is as expected; forget runs that are not listed, or whose files have changed."""
     reports.mkdir(exist_ok=True)
-    known = {run.name for run in runs}
-    entries = {name: old for name, old in read_manifest(reports).items() if name in known}
+    hashes = {run.name: hashes_of(HERE, run) for run in runs}
+    entries = {
+        name: old
+        for name, old in read_manifest(reports).items()
+        if hashes.get(name) == old["sha256"]
+    }
     for result in results:
         if result.problems:
             continue
         entries[result.run.name] = entry(HERE, result)
         (reports / f"{result.run.name}.txt").write_text(result.outcome.text, encoding="utf-8")
     for path in reports.glob("*.txt"):
-        if path.stem not in known:
+        if path.stem not in entries:
             path.unlink()
     manifest = {
         "tool": {"name": "TLC", "version": "2.15", "sha256": tlc.JAR_SHA256},

@@ -4,6 +4,10 @@ Beyond the hook's own events and those of `trace_check`, a recorder may add
 
 - `("create", {"target": name, "digest": hex, "recorded": [hex...]})`: a file that was there before;
 - `("tamper", {"target": name, "digest": hex})`: the data were altered in place to these bytes;
+- `("stranger", {"target": name, "kind": "swap" | "write" | "remove"})`: another program put a file
+  of its own at the sidecar's name, by rename or in place, or removed what was there;
+- `("seen", {"target": name, "recorded": [hex...], "foreign": bool, "kept": n})`: what stood at the
+  sidecar's name, and how many files of strangers stood under temps' names;
 - `facts["digest"]` on Harden: the digest of what an unchecked write wrote;
 - `facts["target"]` on read events, where a trace has several targets. A target may carry its
   directory, as `dir` facts give it: "dev:ino/name";
@@ -45,7 +49,7 @@ class _Process:
     settled: bool = False
     sealed: bool = False
     hardened: dict[str, Any] | None = None
-    opened: dict[str, Any] | None = None
+    reading: list[dict[str, Any]] = field(default_factory=list)
     released: dict[str, Any] | None = None
 
 
@@ -91,7 +95,7 @@ class _Projector:
             self._acquire(process)
 
     def _on_acquire(self, process: _Process, facts: Mapping[str, Any]) -> None:
-        if facts["phase"] != "linked" or process.kind == "none":
+        if facts["phase"] not in {"linked", "borrowed"} or process.kind == "none":
             return
         process.links += 1
         if process.links == (2 if process.kind == "move" else 1):
@@ -170,16 +174,31 @@ class _Projector:
 
     def _on_read(self, process: _Process, facts: Mapping[str, Any]) -> None:
         if facts["phase"] == "open":
-            if process.opened is not None:
-                process.opened["dropped"] = True  # an unchecked read, or one that raised
-            process.opened = self._emit(process, "open", n=self._named(facts))
-        elif facts["phase"] == "verdict" and process.opened is not None:
-            opened, process.opened = process.opened, None
+            for event in process.reading:
+                event["dropped"] = True  # an unchecked read, or one that raised
+            process.reading = [self._emit(process, "open", n=self._named(facts))]
+        elif not process.reading:
+            return
+        elif facts["phase"] == "look":
+            process.reading.append(self._emit(process, "look", ds=self._recorded(facts)))
+        elif facts["phase"] == "verdict":
+            opened = process.reading[0]
+            process.reading = []
             if facts["verdict"] != "good" and facts["recorded"]:
                 # (Of a good one the hook reports the recorded digest.)
                 opened["d"] = self._digest(facts["digest"])
-            recorded = [self._digest(hexa) for hexa in facts["recorded"]]
-            self._emit(process, str(facts["verdict"]), ds=recorded)
+            self._emit(process, str(facts["verdict"]), ds=self._recorded(facts))
+
+    def _on_stranger(self, process: _Process, facts: Mapping[str, Any]) -> None:
+        self._emit(process, "stranger", n=self._named(facts), k=facts["kind"])
+
+    def _on_seen(self, process: _Process, facts: Mapping[str, Any]) -> None:
+        kind = "foreign" if facts["foreign"] else "-"
+        known = self._recorded(facts)
+        self._emit(process, "seen", n=self._named(facts), k=kind, ds=known, d=facts["kept"])
+
+    def _recorded(self, facts: Mapping[str, Any]) -> list[int]:
+        return [self._digest(hexa) for hexa in facts["recorded"]]
 
     def _crash(self, facts: Mapping[str, Any]) -> None:
         seen = facts.get("observed")
@@ -198,7 +217,7 @@ class _Projector:
         machine = self._process("the machine")
         self._emit(machine, "crash", obs=observed)
         for process in self._processes.values():
-            process.kind, process.acquired, process.opened = "none", False, None
+            process.kind, process.acquired, process.reading = "none", False, []
 
     def _seen(self, facts: Mapping[str, Any]) -> int:
         """Give the digest of the data that a crash image showed."""
@@ -313,6 +332,15 @@ def constants(batch: Sequence[Sequence[dict[str, Any]]]) -> dict[str, object]:
     return {
         "TProcs": {event["p"] for events in batch for event in events},
         "TNames": (names | {"1a"}) - {"-"},
+        # At a time a name has one, and at most two more before its directory is flushed; a writer
+        # holds three, a reader one; what a stranger leaves may stay.
+        "TMaxSc": 1
+        + max(
+            3 * len({e["n"] for e in events} | {e["m"] for e in events})
+            + 4 * len({e["p"] for e in events})
+            + sum(e["e"] == "stranger" for e in events)
+            for events in batch
+        ),
         "TMaxIno": 1 + max(sum(e["e"] in {"harden", "create"} for e in events) for events in batch),
     }
 

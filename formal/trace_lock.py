@@ -1,8 +1,9 @@
 """What a trace means for SafeAtomicLock: all that happens to one lock.
 
 The lock is found by its name in the facts of Acquire and Release. Of a write under the lock the
-steps in between are kept too, since they must fall inside it; a write without a lock, and anything
-that happens to another lock, is left out.
+steps in between are kept too, since they must fall inside it; so are those of a write with
+``concurrency="none"`` by a process that took the lock before, since it is fenced. Any other write
+without a lock, and anything that happens to another lock, is left out.
 
 A test that plays the outside world adds events of its own, with `process` naming the actor:
 
@@ -54,7 +55,12 @@ class _Process:
     """What is known of a process's current call."""
 
     number: int
-    locked: bool = False  # a write under the lock is under way
+    locked: bool = False  # a write under the lock, or with a lock to check, is under way
+    writing: bool = False
+    held: bool = False  # it took the lock for itself
+    borrowing: bool = False  # the write is under that lock
+    own: int = 0  # the inode that it linked to the name and has not released
+    again: _Process | None = None  # its attempt to retake a lock that was forced away
     ended: bool = False
     # Where contention left it, narrowed down by what it did next: it gave up, or tried again.
     turned: set[str] = field(default_factory=set)
@@ -76,7 +82,7 @@ class _Projector:
             if key not in self._processes:
                 self._processes[key] = _Process(len(self._processes) + 1)
             self._add(self._processes[key], step, facts)
-        for process in self._processes.values():
+        for process in list(self._processes.values()):
             if not process.ended:  # the log ends before it does
                 self._emit(process, "Killed")
         made = Counter(e["ino"] for e in self.projected if e["e"] in {"Prepared", "Appeared"})
@@ -92,10 +98,15 @@ class _Projector:
             kind = {"kind": facts["kind"]} if "kind" in facts else {}
             self._emit(process, _OUTSIDE[step], ino=self._inode(facts.get("inode", 0)), **kind)
         elif step in _LIFE:
-            process.ended = step != "begin"
-            self._emit(process, _LIFE[step])
+            for one in [process] if process.again is None else [process.again, process]:
+                one.ended = step != "begin"
+                self._emit(one, _LIFE[step])
         elif step == "Gate":
-            process.locked = bool(facts["lock"])
+            process.writing = True
+            process.borrowing = process.held
+            process.locked = bool(facts["lock"]) or process.held
+        elif step == "return" and not process.locked:
+            process.writing = False
         elif process.locked:
             self._add_write_step(process, step, facts)
 
@@ -103,9 +114,30 @@ class _Projector:
         if self._lock not in {None, facts["lock"]}:
             raise ValueError("a trace for SafeAtomicLock must be about one lock")
         self._lock = facts["lock"]
-        name = _PHASES.get((step, str(facts["phase"])), f"{step} {facts['phase']}")
+        if facts["phase"] == "borrowed":
+            return  # the write uses the lock that its process took before
         inode = self._inode(facts["inode"])
-        self._emit(process, name, ino=inode)
+        attempt = self._attempt(process, str(facts["phase"]), inode)
+        if facts["phase"] == "linked":
+            attempt.own = inode
+        elif step == "Release":
+            attempt.own = 0
+        if step == "Release" or facts["phase"] == "linked":
+            process.held = step == "Acquire" and not process.writing
+        name = _PHASES.get((step, str(facts["phase"])), f"{step} {facts['phase']}")
+        self._emit(attempt, name, ino=inode)
+
+    def _attempt(self, process: _Process, phase: str, inode: int) -> _Process:
+        """Find whose step it is; to retake a lost lock is an attempt with a descriptor of its own.
+
+        A process of the model is one attempt. The first keeps its own descriptor until Release.
+        """
+        if phase == "prepared" and process.own:
+            again = process.again = _Process(len(self._processes) + 1)
+            self._processes[again.number, "again"] = again
+        if process.again is None or (phase in {"unlinked", "lost"} and inode == process.own):
+            return process
+        return process.again
 
     def _add_write_step(self, process: _Process, step: str, facts: Mapping[str, object]) -> None:
         if step in _WORK:
@@ -115,10 +147,16 @@ class _Projector:
         elif step == "Settle":
             self._emit(process, "Settled")
         elif step == "Seal":
-            self._emit(process, "Sealed")
+            self._emit(process, "Sealed", borrowing=process.borrowing)
         elif step == "return":
-            process.locked = False
-            self._emit(process, "Returned")
+            self._emit(process, "Returned", borrowing=process.borrowing)
+            if process.again is not None:
+                process.again.ended = True
+                self._emit(process.again, "Ended")
+                process.again = None
+            process.locked = process.writing = process.borrowing = False
+            if not process.held:
+                process.own = 0  # left behind, if it was not released
 
     def _inode(self, number: object) -> int:
         return self._inodes.setdefault(number, len(self._inodes))

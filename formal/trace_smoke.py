@@ -81,7 +81,7 @@ class _Projector:
         self._emit(process, "Gate", may, v=self._versions, exists=bool(facts["exists"]))
 
     def _on_acquire(self, process: _Process, facts: Mapping[str, object]) -> None:
-        if process.writing and process.locked and facts["phase"] == "linked":
+        if process.writing and process.locked and facts["phase"] in {"linked", "borrowed"}:
             process.acquired = True
             self._emit(process, "Acquire", set())
 

@@ -21,6 +21,7 @@ from safeatomic_core import _posix, _trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Literal
 
     from trace_check import Event
 
@@ -150,11 +151,23 @@ def inode_of(target: Path) -> int:
 # What actors do.
 
 
-def write(target: Path, me: Actor, *, checked: bool = False, retries: int = 3) -> None:
+def write(
+    target: Path,
+    me: Actor,
+    *,
+    checked: bool = False,
+    retries: int = 3,
+    concurrency: Literal["lock", "none"] = "lock",
+) -> None:
     ok = True
     try:
         sa.write_atomic_bytes(
-            target, me.key.encode(), write_checksum=checked, retries=retries, delay=0.0005
+            target,
+            me.key.encode(),
+            write_checksum=checked,
+            retries=retries,
+            delay=0.0005,
+            concurrency=concurrency,
         )
     except sa.LockError:
         ok = False

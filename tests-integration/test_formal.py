@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 import tlc
 
 FORMAL = Path(__file__).resolve().parents[1] / "formal"
-MODELS = ("SafeAtomicSmoke", "SafeAtomicLock", "SafeAtomicChecksum")
+MODELS = ("SafeAtomicSmoke", "SafeAtomicLock", "SafeAtomicChecksum", "SafeAtomicInPlace")
 STEP_WORDS = [
     "Gate", "Acquire", "Stage", "Fill", "Harden",
     "Announce", "Publish", "Settle", "Seal", "Release",
@@ -130,6 +131,9 @@ def test_actions_carry_the_step_words(model: str) -> None:
         "SafeAtomicChecksum": {
             "Acquire", "Harden", "Announce", "Publish", "Settle", "Seal", "Release",
         },
+        "SafeAtomicInPlace": {
+            "Acquire", "Harden", "Announce", "Publish", "Settle", "Seal", "Release",
+        },
     }[model]  # fmt: skip
     assert used >= expected
 
@@ -204,6 +208,18 @@ def test_what_is_recorded_is_what_the_runner_accepts() -> None:
         result.run.name: result.problems + runner.not_covered(result, default) for result in results
     }
     assert {name: found for name, found in problems.items() if found} == {}
+
+
+def test_a_recorded_run_is_forgotten_when_its_files_change(tmp_path: Path) -> None:
+    kept = {name: MANIFEST[name] for name in ("smoke", "lock")}
+    former = {**MANIFEST["checksum"], "sha256": {"SafeAtomicChecksum.tla": "0" * 64}}
+    manifest = {"runs": {**kept, "checksum": former, "unlisted": former}}
+    (tmp_path / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
+    for name in manifest["runs"]:
+        (tmp_path / f"{name}.txt").write_text("", encoding="utf-8")
+    runner.update_reports(tmp_path, [], RUNS)
+    assert runner.read_manifest(tmp_path) == kept
+    assert {path.stem for path in tmp_path.glob("*.txt")} == set(kept)
 
 
 def test_any_changed_number_is_a_deviation() -> None:

@@ -8,11 +8,14 @@ none of the traces of writers that are broken on purpose.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import random
+import re
 import signal
+import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +32,7 @@ from safeatomic_core import (
     _move,
     _posix,
     _protocol,
+    _replacement,
     _sidecar_file,
     _trace,
     _verification,
@@ -44,6 +48,7 @@ SEQUENTIAL = 160
 CONCURRENT = 40
 MOVING = 40
 EVENTS_OF_A_PROGRAM = 60  # about as many as a program of four operations reports
+NOTES = b"not a record, but somebody's notes\n" * 10
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +72,7 @@ class Program:
         unlogged: Kill it before that event is logged: its effect is there, the trace lacks it.
         breakage: Called in the process first; breaks the code on purpose.
         overtaken_by: A program that runs, whole, when this one has opened a file for reading.
+        intruder: Called at each event of an operation during which a stranger acts.
     """
 
     key: str
@@ -75,6 +81,7 @@ class Program:
     unlogged: bool = False
     breakage: Callable[[], None] | None = None
     overtaken_by: Program | None = None
+    intruder: Callable[[str, dict[str, object]], None] | None = field(default=None, init=False)
     _count: int = field(default=0, init=False)
     _extra: dict[str, object] = field(default_factory=dict, init=False)
 
@@ -95,6 +102,8 @@ class Program:
             if step == "read" and facts["phase"] == "open" and self.overtaken_by is not None:
                 program, self.overtaken_by = self.overtaken_by, None
                 os.waitpid(_spawn(program, folder, log), 0)
+            if self.intruder is not None:
+                self.intruder(step, facts)
 
         _trace.hook = hook
         for number, (what, argument) in enumerate(self.operations):
@@ -106,7 +115,12 @@ class Program:
             except (FileNotFoundError, sa.ChecksumMismatchError):
                 assert what in {"read", "move", "bless"}
                 ok = False
+            except OSError:
+                assert what == "intruded"
+                ok = False
             self._log(log, "return", {"ok": ok})
+            if what == "intruded":
+                self._look_around(folder, argument.split()[0], log)
 
     def _do(self, folder: Path, what: str, argument: str, content: bytes, log: int) -> None:
         target = folder / argument
@@ -126,12 +140,57 @@ class Program:
             target.write_bytes(data)  # in place: the same inode
             digest = hashlib.sha256(data).hexdigest()
             self._log(log, "tamper", {"target": argument, "digest": digest})
+        elif what == "intruded":
+            self._extra = {"digest": hashlib.sha256(content).hexdigest()}
+            name, when, act, kind, *fails = argument.split()
+            self.intruder = self._stranger(folder, name, when, act, log)
+            if fails:
+                _posix.kernel.rename = _fail  # the data's: a sidecar is exchanged
+            try:
+                sa.write_atomic_bytes(
+                    target.with_name(name), content, write_checksum=kind == "checked"
+                )
+            finally:
+                self.intruder = None
         elif what == "bless":
             sa.write_checksum_file(target)
         else:
             place = target.parent.stat()
             self._extra = {"target": f"{place.st_dev}:{place.st_ino}/{target.name}"}
             sa.read_atomic_bytes(target, check_checksum=True)
+
+    def _stranger(
+        self, folder: Path, name: str, when: str, act: str, log: int
+    ) -> Callable[[str, dict[str, object]], None]:
+        """Make a stranger that changes the sidecar once, at the first event of a step or phase."""
+        sidecar = folder / f"{name}.sha256"
+
+        def intrude(step: str, facts: dict[str, object]) -> None:
+            if when not in {step, facts.get("phase")}:
+                return
+            self.intruder = None
+            if act == "swap":
+                (folder / "theirs").write_bytes(NOTES)
+                (folder / "theirs").rename(sidecar)
+            elif act == "write":
+                sidecar.write_bytes(NOTES)
+            else:
+                sidecar.unlink()
+            self._log(log, "stranger", {"target": name, "kind": act})
+
+        return intrude
+
+    def _look_around(self, folder: Path, name: str, log: int) -> None:
+        """Log what stands at the sidecar's name, and what of the stranger's under temps' names."""
+        sidecar = folder / f"{name}.sha256"
+        raw = sidecar.read_bytes() if sidecar.exists() else b""
+        facts = {
+            "target": name,
+            "foreign": raw == NOTES,
+            "recorded": re.findall(r"\b[0-9a-f]{64}\b", raw.decode()),
+            "kept": sum(path.read_bytes() == NOTES for path in folder.glob(".safeatomic-sum-*")),
+        }
+        self._log(log, "seen", facts)
 
     def _log(self, log: int, step: str, facts: dict[str, object]) -> None:
         os.write(log, (json.dumps([step, {**facts, "process": self.key}]) + "\n").encode())
@@ -165,6 +224,10 @@ def _spawn(program: Program, folder: Path, log: int) -> int:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(code)
+
+
+def _fail(*_arguments: object, **_options: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def assert_all_accepted(verdicts: list[Verdict]) -> None:
@@ -311,7 +374,29 @@ def release_before_seal() -> None:
 
 
 def no_retire() -> None:
-    _replace(_posix.kernel, "exists_at", lambda _name, _dir_fd: False)
+    _replace(_announcement.Announcement, "find_ours", lambda _self: False)
+
+
+def no_compare() -> None:
+    _replace(_sidecar_file.Sidecar, "is_at", lambda _self, _name, _dir_fd: True)
+
+
+def seal_blind() -> None:
+    _replace(_replacement.Replacement, "is_untouched", lambda _self: True)
+
+
+def undo_by_name() -> None:
+    def unlink(self: _replacement.Replacement) -> None:
+        _posix.kernel.unlink(self._name, dir_fd=self._dir_fd)
+
+    _replace(_replacement.Replacement, "restore", unlink)
+
+
+def undo_overwrites() -> None:
+    def over(src: str, dst: str, dir_fd: int) -> None:
+        os.rename(src, dst, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    _replacement.__dict__["_rename_to_free"] = over
 
 
 def previous_by_hash() -> None:
@@ -339,11 +424,13 @@ def no_resolve() -> None:
 
 
 def move_by_hash() -> None:
-    _replace(
-        _move._Move,
-        "_recorded",
-        lambda self: (("sha256", _digests.hash_fd(self._source_fd, "sha256")),),
-    )
+    recorded = _move._Move._recorded
+
+    def fresh(self: _move._Move) -> tuple[_digests.Digest, ...]:
+        recorded(self)
+        return (("sha256", _digests.hash_fd(self._source_fd, "sha256")),)
+
+    _replace(_move._Move, "_recorded", fresh)
 
 
 def one_look() -> None:
@@ -370,6 +457,10 @@ BROKEN: list[tuple[Callable[[], None], list[tuple[str, str]]]] = [
     (no_resolve, [("unchecked", "t"), ("checked", "t")]),
     (move_by_hash, [("checked", "s"), ("tamper", "s"), ("move", "s>t")]),
     (one_look, [("checked", "t"), ("read", "t")]),
+    (no_compare, [("checked", "t"), ("intruded", "t Harden swap checked")]),
+    (seal_blind, [("checked", "t"), ("intruded", "t Settle write checked")]),
+    (undo_by_name, [("checked", "t"), ("intruded", "t barrier swap checked fails")]),
+    (undo_overwrites, [("checked", "t"), ("intruded", "t barrier swap unchecked fails")]),
 ]
 
 
@@ -391,6 +482,69 @@ def test_traces_of_broken_code_are_rejected(tmp_path: Path, tool: tlc.Tlc) -> No
         if verdict.accepted
     ]
     assert not passed
+
+
+def test_what_strangers_do_to_a_sidecar_is_a_behaviour_of_the_model(
+    tmp_path: Path, tool: tlc.Tlc, tally: Counter[str]
+) -> None:
+    traces: list[list[Event]] = []
+    for first in ("checked", "unchecked"):
+        for when in ("Acquire", "Stage", "Harden", "barrier", "Publish", "Settle", "Seal"):
+            for act in ("swap", "write", "remove"):
+                if (
+                    first == "unchecked"
+                    and act != "swap"
+                    and when in {"Acquire", "Stage", "Harden"}
+                ):
+                    continue  # there is nothing yet
+                for kind in ("checked", "unchecked"):
+                    if kind == "unchecked" and (act != "swap" or when in {"barrier", "Seal"}):
+                        continue
+                    for ending in ("", " fails"):
+                        name = f"{len(traces)}"
+                        (tmp_path / name).mkdir()
+                        program = Program(
+                            "w", [(first, "t"), ("intruded", f"t {when} {act} {kind}{ending}")]
+                        )
+                        traces.append(record(tmp_path / name, [program], tmp_path / f"{name}.log"))
+    verdicts = trace_check.check("checksum", traces, tool=tool)
+    assert_all_accepted(verdicts)
+    tally["traces of strangers at a sidecar accepted by the model"] += len(traces)
+    seen = {event["e"] for verdict in verdicts for event in verdict.events}
+    assert seen >= {"stranger", "seen", "put-back", "restore"}
+
+
+def test_a_sidecar_that_went_back_is_flushed_before_the_lock_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule R7 of formal/notes-checksum.md, which leaves no event of its own in a trace."""
+    target, sidecar = tmp_path / "t", tmp_path / "t.sha256"
+    sa.write_atomic_bytes(target, b"old", write_checksum=True)
+    done: list[str] = []
+
+    def swap_after_harden(step: str, _facts: dict[str, object]) -> None:
+        if step == "Harden":
+            (tmp_path / "theirs").write_bytes(NOTES)
+            (tmp_path / "theirs").rename(sidecar)
+
+    def note(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def noted(*args: object, **kwargs: object) -> object:
+            if name == "fsync" and isinstance(args[0], int):
+                is_directory = stat.S_ISDIR(os.fstat(args[0]).st_mode)
+                done.append("flush" if is_directory else "fsync")
+            elif name == "unlink" and args[0] == "t.lock":
+                done.append("release")
+            elif name == "rename_exchange":
+                done.append("exchange")
+            return call(*args, **kwargs)
+
+        return noted
+
+    monkeypatch.setattr(_trace, "hook", swap_after_harden)
+    with _posix.intercept(note), pytest.raises(FileExistsError):
+        sa.write_atomic_bytes(target, b"new", write_checksum=True)
+    assert done[done.index("exchange") :] == ["exchange", "exchange", "flush", "release"]
+    assert sidecar.read_bytes() == NOTES
 
 
 def test_a_trace_that_lacks_a_step_is_rejected(tmp_path: Path, tool: tlc.Tlc, seed: int) -> None:

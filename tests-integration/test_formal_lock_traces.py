@@ -31,7 +31,7 @@ from lock_actors import (
     take_and_release,
     write,
 )
-from safeatomic_core import _lock, _lock_file, _posix, _protocol
+from safeatomic_core import _change, _lock, _lock_file, _posix, _protocol
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -213,6 +213,29 @@ def forced_holder(folder: Path, breakage: Callable[[], None] | None) -> list[Eve
     return record(folder, [writer, _last(Actor("x", rough), gone)], gates=(ready, gone))
 
 
+def own_lock(folder: Path, breakage: Callable[[], None] | None) -> list[Event]:
+    """Somebody takes the lock, writes three times under it, loses it, and writes once more."""
+    ready, gone = Gate(), Gate()
+
+    def first(target: Path, me: Actor) -> None:
+        assert sa.try_acquire_lock(target)
+        write(target, me)
+        write(target, me, checked=True)
+        write(target, me, concurrency="none")
+        ready.open()
+        gone.wait()
+        write(target, me, concurrency="none")
+        sa.release_lock(target)
+
+    def rough(target: Path, me: Actor) -> None:
+        ready.wait()
+        force(target, me)
+        write(target, me)
+
+    holder = Actor("a", first, breakage=breakage)
+    return record(folder, [holder, _last(Actor("x", rough), gone)], gates=(ready, gone))
+
+
 def one_writer(folder: Path, breakage: Callable[[], None] | None) -> list[Event]:
     return record(folder, [Actor("a", checked_write, breakage=breakage)])
 
@@ -284,11 +307,16 @@ def unlocked_lock() -> None:
 
 
 def release_without_identity_check() -> None:
-    swap(_lock.Lock, "owned", lambda _self: True)
+    swap(_lock.Lock, "owned", lambda *_: True)
 
 
 def publish_without_check() -> None:
     swap(_protocol.Write, "require_locks", lambda _self: None)
+
+
+def none_without_check() -> None:
+    """What is written with concurrency="none" knows nothing of the lock that is held."""
+    swap(_change, "fence_of", lambda _target: None)
 
 
 def release_before_settle() -> None:
@@ -302,13 +330,13 @@ def release_before_settle() -> None:
 
 
 def foreign_taken_for_dead() -> None:
-    conclude = _lock_file._conclude
+    conclude = _lock_file.Found._conclude
 
     def conclude_dead(found: _lock_file.Found, mode: int) -> None:
         conclude(found, mode)
         found.takeable = True
 
-    swap(_lock_file, "_conclude", conclude_dead)
+    swap(_lock_file.Found, "_conclude", conclude_dead)
 
 
 SCENES = [
@@ -318,6 +346,8 @@ SCENES = [
     (living_holder, unlocked_lock),
     (forced_holder, release_without_identity_check),
     (forced_holder, publish_without_check),
+    (own_lock, publish_without_check),
+    (own_lock, none_without_check),
     (one_writer, release_before_settle),
     (foreign_in_the_way, foreign_taken_for_dead),
 ]
@@ -382,6 +412,7 @@ DOCTORED = [
     (one_writer, changed("Publish", None, lock_checked=False)),
     (forced_holder, changed("Release", "lost", phase="unlinked")),
     (forced_holder, changed("seen", None, inode=0)),
+    (own_lock, changed("Publish", None, lock_checked=False)),
     (foreign_in_the_way, changed("foreign", None, kind="corrupt", inode=1)),
 ]
 

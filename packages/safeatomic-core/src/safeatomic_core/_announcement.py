@@ -126,6 +126,10 @@ class Announcement(Retirement):
             self.announced = True  # before the rename: an interrupt right after it must undo it
             if self._place.install(self._present):
                 break
+            # Our record stood there for an instant, and a crash may bring it back. If this write is
+            # refused now, the next unchecked one leaves the other's file alone, and has no barrier.
+            # While `announced`, so that a failure here leaves the lock behind (R7).
+            sync_directory()
             self.announced = False
             self._report("put-back")
             self._draft_again(sync_directory)
