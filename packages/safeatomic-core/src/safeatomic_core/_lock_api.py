@@ -37,7 +37,7 @@ class LockInfo(Record):
         session_hash: SHA-256 of the holder's session text in hexadecimal, or None.
         timestamp: When it was taken, ISO 8601 in UTC, or None.
         alive: ``"yes"``, ``"no"`` or ``"unknown"``; ``"no"`` when there is no lock.
-        corrupt: Whether something is there that is no lock of a known version.
+        corrupt: Whether something is there that is not a lock of a known version.
         raw: The file's text, at most 4096 bytes of it; None when it is absent or unreadable.
     """
 
@@ -64,7 +64,7 @@ class LockInfo(Record):
         if not self.exists:
             return f"{self.path}: not locked"
         if self.corrupt:
-            return f"{self.path}: locked by a file that is no lock of this library"
+            return f"{self.path}: locked by a file that is not a lock of this library"
         age = self.age_s
         since = "" if age is None else f", {age_text(age)} ago"
         return (
@@ -170,7 +170,7 @@ def release_lock(path: StrPath) -> bool:
 
 
 def force_release_lock(path: StrPath) -> bool:
-    """Remove a lock whoever holds it; a living holder's next write fails before it publishes.
+    """Remove a lock even if its holder is alive: that writer fails before it publishes.
 
     Only what looks like a lock is removed: a file of at most 4096 bytes that is empty, all NULs or
     one line, and not a JSON document without a ``pid``. ``Pipfile.lock`` is not a lock.
@@ -264,7 +264,11 @@ def is_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
 
 
 def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
-    """Remove a file's lock if, and only if, `is_stale_lock` holds for it.
+    """Remove a file's lock if, and only if, `is_stale_lock` is true of it.
+
+    Args:
+        path: The file that is locked.
+        max_age_s: See `is_stale_lock`.
 
     Returns:
         True if a stale lock was removed.

@@ -133,7 +133,7 @@ class _Move(Change):
         self.leave_source()
 
     def harden(self) -> None:
-        """Flush the source's content: nobody promised that whoever wrote it did."""
+        """Flush the source's content: its writer may not have done so."""
         self.step = _trace.HARDEN
         src = self._src
         flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC

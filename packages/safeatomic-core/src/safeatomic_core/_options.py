@@ -291,7 +291,7 @@ def check_mode(mode: object) -> int:
 
 
 def check_session(session: object) -> str:
-    """Refuse a session that is no text."""
+    """Refuse a session that is not text."""
     if not isinstance(session, str):
         raise TypeError(f"session must be a str or None, not {type(session).__name__}")
     return session
@@ -329,7 +329,7 @@ def _copied(data: object) -> bytes:
 
 
 def check_text(data: object) -> str:
-    """Refuse content that is no text."""
+    """Refuse content that is not text."""
     if not isinstance(data, str):
         kind = type(data).__name__
         raise TypeError(f"data must be a str, not {kind}; use write_atomic_bytes() for bytes")

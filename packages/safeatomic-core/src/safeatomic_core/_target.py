@@ -179,7 +179,7 @@ class Target:
         return self.status is not None and identity(status) == identity(self.status)
 
     def require_regular(self) -> None:
-        """Refuse, by its name, what is no regular file; an absent name is welcome."""
+        """Refuse anything but a regular file, saying what it is; a missing file is fine."""
         if self.status is not None and not stat.S_ISREG(self.status.st_mode):
             raise refusal(self.path, self.status.st_mode)
 
@@ -327,6 +327,6 @@ def kind_of(mode: int) -> str:
 
 
 def refusal(path: str, mode: int) -> OSError:
-    """Return the error for something that is no regular file."""
+    """Return the error for something that is not a regular file."""
     code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
     return OSError(code, f"{kind_of(mode)}, not a regular file; it was not touched", path)

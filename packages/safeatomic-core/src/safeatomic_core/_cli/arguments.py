@@ -304,7 +304,7 @@ def _add_locks(subcommands: _Commands) -> None:
     unlock.add_argument("path", metavar="PATH", help="the file that is locked")
     how = unlock.add_mutually_exclusive_group(required=True)
     how.add_argument("--stale", action="store_true", help="only if its holder is dead")
-    how.add_argument("--force", action="store_true", help="whoever holds it")
+    how.add_argument("--force", action="store_true", help="even if its holder is alive")
     unlock.add_argument(
         "--max-age",
         type=options.seconds,

@@ -222,7 +222,7 @@ class Probes:
                 return failed("a lock that nobody holds was refused")
             info = inspect_lock(path)
             if info.alive != "yes" or info.pid != os.getpid():
-                return failed(f"our own lock does not show us as its living holder: {info}")
+                return failed(f"our own lock does not show us as its live holder: {info}")
             if try_acquire_lock(path, safety="best_effort"):
                 return failed("a lock was granted twice")
         except LockError as error:
