@@ -111,7 +111,7 @@ MATRIX = {
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
-@nox.parametrize("libraries", MATRIX)
+@nox.parametrize("libraries", list(MATRIX))
 def matrix(session: nox.Session, libraries: str) -> None:
     """Run the formats' tests with the oldest and the newest libraries that are supported."""
     install(session, *NEEDS[FORMATS], extra="ruamel")
@@ -132,7 +132,7 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session(python=FREE_THREADED, requires=["wheels"], allow_parallel=True)
-def free_threading(session: nox.Session) -> None:
+def freethreaded(session: nox.Session) -> None:
     """Run the core's tests and the storms of threads where there is no interpreter lock."""
     install(session, CORE)
     storms = [f"tests-integration/faults/test_{name}.py" for name in ("contention", "forks")]

@@ -49,7 +49,7 @@ def _print_interpreters(folder: Path, sessions: list[dict[str, Any]]) -> None:
     """List the interpreters that the tests ran on, and those that were not there."""
     found: dict[str, bool] = {}
     for session in sessions:
-        match = re.match(r"(?:tests|free_threading)-([\d.]+t?)", session["signatures"][0])
+        match = re.match(r"(?:tests|freethreaded)-([\d.]+t?)", session["signatures"][0])
         if match:
             name = f"CPython {match[1]}"
             found[name] = found.get(name, False) or session["result"] != "skipped"

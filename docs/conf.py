@@ -35,6 +35,7 @@ myst_fence_as_directive = ["mermaid"]
 # Python. Single backticks in docstrings are names; one that is not a public name stays plain code.
 default_role = "py:obj"
 add_module_names = False
+toc_object_entries = False  # each name has a heading already
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 autodoc_member_order = "bysource"
@@ -45,7 +46,6 @@ autodoc_type_aliases = {
 autodoc_preserve_defaults = True
 autosummary_generate = False
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
 napoleon_custom_sections = [("Example", "example")]
 suppress_warnings = ["autosummary"]
 

@@ -101,6 +101,8 @@ class _Intruder:
                 self.entry, self._busy = name, True
                 self._way(self._side)
                 self._busy = False
+            if name == "fsync":
+                return None  # what survives a crash is for others to show
             if self._old and name == "rename_exchange":
                 raise OSError(errno.EINVAL, "no exchange")
             if self._fails and name == "rename" and args[1] == self._side.stem:

@@ -64,7 +64,12 @@ TOOLS = {
     "perl shasum": Tool(("shasum", "--check", "--strict", "--warn"), "sha256", ("car\rriage",)),
     "BusyBox": Tool(("busybox", "sha256sum", "-c"), "sha256", tuple(ESCAPED)),
     "toybox": Tool(("toybox", "sha256sum", "-c"), "sha256", (" leading", *ESCAPED)),
-    "uutils": Tool(("coreutils", "sha256sum", "--check", "--strict", "--warn"), "sha256"),
+    # 0.0.17 of Debian 12
+    "uutils": Tool(
+        ("coreutils", "sha256sum", "--check", "--strict", "--warn"),
+        "sha256",
+        ("\udcff\udcfe", *ESCAPED),
+    ),
 }
 
 

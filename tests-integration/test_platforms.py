@@ -98,7 +98,7 @@ def test_the_doctor_reports_instead_of_raising(tmp_path: Path) -> None:
 def test_the_command_answers(tmp_path: Path) -> None:
     code = (
         "from safeatomic_core._cli import main\n"
-        "code = main(['write', 'file', 'missing'])\n"
+        "code = main(['write', 'file', '--from', 'missing'])\n"
         "assert code == 2, code\n"
         "assert main(['inspect', 'file']) in (0, 1)\n"
     )

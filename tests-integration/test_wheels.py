@@ -16,6 +16,8 @@ import pytest
 
 import distributions
 from distributions import PACKAGES, ROOT
+from safeatomic_core._cli import build_parser
+from safeatomic_core._cli.completion import files
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +128,18 @@ def test_an_sdist_holds_sources_and_tests(dist: Path, package: str) -> None:
     assert not any(re.search(r"__pycache__|\.pyc$|^dist/|^site/|/states/", name) for name in files)
     if package != "safeatomic":
         assert not {"formal", "docs", "tests-integration"} & tops
+
+
+def test_the_sdist_of_the_core_holds_the_completions_and_the_manual_page(
+    dist: Path, tmp_path: Path
+) -> None:
+    project = unpack(distributions.sdist(dist, "safeatomic-core"), tmp_path)
+    made = {
+        path.relative_to(project / "share").as_posix(): path.read_text("utf-8")
+        for path in (project / "share").rglob("*")
+        if path.is_file()
+    }
+    assert made == files(build_parser())
 
 
 def test_the_sdist_of_the_meta_package_holds_the_models_docs_and_tests(dist: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHARED = ("formal", "docs", "tests-integration", "CHANGELOG.md")
-GENERATED = {"__pycache__", "states", "site"}
+SHARED = ("formal", "docs", "tests-integration", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+GENERATED = {"__pycache__", ".hypothesis", ".pytest_cache", "_build", "states", "site"}
 
 
 class SharedFiles(BuildHookInterface):  # type: ignore[type-arg]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _DATA = b"x" * 4096
+_BEFORE = b"y" * 4096
 _NAME = "data"
 _MOVED = "moved"
 
@@ -90,7 +91,7 @@ def modes() -> list[Mode]:
             "checksum",
             "write_atomic_bytes(write_checksum=True)",
             "over a file with a sidecar",
-            _checked,
+            _paired,
             _checked,
         ),
         Mode(
@@ -107,13 +108,13 @@ def modes() -> list[Mode]:
             _nothing,
             _checked,
         ),
-        Mode("retire", "write_atomic_bytes()", "over a file with a sidecar", _checked, _default),
+        Mode("retire", "write_atomic_bytes()", "over a file with a sidecar", _paired, _default),
         Mode("writer", "AtomicWriter()", "over a file, one write()", _plain, _writer),
         Mode(
             "writer-checksum",
             "AtomicWriter(write_checksum=True)",
             "over a file with a sidecar, one write()",
-            _checked,
+            _paired,
             _checked_writer,
         ),
         Mode("read", "read_atomic_bytes()", "", _plain, read_atomic_bytes),
@@ -121,14 +122,14 @@ def modes() -> list[Mode]:
             "read-checked",
             "read_atomic_bytes(check_checksum=True)",
             "",
-            _checked,
+            _paired,
             lambda path: read_atomic_bytes(path, check_checksum=True),
         ),
         Mode("reader", "AtomicReader()", "one read()", _plain, _read_stream),
-        Mode("verify", "verify_checksum()", "", _checked, verify_checksum),
+        Mode("verify", "verify_checksum()", "", _paired, verify_checksum),
         Mode("bless", "write_checksum_file()", "no sidecar before", _plain, write_checksum_file),
         Mode("move", "move_atomic()", "no sidecar", _plain, _move),
-        Mode("move-checked", "move_atomic()", "with a sidecar", _checked, _move),
+        Mode("move-checked", "move_atomic()", "with a sidecar", _paired, _move),
         Mode("lock", "try_acquire_lock()", "", _plain, try_acquire_lock),
         Mode("unlock", "release_lock()", "", try_acquire_lock, release_lock),
     ]
@@ -145,7 +146,7 @@ def straight_modes() -> list[Mode]:
             f"straight-{name}",
             write.__name__,
             "",
-            _checked if name == "checksum" else _plain,
+            _paired if name == "checksum" else _plain,
             calling(write),
         )
         for name, write in STRAIGHT.items()
@@ -193,7 +194,6 @@ class _Recorder:
         self.calls: list[Call] = []
         self._folder = folder
         self._roles: dict[int, str] = {}
-        self._temps: dict[str, str] = {}
 
     def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """Stand in for an entry of the seam."""
@@ -204,11 +204,14 @@ class _Recorder:
             result = call(*args, **kwargs)
             if name in {"open", "open_anonymous"}:
                 self._roles[result] = what
-            elif name == "rename":
+            elif name.startswith("rename"):
                 source, destination = what.split(" -> ")
+                exchanged = name == "rename_exchange"
                 for fd, role in self._roles.items():
                     if role == source:
                         self._roles[fd] = destination
+                    elif role == destination and exchanged:
+                        self._roles[fd] = source
             return result
 
         return recorded
@@ -219,7 +222,7 @@ class _Recorder:
             return "lock"
         if name == "link_anonymous":
             return "lock"
-        if name in {"rename", "rename_noreplace"}:
+        if name.startswith("rename"):
             return f"{self._role(first)} -> {self._role(args[1])}"
         if isinstance(first, int):
             return self._roles.get(first, "directory")
@@ -231,8 +234,9 @@ class _Recorder:
             return "directory"
         base = os.path.basename(name)
         if base.startswith(".safeatomic-tmp-"):
-            label = "temp" if not self._temps else "sidecar temp"
-            return self._temps.setdefault(base, label)
+            return "temp"
+        if base.startswith(".safeatomic-sum-"):
+            return "record temp"
         return {
             _NAME: "target",
             _NAME + ".lock": "lock",
@@ -262,7 +266,11 @@ def _nothing(_path: str) -> None:
 
 def _plain(path: str) -> None:
     with open(path, "wb") as file:
-        file.write(_DATA)
+        file.write(_BEFORE)
+
+
+def _paired(path: str) -> None:
+    write_atomic_bytes(path, _BEFORE, write_checksum=True)
 
 
 def _none(path: str) -> None:

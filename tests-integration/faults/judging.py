@@ -238,7 +238,7 @@ def open_descriptors() -> set[str]:
 def close_lost(lost: list[int]) -> None:
     """Close descriptors that an interrupt made nobody's, as the end of the process would."""
     for fd in lost:
-        _forks._held.discard(fd)
+        _forks._held.pop(fd, None)
         os.close(fd)
     lost.clear()
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import safeatomic_core as sa
 from safeatomic_core import _forks, _posix
 from safeatomic_core._errors import UNCHANGED
-from safeatomic_core._temp_file import is_temp_name
+from safeatomic_core._temp_file import SUM_PREFIX, is_temp_name
 
 from .injection import callers
 from .judging import claim
@@ -142,7 +142,7 @@ class Recorder:
             return False
         except Killed:
             for fd in list(self._fds):
-                _forks._held.discard(fd)
+                _forks._held.pop(fd, None)
                 os.close(fd)
             self._fds.clear()
             return False
@@ -393,7 +393,10 @@ class Disk:
             numbers = sorted({number for name, number in present if not _is_temp(name)})
             for files in itertools.product(*(self._files(number) for number in numbers)):
                 by_number = dict(zip(numbers, files, strict=True))
-                yield {name: by_number.get(number, _ORPHAN) for name, number in present}
+                yield {
+                    name: by_number.get(number, _RECORD if _is_record(name) else _ORPHAN)
+                    for name, number in present
+                }
 
     def _bring_along(self, renames: list[int]) -> None:
         """Make the arrival of renames durable whose departure is."""
@@ -458,10 +461,15 @@ class Disk:
 
 
 _ORPHAN = File(b"whatever a temp holds")
+_RECORD = File(b"0" * 64 + b"  whatever\n")  # a record, or a sidecar that was displaced
 
 
 def _is_temp(name: Name) -> bool:
     return is_temp_name(name[1])
+
+
+def _is_record(name: Name) -> bool:
+    return name[1].startswith(SUM_PREFIX)
 
 
 def _units(op: Op) -> list[Op]:

@@ -201,7 +201,7 @@ PLACES = (
     Place("unlink", "_reap", None, "an orphan that stays is swept another time"),
     Place(
         "fsync",
-        "_flush_directory < flush_renamed < settle_directory < recover < _remove",
+        "settle_directory < recover < _remove",
         None,
         "removing a lock on request does not depend on the disk",
         "WARNING",

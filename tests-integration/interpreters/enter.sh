@@ -25,6 +25,7 @@ pivot_root . outside
 umount -l /outside
 
 cd /checkout
-exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 \
+# Not exec: the first process of a namespace has to collect orphans, which this shell does.
+env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8 \
     PYTHONPATH=/tools PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
     ${CI:+CI="$CI"} "$@"

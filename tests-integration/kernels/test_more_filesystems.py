@@ -52,8 +52,9 @@ def test_nilfs2_tears_nothing_where_it_can_be_mounted(
 ) -> None:
     for report in _of(judged_in_guest(suite), "nilfs2", LIBRARY):
         assert not report.error, str(report)
-        # A full log or a superblock that was on its way keeps the next writer out; no file is hurt.
-        assert not report.violations.keys() - {"unmountable", "not recovered"}, str(report)
+        # A full log or an older superblock may keep a writer out, or a temp: no file is hurt.
+        harmless = {"unmountable", "not recovered", "temp left"}
+        assert not report.violations.keys() - harmless, str(report)
         tally[f"kernel of {suite}: crash images of the library judged on nilfs2"] += report.images
 
 

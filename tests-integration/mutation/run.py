@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--module", default="", help="only sources whose path contains this")
     parser.add_argument("--least", type=float, default=0.0, help="the wanted part, in percent")
     parser.add_argument("--list", action="store_true", help="print the sample, run nothing")
+    parser.add_argument("--quick", action="store_true", help="unit tests only")
     parser.add_argument("--report", type=Path, help="file for the verdicts, as JSON")
     options = parser.parse_args()
     everything = _points(options.module)
@@ -37,7 +38,7 @@ def main() -> int:
     if options.list:
         print(*chosen, sep="\n")
         return 0
-    verdicts = _try(chosen, options.workers)
+    verdicts = _try(chosen, options.workers, quick=options.quick)
     survivors = [verdict for verdict in verdicts if verdict.caught_by == trial.SURVIVED]
     for stage, count in Counter(verdict.caught_by for verdict in verdicts).most_common():
         print(f"{count:5}  {stage}")
@@ -60,14 +61,14 @@ def _points(wanted: str) -> list[points.Point]:
     return list(points.check(found, sources))
 
 
-def _try(chosen: list[points.Point], workers: int) -> list[trial.Verdict]:
-    whole = trial.attempt(None)
+def _try(chosen: list[points.Point], workers: int, *, quick: bool) -> list[trial.Verdict]:
+    whole = trial.attempt(None, quick=quick)
     if whole.caught_by != trial.SURVIVED:
         raise SystemExit(f"the core as it is fails in its {whole.caught_by}: nothing to be learnt")
     print(f"the core as it is passes in {whole.seconds:.0f} s", flush=True)
     verdicts = []
     with ThreadPoolExecutor(workers) as pool:
-        waiting = [pool.submit(trial.attempt, point) for point in chosen]
+        waiting = [pool.submit(trial.attempt, point, quick=quick) for point in chosen]
         for done in as_completed(waiting):
             verdict = done.result()
             verdicts.append(verdict)

@@ -24,6 +24,9 @@ PACKAGE = ROOT / "packages/safeatomic-core/src/safeatomic_core"
 _TESTS = ROOT / "packages/safeatomic-core/tests"
 _FAULTS = ROOT / "tests-integration/faults"
 _MEMORY = "/dev/shm"
+# Real mounts, other users; then an error, interrupt or kill anywhere, and the simulated disk.
+_NEIGHBOURS = ("mounted_files", "filesystems", "sidecar_users")
+_INJECTED = ("errors", "interrupts", "simulation", "simulated_mutants", "forks", "kills")
 SURVIVED = "survived"
 
 
@@ -41,19 +44,26 @@ class Stage(NamedTuple):
     deadline_s: float
 
 
-def stages(module: str) -> list[Stage]:
-    """Return the stages for a mutant of a module: its own tests, all others, injected faults."""
+def stages(module: str, *, quick: bool = False) -> list[Stage]:
+    """Return the stages for a mutant of a module.
+
+    Args:
+        module: Path of the source below the package.
+        quick: Only the unit tests.
+    """
     path = Path(module)
     words = {part.strip("_").removesuffix(".py") for part in path.parts} - {"init"}
     own = sorted(
         str(test) for test in _TESTS.glob("test_*.py") if any(word in test.stem for word in words)
     )
     found = [Stage("own tests", own, 120)] if own else []
-    faults = ("errors", "interrupts", "simulation", "simulated_mutants", "forks", "kills")
+    found.append(Stage("unit tests", [str(_TESTS)], 300))
+    if quick:
+        return found
     return [
         *found,
-        Stage("unit tests", [str(_TESTS)], 300),
-        Stage("injected faults", [str(_FAULTS / f"test_{name}.py") for name in faults], 1200),
+        Stage("neighbours", [str(_FAULTS.parent / f"test_{name}.py") for name in _NEIGHBOURS], 600),
+        Stage("injected faults", [str(_FAULTS / f"test_{name}.py") for name in _INJECTED], 1200),
     ]
 
 
@@ -73,7 +83,7 @@ class Verdict(NamedTuple):
     seconds: float
 
 
-def attempt(point: Point | None) -> Verdict:
+def attempt(point: Point | None, *, quick: bool = False) -> Verdict:
     """Run the stages on a copy of the core that is broken at a point, until one fails."""
     started = time.monotonic()
     memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
@@ -83,7 +93,7 @@ def attempt(point: Point | None) -> Verdict:
         if point is not None:
             source = copy / point.module
             source.write_text(point.apply(source.read_text("utf-8")), encoding="utf-8")
-        for stage in stages(point.module if point is not None else "nothing"):
+        for stage in stages(point.module if point is not None else "nothing", quick=quick):
             how = _run(stage, Path(folder))
             if how:
                 return Verdict(point, stage.name, how, time.monotonic() - started)

@@ -1,7 +1,8 @@
+"""The command as a whole: its exit status, its streams, its signals."""
+
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import os
 import signal
@@ -13,299 +14,191 @@ from typing import Any
 import pytest
 
 from safeatomic_core import (
+    LockError,
+    UnsupportedEnvironmentError,
     __version__,
-    inspect_lock,
     release_lock,
     try_acquire_lock,
-    verify_checksum,
     write_atomic_bytes,
 )
-from safeatomic_core._cli import commands, main
+from safeatomic_core._cli import commands, main, output
+from safeatomic_core._cli.diagnostics import Diagnostics
+from safeatomic_core._cli.signals import Ended, Ending
+
+COMMAND = [sys.executable, "-m", "safeatomic_core"]
 
 
-class Stdin:
-    """Standard input with given bytes, or one that fails."""
-
-    def __init__(self, content: bytes | None) -> None:
-        self.buffer = io.BytesIO(content) if content is not None else self
-
-    def read(self, _size: int) -> bytes:
-        raise OSError(5, "input failed")
+def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run the command in a process of its own."""
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, **options)
 
 
-@pytest.fixture
-def stdin(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return lambda content: monkeypatch.setattr(sys, "stdin", Stdin(content))
+def in_shell(script: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a shell script in which ``sa`` is the command."""
+    prelude = f'sa() {{ "{sys.executable}" -m safeatomic_core "$@"; }}\n'
+    return subprocess.run(["bash", "-c", prelude + script], cwd=directory, capture_output=True)
 
 
-def test_write_takes_standard_input(target: Path, stdin: Any) -> None:
-    stdin(b"new")
-    assert main(["write", str(target), "--checksum"]) == 0
-    assert target.read_bytes() == b"new"
-    assert verify_checksum(target)
-
-
-def test_write_takes_a_file(target: Path, tmp_path: Path) -> None:
-    (tmp_path / "input").write_bytes(b"from a file")
-    options = ["--algo", "sha512", "--retries", "3", "--delay", "0.5", "--no-lock"]
-    assert main(["write", str(target), str(tmp_path / "input"), *options]) == 0
-    assert target.read_bytes() == b"from a file"
-    assert verify_checksum(target, algo="sha512")
-
-
-def test_write_publishes_nothing_when_its_input_fails(
-    target: Path, stdin: Any, capsys: pytest.CaptureFixture[str], listing: Any
-) -> None:
-    stdin(None)
-    assert main(["write", str(target)]) == 2
-    assert capsys.readouterr().err == "safeatomic: input failed\n"
-    assert main(["write", str(target), str(target.with_name("missing"))]) == 2
-    assert "No such file" in capsys.readouterr().err
-    assert target.read_bytes() == b"old"
-    assert listing() == ["data.bin"]
-
-
-def test_read_prints_and_checks(target: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    write_atomic_bytes(target, b"\xff\0raw", write_checksum=True)
-    assert main(["read", str(target), "--check"]) == 0
-    assert capfdbinary.readouterr().out == b"\xff\0raw"
+def test_the_table_of_exit_statuses(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = str(target)
+    assert main(["checksum", here]) == 0
+    assert main(["verify", here]) == 0
+    # 1: the answer is no
+    assert main(["locks", here]) == 1
+    assert main(["unlock", "--stale", here]) == 1
+    assert main(["doctor", here, "--require", "Nonsense"]) == 1
+    try_acquire_lock(here)
+    for busy in (
+        ["write", here, "--from", here],
+        ["edit", here, "--", "cat"],
+        ["move", here, f"{here}.new"],
+        ["checksum", here],
+        ["lock", here, "--", "true"],
+    ):
+        at = busy.index("--") if "--" in busy else len(busy)
+        process = run(*busy)
+        assert process.returncode == 1, process.stderr
+        assert b"lock" in process.stderr
+        assert run(*busy[:at], "--conflict-exit", "75", *busy[at:]).returncode == 75
+    release_lock(here)
+    # 2: wrong usage, and every other error
+    assert main(["verify", f"{here}.missing"]) == 2
+    assert main(["read", f"{here}.missing"]) == 2
+    assert main(["write", here, "more"]) == 2
+    target.with_name("foreign.sha256").write_bytes(b"notes\n")
+    target.with_name("foreign").write_bytes(b"x")
+    assert main(["verify", str(target.with_name("foreign"))]) == 2
+    assert main(["checksum", str(target.with_name("foreign"))]) == 2
+    # 1 again: what does not match settles the question
     target.write_bytes(b"rotten")
-    assert main(["read", str(target), "--check"]) == 1
-    out = capfdbinary.readouterr()
-    assert out.out == b""
-    assert b"does not match its checksum" in out.err
-    assert main(["read", str(target.with_name("missing"))]) == 2
+    assert main(["verify", here, f"{here}.missing"]) == 1
+    assert main(["read", "--check", here]) == 1
 
 
-def test_move_renames(target: Path, listing: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    target.with_name("other").write_bytes(b"x")
-    assert main(["move", str(target), str(target.with_name("other"))]) == 2
-    assert "pass force=True" in capsys.readouterr().err
-    assert main(["move", str(target), str(target.with_name("other")), "--force"]) == 0
-    assert listing() == ["other"]
+def refuse(*_args: object, **_kwargs: object) -> None:
+    raise UnsupportedEnvironmentError("p", "nfs4", "CrashDurability", "NonTarget", "no")
 
 
-@pytest.mark.usefixtures("guaranteed_place")
-def test_inspect_prints_text_and_json(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", str(target)]) == 0
-    assert "AtomicVisibility" in capsys.readouterr().out
-    assert main(["inspect", str(target), "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["guarantees"]["AtomicVisibility"] == "Guaranteed"
-
-
-@pytest.mark.usefixtures("guaranteed_place")
-def test_doctor_answers_by_its_exit_status(
-    target: Path, capsys: pytest.CaptureFixture[str], listing: Any
+@pytest.mark.parametrize("command", ["write", "read", "move", "lock", "checksum"])
+def test_a_refused_environment_is_status_3(
+    target: Path, take_place_for: Any, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["doctor", str(target), "--destructive"]) == 0
-    assert "AtomicVisibility" in capsys.readouterr().out
-    assert main(["doctor", str(target), "--require", "Nonsense"]) == 1
-    capsys.readouterr()
-    assert main(["doctor", str(target), "--require", "atomic_visibility", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["ok"] is True
-    assert listing() == ["data.bin"]
-
-
-@pytest.mark.parametrize(
-    ("command", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)]
-)
-def test_lock_runs_a_command_and_returns_its_status(
-    target: Path, command: str, status: int
-) -> None:
-    held = f"test -e {target}.lock || exit 99; "
-    assert main(["lock", str(target), "--", "sh", "-c", held + command]) == status
-    assert not inspect_lock(target).exists
-
-
-def test_lock_says_who_holds_it(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    try_acquire_lock(target)
-    assert main(["lock", str(target), "--", "true"]) == 1
-    assert f"locked by process {os.getpid()}" in capsys.readouterr().err
-    release_lock(target)
-
-
-def test_lock_without_such_a_command_is_an_error(
-    target: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["lock", str(target), "--", "/no/such/command"]) == 2
-    assert "command not found" in capsys.readouterr().err
-    assert not inspect_lock(target).exists
-
-
-def test_lock_passes_signals_on_and_releases(target: Path) -> None:
-    code = (
-        "import sys; from safeatomic_core._cli import main; "
-        "sys.exit(main(['lock', sys.argv[1], '--', 'sh', '-c', 'echo ready; exec sleep 60']))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 128 + signal.SIGTERM
-    process.stdout.close()
-    assert not inspect_lock(target).exists
-
-
-def test_an_interrupt_waits_for_the_command(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[int] = []
-    real = subprocess.Popen.wait
-
-    def wait(self: Any, *args: Any, **kwargs: Any) -> int:
-        waits.append(1)
-        if len(waits) == 1:
-            raise KeyboardInterrupt
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(subprocess.Popen, "wait", wait)
-    assert main(["lock", str(target), "--", "true"]) == 0
-    assert len(waits) == 2
-
-
-def test_a_signal_while_the_child_is_being_started_reaches_it() -> None:
-    forward = commands._Forwarding(signal.SIGTERM)
-    forward._pass_on(signal.SIGTERM, None)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        forward.to(child.pid)
-        assert child.wait() == -signal.SIGTERM
-
-
-def test_a_signal_after_the_child_is_harmless() -> None:
-    forward = commands._Forwarding(signal.SIGTERM)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    forward.to(gone.pid)
-    forward._pass_on(signal.SIGTERM, None)
-
-
-def test_locks_lists_a_file_and_a_directory(
-    target: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["locks", str(target)]) == 1
-    try_acquire_lock(target)
-    assert main(["locks", str(target)]) == 0
-    assert "alive: yes" in capsys.readouterr().out
-    assert main(["locks", str(target.parent), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["path"] == str(target)
-    release_lock(target)
-    assert main(["locks", str(target.parent)]) == 1
-
-
-def test_unlock_removes_what_it_may(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["unlock", str(target), "--stale"]) == 1
-    assert "nothing removed" in capsys.readouterr().err
-    Path(f"{target}.lock").write_bytes(b"junk")
-    assert main(["unlock", str(target), "--stale", "--max-age", "0"]) == 1
-    assert main(["unlock", str(target), "--force", "--max-age", "0"]) == 2
-    assert main(["unlock", str(target), "--force"]) == 0
-
-
-def test_clean_sweeps_orphans(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    orphan = target.with_name(".safeatomic-tmp-0123456789abcdef.tmp")
-    orphan.write_bytes(b"12345")
-    assert main(["clean", str(target.parent), "--dry-run"]) == 0
-    assert capsys.readouterr().out == f"would remove {orphan} (5 bytes)\n"
-    assert main(["clean", str(target.parent)]) == 0
-    assert capsys.readouterr().out == f"removed {orphan} (5 bytes)\n"
-    assert not orphan.exists()
-    assert main(["clean", str(target)]) == 2
-
-
-def test_checksum_writes_sidecars(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["checksum", str(target), str(target.with_name("missing"))]) == 2
-    out = capsys.readouterr()
-    assert out.out == f"{target}.sha256\n"
-    assert "missing" in out.err
-    assert verify_checksum(target)
-
-
-def test_verify_has_four_answers(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = {
-        name: target.with_name(name)
-        for name in ("good", "bad", "bare", "gone", "odd", "dir", "no.sha256")
-    }
-    for name in ("good", "bad"):
-        write_atomic_bytes(paths[name], b"x", write_checksum=True)
-    paths["bad"].write_bytes(b"y")
-    paths["bare"].write_bytes(b"x")
-    paths["odd"].write_bytes(b"x")
-    Path(f"{paths['odd']}.sha256").write_bytes(b"junk")
-    paths["dir"].mkdir()
-    assert main(["verify", *map(str, paths.values())]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    answers = [
-        line.removeprefix(f"{path}: ") for line, path in zip(lines, paths.values(), strict=True)
-    ]
-    assert answers[0] == "OK"
-    assert answers[1].startswith("MISMATCH (recorded")
-    assert answers[2] == "NO SIDECAR"
-    assert all(answer.startswith("UNREADABLE") for answer in answers[3:])
-    assert main(["verify", str(paths["good"]), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["status"] == "OK"
-
-
-def test_long_verification_shows_its_progress_on_a_terminal(
-    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_atomic_bytes(target, b"x" * 1_000_000, write_checksum=True)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(commands, "_LONG", 1000)
-    assert main(["verify", str(target)]) == 0
+    take_place_for("nfs4")
+    more = {"write": ["--from", str(target)], "move": [f"{target}.new"], "lock": ["--", "true"]}
+    assert main([command, str(target), *more.get(command, [])]) == 3
     err = capsys.readouterr().err
-    assert "[#########################] 100 %" in err
-    assert err.endswith("\r\x1b[K")
+    assert "--safety warn" in err
+    assert "safety=" not in err
+    assert err.count("\n") == 1
 
 
-def test_names_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "evil\x1b[2Jname"
-    write_atomic_bytes(path, b"x", write_checksum=True)
-    assert main(["verify", str(path)]) == 0
-    assert "\x1b" not in capsys.readouterr().out
-    assert main(["read", str(tmp_path / "no\x1b")]) == 2
-    assert "\x1b" not in capsys.readouterr().err
+def test_a_warning_is_one_line_of_the_command_s_own(
+    target: Path, take_place_for: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take_place_for("nfs4")
+    assert main(["write", str(target), "--from", str(target), "--safety", "warn"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert all(line.startswith("safeatomic: warning: ") for line in lines)
+    assert len(set(lines)) == len(lines)
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [
-        [],
-        ["fly"],
-        ["write"],
-        ["write", "x", "--algo", "crc"],
-        ["write", "x", "--retries", "-1"],
-        ["write", "x", "--delay", "soon"],
-        ["write", "x", "--safety", "none"],
-        ["unlock", "x"],
-    ],
-)
-def test_wrong_usage_is_status_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(argv)
-    assert caught.value.code == 2
-    assert "usage: safeatomic" in capsys.readouterr().err
+def test_what_the_library_logs_is_a_warning_of_the_command_s(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import logging
+
+    with Diagnostics(()):
+        logging.getLogger("safeatomic").warning("%r: lost", "x")
+        logging.getLogger("safeatomic").warning("%r: lost", "x")
+    assert capsys.readouterr().err == "safeatomic: warning: 'x': lost\n"
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--version"])
-    assert caught.value.code == 0
+@pytest.mark.parametrize("argv", [["--help"], ["help"], ["help", "write"], ["write", "-h"]])
+def test_help_is_printed(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 0
+    assert "usage: safeatomic" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([option]) == 0
     assert capsys.readouterr().out == f"safeatomic {__version__}\n"
 
 
-def test_an_interrupt_is_status_130(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_cleans_up_and_says_what_became_of_the_file(target: Path, number: int) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "write", str(target)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"x" * 3_000_000)
+    process.stdin.flush()
+    while not list(target.parent.glob(".safeatomic-*")):
+        assert process.poll() is None
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == 128 + number
+    assert err == b"safeatomic: interrupted; the target is unchanged\n"
+    assert os.listdir(target.parent) == [target.name]
+    assert target.read_bytes() == b"old"
+
+
+def test_a_signal_that_was_ignored_stays_ignored(target: Path) -> None:
+    script = f"trap '' TERM; sa lock {target} -- sh -c 'kill -TERM $PPID; kill -TERM $$; echo on'"
+    done = in_shell(script, target.parent)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"on\n", b"")
+
+
+def test_only_the_first_signal_interrupts() -> None:
+    with pytest.raises(Ended) as caught, Ending() as ending:
+        ending._end(signal.SIGTERM, None)
+    assert caught.value.number == signal.SIGTERM
+    ending._end(signal.SIGTERM, None)
+
+
+def test_signals_are_left_alone_outside_the_main_thread(target: Path) -> None:
+    import threading
+
+    results: list[int] = []
+    argv = ["read", str(target)]
+    thread = threading.Thread(target=lambda: results.append(main(argv)))
+    thread.start()
+    thread.join()
+    assert results == [0]
+
+
+def test_an_interrupt_before_anything_is_done_is_status_130(
+    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupt(_path: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "inspect_guarantees", interrupt)
     assert main(["inspect", str(target)]) == 130
+    assert capsys.readouterr().err == "safeatomic: interrupted\n"
+
+
+def test_a_lost_lock_is_an_error_and_not_a_conflict(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(_path: str) -> None:
+        error = LockError(str(target), "the lock was removed by force")
+        error.add_note("safeatomic: Publish failed; the target is unchanged")
+        raise error
+
+    monkeypatch.setattr(commands, "inspect_guarantees", lose)
+    assert main(["inspect", str(target)]) == 2
 
 
 def test_a_reader_that_leaves_early_is_no_traceback(target: Path) -> None:
     write_atomic_bytes(target, b"x" * 3_000_000)
-    command = [sys.executable, "-m", "safeatomic_core", "read", str(target)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*COMMAND, "read", str(target)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.read(10)
@@ -314,15 +207,112 @@ def test_a_reader_that_leaves_early_is_no_traceback(target: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_the_bar_is_drawn_when_it_grows(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", ["locks .", "verify data.bin", "inspect .", "--help", "-V"])
+def test_output_that_leaves_early_is_no_traceback(target: Path, command: str) -> None:
+    done = in_shell(f"sa {command} | true; echo ${{PIPESTATUS[0]}}", target.parent)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "read data.bin",
+        "inspect data.bin",
+        "verify data.bin",
+        "doctor .",
+        "--help",
+        "checksum data.bin",
+    ],
+)
+def test_a_full_standard_output_is_an_error(target: Path, command: str) -> None:
+    done = in_shell(f"sa checksum data.bin -q; sa {command} > /dev/full", target.parent)
+    assert done.returncode == 2
+    assert b"No space left" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("command", ["inspect .", "doctor .", "verify data.bin", "read data.bin"])
+def test_what_has_no_output_to_print_to_is_an_error(target: Path, command: str) -> None:
+    done = in_shell(f"sa checksum data.bin -q; sa {command} >&-", target.parent)
+    assert (done.returncode, done.stderr) == (2, b"safeatomic: standard output: it is closed\n")
+
+
+def test_a_closed_standard_input_is_not_an_empty_one(target: Path) -> None:
+    done = in_shell("sa write data.bin <&-", target.parent)
+    assert (done.returncode, done.stderr) == (2, b"safeatomic: standard input: it is closed\n")
+    assert target.read_bytes() == b"old"
+
+
+def test_a_closed_standard_error_keeps_its_messages(target: Path) -> None:
+    assert in_shell("sa read missing 2>&-; echo $?", target.parent).stdout == b"2\n"
+    assert in_shell("sa fly 2>&-; echo $?", target.parent).stdout == b"2\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_standard_error_leaves_the_status(target: Path) -> None:
+    assert in_shell("sa read missing 2>/dev/full; echo $?", target.parent).stdout == b"2\n"
+
+
+def test_our_files_take_no_standard_stream_s_place(target: Path) -> None:
+    done = in_shell(
+        "sa lock data.bin -- sh -c 'echo lost; ls -l /proc/self/fd' >&- <&-", target.parent
+    )
+    assert target.read_bytes() == b"old"
+    assert b"Traceback" not in done.stderr
+    assert os.listdir(target.parent) == ["data.bin"]
+
+
+def test_descriptors_that_cannot_be_reserved_are_left(faults: Any, target: Path) -> None:
+    faults.fail("open", 13, when=lambda path, *_a, **_k: path == "/")
+    assert main(["read", str(target)]) == 0
+
+
+def test_a_removed_working_directory_is_an_error(target: Path) -> None:
+    script = "mkdir gone; cd gone; rmdir ../gone; for c in 'read x' 'write x' 'locks x' 'locks .' "
+    script += "'verify x' 'checksum x' 'lock x -- true' 'edit x -- cat' "
+    script += "'write --parents a/b' 'move x y'; do sa $c </dev/null >/dev/null; echo $?; done"
+    done = in_shell(script, target.parent)
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    assert b"0\n" not in done.stdout
+
+
+def test_names_cannot_forge_a_line_or_move_the_cursor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = commands._Progress([])
-    progress._total = 1000
-    monkeypatch.setattr(commands, "_LONG", 1000)
-    for size in (10, 1, 10):
-        progress.advance(size)
-    assert capsys.readouterr().err.count("%") == 2
+    path = tmp_path / "evil\x1b[2J\nforged: OK\u202e\\name"
+    write_atomic_bytes(path, b"x", write_checksum=True)
+    assert main(["verify", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert out.endswith("evil\\x1b[2J\\nforged: OK\\u202e\\\\name: OK\n")
+    assert out.count("\n") == 1
+    assert main(["read", str(tmp_path / "no\x1b\nforged")]) == 2
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert err.count("\n") == 1
+    assert main(["fly\x1b"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+    assert main(["read", "x", "more\x1b\n"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_json_for_every_name_and_locale(tmp_path: Path, encoding: str) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9 \xc3\xbc \x7f"
+    write_atomic_bytes(path, b"x", write_checksum=True)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [*COMMAND, "verify", "--json", path], capture_output=True, env=environment, check=True
+    )
+    assert done.stdout.isascii()
+    assert os.fsencode(json.loads(done.stdout)[0]["path"]) == path
+    assert b"\x7f" not in done.stdout
+
+
+def test_bytes_that_are_no_text_show_as_bytes() -> None:
+    assert output.name("a\udcff\nb") == "a\\xff\\nb"
+    assert output.one_line("\ud800") == "\\ud800"
 
 
 def test_importing_the_main_module_runs_nothing() -> None:

@@ -196,7 +196,7 @@ def test_a_straight_checked_stream_reads_nothing_back(target: Path, faults: Any)
         faults.calls.clear()
         file.commit()
     # The former record before and after the exchange, and the new one before it is sealed.
-    assert [call for call in faults.calls if call in ("read", "pread")] == ["pread"] * 4
+    assert [call for call in faults.calls if call in ("read", "pread")] == ["pread"] * 3
 
 
 def writers() -> list[Any]:

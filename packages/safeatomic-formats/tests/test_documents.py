@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
+import contextvars
 import enum
 import inspect
 import json
@@ -183,6 +185,27 @@ def test_a_character_that_the_encoding_lacks_leaves_no_trace(name: str, target: 
     assert any("unchanged" in note for note in caught.value.__notes__)
 
 
+def test_an_encoding_that_gives_another_text_back_is_refused(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lossy = codecs.CodecInfo(
+        name="lossy",
+        encode=lambda text, _errors="strict": (text.encode("latin-1"), len(text)),
+        decode=lambda octets, _errors="strict": (
+            bytes(octets).decode("ascii", "ignore"),
+            len(octets),
+        ),
+    )
+    codecs.register(search := lambda name: lossy if name == "lossy" else None)
+    try:
+        FORMATS["json"].dump(target, {"a": "a"}, encoding="lossy")
+        with pytest.raises(ValueError, match="'lossy' would not give the document back"):
+            FORMATS["json"].dump(target, {"a": "ü"}, encoding="lossy")
+    finally:
+        codecs.unregister(search)
+    assert FORMATS["json"].load(target) == {"a": "a"}
+
+
 def test_toml_is_utf_8_whatever_the_default(target: Path) -> None:
     with safeatomic_config(encoding="latin-1"):
         FORMATS["toml"].dump(target, DOCUMENT)
@@ -202,13 +225,14 @@ def test_a_checksum_is_written_and_checked(kind: Format, target: Path) -> None:
 
 
 def test_a_held_lock_is_respected(kind: Format, target: Path) -> None:
-    assert try_acquire_lock(target)
+    other = contextvars.Context()
+    assert other.run(try_acquire_lock, target)
     try:
         with pytest.raises(LockError):
             kind.dump(target, DOCUMENT)
         kind.dump(target, DOCUMENT, concurrency="none")
     finally:
-        release_lock(target)
+        other.run(release_lock, target)
     assert kind.load(target) == DOCUMENT
 
 

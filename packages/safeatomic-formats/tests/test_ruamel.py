@@ -8,6 +8,7 @@ import enum
 import math
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +79,20 @@ def test_half_a_surrogate_pair_is_refused(target: Path, document: object) -> Non
     assert not target.exists()
 
 
+@pytest.mark.parametrize(
+    "text", ['"\\udd00"', 'a: {b: ["\\uD83D\\uDE00"]}', '? "\\U0000d800"\n: 1\n']
+)
+def test_half_a_surrogate_pair_is_not_read(target: Path, text: str) -> None:
+    target.write_text(text)
+    with pytest.raises(ruamel.error.YAMLError, match="surrogate"):
+        atomic_yaml_load_ruamel(target)
+
+
+def test_what_looks_like_half_a_surrogate_pair_is_read(target: Path) -> None:
+    target.write_text("a: 'regex \\udd00'\nb: \"\\\\udd00\"\n")
+    assert atomic_yaml_load_ruamel(target) == {"a": "regex \\udd00", "b": "\\udd00"}
+
+
 class Colour(enum.StrEnum):
     RED = "red"
 
@@ -98,6 +113,8 @@ class Point(NamedTuple):
         (Size.BIG, 3),
         (collections.OrderedDict(b=1), {"b": 1}),
         (collections.defaultdict(list, a=[1]), {"a": [1]}),
+        (collections.ChainMap({"a": 1}, {"b": 2}), {"a": 1, "b": 2}),
+        (types.MappingProxyType({"a": 1}), {"a": 1}),
         (Point(1, 2), [1, 2]),
         (type("Text", (str,), {})("yes"), "yes"),
         (b"\x00\xff" * 100, b"\x00\xff" * 100),

@@ -7,6 +7,7 @@ import datetime as dt
 import enum
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,6 +171,9 @@ class Point(NamedTuple):
         (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
         (collections.defaultdict(list, a=[1]), {"a": [1]}),
         (collections.Counter("aab"), {"a": 2, "b": 1}),
+        (collections.ChainMap({"a": 1}, {"b": 2}), {"a": 1, "b": 2}),
+        (collections.UserDict(a=1), {"a": 1}),
+        (types.MappingProxyType({"a": 1}), {"a": 1}),
         (Point(1, 2), [1, 2]),
         (type("Text", (str,), {})("2001-01-01"), "2001-01-01"),
         (type("Text", (str,), {})("\U0001f600..."), "\U0001f600..."),

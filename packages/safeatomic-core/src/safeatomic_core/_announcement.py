@@ -226,8 +226,11 @@ class Announcement(Retirement):
     def _admit_readers(self) -> None:
         if self._readers is None:
             return
-        readers = self._readers
+        readers, present = self._readers, self._present
         if self._sealed_length < len(self._place.content):
-            readers = readers.restricted(readers_at(self._target))
+            other = readers_at(self._target)
+            if self._target.status is None and present is not None and present.fd >= 0:
+                other = readers_of(present.fd)  # a record beside no data: who could read that
+            readers = readers.restricted(other)
         self._restricted = readers is not self._readers
         admit(self._place.record, readers)

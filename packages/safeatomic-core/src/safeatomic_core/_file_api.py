@@ -115,7 +115,8 @@ def write_atomic_bytes(
     Raises:
         TypeError: An argument of the wrong type. The target is unchanged.
         ValueError: An argument out of range. The target is unchanged.
-        FileExistsError: The target exists, with ``overwrite=False``. It is unchanged.
+        FileExistsError: The target exists, with ``overwrite=False``; or the checksum has no place,
+            because another program's file has the sidecar's name. The target is unchanged.
         LockError: Somebody else holds the lock, it cannot be taken here, or it was forced away.
             The target is unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
@@ -196,7 +197,8 @@ def read_atomic_bytes(
         ChecksumMismatchError: The bytes are not the ones that were written. Nothing was changed.
         FileNotFoundError: The file is missing, or ``check_checksum`` was asked for and there is no
             sidecar (``filename`` tells which). Nothing was changed.
-        SafeAtomicError: The sidecar is malformed or names an algorithm this Python does not have.
+        SafeAtomicError: What stands at the sidecar's name does not describe the file, or names an
+            algorithm this Python does not have.
         ValueError: ``checksum_algo`` is not the recorded algorithm.
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
         OSError: The file or its sidecar cannot be read. Nothing was changed.

@@ -5,7 +5,7 @@ A lock that `try_acquire_lock` took belongs to the process, but it is *own* only
 tasks, callbacks, ``asyncio.to_thread`` and, with ``thread_inherit_context``, threads all start with
 one. So the proof is the token of a context variable, which `ContextVar.reset` takes in that context
 only. The variables that were inherited say something else: which lock a write with
-``concurrency="none"`` relies on, whoever holds its name by now (`docs/adr/0033-own-lock.md`).
+``concurrency="none"`` relies on, whoever holds its name by now (`docs/adr/0036-own-lock.md`).
 
 Everything here is done by single operations on dictionaries and lists, without a lock of Python's
 own: a child that is forked while another thread is in here finds nothing that it could wait for.

@@ -1,4 +1,8 @@
-"""The recording of a checksum: Announce alone, of content that is there already."""
+"""The recording of a checksum: Announce alone, of content that is there already.
+
+Many files of one directory share its flushes: a `Batch` flushes it once before, so that what is
+recorded is durable, and once at the end, so that the records are.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,100 @@ import os
 
 from ._announcement import Announcement
 from ._digests import hash_fd
+from ._gate import pass_gate
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
-from ._settle import settle_directory
-from ._target import identity, still_named
+from ._settle import OVERTAKEN, settle_directory
+from ._target import Target, identity, still_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ._change import Change
-    from ._target import Target
+    from ._options import Policy
 
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
-def record_present(change: Change) -> None:
+class Batch:
+    """Recordings in one directory; `prepare` before them, `settle` after them, always `close`.
+
+    Where the flush of a directory may return too early (docs/adr/0022-overtaken-flush.md) each
+    recording makes its own, with its own file.
+    """
+
+    def __init__(self, path: str, policy: Policy) -> None:
+        """Open the directory of a path.
+
+        Raises:
+            OSError: It cannot be opened.
+            UnsupportedEnvironmentError: Under ``safety="strict"``.
+        """
+        self._safety = policy.safety
+        self._durable: dict[str, tuple[int, int]] = {}
+        self._pending = False
+        self._target = Target(path)
+        try:
+            pass_gate(self._target, policy, op="sidecar")
+            self._place = identity(self._target.directory())
+        except BaseException:
+            self.close()
+            raise
+        self._shares = self._target.filesystem not in OVERTAKEN
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Make durable what is there at names, for all of them with one flush of the directory."""
+        if not self._shares:
+            return
+        found = {}
+        for name in names:
+            opened = Descriptor()
+            try:
+                fd = opened.open(kernel.open, name, _OPEN, dir_fd=self._target.dir_fd)
+                found[name] = identity(kernel.fstat(fd))
+                kernel.fsync(fd)
+            except OSError:
+                found.pop(name, None)  # its own recording comes to that, and reports it
+            finally:
+                opened.close()
+        self._durable = found if settle_directory(self._target, self._safety) else {}
+
+    def is_durable(self, target: Target, inode: tuple[int, int]) -> bool:
+        """Tell whether a name was flushed since it got its inode."""
+        return self._durable.get(target.name) == inode and self._is_here(target)
+
+    def defer(self, target: Target) -> bool:
+        """Leave a flush of a target's directory to `settle`; False if it is another directory."""
+        if not (self._shares and self._is_here(target)):
+            return False
+        self._pending = True
+        return True
+
+    def settle(self) -> None:
+        """Make the records durable."""
+        if self._pending:
+            settle_directory(self._target, self._safety)
+            self._pending = False
+
+    def close(self) -> None:
+        """Close the directory."""
+        self._target.close()
+
+    def _is_here(self, target: Target) -> bool:
+        return identity(target.directory()) == self._place
+
+
+def record_present(
+    change: Change,
+    batch: Batch | None = None,
+    on_hashed: Callable[[int], None] | None = None,
+) -> None:
     """Record the digest of a target's present content, durably.
 
     Args:
         change: A change that holds the target's lock, or whose caller excludes writers.
+        batch: Makes the record durable later.
+        on_hashed: Called with the size of each chunk in bytes, for a progress bar.
     """
     if change.announcement is not None:  # of what was retired before
         change.discard_quietly(change.announcement)
@@ -34,9 +113,10 @@ def record_present(change: Change) -> None:
     announcement.look(change.policy.algo)
 
     def sync_directory() -> None:
-        settle_directory(change.target, change.policy.safety, renamed=announcement.fd)
+        if batch is None or not batch.defer(change.target):
+            settle_directory(change.target, change.policy.safety, renamed=announcement.fd)
 
-    while not _record(change, sync_directory):
+    while not _record(change, batch, sync_directory, on_hashed):
         change.target.look_again()  # another content has taken the name meanwhile
 
 
@@ -47,7 +127,12 @@ def require_present(target: Target) -> None:
     target.require_regular()
 
 
-def _record(change: Change, sync_directory: Callable[[], None]) -> bool:
+def _record(
+    change: Change,
+    batch: Batch | None,
+    sync_directory: Callable[[], None],
+    on_hashed: Callable[[int], None] | None,
+) -> bool:
     """Make the present content durable, then record its digest; False if it was replaced."""
     target, algo, announcement = change.target, change.policy.algo, change.announcement
     assert announcement is not None  # noqa: S101 - made by the caller
@@ -56,11 +141,12 @@ def _record(change: Change, sync_directory: Callable[[], None]) -> bool:
     try:
         fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
         inode = identity(kernel.fstat(fd))
-        digest = hash_fd(fd, algo)
+        digest = hash_fd(fd, algo, on_hashed)
         # What is accepted must survive a crash before its record does: somebody else's write may
         # be neither flushed nor settled.
         kernel.fsync(fd)
-        sync_directory()
+        if batch is None or not batch.is_durable(target, inode):
+            settle_directory(target, change.policy.safety, renamed=announcement.fd)
         if not still_named(target.dir_fd, target.name, inode):
             return False
         target.look_again()

@@ -8,7 +8,7 @@ import stat
 
 from . import _log
 from ._errors import UnsupportedEnvironmentWarning
-from ._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from ._posix import O_CLOEXEC, O_DIRECTORY, Descriptor, kernel
 from ._temp_file import orphans
 from ._types import CRASH_DURABILITY
 
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._target import Target
 
+_READABLE = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 # Where the flush of a directory may return too early, because somebody else's is under way
 # (docs/adr/0022-overtaken-flush.md): btrfs, an overlay on one, and places that nobody looked at or
 # that could not be determined.
@@ -43,7 +44,12 @@ def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness:
     path = target.path
     overtaken = target.filesystem in OVERTAKEN
     try:
-        flush_renamed(target, renamed)
+        if overtaken and renamed >= 0:
+            kernel.fsync(renamed)
+        try:
+            kernel.fsync(target.dir_fd)
+        except OSError as error:
+            _flush_reopened(target.dir_fd, error)
         if overtaken and witness >= 0:
             kernel.fchmod(witness, stat.S_IMODE(kernel.fstat(witness).st_mode))
             kernel.fsync(witness)
@@ -69,21 +75,18 @@ def flush_renamed(target: Target, renamed: int) -> None:
     """
     if target.filesystem in OVERTAKEN and renamed >= 0:
         kernel.fsync(renamed)
-    _flush_directory(target.dir_fd)
+    kernel.fsync(target.dir_fd)
 
 
-def _flush_directory(dir_fd: int) -> None:
-    """Flush a directory; one that was opened for looking names up only is opened for reading."""
+def _flush_reopened(dir_fd: int, error: OSError) -> None:
+    """Flush a directory that was opened for looking names up only: that takes read permission."""
+    if error.errno != errno.EBADF:
+        raise error
+    opened = Descriptor()
     try:
-        kernel.fsync(dir_fd)
-    except OSError as error:
-        if error.errno != errno.EBADF:
-            raise
-        readable = kernel.open(".", os.O_RDONLY | O_DIRECTORY | O_CLOEXEC, dir_fd=dir_fd)
-        try:
-            kernel.fsync(readable)
-        finally:
-            close_quietly(readable)
+        kernel.fsync(opened.open(kernel.open, ".", _READABLE, dir_fd=dir_fd))
+    finally:
+        opened.close()
 
 
 def recover(target: Target, safety: str, token: str = "") -> None:

@@ -161,11 +161,18 @@ class Sidecar:
         return stamp(self.status) == stamp(other.status)
 
     def still_there(self, target: Target) -> bool:
-        """Tell whether the sidecar's name shows what was read, unchanged, or still nothing."""
+        """Tell whether the sidecar's name seems to show what was read, or still nothing.
+
+        What is then displaced is compared byte by byte.
+        """
         name = target.name + SIDECAR_SUFFIX
-        if self.status is not None:
-            return self.is_at(name, target.dir_fd)
-        return self.exists == kernel.exists_at(name, target.dir_fd)
+        if self.status is None:
+            return self.exists == kernel.exists_at(name, target.dir_fd)
+        try:
+            status = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return stamp(status) == stamp(self.status)
 
     def log_left(self, target: Target) -> None:
         """Log that it is left as it is, beside new content."""

@@ -61,7 +61,8 @@ class AtomicWriter(io.BufferedWriter):
         overwrite: As for `write_atomic_bytes`.
 
     Raises:
-        FileExistsError: The target exists, with ``overwrite=False``. It is unchanged.
+        FileExistsError: The target exists, with ``overwrite=False``; or the checksum has no place,
+            because another program's file has the sidecar's name. The target is unchanged.
         LockError: Somebody else holds the lock. The target is unchanged.
         UnsupportedEnvironmentError: Under ``safety="strict"``. The target is unchanged.
         TypeError: An argument of the wrong type. The target is unchanged.

@@ -8,9 +8,11 @@ came; and an error of the format's own library keeps its class and gets a note t
 
 from __future__ import annotations
 
+import codecs
 import os
 
 from safeatomic_core import read_atomic, write_atomic
+from safeatomic_core._options import resolve_encoding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def dump(
         _explain_depth(error, language)
         raise
     try:
+        _check_encoding(text, options["encoding"])
         write_atomic(path, text, **options)
     except UnicodeEncodeError as error:
         error.add_note(
@@ -100,6 +103,13 @@ def load(
         error.add_note(f"while reading {_name(path)} as {language}")
         _explain_depth(error, language)
         raise
+
+
+def _check_encoding(text: str, encoding: str | None) -> None:
+    """Refuse an encoding whose bytes would be read as another text."""
+    name = resolve_encoding(encoding)
+    if codecs.lookup(name).name != "utf-8" and text.encode(name).decode(name) != text:
+        raise ValueError(f"the encoding {name!r} would not give the document back")
 
 
 def _name(path: StrPath) -> str:

@@ -15,6 +15,7 @@ from collections import Counter
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
 
 from ._merge import merge
@@ -66,6 +67,8 @@ def load(text: str, instance: Any = None) -> object:
     if instance is not None:
         return _required(instance).load(text)
     document: object = converter().load(text.replace("\r\n", "\n"))
+    if _ESCAPED_SURROGATE.search(text):
+        _refuse_surrogates(document)
     if isinstance(document, CommentedMap | CommentedSeq):
         # On the object with the line numbers, because ruamel.yaml copies that along.
         setattr(document.lc, _ATTRIBUTE, Layout(text, document))
@@ -96,9 +99,13 @@ def render(document: object, present: Callable[[], str], instance: Any = None) -
 
 def _render_loaded(document: Any, layout: Layout) -> str:
     rendered = _emit(document, layout)
+    loaded: object = None
     if layout.base is None:
-        layout.base = _base(layout)
+        loaded = _reader().load(layout.text)
+        layout.base = _base(loaded, layout)
     if rendered == layout.base:
+        if loaded is not None and _agree(document, loaded):
+            return layout.original
         candidates = [layout.text, rendered]
     else:
         merged = merge(layout.base, layout.text, rendered)
@@ -109,12 +116,20 @@ def _render_loaded(document: Any, layout: Layout) -> str:
     return text.replace("\n", "\r\n") if layout.crlf else text
 
 
-def _base(layout: Layout) -> str:
+def _base(loaded: object, layout: Layout) -> str:
     """Return what ruamel.yaml makes of the loaded text; nothing if it cannot write it."""
     try:
-        return _emit(_reader().load(layout.text), layout)
+        return _emit(loaded, layout)
     except ValueError:
         return ""
+
+
+def _agree(document: object, loaded: object) -> bool:
+    try:
+        check(document, loaded, "YAML", scalar=_same_scalar, aliases=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _first_readable(document: object, candidates: list[str]) -> str:
@@ -190,7 +205,7 @@ def _unchanged(document: object, present: Callable[[], str]) -> str | None:
     None, which a file of only comments says, and a lone scalar cannot carry their layout.
     """
     try:
-        text = present()
+        text = present().removeprefix("\ufeff")
         check(document, _reader().load(text), "YAML", scalar=_same_scalar)
     except Exception:  # noqa: BLE001 - no such file, no access, another text: it is replaced
         return None
@@ -215,6 +230,23 @@ def _bare(value: Any) -> Any:
     if isinstance(value, TaggedScalar):
         return value.value
     return moment(value) if hasattr(value, "_yaml") else value
+
+
+# What ``"\\udd00"`` stands for is half of a character, which no encoding of text can hold.
+_ESCAPED_SURROGATE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _refuse_surrogates(document: object) -> None:
+    todo: list[Any] = [document]
+    seen: set[int] = set()
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str) and _SURROGATE.search(value):
+            raise ConstructorError(None, None, "found half of a surrogate pair", None)
+        if isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            todo += [*value, *value.values()] if isinstance(value, dict) else value
 
 
 _CONTENT = re.compile(r"[^#%\s]|\s+[^#\s]")

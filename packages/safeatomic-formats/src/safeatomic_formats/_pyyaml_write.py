@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import types
+from collections.abc import Mapping
 
 import yaml
 from yaml.representer import RepresenterError, SafeRepresenter
@@ -59,6 +61,7 @@ def _represent_subclass(dumper: SafeRepresenter, value: object) -> yaml.Node:
 
 _SUBCLASSES: dict[type, Any] = {
     **dict.fromkeys((str, bytes, int, float, dt.datetime, dt.date), _represent_subclass),
+    Mapping: SafeRepresenter.represent_dict,
     dict: SafeRepresenter.represent_dict,
     list: SafeRepresenter.represent_list,
     tuple: SafeRepresenter.represent_list,
@@ -79,6 +82,7 @@ class PureDumper(yaml.SafeDumper):
 
 PureDumper.add_representer(str, _represent_str)
 PureDumper.add_representer(dt.datetime, _represent_datetime)
+PureDumper.add_representer(types.MappingProxyType, SafeRepresenter.represent_dict)
 for _kind, _representer in _SUBCLASSES.items():
     PureDumper.add_multi_representer(_kind, _representer)
 
@@ -145,5 +149,6 @@ if yaml.__with_libyaml__:
         return _represent_datetime(dumper, moment)
 
     LibyamlDumper.add_representer(dt.datetime, _represent_agreed_datetime)
+    LibyamlDumper.add_representer(types.MappingProxyType, SafeRepresenter.represent_dict)
     for _kind, _representer in _SUBCLASSES.items():
         LibyamlDumper.add_multi_representer(_kind, _representer)

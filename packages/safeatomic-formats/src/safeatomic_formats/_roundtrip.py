@@ -12,6 +12,8 @@ import base64
 import collections
 import datetime as dt
 import re
+import types
+from collections.abc import Mapping
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import CommentMark
@@ -138,6 +140,8 @@ for _kind in (bytes, int, float, dt.datetime, dt.date):
     Representer.add_multi_representer(_kind, _represent_subclass)
 Representer.add_multi_representer(str, _represent_text)
 Representer.add_multi_representer(dict, Representer.represent_dict)
+Representer.add_multi_representer(Mapping, Representer.represent_dict)
+Representer.add_representer(types.MappingProxyType, Representer.represent_dict)
 Representer.add_multi_representer(list, Representer.represent_list)
 Representer.add_multi_representer(tuple, Representer.represent_list)
 Representer.add_multi_representer(set, Representer.represent_set)

@@ -1,0 +1,142 @@
+"""Checksums of many files: checksum and verify, one line for each file."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .._checksum_api import get_checksum_info, record_checksums
+from .._errors import (
+    ChecksumMismatchError,
+    LockError,
+    SafeAtomicError,
+    UnsupportedEnvironmentError,
+)
+from .._posix import kernel
+from .._reader import verify_file
+from .._target import SIDECAR_SUFFIX
+from . import output, wording
+from .output import ERROR, NO, OK, REFUSED
+from .progress import Progress, total_size
+from .trees import files_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+
+def checksum(arguments: Namespace) -> int:
+    """Write sidecars; goes on after a failure."""
+    status = OK
+
+    def failed(error: BaseException) -> None:
+        nonlocal status
+        progress.clear()
+        output.complain(wording.explained(error, arguments.options))
+        status = max(status, _status_of(error, arguments))
+
+    with Progress(None, asked=False) as progress:
+        paths = _expanded(arguments, failed)
+    with Progress(total_size(paths), asked=arguments.progress) as progress:
+        recorded = record_checksums(
+            paths,
+            algo=arguments.algo,
+            concurrency="none" if arguments.no_lock else "lock",
+            retries=arguments.retries,
+            delay=arguments.delay,
+            safety=arguments.safety,
+            on_hashed=progress.advance,
+        )
+        for path, error in recorded:
+            if error is not None:
+                failed(error)
+            elif not arguments.quiet:
+                progress.clear()
+                output.say(output.name(path + SIDECAR_SUFFIX))
+    return status
+
+
+def verify(arguments: Namespace) -> int:
+    """Check files against their sidecars, one line each."""
+    results: list[dict[str, str | None]] = []
+    failures: list[BaseException] = []
+    paths = _expanded(arguments, failures.append, recorded=True)
+    counts = dict.fromkeys(_STATUS, 0)
+    with Progress(total_size(paths), asked=arguments.progress) as progress:
+        for path in paths:
+            verdict, detail = _verdict(path, progress.advance, arguments)
+            if arguments.ignore_missing and verdict in ("NO SIDECAR", "MISSING"):
+                continue
+            verdict = "UNREADABLE" if verdict == "MISSING" else verdict
+            counts[verdict] += 1
+            if verdict == "OK" and arguments.quiet:
+                continue
+            if arguments.json:
+                results.append({"path": path, "status": verdict, "detail": detail})
+            else:
+                progress.clear()
+                output.say(f"{output.name(path)}: {verdict}" + (f" ({detail})" if detail else ""))
+    if arguments.json:
+        output.say_json(results)
+    for error in failures:
+        output.complain(wording.explained(error, arguments.options))
+    # One that does not match settles the question, whatever else could not be checked.
+    found = {_STATUS[verdict] for verdict, count in counts.items() if count}
+    if NO in found:
+        return NO
+    return ERROR if failures or ERROR in found else OK
+
+
+_STATUS = {"OK": OK, "MISMATCH": NO, "NO SIDECAR": NO, "UNREADABLE": ERROR}
+
+
+def _expanded(
+    arguments: Namespace, on_error: Callable[[OSError], None], *, recorded: bool = False
+) -> list[str]:
+    """Return the paths that were given, with -r the files below them in place of directories."""
+    if not arguments.recursive:
+        return list(arguments.paths)
+    paths: list[str] = []
+    for path in arguments.paths:
+        if os.path.isdir(path):
+            paths += files_below(path, on_error, recorded=recorded)
+        else:
+            paths.append(path)
+    return paths
+
+
+def _verdict(
+    path: str, on_hashed: Callable[[int], None], arguments: Namespace
+) -> tuple[str, str | None]:
+    """Return an answer about a file, and what an operator needs to know of it."""
+    try:
+        verify_file(path, on_hashed=on_hashed)
+    except ChecksumMismatchError as error:
+        return "MISMATCH", f"recorded {error.expected}, found {error.actual}"
+    except FileNotFoundError as error:
+        if os.fspath(error.filename or "").endswith(SIDECAR_SUFFIX) and _is_bare(path):
+            return "NO SIDECAR", None
+        missing = not os.path.lexists(path) and os.path.lexists(path + SIDECAR_SUFFIX)
+        return "MISSING" if missing else "UNREADABLE", error.strerror
+    except (OSError, SafeAtomicError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError):
+            return "UNREADABLE", error.strerror
+        return "UNREADABLE", wording.explained(error, arguments.options)
+    return "OK", None
+
+
+def _is_bare(path: str) -> bool:
+    """Tell whether a regular file is there, and nothing at its sidecar's name."""
+    try:
+        return get_checksum_info(path) is None and stat.S_ISREG(kernel.stat(path).st_mode)
+    except (OSError, SafeAtomicError):
+        return False
+
+
+def _status_of(error: BaseException, arguments: Namespace) -> int:
+    if isinstance(error, UnsupportedEnvironmentError):
+        return REFUSED
+    if isinstance(error, LockError) and wording.is_contention(error):
+        return int(arguments.conflict_exit)
+    return ERROR

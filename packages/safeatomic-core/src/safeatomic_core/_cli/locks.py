@@ -1,0 +1,140 @@
+"""Locks as an operator sees them: locks, unlock, clean."""
+
+from __future__ import annotations
+
+import os
+
+from .. import _temp_file
+from .._errors import LockError, SafeAtomicError
+from .._lock_api import (
+    force_release_lock,
+    inspect_lock,
+    is_stale_lock,
+    release_stale_lock,
+)
+from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from .._target import LOCK_SUFFIX
+from . import output, wording
+from .output import ERROR, NO, OK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator
+
+    from .._lock_api import LockInfo
+
+
+def locks(arguments: Namespace) -> int:
+    """Show one lock, or those of a directory."""
+    failures: list[BaseException] = []
+    if os.path.isdir(arguments.path):
+        held = list(_locks_in(arguments.path, failures))
+    else:
+        info = inspect_lock(arguments.path)
+        held = [info] if info.exists else []
+    for failure in failures:
+        output.complain(wording.explained(failure, arguments.options))
+    if arguments.json:
+        output.say_json([{**_fields(info), "age_s": info.age_s} for info in held])
+    else:
+        for info in held:
+            output.say(describe(info))
+    if failures:
+        return ERROR
+    return OK if held else NO
+
+
+def unlock(arguments: Namespace) -> int:
+    """Remove a lock, by proof of its holder's death or by force, and say whose it was."""
+    before = inspect_lock(arguments.path)
+    if arguments.force:
+        if arguments.max_age is not None:
+            arguments.parser.error("--max-age goes with --stale")
+        removed = force_release_lock(arguments.path)
+    else:
+        removed = release_stale_lock(arguments.path, max_age_s=arguments.max_age)
+    if removed:
+        output.say(f"removed the lock of {output.name(arguments.path)}{_whose(before)}")
+        return OK
+    output.complain(f"nothing removed; {describe(inspect_lock(arguments.path))}")
+    return NO
+
+
+def clean(arguments: Namespace) -> int:
+    """Remove the proven orphans of a directory, and the locks of the dead."""
+    directory = arguments.directory
+    verb = "would remove" if arguments.dry_run else "removed"
+    dir_fd = kernel.open(directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    try:
+        found = _temp_file.orphans(dir_fd, remove=not arguments.dry_run)
+    finally:
+        close_quietly(dir_fd)
+    for name, size in found:
+        output.say(f"{verb} {output.name(os.path.join(directory, name))} ({size} bytes)")
+    failures: list[BaseException] = []
+    for info in _locks_in(directory, failures):
+        try:
+            path = info.lock_path.removesuffix(LOCK_SUFFIX)
+            stale = is_stale_lock(path)
+            if stale and (arguments.dry_run or release_stale_lock(path)):
+                output.say(f"{verb} {output.name(info.lock_path)}{_whose(info)}")
+        except (OSError, SafeAtomicError) as error:
+            failures.append(error)
+    for failure in failures:
+        output.complain(wording.explained(failure, arguments.options))
+    return ERROR if failures else OK
+
+
+def describe(info: LockInfo) -> str:
+    """Return one line about a lock."""
+    name = output.name(info.path)
+    if not info.exists:
+        return f"{name}: not locked"
+    if info.corrupt:
+        return f"{name}: locked by a file that is not a lock of this library"
+    return f"{name}: locked{_whose(info)}"
+
+
+def conflict(path: str) -> str:
+    """Return the line of somebody who did not get a lock."""
+    info = inspect_lock(path)
+    if info.exists:
+        return describe(info)
+    return f"{output.name(path)}: locked at the last attempt; its holder has let it go since"
+
+
+def _locks_in(directory: str, failures: list[BaseException]) -> Iterator[LockInfo]:
+    """Examine every lock in a directory; other tools' files are left out."""
+    for name in sorted(kernel.listdir(directory)):
+        if not name.endswith(LOCK_SUFFIX) or name == LOCK_SUFFIX:
+            continue
+        try:
+            info = inspect_lock(os.path.join(directory, name.removesuffix(LOCK_SUFFIX)))
+        except (OSError, LockError, ValueError) as error:
+            failures.append(error)
+            continue
+        if info.exists and not info.corrupt:
+            yield info
+
+
+def _whose(info: LockInfo) -> str:
+    """Say who took a lock, as the end of a sentence."""
+    if info.pid is None:
+        return f" (alive: {info.alive})"
+    age = info.age_s
+    since = "" if age is None else f", {_duration(age)} ago"
+    host = output.name(info.hostname or "?")
+    return f" by process {info.pid} on {host}{since} (alive: {info.alive})"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time span in the largest unit of which it has two."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _fields(info: LockInfo) -> dict[str, object]:
+    return {name: getattr(info, name) for name in type(info).__annotations__}

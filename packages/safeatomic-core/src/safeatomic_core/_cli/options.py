@@ -1,0 +1,141 @@
+"""The options that several subcommands share, and how a value is read."""
+
+from __future__ import annotations
+
+import argparse
+
+from .._options import check_algorithm, check_delay, check_retries
+from .._types import SAFETY
+from .output import ERROR, complain, say_as_it_is
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn, TypeVar
+
+    _T = TypeVar("_T")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations, and whose messages fit on a line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(*args, **{"allow_abbrev": False, "formatter_class": formatter, **kwargs})
+
+    def _print_message(self, message: str, _file: object = None) -> None:
+        """Print help to standard output; unlike argparse, do not ignore that it cannot be."""
+        say_as_it_is(message)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where to read on, then leave."""
+        complain(f"{message}; see '{self.prog} --help'")
+        raise SystemExit(ERROR)
+
+
+def add_checksum(parser: Parser) -> None:
+    """Add what a writing subcommand says of the checksum."""
+    parser.add_argument("--checksum", action="store_true", help="record the checksum beside PATH")
+    parser.add_argument(
+        "--algo", type=algorithm, metavar="ALGO", help="with this algorithm (default: sha256)"
+    )
+
+
+def add_lock_options(parser: Parser) -> None:
+    """Add whether the lock is taken, and how long it is waited for."""
+    parser.add_argument("--no-lock", action="store_true", help="do not take the lock")
+    add_waiting(parser)
+
+
+def add_waiting(parser: Parser) -> None:
+    """Add how long the lock is waited for."""
+    parser.add_argument(
+        "--wait", type=seconds, metavar="S", help="wait up to S seconds for the lock (default: 0)"
+    )
+    parser.add_argument("--retries", type=retries, metavar="N", help="try N times more instead")
+    parser.add_argument("--delay", type=delay, metavar="S", help="seconds between two attempts")
+    parser.add_argument(
+        "--conflict-exit",
+        type=status,
+        default=1,
+        metavar="N",
+        help="exit status if somebody else holds the lock (default: 1)",
+    )
+
+
+def add_safety(parser: Parser) -> None:
+    """Add what is done where a guarantee does not hold."""
+    parser.add_argument(
+        "--safety",
+        choices=SAFETY,
+        default="strict",
+        help="what to do where a guarantee does not hold (default: strict)",
+    )
+
+
+def add_recursion(parser: Parser) -> None:
+    """Add that directories are taken for the files below them."""
+    parser.add_argument(
+        "-r", "--recursive", action="store_true", help="take every regular file below a directory"
+    )
+
+
+def add_json(parser: Parser) -> None:
+    """Add that the answer is JSON."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_progress(parser: Parser) -> None:
+    """Add that progress is shown in any case."""
+    parser.add_argument(
+        "--progress", action="store_true", help="show progress where it is not a terminal, too"
+    )
+
+
+def algorithm(text: str) -> str:
+    """Return the name of an algorithm."""
+    return _argument(check_algorithm, text)
+
+
+def retries(text: str) -> int:
+    """Return a number of retries."""
+    return _argument(lambda value: check_retries(_number(int, value)), text)
+
+
+def delay(text: str) -> float:
+    """Return a delay in seconds."""
+    return _argument(lambda value: check_delay(_number(float, value)), text)
+
+
+def seconds(text: str) -> float:
+    """Return a time span in seconds."""
+    return delay(text)
+
+
+def status(text: str) -> int:
+    """Return an exit status."""
+    if not text.isdecimal() or int(text) > 255:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 255, not {text!r}")
+    return int(text)
+
+
+def mode(text: str) -> int:
+    """Return permission bits."""
+    if not text or set(text) - set("01234567") or int(text, 8) > 0o777:
+        raise argparse.ArgumentTypeError(f"must be an octal number from 0 to 777, not {text!r}")
+    return int(text, 8)
+
+
+def _number(kind: Callable[[str], _T], text: str) -> _T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
+
+
+def _argument(check: Callable[[str], _T], text: str) -> _T:
+    """Check an argument the way the library does, and report it the way argparse does."""
+    try:
+        return check(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(" ")[2]) from None

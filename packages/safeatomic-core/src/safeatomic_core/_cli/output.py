@@ -1,0 +1,164 @@
+"""What the command prints, and the standard streams it was given.
+
+A name or a host name is somebody else's choice: whatever it holds, it is shown on one line, and
+neither moves the cursor nor ends an output that cannot encode it. JSON is ASCII, so it is JSON in
+every locale. A stream that was closed before we started stays closed: its number must not be given
+to a file that we open, or what is printed would end up there.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import sys
+
+from .._posix import O_CLOEXEC, kernel
+from .._types import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO, TextIO
+
+OK, NO, ERROR, REFUSED = 0, 1, 2, 3
+_COLOUR = re.compile("(\x1b\\[[0-9]*m)")
+_BYTE = range(0xDC80, 0xDD00)  # how a byte that is no UTF-8 stands in a name (PEP 383)
+
+
+def reserve_standard_descriptors() -> None:
+    """Let no file of ours get one of the numbers 0 to 2: they stand for the standard streams.
+
+    Those that are closed are given to a directory, which can be neither read nor written. In the
+    commands that we run they are closed again.
+    """
+    try:
+        while (fd := kernel.open("/", os.O_RDONLY | O_CLOEXEC)) <= 2:
+            pass
+        kernel.close(fd)
+    except OSError:
+        return  # nothing else can be opened, either
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input for bytes.
+
+    Raises:
+        OSError: It was closed before we started.
+    """
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "it is closed", "standard input")
+    return sys.stdin.buffer
+
+
+def standard_output() -> BinaryIO:
+    """Return standard output for bytes.
+
+    Raises:
+        OSError: It was closed before we started.
+    """
+    return _stdout().buffer
+
+
+def say(text: str) -> None:
+    """Print one line to standard output."""
+    _stdout().write(_encodable(one_line(text), _stdout()) + "\n")
+
+
+def say_as_it_is(text: str) -> None:
+    """Print text of our own."""
+    _stdout().write(_encodable(text, _stdout()))
+
+
+def say_lines(text: str) -> None:
+    """Print text whose line ends are ours."""
+    for line in text.split("\n"):
+        say(line)
+
+
+def say_coloured(text: str) -> None:
+    """Print one line in which the colours are ours, and nothing else is to reach the terminal."""
+    parts = _COLOUR.split(text)
+    shown = [one_line(part) if place % 2 == 0 else part for place, part in enumerate(parts)]
+    _stdout().write(_encodable("".join(shown), _stdout()) + "\n")
+
+
+def say_json(value: object) -> None:
+    """Print a value, or a record, as JSON of ASCII characters that are all printable."""
+    text = json.dumps(_plain(value), indent=2).replace("\x7f", "\\u007f")
+    _stdout().write(text + "\n")
+
+
+def complain(text: str) -> None:
+    """Print one line to standard error, if that is there and takes it."""
+    stream = sys.stderr
+    if stream is None:
+        return
+    try:
+        stream.write(_encodable(f"safeatomic: {one_line(text)}", stream) + "\n")
+        stream.flush()
+    except OSError:
+        pass  # nobody is left to whom this could be reported; the exit status tells
+
+
+def finish(status: int) -> int:
+    """Flush standard output; return the exit status, which that may change."""
+    if sys.stdout is None:
+        return status
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_output()
+        return ERROR
+    except OSError as error:
+        abandon_output()
+        if status != ERROR:  # which has been reported, and may be this one
+            complain(f"cannot write to standard output: {error.strerror}")
+        return status or ERROR
+    return status
+
+
+def abandon_output() -> None:
+    """Let what is still buffered go nowhere, so that the flush at exit does not complain."""
+    with open(os.devnull, "wb") as nowhere:
+        try:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno(), inheritable=False)
+        except (OSError, ValueError):
+            return  # it is not a file, so nothing is flushed to one at exit
+
+
+def name(path: str) -> str:
+    """Return a path as it is shown: on one line, and so that two paths never look the same."""
+    return one_line(path.replace("\\", "\\\\"))
+
+
+def one_line(text: str) -> str:
+    """Return text without what could end the line, move the cursor or turn the direction."""
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code - 0xDC00:02x}" if code in _BYTE else repr(char)[1:-1]
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed", "standard output")
+    return sys.stdout
+
+
+def _plain(value: object) -> object:
+    """Return a record as what JSON can express."""
+    if isinstance(value, Record):
+        return {name: _plain(getattr(value, name)) for name in type(value).__annotations__}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if hasattr(value, "items"):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value

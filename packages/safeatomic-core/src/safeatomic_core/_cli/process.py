@@ -1,0 +1,132 @@
+"""A command that runs under a lock: how it is started, told of signals, and waited for.
+
+It finds what a shell would give it: our descriptors, our environment, the signals that were ignored
+when we started. SIGPIPE and SIGXFSZ, which the interpreter ignores, and SIGCHLD, which somebody may
+have ignored before us, are as usual.
+
+Signals for us are taken one by one instead of by handlers, since only so the kernel says who sent
+them. What a terminal sends goes to the command as well; what `kill` sent to us does not, and is
+passed on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from .._posix import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, Self
+
+NOT_FOUND, NOT_STARTED = 127, 126  # as shells report them
+_LONGEST_WAIT = 0.5  # seconds until the command is looked at without being told to
+_SIGNALLED = 128
+_FROM_KERNEL = 0x80  # SI_KERNEL: a terminal, not somebody's kill(2) (<asm-generic/siginfo.h>)
+_PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+_RESET = ("SIGPIPE", "SIGXFSZ", "SIGCHLD")
+
+
+class StartError(Exception):
+    """The command could not be started.
+
+    Attributes:
+        status: The exit status that says so.
+    """
+
+    def __init__(self, command: str, error: OSError) -> None:
+        found = error.errno != errno.ENOENT
+        reason = error.strerror if found else "command not found"
+        super().__init__(f"{command}: {reason}")
+        self.status = NOT_STARTED if found else NOT_FOUND
+
+
+class Child:
+    """One command. Use it in a ``with`` block: from its start on, signals are for the command."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._mask: set[Any] = set()
+        self._taken: set[Any] = set()
+        self._before_child: Any = None
+
+    def __enter__(self) -> Self:
+        passed_on = {getattr(signal, name) for name in _PASSED_ON}
+        passed_on = {one for one in passed_on if signal.getsignal(one) != signal.SIG_IGN}
+        # A signal without a handler that is ignored by default may be dropped though it is blocked.
+        self._before_child = signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._taken = {signal.SIGCHLD, *passed_on}
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._taken)
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        try:
+            if self._pid:
+                kernel.kill(self._pid, signal.SIGTERM)
+                os.waitpid(self._pid, 0)
+        finally:
+            signal.signal(signal.SIGCHLD, self._before_child or signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def start(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        streams: Iterable[tuple[int, int]] = (),
+    ) -> None:
+        """Start the command.
+
+        Args:
+            command: Its name and arguments.
+            environment: Its environment.
+            streams: Descriptors of ours, and which of its own they become.
+
+        Raises:
+            StartError: It could not be started.
+        """
+        reset = [getattr(signal, name) for name in _RESET]
+        actions = [(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in streams]
+        try:
+            self._pid = os.posix_spawnp(
+                command[0],
+                list(command),
+                environment,
+                file_actions=actions,
+                setsigmask=self._mask,
+                setsigdef=reset,
+            )
+        except OSError as error:
+            raise StartError(command[0], error) from error
+        except ValueError as error:  # a NUL in a name
+            raise StartError(command[0], OSError(errno.EINVAL, str(error))) from error
+
+    def wait(self) -> int:
+        """Pass signals on until the command has ended; return its status as shells report it."""
+        while True:
+            number, from_terminal = _next_signal(self._taken)
+            if number != signal.SIGCHLD:
+                if not from_terminal:
+                    kernel.kill(self._pid, number)
+                continue
+            ended, status = os.waitpid(self._pid, os.WNOHANG)
+            if ended:
+                self._pid = 0
+                code = os.waitstatus_to_exitcode(status)
+                return _SIGNALLED - code if code < 0 else code
+
+
+def _next_signal(signals: set[Any]) -> tuple[int, bool]:
+    """Wait for a signal; return it and whether a terminal sent it to the whole process group."""
+    wait = getattr(signal, "sigtimedwait", None)
+    if wait is None:  # macOS: a Ctrl-C there reaches the command twice, which most take for one
+        return signal.sigwait(signals), False
+    info = wait(signals, _LONGEST_WAIT)
+    if info is None:
+        # A thread that does not block it, in a program that runs us inside, may have got the one
+        # that tells of the command's end.
+        return signal.SIGCHLD, True
+    return info.si_signo, info.si_code == _FROM_KERNEL

@@ -1,0 +1,59 @@
+"""Signals that end the command: it cleans up first, whichever of them comes, and then says so."""
+
+from __future__ import annotations
+
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, Self
+
+ENDING = tuple(
+    number
+    for number in (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
+    if number is not None
+)
+
+
+class Ended(KeyboardInterrupt):
+    """One of the signals came.
+
+    Attributes:
+        number: Which.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Ending:
+    """Turn the signals that end a program into `Ended`, once; what was ignored stays ignored.
+
+    The first one unwinds what is being done. Those that come meanwhile are not to interrupt the
+    clean-up; there is still SIGQUIT.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._came = False
+
+    def __enter__(self) -> Self:
+        for number in ENDING:
+            before = signal.getsignal(number)
+            if before in (signal.SIG_DFL, signal.default_int_handler):
+                try:
+                    self._before[number] = signal.signal(number, self._end)
+                except ValueError:
+                    break  # not the main thread, which gets no signals
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        if not self._came:
+            self._came = True
+            raise Ended(number)

@@ -1,0 +1,79 @@
+"""The files below a directory that are somebody's data, and not beside it because of us."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .._checksum_api import get_checksum_info
+from .._errors import SafeAtomicError
+from .._lock_api import inspect_lock
+from .._posix import kernel
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
+from .._temp_file import is_temp_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def files_below(
+    directory: str, on_error: Callable[[OSError], None], *, recorded: bool = False
+) -> Iterator[str]:
+    """Walk a tree in the order of its names; links are not followed.
+
+    Args:
+        directory: Where to begin.
+        on_error: Told of a directory that cannot be read; the walk goes on.
+        recorded: Also yield the names of files that are missing beside a sidecar of theirs.
+
+    Yields:
+        The path of each regular file that is neither a sidecar nor a lock nor a temp of ours.
+    """
+    try:
+        names = sorted(kernel.listdir(directory))
+    except OSError as error:
+        on_error(OSError(error.errno, error.strerror, directory))
+        return
+    present = set(names)
+    below = []
+    for name in names:
+        path = os.path.join(directory, name)
+        try:
+            mode = kernel.stat(path, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            continue  # removed since
+        except OSError as error:
+            on_error(error)
+            continue
+        if stat.S_ISDIR(mode):
+            below.append(path)
+        elif not stat.S_ISREG(mode) or is_temp_name(name):
+            continue
+        elif name.endswith(SIDECAR_SUFFIX) and name != SIDECAR_SUFFIX:
+            data = name.removesuffix(SIDECAR_SUFFIX)
+            if recorded and data not in present and _is_record(path):
+                yield path.removesuffix(SIDECAR_SUFFIX)
+        elif not _is_lock(name, path, present):
+            yield path
+    for path in below:
+        yield from files_below(path, on_error, recorded=recorded)
+
+
+def _is_record(path: str) -> bool:
+    """Tell whether a sidecar without its file says what that file was."""
+    try:
+        return get_checksum_info(path.removesuffix(SIDECAR_SUFFIX)) is not None
+    except (OSError, SafeAtomicError, ValueError):
+        return False
+
+
+def _is_lock(name: str, path: str, present: set[str]) -> bool:
+    """Tell whether a file is a lock: of ours, or an empty one beside what it is for."""
+    if not name.endswith(LOCK_SUFFIX) or name == LOCK_SUFFIX:
+        return False
+    try:
+        info = inspect_lock(path.removesuffix(LOCK_SUFFIX))
+    except (OSError, SafeAtomicError, ValueError):
+        return False
+    return not info.corrupt or (not info.raw and name.removesuffix(LOCK_SUFFIX) in present)

@@ -1,0 +1,120 @@
+"""Errors in the command's own words: its options and subcommands instead of Python's arguments."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from .._command_lock import CommandLock
+from .._errors import (
+    ChecksumMismatchError,
+    CrossDeviceAtomicityError,
+    LockError,
+    UnsupportedEnvironmentError,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+_NOTE = "safeatomic: "
+# What the library calls by its Python name, and how the same is asked for here. The longer first.
+_WORDS = (
+    (r"retries= and delay=", "--wait"),
+    (r"retries=\S*|delay=\S*", "--wait"),
+    (r"concurrency='none'", "--no-lock"),
+    (r"safety='warn' \(or 'best_effort'\)", "--safety warn (or best_effort)"),
+    (r"safety='(\w+)'", r"--safety \1"),
+    (r"overwrite=False", "--no-clobber"),
+    (r"write_checksum=True", "--checksum"),
+    (r"check_checksum=True", "--check"),
+    (r"force=True", "--force"),
+    (r"mode=", "--mode"),
+    (r"(?:AND|and|or) '(safeatomic [^']*)'", r"or '\1'"),
+    (r"release_stale_lock\(max_age_s=…\)", "'safeatomic unlock --stale --max-age S'"),
+    (r"release_stale_lock\(\)", "'safeatomic unlock --stale'"),
+    (r"force_release_lock\(\)", "'safeatomic unlock --force'"),
+    (r"write_checksum_file\(\)", "'safeatomic checksum'"),
+    (r"try_acquire_lock\(\)", "'safeatomic lock'"),
+    (r"write_atomic(?:_bytes)?\(\)", "'safeatomic write'"),
+    (r"('safeatomic [^']*') or \1", r"\1"),
+    (r"\bpass (?=--)", "use "),
+)
+_CLAUSE = re.compile(r"(?<=[.;:]) ")
+_PYTHON = re.compile(r"\b[a-z_]+=(?!=)|\b\w+\(\)|\b[A-Z]\w+Error\b")
+_QUOTED = re.compile(r"(?<!=)'[^']*'")  # a name, in which anything may stand
+_OTHER_COMMAND = re.compile(r"'safeatomic [^']*'")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+def explained(error: BaseException, options: Container[str]) -> str:
+    """Return what an error says, for somebody who typed a command.
+
+    Args:
+        error: What was raised.
+        options: The options of the subcommand that was used; advice that needs others is left out.
+    """
+    if isinstance(error, UnsupportedEnvironmentError):
+        return own_words(
+            f"{error.path}: it is on {error.filesystem}, where {error.guarantee} is {error.level}: "
+            f"{error.reason}. Nothing was touched. {error.advice}; to go on without this guarantee "
+            "use --safety warn (or best_effort)",
+            options,
+        )
+    if isinstance(error, ChecksumMismatchError):
+        return (
+            f"{error.path}: it does not match its checksum: recorded {error.expected}, found "
+            f"{error.actual}. It was changed by other means or is damaged: restore it from a good "
+            "copy; if the change was meant, record it with 'safeatomic checksum'"
+        )
+    if isinstance(error, CrossDeviceAtomicityError):
+        return (
+            f"cannot move {error.src} to {error.dst} atomically: they are on different devices or "
+            "mounts. Both are unchanged. Use 'safeatomic write DST --from SRC', then remove SRC"
+        )
+    if isinstance(error, LockError):
+        # Both arguments are texts of the library's; the path goes round the search for words.
+        return f"cannot lock {error.path}: {own_words(error.reason, options)}"
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError) and error.strerror:
+        text = own_words(error.strerror, options)
+        if error.filename is None:
+            return text
+        return f"{os.fsdecode(error.filename)}: {text}"
+    return own_words(str(error), options)
+
+
+def own_words(text: str, options: Container[str]) -> str:
+    """Return a text of the library's without the names of Python's arguments and functions.
+
+    A clause in which one is left over, or that needs an option which the subcommand does not have,
+    is left out.
+    """
+    for pattern, word in _WORDS:
+        text = re.sub(pattern, word, text)
+    first, *advice = _CLAUSE.split(text)
+    kept = [first, *(clause for clause in advice if _applies(clause, options))]
+    return " ".join(kept).rstrip(";: ")
+
+
+def outcome(error: BaseException) -> str | None:
+    """Return what the library noted of the target's fate, None if it noted nothing."""
+    for note in getattr(error, "__notes__", ()):
+        if note.startswith(_NOTE):
+            return str(note.rpartition("; ")[2])
+    return None
+
+
+def is_contention(error: LockError) -> bool:
+    """Tell whether somebody else holds the lock; not so where it was lost or cannot be made."""
+    notes = getattr(error, "__notes__", ())
+    acquiring = any(note.startswith(f"{_NOTE}Acquire failed") for note in notes)
+    return acquiring and error.__cause__ is None and error.reason != CommandLock.lost
+
+
+def _applies(clause: str, options: Container[str]) -> bool:
+    if _PYTHON.search(_QUOTED.sub("", clause)):
+        return False
+    own = _OTHER_COMMAND.sub("", clause)
+    return all(option in options for option in _OPTION.findall(own))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from safeatomic_core._cli import main
+from safeatomic_core._cli.arguments import build_parser
+from safeatomic_core._cli.completion import SHELLS, completion, files, manual, subcommands
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_s_completions_know_every_subcommand_and_option(
+    shell: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert main(["--print-completion", shell]) == 0
+    script = capfdbinary.readouterr().out.decode()
+    for name, (parser, _) in subcommands(build_parser()).items():
+        assert name in script
+        for action in parser._actions:
+            for option in action.option_strings:
+                assert option.lstrip("-") in script
+
+
+def complete(*words: str, directory: Path) -> list[str]:
+    script = completion(build_parser(), "bash")
+    quoted = " ".join(f"'{word}'" for word in words)
+    script += f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _safeatomic\n"
+    script += "printf '%s\\n' \"${COMPREPLY[@]}\""
+    done = subprocess.run(
+        ["bash", "-euc", script], cwd=directory, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
+def test_bash_completes_commands_options_values_and_files(tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    assert complete("safeatomic", "unl", directory=tmp_path) == ["unlock"]
+    assert complete("safeatomic", "help", "ver", directory=tmp_path) == ["verify"]
+    assert complete("safeatomic", "write", "--if", directory=tmp_path) == ["--if-changed"]
+    assert complete("safeatomic", "write", "n", "--safety", "w", directory=tmp_path) == ["warn"]
+    assert complete("safeatomic", "read", "no", directory=tmp_path) == ["notes"]
+    assert complete("safeatomic", "write", "x", "--from", "no", directory=tmp_path) == ["notes"]
+    assert complete("safeatomic", "write", "x", "--wait", "", directory=tmp_path) == []
+    assert "bash" in complete("safeatomic", "lock", "x", "--", "bas", directory=tmp_path)
+    assert complete("safeatomic", "lock", "x", "--", "cat", "no", directory=tmp_path) == ["notes"]
+    assert complete("safeatomic", "fly", "", directory=tmp_path) == []
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_other_shells_accept_their_script(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} on this machine")
+    script = tmp_path / "script"
+    script.write_text(completion(build_parser(), shell))
+    subprocess.run([shell, "-n", str(script)], check=True)
+
+
+def test_the_manual_page_has_every_subcommand_and_the_statuses() -> None:
+    page = manual(build_parser())
+    for name in subcommands(build_parser()):
+        assert f".SS {name}\n" in page
+    assert ".SH EXIT STATUS" in page
+    assert "128+N" in page
+    assert not [line for line in page.split("\n") if line.startswith("'")]
+    if shutil.which("groff") is not None:
+        done = subprocess.run(
+            ["groff", "-man", "-Tutf8", "-ww"],
+            input=page,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+
+
+def test_the_source_distribution_s_files_are_named_as_the_shells_look_for_them() -> None:
+    made = files(build_parser())
+    assert {Path(name).name for name in made} == {
+        *("safeatomic", "_safeatomic", "safeatomic.fish", "safeatomic.1"),
+    }
+    assert all(text.endswith("\n") for text in made.values())

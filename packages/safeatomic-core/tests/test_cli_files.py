@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    AtomicWriter,
+    inspect_lock,
+    verify_checksum,
+    write_atomic_bytes,
+)
+from safeatomic_core._cli import commands, main, output, progress
+from safeatomic_core._cli.progress import Progress, size_of_stream
+from safeatomic_core._posix import kernel
+
+
+class Stdin:
+    """Standard input with given bytes, or one that fails."""
+
+    def __init__(self, content: bytes | BaseException, *, terminal: bool = False) -> None:
+        self._failure = content if isinstance(content, BaseException) else None
+        self.buffer = self if self._failure else io.BytesIO(content)  # type: ignore[arg-type]
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def read(self, _size: int) -> bytes:
+        assert self._failure is not None
+        raise self._failure
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def give(content: bytes | BaseException, **options: bool) -> None:
+        monkeypatch.setattr(sys, "stdin", Stdin(content, **options))
+
+    return give
+
+
+def test_write_takes_standard_input(target: Path, stdin: Any) -> None:
+    stdin(b"new")
+    assert main(["write", str(target), "--checksum"]) == 0
+    assert target.read_bytes() == b"new"
+    assert verify_checksum(target)
+
+
+def test_write_takes_a_file(target: Path, tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(b"from a file")
+    options = ["--algo", "sha512", "--retries", "3", "--delay", "0.5", "--no-lock"]
+    assert main(["write", str(target), "--from", str(tmp_path / "input"), *options]) == 0
+    assert target.read_bytes() == b"from a file"
+    assert verify_checksum(target, algo="sha512")
+
+
+def test_write_says_that_it_reads_a_terminal(
+    target: Path, stdin: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(b"typed", terminal=True)
+    assert main(["write", str(target), "--from", "-"]) == 0
+    assert "reading standard input" in capsys.readouterr().err
+    assert target.read_bytes() == b"typed"
+
+
+def test_write_publishes_nothing_when_its_input_fails(
+    target: Path, stdin: Any, capsys: pytest.CaptureFixture[str], listing: Any
+) -> None:
+    stdin(OSError(5, "input failed"))
+    assert main(["write", str(target)]) == 2
+    assert capsys.readouterr().err == "safeatomic: input failed\n"
+    assert main(["write", str(target), "--from", str(target.with_name("missing"))]) == 2
+    assert "No such file" in capsys.readouterr().err
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+def test_an_interrupt_after_publication_says_that_the_file_is_new(
+    target: Path, stdin: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(b"new")
+    real = AtomicWriter.commit
+
+    def commit(self: Any) -> None:
+        real(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AtomicWriter, "commit", commit)
+    assert main(["write", str(target)]) == 130
+    assert "the new content is visible and durable" in capsys.readouterr().err
+
+
+def test_an_interrupt_before_the_lock_says_that_the_file_is_unchanged(
+    target: Path, stdin: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(b"new")
+
+    def interrupted(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "open_writer", interrupted)
+    assert main(["write", str(target)]) == 130
+    assert "the target is unchanged" in capsys.readouterr().err
+
+
+def test_a_new_file_can_be_private_and_must_be_new(data: Path, stdin: Any) -> None:
+    stdin(b"secret")
+    assert main(["write", str(data), "--mode", "600", "--no-clobber", "--checksum"]) == 0
+    assert data.stat().st_mode & 0o777 == 0o600
+    stdin(b"other")
+    assert main(["write", str(data), "--no-clobber"]) == 2
+    assert data.read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 10, b"x" * (commands._CHUNK * 2 + 5)])
+def test_unchanged_content_leaves_the_file_alone(target: Path, stdin: Any, content: bytes) -> None:
+    target.write_bytes(content)
+    before = target.stat()
+    stdin(content)
+    assert main(["write", str(target), "--if-changed"]) == 0
+    after = target.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert not inspect_lock(target).exists
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"abc", b"abd"),
+        (b"abc", b"ab"),
+        (b"ab", b"abc"),
+        (b"", b"x"),
+        (b"x", b""),
+        (b"x" * commands._CHUNK + b"old", b"x" * commands._CHUNK + b"new and longer"),
+        (b"x" * commands._CHUNK, b"x" * (3 * commands._CHUNK)),
+    ],
+)
+def test_changed_content_is_written_whole(target: Path, stdin: Any, old: bytes, new: bytes) -> None:
+    target.write_bytes(old)
+    stdin(new)
+    assert main(["write", str(target), "--if-changed"]) == 0
+    assert target.read_bytes() == new
+
+
+def test_what_is_not_there_counts_as_changed(data: Path, stdin: Any) -> None:
+    stdin(b"")
+    assert main(["write", str(data), "--if-changed"]) == 0
+    assert data.read_bytes() == b""
+
+
+def test_a_missing_checksum_counts_as_a_change(target: Path, stdin: Any) -> None:
+    for algo in ("sha256", "sha256", "sha512"):
+        stdin(b"old")
+        assert main(["write", str(target), "--if-changed", "--checksum", "--algo", algo]) == 0
+        assert verify_checksum(target, algo=algo)
+
+
+def test_a_file_that_shrinks_while_it_is_compared_is_not_published(
+    target: Path, stdin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.write_bytes(b"x" * commands._CHUNK + b"old")
+    real = commands._compare
+
+    def compare(*args: Any) -> Any:
+        result = real(*args)
+        target.write_bytes(b"cut")
+        return result
+
+    monkeypatch.setattr(commands, "_compare", compare)
+    stdin(b"x" * commands._CHUNK + b"new")
+    assert main(["write", str(target), "--if-changed"]) == 2
+    assert target.read_bytes() == b"cut"
+
+
+def test_missing_parents_are_made_and_each_one_s_parent_flushed(
+    tmp_path: Path, stdin: Any, faults: Any
+) -> None:
+    flushed = []
+    real = kernel.fsync
+
+    def fsync(fd: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    kernel.fsync = fsync
+    try:
+        commands.make_parents(str(tmp_path / "a" / "b" / "file"))
+    finally:
+        del kernel.fsync
+    assert flushed == [str(tmp_path.parent), str(tmp_path), str(tmp_path / "a")]
+    stdin(b"deep")
+    assert main(["write", str(tmp_path / "a" / "b" / "c" / "file"), "--parents"]) == 0
+    assert (tmp_path / "a" / "b" / "c" / "file").read_bytes() == b"deep"
+
+
+def test_a_parent_that_somebody_else_makes_is_fine(tmp_path: Path, faults: Any) -> None:
+    def mkdir(path: str, *_args: object) -> bool:
+        if not os.path.isdir(path):
+            os.mkdir(path)
+        return True
+
+    faults.fail("mkdir", 17, when=mkdir)
+    commands.make_parents(str(tmp_path / "a" / "file"))
+    assert (tmp_path / "a").is_dir()
+
+
+@pytest.mark.parametrize(("code", "fails"), [(22, False), (30, False), (5, True)])
+def test_a_parent_that_cannot_be_flushed(
+    tmp_path: Path, faults: Any, code: int, fails: bool
+) -> None:
+    faults.fail("fsync", code)
+    if fails:
+        with pytest.raises(OSError, match="Input/output"):
+            commands.make_parents(str(tmp_path / "file"))
+    else:
+        commands.make_parents(str(tmp_path / "file"))
+
+
+def test_a_parent_that_cannot_be_listed_is_not_flushed(tmp_path: Path, faults: Any) -> None:
+    faults.fail("open", 13)
+    commands.make_parents(str(tmp_path / "file"))
+
+
+def test_read_prints_and_checks(target: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    write_atomic_bytes(target, b"\xff\0raw", write_checksum=True)
+    assert main(["read", str(target), "--check"]) == 0
+    assert capfdbinary.readouterr().out == b"\xff\0raw"
+    target.write_bytes(b"rotten")
+    assert main(["read", str(target), "--check"]) == 1
+    out = capfdbinary.readouterr()
+    assert out.out == b""
+    assert b"does not match its checksum" in out.err
+    assert b"safeatomic checksum" in out.err
+    assert main(["read", str(target.with_name("missing"))]) == 2
+
+
+def test_move_renames(target: Path, listing: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    target.with_name("other").write_bytes(b"x")
+    assert main(["move", str(target), str(target.with_name("other"))]) == 2
+    err = capsys.readouterr().err
+    assert "--force" in err
+    assert "force=True" not in err
+    assert main(["move", str(target), str(target.with_name("other")), "--force"]) == 0
+    assert listing() == ["other"]
+
+
+@pytest.mark.usefixtures("guaranteed_place")
+def test_inspect_prints_text_and_json(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(target)]) == 0
+    assert "AtomicVisibility" in capsys.readouterr().out
+    assert main(["inspect", str(target), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["guarantees"]["AtomicVisibility"] == "Guaranteed"
+
+
+@pytest.mark.usefixtures("guaranteed_place")
+def test_doctor_answers_by_its_exit_status(
+    target: Path, capsys: pytest.CaptureFixture[str], listing: Any
+) -> None:
+    assert main(["doctor", str(target), "--destructive"]) == 0
+    assert "AtomicVisibility" in capsys.readouterr().out
+    assert main(["doctor", str(target), "--require", "Nonsense"]) == 1
+    capsys.readouterr()
+    assert main(["doctor", str(target), "--require", "atomic_visibility", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+    assert listing() == ["data.bin"]
+
+
+def test_doctor_s_colours_are_the_only_escapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "wants_colour", lambda _stream: True)
+    main(["doctor", str(tmp_path / "x\x1b[2J")])
+    out = capsys.readouterr().out
+    assert "\x1b[32m" in out
+    assert "\x1b[2J" not in out
+
+
+def test_much_work_shows_its_progress_on_a_terminal(
+    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target.write_bytes(b"x" * 1_000_000)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "LONG", 1000)
+    copy = str(target.with_name("copy"))
+    for command in (["write", copy, "--from", str(target)], ["checksum", copy], ["verify", copy]):
+        assert main(command) == 0
+        err = capsys.readouterr().err
+        assert "[#########################] 100 %" in err
+        assert err.endswith("\r\x1b[K")
+
+
+def test_content_that_is_shown_is_not_mixed_with_a_bar(
+    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "LONG", 0)
+    assert main(["read", str(target)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_no_terminal_gets_lines_if_asked(
+    target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["read", str(target), "--progress"]) == 0
+    assert capsys.readouterr().err == "safeatomic: [#########################] 100 %\n"
+
+
+def test_progress_without_a_total_counts_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(None, asked=True) as shown:
+        shown.advance(1)
+        shown.advance(1)
+        shown.advance(16 << 20)
+    assert capsys.readouterr().err == "safeatomic: 0 MiB\nsafeatomic: 16 MiB\n"
+
+
+def test_progress_ends_where_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(28, "full")
+
+    monkeypatch.setattr(sys, "stderr", Broken())
+    with Progress(10, asked=True) as shown:
+        shown.advance(5)
+        shown.advance(5)
+    assert not shown._active
+    monkeypatch.setattr(sys, "stderr", None)
+    with Progress(10, asked=True) as shown:
+        shown.advance(5)
+
+
+def test_a_stream_s_size_is_what_is_left_of_it(target: Path) -> None:
+    with target.open("rb") as file:
+        assert size_of_stream(file) == 3
+        os.lseek(file.fileno(), 1, os.SEEK_SET)
+        assert size_of_stream(file) == 2
+    assert size_of_stream(io.BytesIO(b"x")) is None
+    assert size_of_stream(None) is None
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb") as pipe:
+        assert size_of_stream(pipe) is None
+    os.close(write_end)
+
+
+def test_an_output_that_is_no_file_is_abandoned_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    assert output.finish(0) == 2
+    monkeypatch.setattr(sys, "stdout", None)
+    assert output.finish(0) == 0
+
+
+@pytest.mark.parametrize(("status", "said"), [(0, 1), (1, 1), (2, 0)])
+def test_an_output_that_is_full_is_reported_once(
+    status: int, said: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Full())
+        assert output.finish(status) == (status or 2)
+    assert capsys.readouterr().err.count("No space left") == said
