@@ -21,7 +21,8 @@ import time
 from . import _log, _trace
 from ._errors import LockError
 from ._forks import Held, generation
-from ._lock_file import CRASH_MARK, Found, payload, probe_free
+from ._lock_file import CRASH_MARK, Found, probe_free
+from ._lock_payload import payload
 from ._lock_readers import admit
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._settle import recover
@@ -65,17 +66,9 @@ _PROBE_ROUNDS = 200
 # Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)).
 _NO_ANONYMOUS = NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT}
 # What the way through /proc says where there is none, another PID namespace's, or a Landlock rule.
-_NO_PROC = NOT_SUPPORTED | {
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EXDEV,
-    errno.ELOOP,
-}
+_NO_PROC = NOT_SUPPORTED | {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM}
+_NO_PROC |= {errno.EXDEV, errno.ELOOP}
 _NO_LINKS = NOT_SUPPORTED | {errno.EPERM, errno.EMLINK}
-# Seconds between two looks at a holder: the first, and the longest.
-_NAP, _LONGEST_NAP = 0.0005, 0.05
 
 
 class Lock:
@@ -161,33 +154,15 @@ class Lock:
                 return False
         return False
 
-    def wait(self, session: str | None, retries: int, delay: float) -> bool:
-        """Try to take the lock for ``retries`` times ``delay`` seconds, after a first attempt.
-
-        The holder is looked at more often than it is tried: at first twice in a millisecond, then
-        less and less, and quickly again as soon as the lock has changed hands. So those who wait
-        for brief holders get their turns, and those who wait for a long one use no time.
-        """
-        if self.attempt(session):
-            return True
-        nap = _NAP
-        for _ in range(retries):
-            end = time.monotonic() + delay
-            left = delay
-            while True:
-                time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))
-                left = end - time.monotonic()
-                if left <= 0 or self._holder_is_gone():
-                    before = self.found.inode
-                    if self.attempt(session):
-                        return True
-                    nap = nap * 2 if self.found.inode == before else _NAP
-                else:
-                    nap = nap * 2
-                nap = min(nap, _LONGEST_NAP)
-                if left <= 0:
-                    break
-        return False
+    def holder_is_gone(self) -> bool:
+        """Tell whether an attempt has a chance, with as little work as possible."""
+        found = self.found
+        try:
+            if found.alive == "yes" and found.fd >= 0:
+                return probe_free(found.fd)
+            return not still_named(self._dir_fd, self.name, found.inode)
+        except OSError:
+            return True  # the attempt will say what is wrong
 
     def ours(self) -> bool:
         """Tell whether this process, not a parent it was forked from, took the lock."""
@@ -319,12 +294,11 @@ class Lock:
         """Give the inode its name; False when the name exists."""
         try:
             self._link_inode()
-        except FileExistsError:
+        except OSError as error:
             self.linked = False
+            if not isinstance(error, FileExistsError):
+                raise
             return False
-        except OSError:
-            self.linked = False
-            raise
         if self._temp is not None:
             self._drop_name_of(self._temp)
         if _trace.hook is not None:
@@ -370,16 +344,6 @@ class Lock:
         """Remove the temp's name; its descriptor is ours."""
         self._temp = None
         temp.discard()
-
-    def _holder_is_gone(self) -> bool:
-        """Tell whether an attempt has a chance, with as little work as possible."""
-        found = self.found
-        try:
-            if found.alive == "yes" and found.fd >= 0:
-                return probe_free(found.fd)
-            return not still_named(self._dir_fd, self.name, found.inode)
-        except OSError:
-            return True  # the attempt will say what is wrong
 
     def _clear(self, stale: Found) -> bool:
         """Remove a dead holder's lock; False when it turns out to be held or pinned."""
