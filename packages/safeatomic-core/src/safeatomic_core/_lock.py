@@ -77,6 +77,7 @@ class Lock:
     Attributes:
         target: What it locks.
         name: The lock's name in the target's directory.
+        inode: Device and inode number of the lock file.
         token: 16 hexadecimal digits in its payload, which tell it from every other lock.
         linked: Whether the name was given to our inode (it may since have been taken away).
         found: What stood in the way at the last attempt.
@@ -87,11 +88,11 @@ class Lock:
         "_dir_fd",
         "_handle",
         "_held",
-        "_inode",
         "_safety",
         "_session",
         "_temp",
         "found",
+        "inode",
         "linked",
         "lost",
         "name",
@@ -109,7 +110,7 @@ class Lock:
         self.target = target
         self._safety = safety
         self._dir_fd = target.dir_fd
-        self._inode = (0, 0)
+        self.inode = (0, 0)
         self._handle: Held | None = None  # of the directory, once the lock outlives its call
         self._held = Held()
         self._born = generation()
@@ -125,11 +126,6 @@ class Lock:
     def fd(self) -> int:
         """Descriptor of our inode, whose flock is the lock; -1 before and after."""
         return self._held.fd
-
-    @property
-    def inode(self) -> tuple[int, int]:
-        """Device and inode number of the lock file."""
-        return self._inode
 
     def attempt(self, session: str | None) -> bool:
         """Try once to take the lock; never waits. What stood in the way is in `found`.
@@ -179,8 +175,8 @@ class Lock:
             if not self._held.valid():
                 return False  # and with the descriptor went the flock
             if not self._handle.valid():
-                return dir_fd >= 0 and still_named(dir_fd, self.name, self._inode)
-        return still_named(self._dir_fd, self.name, self._inode)
+                return dir_fd >= 0 and still_named(dir_fd, self.name, self.inode)
+        return still_named(self._dir_fd, self.name, self.inode)
 
     def release(self, dir_fd: int = -1) -> None:
         """Unlink the name if it is still ours and drop the flock.
@@ -244,7 +240,7 @@ class Lock:
                 unlink_if_there(self.name, self._dir_fd)
             raise
         if _trace.hook is not None:
-            self._report("unlinked" if ours else "lost", self._inode[1], _trace.RELEASE)
+            self._report("unlinked" if ours else "lost", self.inode[1], _trace.RELEASE)
 
     def _prepare(self) -> None:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
@@ -268,7 +264,7 @@ class Lock:
     def _complete(self) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
         status = kernel.fstat(self.fd)
-        self._inode = identity(status)
+        self.inode = identity(status)
         admit(self.fd, status, self.target.directory(), self._dir_fd, CRASH_MARK)
         try:
             kernel.flock(self.fd, LOCK_EX | LOCK_NB)
@@ -278,7 +274,7 @@ class Lock:
             raise
         self._fill()
         if _trace.hook is not None:
-            self._report("prepared", self._inode[1])
+            self._report("prepared", self.inode[1])
 
     def _fill(self) -> None:
         """Write the payload, completely: nobody is to meet a lock that does not say what it is."""
@@ -302,7 +298,7 @@ class Lock:
         if self._temp is not None:
             self._drop_name_of(self._temp)
         if _trace.hook is not None:
-            self._report("linked", self._inode[1])
+            self._report("linked", self.inode[1])
         return True
 
     def _link_inode(self) -> None:
