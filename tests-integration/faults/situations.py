@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
-from safeatomic_core._lock_file import payload
+from safeatomic_core._lock_payload import payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

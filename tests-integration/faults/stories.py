@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import safeatomic_core as sa
 from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
-from safeatomic_core._lock_file import payload
+from safeatomic_core._lock_payload import payload
 
 from .oracle import Operation, Version, move, record, world, write
 from .simulation import File, Recorder

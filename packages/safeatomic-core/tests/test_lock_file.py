@@ -18,15 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from safeatomic_core import inspect_lock
-from safeatomic_core._lock_file import (
-    CRASH_MARK,
-    Found,
-    parse,
-    parse_timestamp,
-    probe_free,
-    unlike_a_lock,
-)
-from safeatomic_core._lock_file import payload as line
+from safeatomic_core._lock_file import CRASH_MARK, Found, probe_free, unlike_a_lock
+from safeatomic_core._lock_payload import parse, parse_timestamp
+from safeatomic_core._lock_payload import payload as line
 from safeatomic_core._posix import kernel
 
 TOKEN = "0123456789abcdef"

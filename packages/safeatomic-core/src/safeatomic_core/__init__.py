@@ -21,6 +21,7 @@ this drawing and holds it:
     _gate                   Gate: what a call needs of the place, and the refusal
     _permission             whether the caller may replace what stands at a name
     _held_locks             the locks of the running context, and those that fence a write
+    _waiting                waiting for a lock, within a bound and in turn
     _command_lock           the lock that ``safeatomic lock`` named in the environment
     _lock                   Acquire and Release
     _announcement           Announce and Seal
@@ -35,6 +36,7 @@ this drawing and holds it:
     _temp_file  _lock_file  _sidecar_file
     _checksum_record        the form of our sidecars
     _checksum_lines         the lines that checksum tools print
+    _lock_payload           what a lock file says
     _lock_readers           who may read a lock
     _target                 one name in an open directory, and what stands there now
     # where we are
@@ -44,6 +46,7 @@ this drawing and holds it:
     _mounts                 /proc, statfs, the watch on the mount table
     # ground
     _digests                of bytes and open files
+    _holder                 who has taken a lock
     _forks                  descriptors that no forked child may keep, and forks counted
     _posix                  the table of system calls
     _options                the options of a call: checks, defaults, Policy

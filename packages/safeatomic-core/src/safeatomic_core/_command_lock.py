@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 
-from ._lock_file import Found, parse_json
+from ._lock_file import Found
+from ._lock_payload import parse_json
 from ._posix import kernel
 from ._target import LOCK_SUFFIX, identity
 

@@ -14,20 +14,19 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from _contextvars import ContextVar
-from _thread import _local, get_ident
 
 from . import _log, _trace
 from ._command_lock import command_lock
 from ._errors import LockError
 from ._forks import generation
+from ._holder import Holder
 from ._lock import Lock, release_quietly
 from ._target import identity
+from ._waiting import wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextvars import Token
     from typing import TypeAlias
 
     from ._lock import Fence
@@ -35,9 +34,9 @@ if TYPE_CHECKING:
 
     Place: TypeAlias = tuple[int, int, str]
 
-_here: ContextVar[None] = ContextVar("safeatomic_here")  # a probe; its value means nothing
-_seen: ContextVar[tuple[Kept, ...]] = ContextVar("safeatomic_held", default=())  # the last last
-_thread = _local()
+
+# Locks taken here or inherited, the last one last.
+_seen: ContextVar[tuple[Kept, ...]] = ContextVar("safeatomic_held", default=())
 _kept: dict[Place, Kept] = {}  # those of the process that try_acquire_lock() took
 _under_way: dict[Mark, None] = {}  # changes of the process that hold a lock, or wait for one
 
@@ -45,32 +44,6 @@ LOST = (
     "the lock was taken away (by force, or its file was removed) while this context relied on it; "
     "the target is unchanged. Find out by whom; release_lock() or try_acquire_lock() ends this"
 )
-
-
-class Holder:
-    """Who has taken a lock: this process, this context, this asyncio task."""
-
-    def __init__(self) -> None:
-        self.born = generation()
-        self.thread = _this_thread()
-        self._task = _running_task()
-        self._tokens: list[Token[None]] = [_here.set(None)]
-
-    def is_running(self) -> bool:
-        """Tell whether it is the running context that has taken it."""
-        if self.born != generation() or self._task is not _running_task():
-            return False
-        try:
-            # In C from end to end, so that no signal handler comes in between.
-            self._tokens.extend(map(_here.set, map(_here.reset, self._tokens[-1:])))
-        except (ValueError, RuntimeError):  # the token was made in another context
-            return False
-        del self._tokens[:-1]
-        return True
-
-    def in_this_thread(self) -> bool:
-        """Tell whether it runs in this thread, which therefore must not wait for it."""
-        return self.born == generation() and self.thread is _this_thread()
 
 
 class Kept:
@@ -227,7 +200,7 @@ def take(lock: Lock, target: Target, session: str | None, retries: int, delay: f
         return True
     if retries == 0 or _held_in_this_thread(target, lock):
         return False
-    return lock.wait(session, retries, delay)
+    return wait(lock, session, retries, delay)
 
 
 def contention(target: Target, lock: Lock) -> LockError:
@@ -373,24 +346,6 @@ def _holders(target: Target, lock: Lock) -> list[Holder]:
 def _held_in_this_thread(target: Target, lock: Lock) -> bool:
     """Tell whether waiting would keep the holder from releasing the lock."""
     return any(holder.in_this_thread() for holder in _holders(target, lock))
-
-
-def _this_thread() -> object:
-    """Return an object of this thread: the numbers of threads that have ended are used again."""
-    try:
-        return _thread.itself
-    except AttributeError:
-        _thread.itself = [get_ident()]
-        return _thread.itself
-
-
-def _running_task() -> object:
-    """Return the asyncio task that runs now, None outside one. Nothing is imported for it."""
-    asyncio = sys.modules.get("asyncio")
-    running_loop = getattr(asyncio, "_get_running_loop", None)
-    if running_loop is None or running_loop() is None:
-        return None
-    return asyncio.current_task()  # type: ignore[union-attr]
 
 
 def _absolute(path: str) -> str:

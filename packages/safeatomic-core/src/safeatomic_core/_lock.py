@@ -21,7 +21,8 @@ import time
 from . import _log, _trace
 from ._errors import LockError
 from ._forks import Held, generation
-from ._lock_file import CRASH_MARK, Found, payload, probe_free
+from ._lock_file import CRASH_MARK, Found, probe_free
+from ._lock_payload import payload
 from ._lock_readers import admit
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._settle import recover
@@ -65,17 +66,9 @@ _PROBE_ROUNDS = 200
 # Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)).
 _NO_ANONYMOUS = NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT}
 # What the way through /proc says where there is none, another PID namespace's, or a Landlock rule.
-_NO_PROC = NOT_SUPPORTED | {
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EXDEV,
-    errno.ELOOP,
-}
+_NO_PROC = NOT_SUPPORTED | {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM}
+_NO_PROC |= {errno.EXDEV, errno.ELOOP}
 _NO_LINKS = NOT_SUPPORTED | {errno.EPERM, errno.EMLINK}
-# Seconds between two looks at a holder: the first, and the longest.
-_NAP, _LONGEST_NAP = 0.0005, 0.05
 
 
 class Lock:
@@ -84,6 +77,7 @@ class Lock:
     Attributes:
         target: What it locks.
         name: The lock's name in the target's directory.
+        inode: Device and inode number of the lock file.
         token: 16 hexadecimal digits in its payload, which tell it from every other lock.
         linked: Whether the name was given to our inode (it may since have been taken away).
         found: What stood in the way at the last attempt.
@@ -94,11 +88,11 @@ class Lock:
         "_dir_fd",
         "_handle",
         "_held",
-        "_inode",
         "_safety",
         "_session",
         "_temp",
         "found",
+        "inode",
         "linked",
         "lost",
         "name",
@@ -116,7 +110,7 @@ class Lock:
         self.target = target
         self._safety = safety
         self._dir_fd = target.dir_fd
-        self._inode = (0, 0)
+        self.inode = (0, 0)
         self._handle: Held | None = None  # of the directory, once the lock outlives its call
         self._held = Held()
         self._born = generation()
@@ -132,11 +126,6 @@ class Lock:
     def fd(self) -> int:
         """Descriptor of our inode, whose flock is the lock; -1 before and after."""
         return self._held.fd
-
-    @property
-    def inode(self) -> tuple[int, int]:
-        """Device and inode number of the lock file."""
-        return self._inode
 
     def attempt(self, session: str | None) -> bool:
         """Try once to take the lock; never waits. What stood in the way is in `found`.
@@ -161,33 +150,15 @@ class Lock:
                 return False
         return False
 
-    def wait(self, session: str | None, retries: int, delay: float) -> bool:
-        """Try to take the lock for ``retries`` times ``delay`` seconds, after a first attempt.
-
-        The holder is looked at more often than it is tried: at first twice in a millisecond, then
-        less and less, and quickly again as soon as the lock has changed hands. So those who wait
-        for brief holders get their turns, and those who wait for a long one use no time.
-        """
-        if self.attempt(session):
-            return True
-        nap = _NAP
-        for _ in range(retries):
-            end = time.monotonic() + delay
-            left = delay
-            while True:
-                time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))
-                left = end - time.monotonic()
-                if left <= 0 or self._holder_is_gone():
-                    before = self.found.inode
-                    if self.attempt(session):
-                        return True
-                    nap = nap * 2 if self.found.inode == before else _NAP
-                else:
-                    nap = nap * 2
-                nap = min(nap, _LONGEST_NAP)
-                if left <= 0:
-                    break
-        return False
+    def holder_is_gone(self) -> bool:
+        """Tell whether an attempt has a chance, with as little work as possible."""
+        found = self.found
+        try:
+            if found.alive == "yes" and found.fd >= 0:
+                return probe_free(found.fd)
+            return not still_named(self._dir_fd, self.name, found.inode)
+        except OSError:
+            return True  # the attempt will say what is wrong
 
     def ours(self) -> bool:
         """Tell whether this process, not a parent it was forked from, took the lock."""
@@ -204,8 +175,8 @@ class Lock:
             if not self._held.valid():
                 return False  # and with the descriptor went the flock
             if not self._handle.valid():
-                return dir_fd >= 0 and still_named(dir_fd, self.name, self._inode)
-        return still_named(self._dir_fd, self.name, self._inode)
+                return dir_fd >= 0 and still_named(dir_fd, self.name, self.inode)
+        return still_named(self._dir_fd, self.name, self.inode)
 
     def release(self, dir_fd: int = -1) -> None:
         """Unlink the name if it is still ours and drop the flock.
@@ -269,7 +240,7 @@ class Lock:
                 unlink_if_there(self.name, self._dir_fd)
             raise
         if _trace.hook is not None:
-            self._report("unlinked" if ours else "lost", self._inode[1], _trace.RELEASE)
+            self._report("unlinked" if ours else "lost", self.inode[1], _trace.RELEASE)
 
     def _prepare(self) -> None:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
@@ -293,7 +264,7 @@ class Lock:
     def _complete(self) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
         status = kernel.fstat(self.fd)
-        self._inode = identity(status)
+        self.inode = identity(status)
         admit(self.fd, status, self.target.directory(), self._dir_fd, CRASH_MARK)
         try:
             kernel.flock(self.fd, LOCK_EX | LOCK_NB)
@@ -303,7 +274,7 @@ class Lock:
             raise
         self._fill()
         if _trace.hook is not None:
-            self._report("prepared", self._inode[1])
+            self._report("prepared", self.inode[1])
 
     def _fill(self) -> None:
         """Write the payload, completely: nobody is to meet a lock that does not say what it is."""
@@ -319,16 +290,15 @@ class Lock:
         """Give the inode its name; False when the name exists."""
         try:
             self._link_inode()
-        except FileExistsError:
+        except OSError as error:
             self.linked = False
+            if not isinstance(error, FileExistsError):
+                raise
             return False
-        except OSError:
-            self.linked = False
-            raise
         if self._temp is not None:
             self._drop_name_of(self._temp)
         if _trace.hook is not None:
-            self._report("linked", self._inode[1])
+            self._report("linked", self.inode[1])
         return True
 
     def _link_inode(self) -> None:
@@ -370,16 +340,6 @@ class Lock:
         """Remove the temp's name; its descriptor is ours."""
         self._temp = None
         temp.discard()
-
-    def _holder_is_gone(self) -> bool:
-        """Tell whether an attempt has a chance, with as little work as possible."""
-        found = self.found
-        try:
-            if found.alive == "yes" and found.fd >= 0:
-                return probe_free(found.fd)
-            return not still_named(self._dir_fd, self.name, found.inode)
-        except OSError:
-            return True  # the attempt will say what is wrong
 
     def _clear(self, stale: Found) -> bool:
         """Remove a dead holder's lock; False when it turns out to be held or pinned."""

@@ -13,7 +13,8 @@ from ._errors import LockError, age_text
 from ._gate import gate
 from ._held_locks import disown, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
 from ._lock import Lock, release_quietly
-from ._lock_file import CAP, Found, parse_timestamp, unlike_a_lock
+from ._lock_file import Found, unlike_a_lock
+from ._lock_payload import CAP, parse_timestamp
 from ._options import check_delay, check_retries, check_safety, check_session, defaults
 from ._posix import LOCK_EX, LOCK_NB, kernel
 from ._settle import recover

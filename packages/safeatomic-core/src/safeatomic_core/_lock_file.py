@@ -16,9 +16,9 @@ import os
 import stat
 import time
 
-from ._digests import hash_bytes
 from ._errors import age_text
 from ._forks import Held
+from ._lock_payload import CAP, parse, parse_json, parse_timestamp
 from ._posix import LOCK_NB, LOCK_SH, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._target import identity
 
@@ -26,13 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._types import Alive
 
-VERSION = 1
 CRASH_MARK = stat.S_ISVTX
-CAP = 4096  # bytes; ours are about 250, and a file that is longer is not a lock of ours
 _LOCK_UN = 8
-_PID_MAX = 2**31 - 1
-_DAYS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # of each month
-_DEEPEST = 64  # levels of brackets; more of them is not a payload, and would use the stack up
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 _REFUSED = (errno.EACCES, errno.EPERM)
 _KINDS = {
@@ -227,167 +222,6 @@ class Found:
             self.alive = "unknown"  # some other kernel lock, which we cannot ask for
         else:
             self.alive = _alive_by_pid(self.fields)
-
-
-def payload(session: str | None, token: str) -> bytes:
-    """Return the line that a lock taken now by this process holds.
-
-    Its form is fixed, so that it can be written and read where nothing can be imported any more,
-    after a chroot for example.
-
-    Args:
-        session: Text whose SHA-256 goes into it, or None.
-        token: 16 hexadecimal digits.
-    """
-    global _now
-    digest = "null"
-    if session is not None:
-        digest = f'"{hash_bytes(session.encode("utf-8", "surrogatepass"), "sha256")}"'
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    now = _now
-    if now[0] != seconds:
-        _now = now = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)))
-    return (
-        f'{{"version":{VERSION},"pid":{os.getpid()},"hostname":"{_escaped(os.uname().nodename)}",'
-        f'"session_hash":{digest},"timestamp":"{now[1]}.{nanoseconds // 1000:06d}Z",'
-        f'"kernel_lock":"flock","token":"{token}"}}\n'
-    ).encode()
-
-
-_now = (0, "")  # the second that was last formatted
-
-
-def _escaped(text: str) -> str:
-    """Return a host name as JSON spells it, in ASCII."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return text
-    units = text.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
-
-
-def parse(raw: bytes) -> dict[str, object] | None:
-    """Return the fields of a payload, None when the bytes are not a lock.
-
-    Anything may stand in a file: the answer to what is not exactly a lock of a known version is
-    None, never an exception.
-    """
-    if len(raw) > CAP:
-        return None
-    fields: object = _parse_own(raw)
-    if fields is None:
-        fields = parse_json(raw)
-    if not isinstance(fields, dict) or fields.get("version") != VERSION:
-        return None
-    pid = fields.get("pid")
-    digest = fields.get("session_hash")
-    sound = (
-        type(fields["version"]) is int
-        and type(pid) is int
-        and 0 < pid <= _PID_MAX
-        and isinstance(fields.get("hostname"), str)
-        and (digest is None or isinstance(digest, str))
-        and parse_timestamp(fields.get("timestamp")) is not None
-        and isinstance(fields.get("kernel_lock", ""), str)
-    )
-    return fields if sound else None
-
-
-def parse_json(raw: bytes) -> object:
-    """Return what a short JSON text says; None when it is not one.
-
-    Raises:
-        RecursionError: The stack is nearly used up. That says nothing of the file.
-    """
-    if raw.count(b"[") + raw.count(b"{") > _DEEPEST:
-        return None
-    try:
-        import json  # slow to import; what this library writes is read without it
-
-        return json.loads(raw.decode("utf-8"))
-    except (ValueError, ImportError):
-        return None
-
-
-_PARTS = (
-    '{"version":1,"pid":',
-    ',"hostname":"',
-    '","session_hash":',
-    ',"timestamp":"',
-    '","kernel_lock":"flock","token":"',
-    '"}\n',
-)
-
-
-def _parse_own(raw: bytes) -> dict[str, object] | None:
-    """Return the fields of a payload in the form that `payload` gives it; None for another."""
-    try:
-        text = raw.decode("ascii")
-    except UnicodeDecodeError:
-        return None
-    values = []
-    if not text.startswith(_PARTS[0]):
-        return None
-    rest = text[len(_PARTS[0]) :]
-    for part in _PARTS[1:]:
-        value, found, rest = rest.partition(part)
-        if not found:
-            return None
-        values.append(value)
-    pid, hostname, digest, timestamp, token = values
-    if rest or not pid.isdecimal() or len(pid) > 10:
-        return None
-    quoted = digest[:1] == digest[-1:] == '"' and len(digest) > 1
-    plain = hostname + timestamp + token + (digest[1:-1] if quoted else "")
-    if '"' in plain or "\\" in plain or not plain.isprintable() or not (quoted or digest == "null"):
-        return None
-    return {
-        "version": VERSION,
-        "pid": int(pid),
-        "hostname": hostname,
-        "session_hash": digest[1:-1] if quoted else None,
-        "timestamp": timestamp,
-        "kernel_lock": "flock",
-        "token": token,
-    }
-
-
-def parse_timestamp(text: object) -> float | None:
-    """Return an ISO 8601 time with a zone as seconds since the epoch, None for anything else."""
-    if not isinstance(text, str) or len(text) > 40:
-        return None
-    own = _parse_own_timestamp(text)
-    if own is not None:
-        return own
-    try:
-        from datetime import datetime  # slow to import; our own form is read without it
-
-        moment = datetime.fromisoformat(text)
-        return None if moment.tzinfo is None else moment.timestamp()
-    except (ValueError, OverflowError, ImportError):
-        return None
-
-
-def _parse_own_timestamp(text: str) -> float | None:
-    """Return the time of ``2026-01-31T23:59:59.000000Z``, None for any other form."""
-    marks = "".join(char for char in text if not ("0" <= char <= "9"))
-    if len(text) != 27 or marks != "--T::.Z":
-        return None
-    try:
-        year, month, day = int(text[:4]), int(text[5:7]), int(text[8:10])
-        hour, minute, second = int(text[11:13]), int(text[14:16]), int(text[17:19])
-        micro = int(text[20:26])
-    except ValueError:
-        return None
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    if year < 1 or not 1 <= month <= 12 or not 1 <= day <= _DAYS[month] + (leap and month == 2):
-        return None
-    if hour > 23 or minute > 59 or second > 59:
-        return None
-    # Days since 1970-01-01, counting years from March, so that the leap day is the last.
-    years = year - (month < 3)
-    days = 365 * years + years // 4 - years // 100 + years // 400
-    days += (153 * ((month + 9) % 12) + 2) // 5 + day - 719469
-    return days * 86400.0 + hour * 3600 + minute * 60 + second + micro / 1e6
 
 
 def unlike_a_lock(found: Found) -> str | None:

@@ -10,7 +10,7 @@ from .._checksum_api import get_checksum_info
 from .._command_lock import VARIABLE
 from .._errors import UNCHANGED, ChecksumMismatchError, SafeAtomicError
 from .._lock_api import inheritable_lock, release_lock, try_acquire_lock
-from .._lock_file import parse_json
+from .._lock_payload import parse_json
 from .._posix import close_quietly, kernel
 from .._reader import AtomicReader
 from .._settle import recover
