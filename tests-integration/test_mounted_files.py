@@ -135,7 +135,7 @@ def test_killed_at_any_call_there_is_old_new_or_a_mixture_beside_the_copy(
 ) -> None:
     def body(work: Path) -> tuple[int, list[str]]:
         target = mount_a_file(work, other=True)
-        number, wrong = 0, []
+        number, wrong = 0, list[str]()
         while True:
             number += 1
             sa.write_atomic_bytes(target, OLD, safety="best_effort", write_checksum=True)

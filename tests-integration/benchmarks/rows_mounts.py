@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rows import Folders, Plan, Row
 
@@ -53,7 +53,7 @@ def _prepare(folders: Folders) -> Iterator[Plan]:
         answer = stdout.readline().strip()
         if answer != "ready":
             raise Skipped(answer or "nothing can be mounted here")
-        candidates = {
+        candidates: dict[str, Callable[[], object]] = {
             "change": lambda: ask("change"),
             "change, then write": lambda: ask("both"),
         }

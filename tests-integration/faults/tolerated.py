@@ -99,7 +99,12 @@ PLACES = (
         _only(e.EACCES, e.EPERM),
         "to look a name up, search permission is enough",
     ),
-    Place("stat", "still_named", _only(e.ENAMETOOLONG), "such a name shows nothing"),
+    Place(
+        "stat",
+        "still_named < Replacement._shows_record",
+        _only(e.ENAMETOOLONG),
+        "such a name shows nothing",
+    ),
     Place(
         "stat",
         "Sidecar.is_at < Replacement._expendable < Replacement._drop_aside",

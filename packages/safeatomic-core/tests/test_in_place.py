@@ -16,7 +16,6 @@ import pytest
 from safeatomic_core import (
     UnsupportedEnvironmentError,
     UnsupportedEnvironmentWarning,
-    _gate,
     _protocol,
     _verdicts,
     verify_checksum,
@@ -57,7 +56,7 @@ def seen(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         verdict.mounted_names = frozenset({mounted.name})
         return verdict
 
-    monkeypatch.setattr(_gate._verdicts, "verdict_on", verdict_on)
+    monkeypatch.setattr(_verdicts, "verdict_on", verdict_on)
     return mounted
 
 
@@ -111,7 +110,7 @@ def test_busy_for_another_reason_stays_an_error(
         monkeypatch.setattr(module, "is_mount_point", lambda *_: False)
     for safety in ("strict", "best_effort"):
         with pytest.raises(OSError, match="unchanged") as caught:
-            write_atomic_bytes(mounted, b"new", safety=safety)  # type: ignore[arg-type]
+            write_atomic_bytes(mounted, b"new", safety=safety)
         assert caught.value.errno == errno.EBUSY
     assert mounted.read_bytes() == b"old"
     assert listing() == ["data.bin"]

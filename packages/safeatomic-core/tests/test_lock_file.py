@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -168,9 +169,9 @@ def test_a_stack_that_is_nearly_used_up_says_nothing_of_the_file() -> None:
         return deeper(frames - 1) if frames else parse(raw)
 
     base = 0
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
-        base, frame = base + 1, frame.f_back  # type: ignore[assignment]
+        base, frame = base + 1, frame.f_back
     for left in range(3, 30):
         try:
             result = deeper(sys.getrecursionlimit() - base - left)

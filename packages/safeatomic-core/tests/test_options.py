@@ -133,3 +133,40 @@ def test_an_algorithm_that_is_listed_but_switched_off_is_refused(
     monkeypatch.setattr(hashlib, "algorithms_available", {"md4"})
     with pytest.raises(ValueError, match="md4"):
         check_algorithm("md4")
+
+
+def test_one_scope_serves_a_function_a_coroutine_and_two_tasks_at_a_time() -> None:
+    import asyncio
+    from functools import partial
+
+    scope = safeatomic_config(retries=7)
+
+    @scope
+    def plain(extra: int) -> int:
+        return defaults().retries + extra
+
+    @scope
+    async def coroutine(first: asyncio.Event, then: asyncio.Event) -> int:
+        then.set()
+        await first.wait()
+        return defaults().retries
+
+    async def main() -> list[int]:
+        one, two = asyncio.Event(), asyncio.Event()
+        return list(await asyncio.gather(coroutine(one, two), coroutine(two, one)))
+
+    assert plain(1) == 8
+    assert scope(partial(plain, 2))() == 9
+    assert asyncio.run(main()) == [7, 7]
+    assert defaults().retries == 0
+
+
+def test_scopes_that_are_left_out_of_order_end_as_they_began() -> None:
+    outer, inner = safeatomic_config(retries=1), safeatomic_config(retries=2)
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    inner.__exit__(None, None, None)
+    assert defaults().retries == 0
+    inner.__exit__(None, None, None)
+    assert defaults().retries == 0

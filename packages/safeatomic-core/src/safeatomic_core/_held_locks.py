@@ -1,14 +1,13 @@
 """The locks of the running context: which one is its own, and which one fences a write.
 
-A lock that `try_acquire_lock` took belongs to the process, but it is *own* only in the very
-`Context` object that took it, and in the same asyncio task. A copy of the context proves nothing:
-tasks, callbacks, ``asyncio.to_thread`` and, with ``thread_inherit_context``, threads all start with
-one. So the proof is the token of a context variable, which `ContextVar.reset` takes in that context
-only. The variables that were inherited say something else: which lock a write with
-``concurrency="none"`` relies on, whoever holds its name by now (`docs/adr/0033-own-lock.md`).
+A lock that `try_acquire_lock` took is *own* only in the very `Context` object that took it, and in
+the same asyncio task. A copy of the context, with which tasks, callbacks and some threads start,
+proves nothing: the token of a context variable does, which `ContextVar.reset` takes there only.
+Inherited variables say which lock a write with ``concurrency="none"`` relies on, whoever holds its
+name by now (`docs/adr/0033-own-lock.md`).
 
 Everything here is done by single operations on dictionaries and lists, without a lock of Python's
-own: a child that is forked while another thread is in here finds nothing that it could wait for.
+own: a forked child finds nothing that it could wait for.
 """
 
 from __future__ import annotations
@@ -36,18 +35,15 @@ if TYPE_CHECKING:
 
     Place: TypeAlias = tuple[int, int, str]
 
-
 _here: ContextVar[None] = ContextVar("safeatomic_here")  # a probe; its value means nothing
-# Locks taken here or inherited, the last one last.
-_seen: ContextVar[tuple[Kept, ...]] = ContextVar("safeatomic_held", default=())
+_seen: ContextVar[tuple[Kept, ...]] = ContextVar("safeatomic_held", default=())  # the last last
 _thread = _local()
 _kept: dict[Place, Kept] = {}  # those of the process that try_acquire_lock() took
 _under_way: dict[Mark, None] = {}  # changes of the process that hold a lock, or wait for one
 
 LOST = (
     "the lock was taken away (by force, or its file was removed) while this context relied on it; "
-    "the target is unchanged. Find out who removed it; release_lock() or a new try_acquire_lock() "
-    "ends this state"
+    "the target is unchanged. Find out by whom; release_lock() or try_acquire_lock() ends this"
 )
 
 

@@ -133,7 +133,8 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
         """Return a function that runs with these defaults, coroutine functions included."""
         from functools import wraps  # slow to import, and few programs decorate
 
-        if function.__code__.co_flags & _IS_COROUTINE:
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_flags & _IS_COROUTINE:
 
             @wraps(function)
             async def call(*args: _P.args, **kwargs: _P.kwargs) -> Any:

@@ -150,7 +150,7 @@ class Replacement:
         if self.record.fd < 0 or self.record.name:  # taken away, or not replaced
             if self._aside:
                 self._return_aside()
-        elif not still_named(self._dir_fd, self._name, self._own()):
+        elif not self._shows_record():
             if self._aside and not kernel.exists_at(self._name, self._dir_fd):
                 self._return_aside()
             else:
@@ -354,7 +354,7 @@ class Replacement:
             return
         own = self._own()
         at_temp = still_named(self._dir_fd, record.name, own)
-        if still_named(self._dir_fd, self._name, own):
+        if self._shows_record():
             if at_temp:  # linked there, where no rename refuses to replace
                 unlink_if_there(record.name, self._dir_fd)
             record.name = ""
@@ -371,6 +371,15 @@ class Replacement:
         if present.fd < 0 or not still_named(self._dir_fd, name, present.inode or (0, 0)):
             return False
         return has_record_form(present.fd)
+
+    def _shows_record(self) -> bool:
+        """Tell whether the sidecar's name shows our record."""
+        try:
+            return still_named(self._dir_fd, self._name, self._own())
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return False  # there is no room for such a name
 
     def _own(self) -> tuple[int, int]:
         return identity(kernel.fstat(self.record.fd))

@@ -297,10 +297,6 @@ def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        return False
     return identity(status) == inode
 
 
