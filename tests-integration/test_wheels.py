@@ -86,7 +86,7 @@ def test_metadata_is_complete_and_invents_nothing(dist: Path, package: str) -> N
         assert f"Programming Language :: Python :: 3.{minor}" in found.get_all("Classifier", [])
     assert found["Home-page"] is None
     assert found.get_all("Project-URL") is None
-    assert "http" not in str(found.get_payload())
+    assert "](http" not in str(found.get_payload())  # an address in an example is no link
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -203,7 +203,7 @@ def test_each_package_installs_from_its_own_sdist(dist: Path, tmp_path: Path) ->
     done = subprocess.run(
         [python, "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True
     )
-    assert "pip install 'ruamel.yaml>=0.18'" in done.stdout
+    assert "pip install 'ruamel.yaml>=0.17.21'" in done.stdout
 
 
 def test_the_sdist_of_the_meta_package_tests_itself(dist: Path, tmp_path: Path) -> None:

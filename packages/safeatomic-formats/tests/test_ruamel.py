@@ -256,7 +256,7 @@ def test_without_the_extra_the_call_says_what_to_install(target: Path) -> None:
         "             lambda: atomic_yaml_load_ruamel(sys.argv[1])):\n"
         "    try: call()\n"
         "    except ImportError as error:\n"
-        "        assert \"pip install 'ruamel.yaml>=0.18'\" in str(error), error\n"
+        "        assert \"pip install 'ruamel.yaml>=0.17.21'\" in str(error), error\n"
         "        assert error.name == 'ruamel.yaml'\n"
         "    else: raise SystemExit('no error')\n"
     )

@@ -44,9 +44,9 @@ def test_the_ruamel_functions_work_or_say_what_to_install(tmp_path: Path) -> Non
     try:
         import ruamel.yaml  # noqa: F401
     except ModuleNotFoundError:
-        with pytest.raises(ImportError, match=r"pip install 'ruamel\.yaml>=0\.18'"):
+        with pytest.raises(ImportError, match=r"pip install 'ruamel\.yaml>=0\.17\.21'"):
             atomic_yaml_dump_ruamel(target, {})
-        with pytest.raises(ImportError, match=r"pip install 'ruamel\.yaml>=0\.18'"):
+        with pytest.raises(ImportError, match=r"pip install 'ruamel\.yaml>=0\.17\.21'"):
             atomic_yaml_load_ruamel(target)
         assert not target.exists()
     else:
