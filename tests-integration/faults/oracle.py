@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from safeatomic_core._checksum_record import MalformedError, agreeing, parse_record
 from safeatomic_core._digests import hash_bytes
-from safeatomic_core._lock_file import CRASH_MARK, parse
+from safeatomic_core._lock_file import CRASH_MARK
+from safeatomic_core._lock_payload import parse
 from safeatomic_core._temp_file import is_temp_name
 
 if TYPE_CHECKING:

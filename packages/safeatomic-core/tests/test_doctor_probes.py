@@ -210,7 +210,7 @@ def test_a_lock_that_looks_dead_fails(round_of: Probes, monkeypatch: pytest.Monk
     monkeypatch.setattr(probes, "inspect_lock", lambda _path: real(round_of._path("create")))
     status, detail = run(round_of, "lock")
     assert status == "fail"
-    assert "living holder" in detail
+    assert "live holder" in detail
 
 
 def test_a_lock_error_is_its_own_detail(round_of: Probes, monkeypatch: pytest.MonkeyPatch) -> None:

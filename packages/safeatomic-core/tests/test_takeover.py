@@ -79,7 +79,7 @@ def test_a_corrupt_lock_blocks_until_it_is_forced(data: Path, content: bytes) ->
     lock_of(data).write_bytes(content)
     assert try_acquire_lock(data) is False
     assert inspect_lock(data).corrupt
-    assert "no lock of this library" in str(inspect_lock(data))
+    assert "not a lock of this library" in str(inspect_lock(data))
     assert not is_stale_lock(data, max_age_s=0)
     assert release_stale_lock(data, max_age_s=0) is False
     with pytest.raises(LockError, match="force_release_lock"):

@@ -15,12 +15,16 @@ from __future__ import annotations
 import errno
 import os
 import time
-from _functools import partial  # type: ignore[import-not-found] # functools itself is slow to import
 from _thread import RLock, get_ident  # threading itself takes as long to import as this package
 from itertools import starmap
 
 from . import _log
 from ._posix import Descriptor, kernel
+
+try:
+    from _functools import partial  # type: ignore[import-not-found]
+except ImportError:  # an interpreter that has it in Python only
+    from functools import partial  # slow to import
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

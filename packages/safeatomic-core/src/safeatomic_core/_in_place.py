@@ -35,12 +35,14 @@ class InPlace:
 
     Attributes:
         copy: Name of the complete copy while the target may hold a mixture, else empty.
+        was_longer: Whether the target had another length for a while, and has its own again.
     """
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._handle = Descriptor()
         self.copy = ""
+        self.was_longer = False
 
     def open(self) -> None:
         """Open the target for writing, before anything is done (EROFS, EACCES, ETXTBSY)."""
@@ -63,8 +65,12 @@ class InPlace:
         kernel.rename(temp.name, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         temp.name = name  # until the target changes it is a temp, removed if anything fails
         sync_directory()
-        self._reserve(size)
-        self.copy, temp.name = name, ""
+        self.copy, temp.name = name, ""  # the target may change from here on
+        try:
+            self._reserve(size)
+        except OSError:
+            self.copy, temp.name = "", name
+            raise
         self._copy_from(temp.fd, size)
         kernel.ftruncate(self._handle.fd, size)
         kernel.fsync(self._handle.fd)
@@ -76,7 +82,11 @@ class InPlace:
         self._handle.close()
 
     def _reserve(self, size: int) -> None:
-        """Make sure that the new content finds room; the only change so far is undone if not."""
+        """Make sure that the new content finds room; the only change so far is undone if not.
+
+        Raises:
+            OSError: There is none. The target is as it was, durably.
+        """
         fd = self._handle.fd
         before = kernel.fstat(fd).st_size
         if size == 0:
@@ -87,7 +97,10 @@ class InPlace:
             if error.errno in NOT_SUPPORTED:
                 _log.debug("%r: no room can be reserved (%s)", self._target.path, error)
                 return
-            kernel.ftruncate(fd, before)
+            if kernel.fstat(fd).st_size != before:
+                self.was_longer = True
+                kernel.ftruncate(fd, before)
+                kernel.fsync(fd)  # while the copy is there: a crash must not show NULs without it
             raise
 
     def _copy_from(self, source: int, size: int) -> None:

@@ -15,10 +15,14 @@ import errno
 import io
 import os
 import sys
-from _functools import partial  # type: ignore[import-not-found] # functools itself is slow to import
 from itertools import starmap
 
 from . import _log
+
+try:
+    from _functools import partial  # type: ignore[import-not-found]
+except ImportError:  # an interpreter that has it in Python only
+    from functools import partial  # slow to import
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,11 +140,6 @@ def _listdir(directory: int | str) -> list[str]:
     if isinstance(directory, int):
         os.lseek(directory, 0, os.SEEK_SET)
     return os.listdir(directory)
-
-
-def _realpath(path: str) -> str:
-    """Resolve every symbolic link of a path whose last component may be missing."""
-    return os.path.realpath(path)
 
 
 def _rename_noreplace(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
@@ -271,7 +270,7 @@ class Kernel:
     rmdir = staticmethod(os.rmdir)
     listdir = staticmethod(_listdir)
     readlink = staticmethod(os.readlink)
-    realpath = staticmethod(_realpath)
+    realpath = staticmethod(os.path.realpath)
     # processes
     kill = staticmethod(os.kill)
 

@@ -297,6 +297,9 @@ class Write(Change):
         """Put the sidecar back and remove the temp; never masks an error that is under way."""
         if self.in_place.copy:
             return  # nothing is as it was: what would help is the copy, which stays
+        if self.in_place.was_longer and self.announcement is not None:
+            # A reader that hashed the longer file must not meet the sidecar that it saw before.
+            self.announcement.leave("the file had another length for a while")
         try:
             super().undo()
         finally:
