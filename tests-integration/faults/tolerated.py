@@ -56,7 +56,7 @@ PLACES = (
     Place("posix_fadvise", "start_writeback", None, "the flush waits longer, that is all", "DEBUG"),
     Place(
         "open_anonymous",
-        "open_held < Lock._make_inode",
+        "Descriptor.open < Held.open < Lock._prepare",
         _UNSUPPORTED,
         "no O_TMPFILE here: the lock is made under a temp's name",
     ),
@@ -150,7 +150,20 @@ PLACES = (
     Place("pread", _LOOKERS, None, "alive='unknown', hence not stale"),
     Place("open", f"open_held < {_LOOKERS}", None, "alive='unknown', hence not stale"),
     Place("flock", "_join_takeover < _release_stale", None, "not known to be stale"),
-    Place("stat", "Lock.owned < Lock._unlink_own", None, "tried once more"),
+    Place("stat", "still_named < Lock.owned < Lock._unlink_own", None, "tried once more"),
+    Place(
+        "link_anonymous",
+        "Lock._link_inode",
+        _only(e.EACCES, e.ENOENT, e.EPERM, e.EXDEV, e.ELOOP, *_UNSUPPORTED),
+        "no link from /proc here: the lock is made under a temp's name",
+    ),
+    Place(
+        "fstat",
+        "_note < Held.open",
+        None,
+        "not known to be ours: it is closed without being compared",
+    ),
+    Place("fstat", "_still_ours < Held", None, "not known to be ours: it is let go"),
     Place("unlink", "unlink_if_there", None, "tried once more"),
     Place(
         "fchown",

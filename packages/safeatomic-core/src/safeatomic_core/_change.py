@@ -7,14 +7,22 @@ What the steps *do* is written where each change is; how one fails is written he
 
 from __future__ import annotations
 
+from _weakref import ref  # weakref itself is slow to import
+
 from . import _log, _trace
 from ._advice import explained
 from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError
+from ._forks import generation
 from ._held_locks import begin, contention, end, fence_of, own_lock, refuse_nested, take
 from ._lock import Lock, release_quietly
 from ._posix import kernel
 from ._settle import flush_renamed, settle_directory
 from ._target import identity, still_named
+
+try:
+    from _functools import partial  # type: ignore[import-not-found]
+except ImportError:  # an interpreter that has it in Python only
+    from functools import partial  # slow to import
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +81,7 @@ class Change:
         self.locks: list[Fence] = []
         self._marks: list[Mark] = []
         self.announcement: Announcement | None = None
+        self._guard: ref[Change] | None = None
 
     # ------------------------------------------------------- what a kind of change says of itself
 
@@ -115,6 +124,11 @@ class Change:
         Raises:
             LockError: The running context is changing the name already. Nothing was touched.
         """
+        if self._guard is None:
+            # An interrupt between the last step and `close` leads nowhere else. A finalizer would
+            # run for every change; a weak reference calls back only while it exists.
+            made = partial(_close_abandoned, generation(), type(self), vars(self))
+            self._guard = ref(self, made)
         refuse_nested(target)
         if not self.policy.lock:
             fence = fence_of(target)
@@ -126,7 +140,7 @@ class Change:
         self.step = _trace.ACQUIRE
         policy = self.policy
         # Known to close() before it is taken: an interrupt in between must not leave it held.
-        self._marks.append(begin(target))
+        begin(target, self._marks)
         own = own_lock(target)
         if own is not None:
             self.locks.append(own)
@@ -229,6 +243,7 @@ class Change:
         """Do the Release step, which fails in the log only, then close every descriptor."""
         self.step = _trace.RELEASE
         finish(self.endings())
+        self._guard = None
         self.closed = True
 
     def endings(self) -> list[Callable[[], None]]:
@@ -287,6 +302,17 @@ def require_stack(frames: int) -> None:
     """
     if frames:
         require_stack(frames - 1)
+
+
+def _close_abandoned(
+    born: int, kind: type[Change], state: dict[str, object], _guard: object
+) -> None:
+    """Close a change that went without: what it held would stay held as long as the process."""
+    state["_guard"] = None
+    change = kind.__new__(kind)
+    change.__dict__ = state
+    if born == generation():  # a forked child's is its parent's
+        close(change)
 
 
 def close(change: Change) -> None:

@@ -182,11 +182,11 @@ def changing_here(target: Target) -> bool:
     return any(mark.place == place and mark.holder.is_running() for mark in list(_under_way))
 
 
-def begin(target: Target) -> Mark:
-    """Enter a change that is about to take its lock."""
+def begin(target: Target, marks: list[Mark]) -> None:
+    """Note that the running context is changing a name, in the change's own list first."""
     mark = Mark(target)
+    marks.append(mark)
     _under_way[mark] = None
-    return mark
 
 
 def end(mark: Mark) -> None:
