@@ -5,8 +5,7 @@ names are *exchanged*, and what was displaced is compared with what was recognis
 differs goes back. What was displaced keeps its inode under a temp's name until it is dropped, so
 that putting it back is the exchange once more (`docs/adr/0030-sidecar-exchange.md`).
 
-Which of the two names shows what is asked of the names themselves: an interrupt between a system
-call and our taking note of it must not mislead the roll-back.
+Which name shows what is asked of the names themselves: an interrupt may keep us from noting it.
 """
 
 from __future__ import annotations
@@ -389,10 +388,8 @@ def _rename_to_free(src: str, dst: str, dir_fd: int) -> None:
     """Rename to a name that must be free; where nothing holds that, it is asked just before."""
     try:
         linked = rename_new(src, dst, dir_fd, dir_fd)
-    except FileExistsError:
-        raise
     except OSError as error:
-        if error.errno not in _NO_LINK:
+        if error.errno not in _NO_LINK:  # FileExistsError, for example
             raise
         if kernel.exists_at(dst, dir_fd):
             raise FileExistsError(errno.EEXIST, "the name is taken", dst) from error
