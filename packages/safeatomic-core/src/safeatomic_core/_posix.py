@@ -221,6 +221,10 @@ def _access(name: str, mode: int, dir_fd: int) -> bool:
         return False
 
 
+def _realpath(path: str) -> str:
+    return os.path.realpath(path)
+
+
 class Kernel:
     """The table of system calls; an instance attribute of the same name overrides an entry."""
 
@@ -270,7 +274,7 @@ class Kernel:
     rmdir = staticmethod(os.rmdir)
     listdir = staticmethod(_listdir)
     readlink = staticmethod(os.readlink)
-    realpath = staticmethod(os.path.realpath)
+    realpath = staticmethod(_realpath)
     # processes
     kill = staticmethod(os.kill)
 
