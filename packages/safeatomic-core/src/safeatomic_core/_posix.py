@@ -101,10 +101,9 @@ def _link_anonymous(fd: int, name: str, dir_fd: int) -> None:
 
 
 def _exists_at(name: str, dir_fd: int) -> bool:
-    """Tell whether a name is there, whatever it is.
+    """Tell whether a name is there, whatever it is; one that is too long cannot be.
 
-    Not by `os.access`, which takes every error for a no: an EIO would hide a sidecar. A name that
-    is too long cannot be there; it is that of a sidecar whose file's name just fits.
+    Not by `os.access`, which takes every error for a no: an EIO would hide a sidecar.
     """
     try:
         os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
@@ -202,11 +201,7 @@ def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
 
 
 def _raw_stream(fd: int, mode: str) -> io.RawIOBase:
-    """Return an unbuffered stream on a descriptor, which it does not close.
-
-    It is written in C, so that no signal handler's exception can fall between a system call and
-    the note that it was made.
-    """
+    """Return an unbuffered stream in C (ADR 24) on a descriptor, which it does not close."""
     return io.FileIO(fd, mode, closefd=False)
 
 
