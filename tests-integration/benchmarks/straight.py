@@ -22,7 +22,7 @@ _SIDECAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CLAIM = LOCK_EX | LOCK_NB
 _LOCK_MODE = 0o1600
 _PAYLOAD = b"x" * 235
-_METADATA = b"# algo=sha256\n# timestamp=2026-01-02T03:04:05Z\n"
+_ACL = "system.posix_acl_access"
 
 _mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
 _polls = [select.poll() for _ in range(64)]  # one at a time for each thread
@@ -41,19 +41,23 @@ def straight_none(path: str, data: bytes) -> None:
     os.lseek(_mounts, 0, os.SEEK_CUR)
     poll.poll(0)
     _polls.append(poll)
+    k.access(name, os.W_OK, dir_fd)
     temp = f".safeatomic-tmp-{os.urandom(8).hex()}.tmp"
     fd = k.open(temp, _TEMP, 0o600, dir_fd=dir_fd)
+    k.fstat(fd)
     k.flock(fd, _CLAIM)
     k.fstat(fd)
     k.write(fd, data)
     k.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
-    k.exists_at(name + ".sha256", dir_fd)
+    with contextlib.suppress(FileNotFoundError):
+        k.open(name + ".sha256", _SIDECAR, dir_fd=dir_fd)
     k.listxattr_at(name, dir_fd)
     k.listxattr(fd)
     k.fchmod(fd, stat.S_IMODE(status.st_mode))
     k.fsync(fd)
     k.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     k.fsync(dir_fd)
+    k.fstat(fd)
     k.close(fd)
     k.close(dir_fd)
 
@@ -69,20 +73,19 @@ def straight_default(path: str, data: bytes) -> None:
     os.lseek(_mounts, 0, os.SEEK_CUR)
     poll.poll(0)
     _polls.append(poll)
-    lock = k.open_anonymous(dir_fd, _LOCK_MODE)
-    k.fstat(lock)
-    k.flock(lock, _CLAIM)
-    os.urandom(8)
-    k.write(lock, _PAYLOAD)
-    k.link_anonymous(lock, name + ".lock", dir_fd)
+    k.access(name, os.W_OK, dir_fd)
+    lock = _lock(dir_fd, name)
     status = k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    k.access(name, os.W_OK, dir_fd)
     temp = f".safeatomic-tmp-{os.urandom(8).hex()}.tmp"
     fd = k.open(temp, _TEMP, 0o600, dir_fd=dir_fd)
+    k.fstat(fd)
     k.flock(fd, _CLAIM)
     k.fstat(fd)
     k.write(fd, data)
     k.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
-    k.exists_at(name + ".sha256", dir_fd)
+    with contextlib.suppress(FileNotFoundError):
+        k.open(name + ".sha256", _SIDECAR, dir_fd=dir_fd)
     k.listxattr_at(name, dir_fd)
     k.listxattr(fd)
     k.fchmod(fd, stat.S_IMODE(status.st_mode))
@@ -90,9 +93,8 @@ def straight_default(path: str, data: bytes) -> None:
     k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
     k.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     k.fsync(dir_fd)
-    k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
-    k.unlink(name + ".lock", dir_fd=dir_fd)
-    k.close(lock)
+    _unlock(dir_fd, name, lock)
+    k.fstat(fd)
     k.close(fd)
     k.close(dir_fd)
 
@@ -101,6 +103,7 @@ def straight_checksum(path: str, data: bytes) -> None:
     """Make the calls of ``write_atomic_bytes(write_checksum=True)`` over a file with a sidecar."""
     k = kernel
     directory, _, name = path.rpartition("/")
+    side = name + ".sha256"
     dir_fd = k.open(directory, _DIRECTORY)
     k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     k.fstat(dir_fd)
@@ -108,31 +111,30 @@ def straight_checksum(path: str, data: bytes) -> None:
     os.lseek(_mounts, 0, os.SEEK_CUR)
     poll.poll(0)
     _polls.append(poll)
-    lock = k.open_anonymous(dir_fd, _LOCK_MODE)
-    k.fstat(lock)
-    k.flock(lock, _CLAIM)
-    os.urandom(8)
-    k.write(lock, _PAYLOAD)
-    k.link_anonymous(lock, name + ".lock", dir_fd)
+    k.access(name, os.W_OK, dir_fd)
+    lock = _lock(dir_fd, name)
     status = k.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    k.access(name, os.W_OK, dir_fd)
+    before = k.open(side, _SIDECAR, dir_fd=dir_fd)
+    k.fstat(before)
+    k.pread(before, 65537, 0)
     temp = f".safeatomic-tmp-{os.urandom(8).hex()}.tmp"
     fd = k.open(temp, _TEMP, 0o600, dir_fd=dir_fd)
+    k.fstat(fd)
     k.flock(fd, _CLAIM)
     k.fstat(fd)
     digest = sha256(data).hexdigest().encode()
     k.write(fd, data)
     k.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
-    with contextlib.suppress(FileNotFoundError):
-        before = k.open(name + ".sha256", _SIDECAR, dir_fd=dir_fd)
-        k.fstat(before)
-        k.pread(before, 65537, 0)
-        k.close(before)
-    record = f".safeatomic-tmp-{os.urandom(8).hex()}.tmp"
+    k.stat(side, dir_fd=dir_fd, follow_symlinks=False)
+    k.fstat(before)
+    k.flock(before, _CLAIM)
+    record = f".safeatomic-sum-{os.urandom(8).hex()}.tmp"
     sidecar = k.open(record, _TEMP, 0o600, dir_fd=dir_fd)
+    k.fstat(sidecar)
     k.flock(sidecar, _CLAIM)
     k.fstat(sidecar)
-    k.fchmod(sidecar, status.st_mode & 0o666)
-    sealed = b"%b  %b\n%b" % (digest, name.encode(), _METADATA)
+    sealed = b"%b  %b\n" % (digest, name.encode())
     k.write(sidecar, b"%b# previous=sha256:%b\n" % (sealed, digest))
     k.posix_fadvise(sidecar, 0, 0, POSIX_FADV_DONTNEED)
     k.listxattr_at(name, dir_fd)
@@ -140,19 +142,55 @@ def straight_checksum(path: str, data: bytes) -> None:
     k.fchmod(fd, stat.S_IMODE(status.st_mode))
     k.fsync(fd)
     k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
+    k.fstat(fd)
+    with contextlib.suppress(OSError):
+        k.getxattr(fd, _ACL)
+    with contextlib.suppress(OSError):
+        k.getxattr_at(name, _ACL, dir_fd)
+    with contextlib.suppress(OSError):
+        k.getxattr(sidecar, _ACL)
+    k.fchmod(sidecar, status.st_mode & 0o644)
     k.fsync(sidecar)
-    k.rename(record, name + ".sha256", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    k.rename_exchange(record, side, dir_fd, dir_fd)
+    k.stat(record, dir_fd=dir_fd, follow_symlinks=False)
+    k.pread(before, 65537, 0)
     k.fsync(dir_fd)
     k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
     k.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    k.stat(record, dir_fd=dir_fd, follow_symlinks=False)
+    k.pread(before, 65537, 0)
+    k.unlink(record, dir_fd=dir_fd)
     k.fsync(dir_fd)
+    k.pread(sidecar, 65537, 0)
     k.ftruncate(sidecar, len(sealed))
-    k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
-    k.unlink(name + ".lock", dir_fd=dir_fd)
-    k.close(lock)
+    _unlock(dir_fd, name, lock)
+    k.fstat(sidecar)
     k.close(sidecar)
+    k.fstat(before)
+    k.close(before)
+    k.fstat(fd)
     k.close(fd)
     k.close(dir_fd)
+
+
+def _lock(dir_fd: int, name: str) -> int:
+    k = kernel
+    lock = k.open_anonymous(dir_fd, _LOCK_MODE)
+    k.fstat(lock)
+    k.fstat(lock)
+    k.flock(lock, _CLAIM)
+    os.urandom(8)
+    k.pwrite(lock, _PAYLOAD, 0)
+    k.link_anonymous(lock, name + ".lock", dir_fd)
+    return lock
+
+
+def _unlock(dir_fd: int, name: str, lock: int) -> None:
+    k = kernel
+    k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
+    k.unlink(name + ".lock", dir_fd=dir_fd)
+    k.fstat(lock)
+    k.close(lock)
 
 
 STRAIGHT = {"none": straight_none, "default": straight_default, "checksum": straight_checksum}
