@@ -20,9 +20,11 @@ from safeatomic_core import (
     _verdicts,
     verify_checksum,
     write_atomic_bytes,
+    write_checksum_file,
 )
-from safeatomic_core._in_place import COPY_PREFIX
+from safeatomic_core._in_place import COPY_PREFIX, InPlace
 from safeatomic_core._posix import kernel
+from safeatomic_core._target import locate
 
 Listing = Callable[[], list[str]]
 
@@ -199,3 +201,39 @@ def test_a_target_that_cannot_be_opened_is_refused_before_anything_is_done(
 def test_it_is_never_a_new_file(seen: Path) -> None:
     with pytest.raises(FileExistsError):
         write_atomic_bytes(seen, b"new", safety="best_effort", overwrite=False)
+
+
+def test_a_reservation_that_made_the_file_longer_is_undone_durably(
+    seen: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checksum_file(seen, safety="best_effort")
+    flushed: list[int] = []
+    really = kernel.fsync
+
+    def fail(fd: int, _offset: int, _size: int) -> None:
+        os.ftruncate(fd, 100)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fsync(fd: int) -> None:
+        flushed.append(os.fstat(fd).st_ino)
+        really(fd)
+
+    monkeypatch.setattr(kernel, "posix_fallocate", fail, raising=False)
+    monkeypatch.setattr(kernel, "fsync", fsync, raising=False)
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(seen, b"x" * 200, safety="best_effort")
+    assert seen.read_bytes() == b"old"
+    assert seen.stat().st_ino in flushed
+    # A reader that hashed the longer file must not meet the checksum it saw before.
+    assert "data.bin.sha256" not in listing()
+
+
+def test_opening_twice_opens_once(seen: Path) -> None:
+    target = locate(seen)
+    place = InPlace(target)
+    place.open()
+    first = place._handle.fd
+    place.open()
+    assert place._handle.fd == first
+    place.close()
+    target.close()

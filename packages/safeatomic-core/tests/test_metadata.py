@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import verify_checksum, write_atomic_bytes
+from safeatomic_core import AtomicWriter, _metadata, verify_checksum, write_atomic_bytes
 from safeatomic_core._posix import kernel
 from safeatomic_core._temp_file import Temp
 
@@ -206,3 +206,71 @@ def test_an_owner_that_is_right_already_is_not_set_again(target: Path, faults: A
     faults.fail("fchown", errno.EIO)
     write_atomic_bytes(target, b"new", write_checksum=True)
     assert target.read_bytes() == b"new"
+
+
+def seen_as(
+    monkeypatch: pytest.MonkeyPatch, target: Path, *, uid: int, mode: int | None = None
+) -> None:
+    """Let the target belong to somebody else."""
+    really = kernel.stat
+
+    def look(path: Any, **kwargs: Any) -> os.stat_result:
+        status = really(path, **kwargs)
+        if path != target.name:
+            return status
+        fields = list(status)
+        fields[stat.ST_UID] = uid
+        if mode is not None:
+            fields[stat.ST_MODE] = stat.S_IFREG | mode
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(kernel, "stat", look, raising=False)
+
+
+def test_an_owner_without_a_number_here_is_not_given_to_anybody(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen_as(monkeypatch, target, uid=65534)
+    for table, calls in ((b"0 1000 1\n", 0), (b"0 0 4294967295\n", 1)):
+        faults.calls.clear()
+        monkeypatch.setattr(_metadata._mounts, "read_proc", lambda _path, _table=table: _table)
+        faults.rules.clear()
+        faults.fail("fchown", errno.EPERM)
+        write_atomic_bytes(target, b"new", concurrency="none")
+        assert faults.calls.count("fchown") == calls
+
+    def missing(_path: str) -> bytes:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(_metadata._mounts, "read_proc", missing)
+    assert _metadata._has_every_number("uid_map") is False
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EIO])
+def test_set_id_bits_go_on_last_and_may_be_refused(
+    target: Path,
+    faults: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+) -> None:
+    seen_as(monkeypatch, target, uid=os.geteuid() + 1, mode=0o4755)
+    monkeypatch.setattr(kernel, "fchown", lambda *_: None, raising=False)
+    faults.fail("fchmod", code, when=lambda _fd, mode: mode == 0o4755)
+    if code == errno.EPERM:
+        write_atomic_bytes(target, b"new", concurrency="none")
+        assert "set-user-ID" in caplog.text
+        assert target.read_bytes() == b"new"
+    else:
+        with pytest.raises(OSError, match="unchanged"):
+            write_atomic_bytes(target, b"new", concurrency="none")
+
+
+def test_a_chosen_mode_stays_when_the_owner_changes(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen_as(monkeypatch, target, uid=os.geteuid() + 1)
+    faults.fail("fchown", errno.EPERM)
+    with AtomicWriter(target, concurrency="none") as file:
+        os.fchmod(file.fileno(), 0o604)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o604

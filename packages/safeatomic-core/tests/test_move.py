@@ -25,6 +25,7 @@ from safeatomic_core import (
     write_atomic_bytes,
 )
 from safeatomic_core._posix import kernel
+from safeatomic_core._retirement import Retirement
 
 Listing = Callable[[], list[str]]
 
@@ -373,3 +374,54 @@ def test_an_unflushed_removal_of_the_sidecar_leaves_a_dead_lock_to_tell_of_it(
         move_atomic(src, src.parent / "sub" / "dst")
     assert verify_checksum(src.parent / "sub" / "dst")
     assert is_stale_lock(src)
+
+
+def test_a_move_without_locks_makes_none(src: Path, listing: Listing) -> None:
+    move_atomic(src, src.with_name("dst"), concurrency="none")
+    assert listing() == ["dst"]
+
+
+@pytest.mark.parametrize("name", ["src.lock", "src.sha256"])
+def test_names_that_belong_to_each_other_are_refused(
+    src: Path, listing: Listing, name: str
+) -> None:
+    other = src.with_name(name)
+    with pytest.raises(ValueError, match="where the checksum or the lock"):
+        move_atomic(src, other, force=True)
+    other.write_bytes(b"a file of that name")
+    with pytest.raises(ValueError, match="where the checksum or the lock"):
+        move_atomic(other, src, force=True)
+    assert listing() == sorted(["src", name])
+
+
+def test_the_name_of_a_temp_is_refused(src: Path) -> None:
+    with pytest.raises(ValueError, match="temporary file of this library"):
+        move_atomic(src, src.with_name(".safeatomic-tmp-0123456789abcdef.tmp"))
+
+
+def test_a_sidecar_that_another_program_replaces_at_the_end_stays_behind(
+    src: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomic_bytes(src, b"moved", write_checksum=True)
+    really = Retirement.take_away
+
+    def refused(self: Any) -> bool:
+        if self._target.name == "src":
+            raise FileExistsError(errno.EEXIST, "taken", "src.sha256")
+        return really(self)
+
+    monkeypatch.setattr(Retirement, "take_away", refused)
+    move_atomic(src, src.with_name("dst"))
+    assert "stays behind" in caplog.text
+    assert src.with_name("src.sha256").exists()
+
+
+def test_an_error_about_the_source_names_it_where_both_names_begin_alike(
+    src: Path, faults: Any
+) -> None:
+    other = src.with_name("s")
+    other.write_bytes(b"other")
+    faults.fail("open", errno.EIO, when=lambda name, *_args, **_options: name == "src")
+    with pytest.raises(OSError, match="cannot move") as caught:
+        move_atomic(src, other, force=True)
+    assert caught.value.filename == str(src)

@@ -123,3 +123,29 @@ def test_the_same_content_again_is_announced_by_a_sealed_record(
     assert len(again) == len(sealed)
     write_atomic_bytes(target, b"other", write_checksum=True)
     assert b"previous" in target.with_name("data.bin.sha256").read_bytes()
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_file_is_created_by_a_link_where_no_rename_refuses_to_replace(
+    tmp_path: Path, faults: Any, listing: Listing, checked: bool
+) -> None:
+    faults.fail("rename_noreplace", errno.ENOSYS)
+    write_atomic_bytes(tmp_path / "f", b"x", overwrite=False, write_checksum=checked)
+    assert listing() == ["f", *(["f.sha256"] if checked else [])]
+    with pytest.raises(FileExistsError):
+        write_atomic_bytes(tmp_path / "f", b"y", overwrite=False, write_checksum=checked)
+    assert (tmp_path / "f").read_bytes() == b"x"
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(FileExistsError):
+        write_atomic_bytes(tmp_path / "dangling", b"y", overwrite=False)
+
+
+def test_a_file_that_is_created_while_a_stream_is_filled_wins(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileExistsError),
+        AtomicWriter(tmp_path / "f", overwrite=False, write_checksum=True) as file,
+    ):
+        (tmp_path / "f").write_bytes(b"first")
+        file.write(b"second")
+    assert (tmp_path / "f").read_bytes() == b"first"
+    assert not (tmp_path / "f.sha256").exists()

@@ -178,8 +178,8 @@ class _Move(Change):
     def settle(self) -> None:
         """Flush the destination first: at no moment may a crash show the file in neither place."""
         self.step = _trace.SETTLE
-        if self.announcement is not None:
-            self.announcement.drop_displaced()
+        assert self.announcement is not None  # noqa: S101 - made by announce()
+        self.announcement.drop_displaced()
         self.settled = settle_directory(self.target, self.policy.safety, renamed=self._source_fd)
         self._report(_trace.SETTLE, {"durable": self.settled})
         if self._linked:
