@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import AtomicWriter, _metadata, verify_checksum, write_atomic_bytes
+from safeatomic_core import AtomicWriter, _metadata, _mounts, verify_checksum, write_atomic_bytes
 from safeatomic_core._posix import kernel
 from safeatomic_core._temp_file import Temp
 
@@ -233,7 +233,7 @@ def test_an_owner_without_a_number_here_is_not_given_to_anybody(
     seen_as(monkeypatch, target, uid=65534)
     for table, calls in ((b"0 1000 1\n", 0), (b"0 0 4294967295\n", 1)):
         faults.calls.clear()
-        monkeypatch.setattr(_metadata._mounts, "read_proc", lambda _path, _table=table: _table)
+        monkeypatch.setattr(_mounts, "read_proc", lambda _path, _table=table: _table)
         faults.rules.clear()
         faults.fail("fchown", errno.EPERM)
         write_atomic_bytes(target, b"new", concurrency="none")
@@ -242,7 +242,7 @@ def test_an_owner_without_a_number_here_is_not_given_to_anybody(
     def missing(_path: str) -> bytes:
         raise FileNotFoundError
 
-    monkeypatch.setattr(_metadata._mounts, "read_proc", missing)
+    monkeypatch.setattr(_mounts, "read_proc", missing)
     assert _metadata._has_every_number("uid_map") is False
 
 

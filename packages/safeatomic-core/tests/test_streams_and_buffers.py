@@ -227,7 +227,7 @@ def test_links_that_are_replaced_while_they_are_followed_are_followed_again(
         (tmp_path / version / "f").write_text(version)
     (tmp_path / "data").symlink_to("v1")
     (tmp_path / "f").symlink_to("data/f")
-    really, swaps = kernel.open, []
+    really, swaps = kernel.open, list[str]()
 
     def swap(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
         if path == "f" and not swaps:
@@ -313,7 +313,7 @@ def test_a_view_that_is_no_row_of_bytes_is_copied() -> None:
 
 def test_a_failed_write_holds_no_buffer(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), mmap.mmap(-1, 10) as data:
-        write_atomic_bytes(tmp_path / "missing" / "f", data)
+        write_atomic_bytes(tmp_path / "missing" / "f", data)  # type: ignore[arg-type]
     grown = bytearray()
     write_atomic_bytes(tmp_path / "f", grown)
     grown += b"x"
