@@ -48,7 +48,7 @@ def _only(*codes: int) -> frozenset[int]:
 
 _UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.ENOLCK, e.EISDIR, e.ENOENT)
 
-_LOOKERS = "look < (inspect_lock|force_release_lock|_release_stale)"
+_LOOKERS = r"(Found\._open < )?Found\.look < (inspect_lock|force_release_lock|_release_stale)"
 
 PLACES = (
     Place("close", "close_quietly", None, "it was only read, or is flushed already", "DEBUG"),
@@ -144,11 +144,21 @@ PLACES = (
         "DEBUG",
     ),
     Place("flock", "Temp._claim", _UNSUPPORTED, "no flock, hence no sweeper either"),
-    Place("flock", "probe_free < _conclude < look", None, "an inspection says alive='unknown'"),
+    Place(
+        "flock",
+        r"probe_free < Found\._conclude < Found\._open < Found\.look",
+        None,
+        "an inspection says alive='unknown'",
+    ),
     Place("flock", "_join_takeover < force_release_lock", None, "force asks nobody"),
     Place("fstat", _LOOKERS, None, "alive='unknown', hence not stale"),
     Place("pread", _LOOKERS, None, "alive='unknown', hence not stale"),
-    Place("open", f"open_held < {_LOOKERS}", None, "alive='unknown', hence not stale"),
+    Place(
+        "open",
+        f"Descriptor.open < Held.open < {_LOOKERS}",
+        None,
+        "alive='unknown', hence not stale",
+    ),
     Place("flock", "_join_takeover < _release_stale", None, "not known to be stale"),
     Place("stat", "still_named < Lock.owned < Lock._unlink_own", None, "tried once more"),
     Place(
@@ -163,7 +173,7 @@ PLACES = (
         None,
         "not known to be ours: it is closed without being compared",
     ),
-    Place("fstat", "_still_ours < Held", None, "not known to be ours: it is let go"),
+    Place("fstat", "_still_shows < Held", None, "not known to be ours: it is let go"),
     Place("unlink", "unlink_if_there", None, "tried once more"),
     Place(
         "fchown",
@@ -212,7 +222,12 @@ PLACES = (
         metadata=True,
     ),
     Place("listdir", "orphans < recover", None, "a sweep never makes a write fail", "DEBUG"),
-    Place("open", "open_held < _reap", None, "what cannot be opened is no proven orphan"),
+    Place(
+        "open",
+        "Descriptor.open < Held.open < _reap",
+        None,
+        "what cannot be opened is no proven orphan",
+    ),
     Place("flock", "_reap", None, "what cannot be flocked is no proven orphan"),
     Place("fstat", "_reap", None, "no proven orphan"),
     Place("stat", "_reap", None, "no proven orphan"),
