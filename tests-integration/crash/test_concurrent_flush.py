@@ -13,12 +13,14 @@ import os
 import select
 import signal
 import time
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pytest
 
 import safeatomic_core
 from safeatomic_core import _posix, _settle
+from safeatomic_core._temp_file import SUM_PREFIX
 
 from .conftest import require_devices
 from .crashlab import filesystems, isolation, loop
@@ -68,7 +70,8 @@ def test_a_move_waits_for_the_flush_that_carries_the_end_of_the_source_s_sidecar
 ) -> None:
     def move(root: str) -> None:
         safeatomic_core.write_checksum_file(f"{root}/d/g")
-        with _stopping_after("rename_noreplace", "g.sha256", root):
+        # It was renamed to a temp's name before; the end of that one is the last change there.
+        with _stopping_after("unlink", f"{SUM_PREFIX}*", root):
             safeatomic_core.move_atomic(f"{root}/d/g", f"{root}/d/h")
 
     assert not _returns_from_a_device_that_stands_still(tmp_path, move)
@@ -156,6 +159,11 @@ def _stopping_after(call_name: str, name: str, root: str) -> Iterator[None]:
 
     The transaction is committed before, so that nothing of the new file is in the log and the
     change is not either; and a log is open at the change, and complete right after it.
+
+    Args:
+        call_name: The entry of the seam.
+        name: The name that is changed, or a pattern of it.
+        root: Root of the filesystem.
     """
 
     def wrap(entry: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -163,7 +171,7 @@ def _stopping_after(call_name: str, name: str, root: str) -> Iterator[None]:
             return call
 
         def change(*args: Any, **kwargs: Any) -> None:
-            if name not in args:
+            if not any(isinstance(one, str) and fnmatchcase(one, name) for one in args):
                 call(*args, **kwargs)
                 return
             isolation.syncfs(root)
