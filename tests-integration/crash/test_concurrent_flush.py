@@ -13,12 +13,14 @@ import os
 import select
 import signal
 import time
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pytest
 
 import safeatomic_core
 from safeatomic_core import _posix, _settle
+from safeatomic_core._temp_file import SUM_PREFIX
 
 from .conftest import require_devices
 from .crashlab import filesystems, isolation, loop
@@ -75,7 +77,8 @@ def test_a_move_waits_for_the_flush_that_carries_the_end_of_the_source_s_sidecar
 ) -> None:
     def move(root: str) -> None:
         safeatomic_core.write_checksum_file(f"{root}/d/g")
-        with _stopping_after("unlink", "g.sha256", root):
+        # It was renamed to a temp's name before; the end of that one is the last change there.
+        with _stopping_after("unlink", f"{SUM_PREFIX}*", root):
             safeatomic_core.move_atomic(f"{root}/d/g", f"{root}/d/h")
 
     assert not _returns_from_a_device_that_stands_still(tmp_path, move)
@@ -84,7 +87,7 @@ def test_a_move_waits_for_the_flush_that_carries_the_end_of_the_source_s_sidecar
 @_KNOWN
 def test_a_new_sidecar_waits_for_the_flush_that_carries_its_rename(tmp_path: Path) -> None:
     def record(root: str) -> None:
-        with _stopping_after("rename", "f.sha256", root):
+        with _stopping_after("rename_noreplace", "f.sha256", root):
             safeatomic_core.write_checksum_file(f"{root}/d/f")
 
     assert not _returns_from_a_device_that_stands_still(tmp_path, record)
@@ -160,23 +163,28 @@ def _race(root: str, device: RecordingDevice, work: Callable[[str], None], flush
 
 @contextlib.contextmanager
 def _stopping_after(call_name: str, name: str, root: str) -> Iterator[None]:
-    """Make the instant: stop this process after a rename to a name, or the unlink of one.
+    """Make the instant: stop this process after a rename to or from a name, or the unlink of one.
 
     The transaction is committed before, so that nothing of the new file is in the log and the
     change is not either; and a log is open at the change, and complete right after it.
+
+    Args:
+        call_name: The entry of the seam.
+        name: The name that is changed, or a pattern of it.
+        root: Root of the filesystem.
     """
 
     def wrap(entry: str, call: Callable[..., Any]) -> Callable[..., Any]:
         if entry != call_name:
             return call
 
-        def change(*names: str, **kwargs: Any) -> None:
-            if names[-1] != name:
-                call(*names, **kwargs)
+        def change(*args: Any, **kwargs: Any) -> None:
+            if not any(isinstance(one, str) and fnmatchcase(one, name) for one in args):
+                call(*args, **kwargs)
                 return
             isolation.syncfs(root)
             _flush_unrelated(f"{root}/noise/1")
-            call(*names, **kwargs)
+            call(*args, **kwargs)
             _flush_unrelated(f"{root}/noise/2")
             os.kill(os.getpid(), signal.SIGSTOP)
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import safeatomic_core as sa
-from safeatomic_core import _forks, _posix
+from safeatomic_core import _posix
 from safeatomic_core._checksum_record import MalformedError, agreeing, parse_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._errors import NEW, NEW_UNCONFIRMED, UNCHANGED
 from safeatomic_core._lock_file import Found
 from safeatomic_core._temp_file import is_temp_name
 
+from .deaths import close
 from .injection import unsynced
 from .situations import HAS_XATTRS, XATTR
 
@@ -238,9 +239,7 @@ def open_descriptors() -> set[str]:
 
 def close_lost(lost: list[int]) -> None:
     """Close descriptors that an interrupt made nobody's, as the end of the process would."""
-    for fd in lost:
-        _forks._held.pop(fd, None)
-        os.close(fd)
+    close(lost)
     lost.clear()
 
 

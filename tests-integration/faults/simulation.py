@@ -25,14 +25,16 @@ import errno
 import itertools
 import os
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import safeatomic_core as sa
-from safeatomic_core import _forks, _posix
+from safeatomic_core import _posix
 from safeatomic_core._errors import UNCHANGED
 from safeatomic_core._temp_file import SUM_PREFIX, is_temp_name
 
+from .deaths import bury, without_last_wishes
 from .injection import callers
 from .judging import claim
 
@@ -131,8 +133,9 @@ class Recorder:
         self._die_at = die_at
         self._fail_at = fail_at
         self.ops.append(Op("begin", "", (operation,)))
+        mortal = nullcontext() if die_at is None else without_last_wishes()
         try:
-            with _posix.intercept(self._wrap):
+            with mortal, _posix.intercept(self._wrap):
                 operation.call(self._root)
         except (OSError, sa.SafeAtomicError) as error:
             if fail_at is None:
@@ -141,9 +144,7 @@ class Recorder:
                 self.ops.append(Op("fail", "", ()))
             return False
         except Killed:
-            for fd in list(self._fds):
-                _forks._held.pop(fd, None)
-                os.close(fd)
+            bury(self._fds)
             self._fds.clear()
             return False
         self.ops.append(Op("return", "", ()))

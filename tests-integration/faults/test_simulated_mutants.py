@@ -86,9 +86,7 @@ SOURCE_FLUSH = Step("fsync", "_Move.harden")
 MOVE_SETTLE = Step("fsyncdir", "settle_directory < _Move.settle")
 SOURCE_SETTLE = Step("fsyncdir", "settle_directory < _Move.leave_source")
 ACCEPTED_FLUSH = Step("fsync", "_record < record_present")
-ACCEPTED_SETTLE = Step(
-    "fsyncdir", "settle_directory < record_present.<locals>.sync_directory < _record"
-)
+ACCEPTED_SETTLE = Step("fsyncdir", "settle_directory < _record < record_present")
 RECORDING_SETTLE = Step(
     "fsyncdir", "settle_directory < record_present.<locals>.sync_directory < Ann"
 )
