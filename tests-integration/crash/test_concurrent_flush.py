@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-# A known fault, to be mended: the reason says which.
-_KNOWN = pytest.mark.xfail(
-    strict=False,
-    reason="these two follow the rename of a sidecar that is an exchange now",
-)
-
 pytestmark = pytest.mark.root
 
 _PATIENCE_S = 10.0
@@ -71,7 +65,6 @@ def test_a_move_by_a_hard_link_waits_for_the_flush_that_carries_the_unlink(tmp_p
     assert not _returns_from_a_device_that_stands_still(tmp_path, move, "e")
 
 
-@_KNOWN
 def test_a_move_waits_for_the_flush_that_carries_the_end_of_the_source_s_sidecar(
     tmp_path: Path,
 ) -> None:
@@ -84,7 +77,6 @@ def test_a_move_waits_for_the_flush_that_carries_the_end_of_the_source_s_sidecar
     assert not _returns_from_a_device_that_stands_still(tmp_path, move)
 
 
-@_KNOWN
 def test_a_new_sidecar_waits_for_the_flush_that_carries_its_rename(tmp_path: Path) -> None:
     def record(root: str) -> None:
         with _stopping_after("rename_noreplace", "f.sha256", root):

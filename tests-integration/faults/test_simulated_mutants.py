@@ -32,13 +32,6 @@ if TYPE_CHECKING:
     from .conftest import Stage
 
 
-# A known fault, to be mended: the reason says which.
-_KNOWN = pytest.mark.xfail(
-    strict=False,
-    reason="the flush of the directory of what is recorded has no story that needs it",
-)
-
-
 @dataclass(frozen=True)
 class Step:
     """A recorded call, by its kind and by who makes it, innermost first."""
@@ -191,7 +184,6 @@ def _refuted(
     return applied, None
 
 
-@_KNOWN
 @pytest.mark.parametrize("name", FLUSHES)
 def test_no_flush_can_be_left_out(
     name: str, records: dict[str, tuple[Start, list[Op]]], tally: Counter[str]
@@ -227,7 +219,6 @@ def test_no_two_steps_can_be_exchanged(
     tally["simulated mutants refuted"] += 1
 
 
-@_KNOWN
 def test_every_flush_that_is_made_has_its_mutant(
     records: dict[str, tuple[Start, list[Op]]],
 ) -> None:
