@@ -56,7 +56,7 @@ def test_a_lock_error_says_who_holds_the_lock() -> None:
 def test_a_traceback_shows_a_class_as_it_is_imported(name: str) -> None:
     found = getattr(safeatomic_core, name)
     if isinstance(found, type):
-        # A vendored copy has a name of its own, and that may hold underscores: host._vendor.safeatomic_core.
+        # A vendored copy has a name of its own, with underscores.
         package = safeatomic_core.doctor.__module__.removesuffix("._doctor")
         assert f"{found.__module__}.{found.__qualname__}" == f"{package}.{name}"
         assert pickle.loads(pickle.dumps(found)) is found
