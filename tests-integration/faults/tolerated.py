@@ -73,6 +73,12 @@ PLACES = (
         "a free name is asked for, where nothing holds that it stays free",
     ),
     Place(
+        "rename_noreplace",
+        "rename_new < _rename_to_free",
+        _only(e.EACCES, e.EXDEV),
+        "renamed without the flag, which what is really forbidden refuses as well",
+    ),
+    Place(
         "rename_exchange",
         "Replacement.(install|_give_back)",
         _UNSUPPORTED | _only(e.EPERM, e.ENOENT),
@@ -159,6 +165,24 @@ PLACES = (
         None,
         "alive='unknown', hence not stale",
     ),
+    Place(
+        "open",
+        r"Descriptor.open < Held.open < Found\._open < Found\.look < Lock.attempt",
+        _only(e.EACCES, e.EPERM),
+        "somebody else's lock, of which nothing is known: it counts as held",
+    ),
+    Place(
+        "open",
+        "Descriptor.open < Target._open_parent < Target.open < release_lock",
+        None,
+        "a kept lock has its directory open, and is released by the path it was taken under",
+    ),
+    Place(
+        "stat",
+        "Target.look_again < Target.open < release_lock",
+        None,
+        "a kept lock has its directory open, and is released by the path it was taken under",
+    ),
     Place("flock", "_join_takeover < _release_stale", None, "not known to be stale"),
     Place("stat", "still_named < Lock.owned < Lock._unlink_own", None, "tried once more"),
     Place(
@@ -169,7 +193,7 @@ PLACES = (
     ),
     Place(
         "fstat",
-        "_note < Held.open",
+        r"_note < Held\.(open|adopt)",
         None,
         "not known to be ours: it is closed without being compared",
     ),

@@ -13,12 +13,14 @@ import pytest
 from safeatomic_core import (
     _mounts,
     _trace,
+    force_release_lock,
     move_atomic,
+    try_acquire_lock,
     write_atomic_bytes,
     write_checksum_file,
 )
 from safeatomic_core._advice import advise
-from safeatomic_core._posix import intercept
+from safeatomic_core._posix import intercept, kernel
 from safeatomic_core._target import Target
 
 needs_proc = pytest.mark.skipif(
@@ -142,6 +144,7 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
     side.touch()
     os.fchmod(opened.dir_fd, 0o1777)
     denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
+    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": None)
     assert "lsattr -d" in advise(denied, _trace.ANNOUNCE, opened)  # it is ours
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
@@ -168,9 +171,12 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
     ],
 )
 def test_the_step_tells_what_an_errno_means(
-    opened: Target, code: int, step: str, words: str
+    opened: Target, monkeypatch: pytest.MonkeyPatch, code: int, step: str, words: str
 ) -> None:
-    found = advise(OSError(code, os.strerror(code)), step, opened)
+    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": _mounts.IMMUTABLE)
+    monkeypatch.setattr(kernel, "access", lambda *_asked: step == _trace.ACQUIRE, raising=False)
+    error = OSError(code, os.strerror(code), "/proc/self/fd/3", None, "data.bin.lock")
+    found = advise(error, step, opened)
     assert words in found
     assert bool(found) == bool(words)
 
@@ -180,11 +186,14 @@ def test_a_message_of_our_own_is_not_explained_once_more(opened: Target) -> None
 
 
 def test_a_directory_that_may_not_be_read_is_told_from_one_that_may_not_be_entered(
-    tmp_path: Path, faults: Any
+    tmp_path: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
     closed = Target(str(tmp_path / "f"))
+    monkeypatch.setattr(os, "access", lambda *_asked, **_how: False)
     assert "opened for reading" in advise(denied, _trace.GATE, closed)
+    monkeypatch.setattr(os, "access", lambda *_asked, **_how: True)
+    assert "a sandbox or a security module" in advise(denied, _trace.GATE, closed)
     faults.fail("stat", errno.EACCES)
     assert "may not enter" in advise(denied, _trace.GATE, closed)
     assert advise(OSError(errno.EIO, os.strerror(errno.EIO)), _trace.GATE, closed)
@@ -204,3 +213,92 @@ def test_advice_never_fails(opened: Target, faults: Any, monkeypatch: pytest.Mon
     closed = Target(opened.path)
     closed.linked = True
     assert opened.path in advise(denied, _trace.PUBLISH, closed)
+
+
+def denial(code: int, name: str | None = None) -> OSError:
+    return OSError(code, os.strerror(code), name)
+
+
+def test_who_keeps_no_record_of_a_refusal_is_not_taken_for_an_attribute(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[int | None] = [0]
+    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": known[0])
+    for step in (_trace.STAGE, _trace.PUBLISH):
+        known[0] = 0
+        text = advise(denial(errno.EPERM), step, opened)
+        assert "neither immutable nor append-only" in text
+        assert "a sandbox or a security module" in text
+        known[0] = None
+        assert "may be immutable or append-only" in advise(denial(errno.EPERM), step, opened)
+
+
+@pytest.mark.parametrize("step", [_trace.ACQUIRE, _trace.STAGE])
+def test_what_a_mode_allows_is_refused_by_somebody_else(opened: Target, step: str) -> None:
+    text = advise(denial(errno.EACCES), step, opened)
+    assert "lets this user create files" in text
+    assert "hard link" not in text
+
+
+def test_a_source_that_vanished_is_not_a_temporary_file(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "rename_noreplace", vanished, raising=False)
+    with pytest.raises(FileNotFoundError) as caught:
+        move_atomic(target, target.with_name("new"), concurrency="none", safety="best_effort")
+    assert "moved or deleted meanwhile" in str(caught.value)
+    assert "temporary file" not in str(caught.value)
+    assert caught.value.filename == str(target)
+
+
+def vanished(src: str, *_rest: object) -> None:
+    raise denial(errno.ENOENT, src)
+
+
+def test_what_vanished_otherwise_is_left_to_the_errno(opened: Target) -> None:
+    assert advise(denial(errno.ENOENT, "else"), _trace.PUBLISH, opened) == ""
+
+
+@pytest.mark.parametrize("call", [move_atomic, write_checksum_file], ids=["move", "record"])
+def test_nobody_is_told_to_make_the_directory_of_a_missing_file(
+    tmp_path: Path, call: Callable[..., object]
+) -> None:
+    names = [tmp_path / "no" / "f", tmp_path / "g"][: 1 + (call is move_atomic)]
+    text = advice_of(lambda: call(*names, safety="best_effort"))
+    assert f"There is no such file, and no directory '{tmp_path}/no'" in text
+    assert "create it" not in text
+
+
+def test_content_that_may_not_be_read_is_not_a_directory_that_may_not_be_written(
+    opened: Target,
+) -> None:
+    text = advise(denial(errno.EACCES, opened.name), _trace.ANNOUNCE, opened)
+    assert "may not read the file (mode" in text
+
+
+def test_a_sidecar_that_cannot_be_read_keeps_its_words(target: Path, faults: Any) -> None:
+    faults.fail("open", errno.EMFILE, when=lambda name, *_a, **_k: name.endswith(".sha256"))
+    text = advice_of(lambda: write(target))
+    assert "] cannot read the checksum sidecar: " in text
+    assert "ulimit -n" in text
+    assert text.count("cannot ") == 1
+
+
+def test_a_lock_that_cannot_be_taken_or_removed_says_why(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": _mounts.APPEND_ONLY)
+    faults.fail("open_anonymous", errno.EPERM)
+    text = advice_of(lambda: try_acquire_lock(target, safety="best_effort"))
+    assert "cannot take the lock: " in text
+    assert "the target is unchanged. The directory is immutable or append-only" in text
+    Path(f"{target}.lock").touch()
+    monkeypatch.setattr(kernel, "unlink", refused, raising=False)
+    text = advice_of(lambda: force_release_lock(target))
+    assert "cannot remove the lock: " in text
+    assert f"'lsattr {target}.lock' shows it" in text
+    assert text.endswith(f"'{target}.lock'")
+
+
+def refused(name: str, **_options: object) -> None:
+    raise denial(errno.EPERM, name)
