@@ -158,6 +158,8 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
         (errno.ENOSPC, _trace.PUBLISH, "full"),
         (errno.EBUSY, _trace.PUBLISH, "bind-mounted"),
         (errno.EPERM, _trace.STAGE, "lsattr -d"),
+        (errno.EPERM, _trace.ANNOUNCE, "sidecar or its directory may be immutable"),
+        (errno.EPERM, _trace.GATE, "The file may be immutable"),
         (errno.EACCES, _trace.ACQUIRE, "hard link by which a lock gets its name"),
         (errno.EACCES, _trace.STAGE, "may not create files in the directory"),
         (errno.EACCES, _trace.FILL, ""),

@@ -64,6 +64,8 @@ def _of_place(code: int, step: str, target: Target) -> str:
         return f"The directory {_directory(target)!r} was removed; make it again"
     if step == _trace.GATE and code == errno.ENOENT:
         return "There is no such file"
+    if step == _trace.GATE and code == errno.EPERM:
+        return f"The file may be immutable or append-only ('lsattr {_place(target)}' shows it)"
     if step in _MAKES and code in _DENIED:
         return _of_closed_directory(code, step, target, directory)
     if step == _trace.PUBLISH:
@@ -109,6 +111,11 @@ def _of_closed_directory(code: int, step: str, target: Target, directory: os.sta
             found = _of_sticky_directory(target, target.name + SIDECAR_SUFFIX, directory)
             if found:
                 return found
+            side = f"{_place(target)}{SIDECAR_SUFFIX}"
+            return (
+                "The checksum sidecar or its directory may be immutable or append-only "
+                f"('lsattr -d {side} {place}' shows it)"
+            )
         return f"The directory may be immutable or append-only ('lsattr -d {place}' shows it)"
     if step == _trace.ACQUIRE and kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
         return (
