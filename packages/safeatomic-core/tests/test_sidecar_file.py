@@ -368,3 +368,16 @@ def test_a_list_that_comes_while_a_stream_is_written_stops_it(target: Path, side
         side.write_text(LISTS["of several"])
     assert target.read_bytes() == b"old"
     assert side.read_text() == LISTS["of several"]
+
+
+def test_a_sidecar_is_held_once_however_often_it_is_asked(target: Path, side: Path) -> None:
+    write_checksum_file(target)
+    place = locate(target)
+    mine, other = Sidecar(place, "sha256"), Sidecar(place, "sha256")
+    assert mine.hold()
+    assert mine.hold()
+    assert not other.hold()
+    mine.close()
+    assert other.hold()
+    other.close()
+    place.close()
