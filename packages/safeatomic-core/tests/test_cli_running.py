@@ -29,6 +29,10 @@ from safeatomic_core._cli.process import Child, StartError
 from safeatomic_core._command_lock import VARIABLE
 from safeatomic_core._lock_api import inheritable_lock
 
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "posix_spawnp"), reason="no os.posix_spawnp: lock and edit say so"
+)
+
 COMMAND = [sys.executable, "-m", "safeatomic_core"]
 SHOW = "import os, sys; print(os.environ.get('SAFEATOMIC_LOCK', ''), *os.listdir('/proc/self/fd'))"
 

@@ -92,29 +92,34 @@ class Child:
         Raises:
             StartError: It could not be started.
         """
-        actions = [(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in streams]
+        streams = tuple(streams)
         try:
             try:
-                self._pid = self._spawn(command, environment, actions)
+                self._pid = self._spawn(command, environment, streams)
             except OSError as error:
                 if error.errno != errno.ENOEXEC:
                     raise
                 # A script without a first line that names its interpreter, as for execvp(3).
                 script = ["/bin/sh", _found(command[0]), *command[1:]]
-                self._pid = self._spawn(script, environment, actions)
+                self._pid = self._spawn(script, environment, streams)
         except OSError as error:
             raise StartError(command[0], error) from error
         except ValueError as error:  # a NUL in a name
             raise StartError(command[0], OSError(errno.EINVAL, str(error))) from error
 
     def _spawn(
-        self, command: Sequence[str], environment: Mapping[str, str], actions: list[Any]
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        streams: tuple[tuple[int, int], ...],
     ) -> int:
+        if not hasattr(os, "posix_spawnp"):  # a fork of our own would close the lock (`_forks`)
+            raise OSError(errno.ENOSYS, "PyPy starts no commands here: use CPython's safeatomic")
         return os.posix_spawnp(
             command[0],
             list(command),
             environment,
-            file_actions=actions,
+            file_actions=[(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in streams],
             setsigmask=self._mask,
             setsigdef=[getattr(signal, name) for name in _RESET],
         )
