@@ -55,11 +55,23 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, empty: Path) -
 
 
 @pytest.mark.parametrize("example", sorted((DOCS / "examples").glob("*.py")), ids=name)
-def test_an_example_runs(example: Path, empty: Path) -> None:
-    run_python(example, empty)
+def test_an_example_runs_and_prints_what_the_page_shows(example: Path, empty: Path) -> None:
+    printed = run_python(example, empty)
+    page = (DOCS / "examples" / "README.md").read_text("utf-8")
+    shown = page.partition(f"({example.name})")[2].partition("```text\n")[2].partition("```")[0]
+    if example.name == "ask_the_machine.py":  # the rest depends on the place
+        assert re.findall(r"^(?:doctor|on|result)\b", printed, re.MULTILINE) == re.findall(
+            r"^(?:doctor|on|result)\b", shown, re.MULTILINE
+        )
+        assert set(re.findall(r"^  [A-Z]\w+", shown, re.MULTILINE)) <= set(
+            re.findall(r"^  [A-Z]\w+", printed, re.MULTILINE)
+        )
+        return
+    pattern = ".*".join(map(re.escape, shown.split("…")))
+    assert re.fullmatch(pattern, printed), printed
 
 
-def run_python(program: Path, directory: Path) -> None:
+def run_python(program: Path, directory: Path) -> str:
     directory = directory / "work"
     directory.mkdir()
     done = subprocess.run(
@@ -70,6 +82,7 @@ def run_python(program: Path, directory: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_every_example_is_listed() -> None:
