@@ -63,9 +63,14 @@ class Point:
         assert source[self.start : self.end] == self.old, f"{self} does not fit"
         return source[: self.start] + self.new + source[self.end :]
 
-    def __str__(self) -> str:
+    @property
+    def change(self) -> str:
+        """What is replaced with what, shortened to one line."""
         old, new = (" ".join(text.split())[:70] for text in (self.old, self.new))
-        return f"{self.module}:{self.line}: {old} -> {new}"
+        return f"{old} -> {new}"
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line}: {self.change}"
 
 
 def of_package(package: Path) -> list[Point]:

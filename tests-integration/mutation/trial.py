@@ -1,7 +1,7 @@
-"""The tests on a broken copy of the core, cheapest first, each in namespaces of its own.
+"""The full look at a mutant: all tests on a broken copy of the core, the cheapest first.
 
-A broken library may loop, fork or kill. So each run has a deadline, and as root a process namespace
-that ends with it.
+Each run is a process of its own that imports the copy. A broken library may loop, fork or kill: so
+each run has a deadline, and as root a process namespace that ends with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "packages/safeatomic-core/src/safeatomic_core"
-_TESTS = ROOT / "packages/safeatomic-core/tests"
+UNIT_TESTS = "packages/safeatomic-core/tests"
 _FAULTS = ROOT / "tests-integration/faults"
 _MEMORY = "/dev/shm"
 # Real mounts, other users; then an error, interrupt or kill anywhere, and the simulated disk.
@@ -54,10 +54,12 @@ def stages(module: str, *, quick: bool = False) -> list[Stage]:
     path = Path(module)
     words = {part.strip("_").removesuffix(".py") for part in path.parts} - {"init"}
     own = sorted(
-        str(test) for test in _TESTS.glob("test_*.py") if any(word in test.stem for word in words)
+        str(test)
+        for test in (ROOT / UNIT_TESTS).glob("test_*.py")
+        if any(word in test.stem for word in words)
     )
     found = [Stage("own tests", own, 120)] if own else []
-    found.append(Stage("unit tests", [str(_TESTS)], 300))
+    found.append(Stage("unit tests", [UNIT_TESTS], 300))
     if quick:
         return found
     return [

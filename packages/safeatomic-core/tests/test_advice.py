@@ -135,6 +135,21 @@ def test_in_a_sticky_directory_the_owner_of_the_file_is_named(
     assert "lsattr" not in text
 
 
+def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Path(f"{opened.path}.sha256")
+    side.touch()
+    os.fchmod(opened.dir_fd, 0o1777)
+    denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
+    assert "lsattr -d" in advise(denied, _trace.ANNOUNCE, opened)  # it is ours
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert f"'{side.name}' belongs to user {owner}" in advise(denied, _trace.ANNOUNCE, opened)
+    side.unlink()
+    assert "lsattr -d" in advise(denied, _trace.ANNOUNCE, opened)
+
+
 @pytest.mark.parametrize(
     ("code", "step", "words"),
     [
@@ -143,6 +158,8 @@ def test_in_a_sticky_directory_the_owner_of_the_file_is_named(
         (errno.ENOSPC, _trace.PUBLISH, "full"),
         (errno.EBUSY, _trace.PUBLISH, "bind-mounted"),
         (errno.EPERM, _trace.STAGE, "lsattr -d"),
+        (errno.EPERM, _trace.ANNOUNCE, "sidecar or its directory may be immutable"),
+        (errno.EPERM, _trace.GATE, "The file may be immutable"),
         (errno.EACCES, _trace.ACQUIRE, "hard link by which a lock gets its name"),
         (errno.EACCES, _trace.STAGE, "may not create files in the directory"),
         (errno.EACCES, _trace.FILL, ""),

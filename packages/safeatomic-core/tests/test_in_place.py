@@ -237,3 +237,56 @@ def test_opening_twice_opens_once(seen: Path) -> None:
     assert place._handle.fd == first
     place.close()
     target.close()
+
+
+def test_a_file_that_was_unmounted_meanwhile_is_not_written(seen: Path, listing: Listing) -> None:
+    """The open descriptor would still lead to the file that nobody sees there any more."""
+    other = seen.with_name("other")
+    other.write_bytes(b"under the mount")
+    really = kernel.fsync
+
+    def unmount(fd: int) -> None:
+        if other.exists():
+            os.replace(other, seen)
+        really(fd)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.warns(UnsupportedEnvironmentWarning),
+        pytest.raises(OSError, match="mounted or unmounted there meanwhile") as caught,
+    ):
+        patch.setattr(kernel, "fsync", unmount, raising=False)
+        write_atomic_bytes(seen, b"new", safety="warn")
+    assert (caught.value.errno, caught.value.filename) == (errno.ESTALE, str(seen))
+    assert "the target is unchanged" in caught.value.__notes__[0]
+    assert seen.read_bytes() == b"under the mount"
+    assert listing() == [seen.name]
+
+
+def test_what_is_mounted_instead_must_be_a_file(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = locate(seen)
+    seen.unlink()
+    os.mkfifo(seen)
+    reader = os.open(seen, os.O_RDONLY | os.O_NONBLOCK)
+    in_place = InPlace(target)
+    try:
+        with pytest.raises(OSError, match="a FIFO, not a regular file"):
+            in_place.open()
+    finally:
+        in_place.close()
+        target.close()
+        os.close(reader)
+
+
+def test_the_copy_is_the_owner_s_alone(seen: Path, faults: Any) -> None:
+    """The file itself may be, whatever a new one would be."""
+    seen.chmod(0o600)
+    faults.fail("ftruncate", errno.EIO)
+    with pytest.raises(OSError, match="mixture"):
+        write_atomic_bytes(
+            seen, b"secret", safety="best_effort", preserve_metadata=False, mode=0o644
+        )
+    (copy,) = seen.parent.glob(f"{COPY_PREFIX}*")
+    assert copy.stat().st_mode & 0o777 == 0o600

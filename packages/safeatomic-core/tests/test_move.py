@@ -425,3 +425,15 @@ def test_an_error_about_the_source_names_it_where_both_names_begin_alike(
     with pytest.raises(OSError, match="cannot move") as caught:
         move_atomic(src, other, force=True)
     assert caught.value.filename == str(src)
+
+
+@pytest.mark.parametrize("end", ["source", "destination"])
+def test_the_name_whose_lock_cannot_be_made_is_named(tmp_path: Path, end: str) -> None:
+    long = tmp_path / ("x" * 251)  # with no room for ".lock"
+    short = tmp_path / "short"
+    src, dst = (long, short) if end == "source" else (short, long)
+    src.write_bytes(b"moved")
+    with pytest.raises(OSError, match="use a shorter one") as caught:
+        move_atomic(src, dst)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENAMETOOLONG, str(long))
+    assert src.read_bytes() == b"moved"

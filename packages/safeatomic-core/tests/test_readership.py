@@ -255,6 +255,18 @@ def test_what_cannot_be_given_away_admits_nobody_else(
     assert mode(side) == (0o640 if denied == "owner" else 0o600)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(("bits", "found"), [(0o644, 0o644), (0o664, 0o644), (0o604, 0o600)])
+def test_what_everybody_reads_has_a_digest_for_everybody_whatever_its_group(
+    target: Path, side: Path, faults: Any, bits: int, found: int
+) -> None:
+    os.chown(target, 4001, 4002)
+    target.chmod(bits)
+    faults.fail("fchown", errno.EPERM)
+    write_checksum_file(target)
+    assert mode(side) == found
+
+
 def test_a_put_back_sidecar_has_the_readers_it_had(target: Path, side: Path, faults: Any) -> None:
     write_checksum_file(target)
     side.chmod(0o604)

@@ -15,6 +15,7 @@ import stat
 from . import _mounts, _trace
 from ._errors import explain, general_advice
 from ._posix import kernel
+from ._target import SIDECAR_SUFFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def _of_place(code: int, step: str, target: Target) -> str:
         return f"The directory {_directory(target)!r} was removed; make it again"
     if step == _trace.GATE and code == errno.ENOENT:
         return "There is no such file"
+    if step == _trace.GATE and code == errno.EPERM:
+        return f"The file may be immutable or append-only ('lsattr {_place(target)}' shows it)"
     if step in _MAKES and code in _DENIED:
         return _of_closed_directory(code, step, target, directory)
     if step == _trace.PUBLISH:
@@ -104,6 +107,15 @@ def _of_closed_directory(code: int, step: str, target: Target, directory: os.sta
     """Return what to do about a name that could not be made."""
     place = _directory(target)
     if code == errno.EPERM:
+        if step == _trace.ANNOUNCE:
+            found = _of_sticky_directory(target, target.name + SIDECAR_SUFFIX, directory)
+            if found:
+                return found
+            side = f"{_place(target)}{SIDECAR_SUFFIX}"
+            return (
+                "The checksum sidecar or its directory may be immutable or append-only "
+                f"('lsattr -d {side} {place}' shows it)"
+            )
         return f"The directory may be immutable or append-only ('lsattr -d {place}' shows it)"
     if step == _trace.ACQUIRE and kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
         return (
@@ -123,21 +135,30 @@ def _of_rename(code: int, target: Target, directory: os.stat_result) -> str:
         return "The temporary file was removed meanwhile, by a cleaner perhaps; write again"
     if code not in _DENIED:
         return ""
-    try:
-        file = kernel.stat(target.name, dir_fd=target.dir_fd, follow_symlinks=False)
-    except OSError:
-        file = None
-    place = _place(target)
-    me = os.geteuid()
-    sticky = directory.st_mode & stat.S_ISVTX
-    if sticky and file is not None and me not in (file.st_uid, directory.st_uid):
-        return (
-            f"In the sticky directory {_directory(target)!r} only the owner of a file may "
-            f"replace it, and this one belongs to user {file.st_uid}"
-        )
+    found = _of_sticky_directory(target, target.name, directory)
+    if found:
+        return found
     if code == errno.EPERM:
+        place = _place(target)
         return f"The file or its directory is immutable or append-only ('lsattr {place}' shows it)"
     return f"This user may no longer change {_directory(target)!r} ({_owner(directory)})"
+
+
+def _of_sticky_directory(target: Target, name: str, directory: os.stat_result) -> str:
+    """Return that a file belongs to somebody else in a sticky directory, if it does."""
+    if not directory.st_mode & stat.S_ISVTX:
+        return ""
+    try:
+        file = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False)
+    except OSError:
+        return ""
+    if os.geteuid() in (file.st_uid, directory.st_uid):
+        return ""
+    which = "this one" if name == target.name else repr(name)
+    return (
+        f"In the sticky directory {_directory(target)!r} only the owner of a file may replace it, "
+        f"and {which} belongs to user {file.st_uid}"
+    )
 
 
 def _owner(status: os.stat_result) -> str:

@@ -104,6 +104,7 @@ class _Move(Change):
         self._force = force
         self._source_fd = -1
         self._source_lock: Fence | None = None
+        self._acquired: Target | None = None  # whose lock is being asked for
         self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
         self._linked = False  # the destination is a second link of the source so far
         self._loose = False  # the source's sidecar is gone, but perhaps not for good
@@ -246,6 +247,8 @@ class _Move(Change):
     def about(self, error: OSError) -> Target:
         """Return which of the two names an error is about."""
         src, dst = self._src, self.target
+        if self.step == _trace.ACQUIRE and self._acquired is not None:
+            return self._acquired
         name = error.filename if isinstance(error.filename, str) else ""
         if not name:  # a call on a descriptor: the step tells which
             return src if self.step == _trace.HARDEN else dst
@@ -336,11 +339,13 @@ class _Move(Change):
             return identity(target.directory()), target.name
 
         for target in sorted((self._src, self.target), key=order):
+            self._acquired = target
             try:
                 self.acquire(target)
             finally:
                 if target is self._src and self.locks:
                     self._source_lock = self.locks[-1]
+        self._acquired = None
 
     def _recorded(self) -> tuple[Digest, ...] | None:
         """Return what the source's sidecar says of it; None if there is none.

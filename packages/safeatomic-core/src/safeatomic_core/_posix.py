@@ -54,10 +54,6 @@ NOT_SUPPORTED = frozenset(
     {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOLCK}
 )
 
-# A flag of renameat2 that the kernel, the filesystem or a sandbox's filter does not know: an old
-# seccomp filter answers EPERM. What is really forbidden is refused once more without the flag.
-NO_RENAME_FLAG = NOT_SUPPORTED | {errno.EPERM}
-
 
 def _missing(name: str) -> Callable[..., Any]:
     def unavailable(*_args: object, **_kwargs: object) -> Any:

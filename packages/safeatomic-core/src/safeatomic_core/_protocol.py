@@ -92,7 +92,7 @@ class Write(Change):
     def stage(self) -> None:
         """Create the temp beside the target: a rename works within one filesystem only."""
         self.step = _trace.STAGE
-        if self._keeps_metadata():
+        if self._keeps_metadata() or self.target.is_mount_point:
             # What replaces a private file must never be readable by others, not even half-written.
             self.temp.create(_OVERWRITE_MODE)
         else:
@@ -327,6 +327,8 @@ class Write(Change):
         self.target.is_mount_point = True
         self.publishing = False
         self.in_place.open()
+        if not self._keeps_metadata():
+            kernel.fchmod(self.temp.fd, _OVERWRITE_MODE)  # as stage() does where Gate saw it
         if self.announcement is not None:
             # What is announced would not describe a mixture: the former sidecar comes back, to be
             # retired instead.

@@ -15,8 +15,8 @@ import stat
 
 from . import _log
 from ._checksum_record import CAP, has_record_form
-from ._posix import NO_RENAME_FLAG, kernel
-from ._target import SIDECAR_SUFFIX, identity, rename_new, still_named
+from ._posix import NOT_SUPPORTED, kernel
+from ._target import SIDECAR_SUFFIX, identity, lacks_rename_flag, rename_new, still_named
 from ._temp_file import SUM_PREFIX, Temp, fresh_names, unlink_if_there
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._target import Target
 
 # link(2) where the filesystem, a sandbox or the kernel's fs.protected_hardlinks allows none.
-_NO_LINK = NO_RENAME_FLAG | {errno.EACCES, errno.EMLINK, errno.EXDEV}
+_NO_LINK = NOT_SUPPORTED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 
 
 class Replacement:
@@ -82,7 +82,7 @@ class Replacement:
         except FileNotFoundError:
             return self._not_done()  # removed meanwhile
         except OSError as error:
-            if error.errno not in NO_RENAME_FLAG:
+            if not lacks_rename_flag(error, kernel.rename_exchange):
                 raise
             return self._install_without_exchange(present)
         self.record.name = ""
@@ -283,7 +283,7 @@ class Replacement:
             self._return_aside()  # our record was removed from under us
             return
         except OSError as error:
-            if error.errno not in NO_RENAME_FLAG:
+            if not lacks_rename_flag(error, kernel.rename_exchange):
                 raise
             kernel.rename(aside, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
             self._aside = ""
