@@ -109,7 +109,7 @@ def test_the_shell_blocks_of_the_command_s_page_run() -> None:
 
 def test_the_shell_lines_about_vendoring_run_in_a_fresh_package(tmp_path: Path) -> None:
     if not (ROOT / "packages").is_dir():
-        pytest.skip("this is no checkout of the repository")
+        pytest.skip("this is not a checkout of the repository")
     (tmp_path / "safeatomic").symlink_to(ROOT)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(blocks(DOCS / "vendoring.md", "sh"))],
@@ -228,7 +228,7 @@ def test_the_readme_s_first_command_does_what_it_says(tmp_path: Path) -> None:
 
 def test_the_readme_s_test_command_is_what_ci_runs() -> None:
     if not (ROOT / ".ci").is_dir():
-        pytest.skip("this is no checkout of the repository")
+        pytest.skip("this is not a checkout of the repository")
     assert "<!-- command: test -->" in (ROOT / ".ci" / "run").read_text("utf-8")
     text = (ROOT / "README.md").read_text("utf-8")
     command = _BLOCK.search(text[text.index("<!-- command: test -->") :])
@@ -257,6 +257,24 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.exists(), f"{name(page)}: {link}"
         if anchor:
             assert anchor in anchors(target), f"{name(page)}: {link}"
+
+
+def test_the_tests_and_modules_that_pages_name_exist() -> None:
+    sources = [path for path in ROOT.rglob("*.py") if not {".venv", ".nox"} & set(path.parts)]
+    files = {path.name for path in sources}
+    names = {
+        test
+        for path in sources
+        for test in re.findall(r"\bdef (test_\w+)", path.read_text("utf-8"))
+    }
+    if "noxfile.py" not in files:
+        pytest.skip("this is not a checkout of the repository")
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for path in re.findall(r"`(?:[\w.-]+/)*(\w+\.py)`", text):
+            assert path in files, f"{name(page)}: {path}"
+        for test in re.findall(r"`(test_\w+)`", text):
+            assert test in names, f"{name(page)}: {test}"
 
 
 def anchors(page: Path) -> set[str]:
