@@ -233,7 +233,7 @@ class Change:
             return
         try:
             if not self._locked_again():
-                announcement.leave("the lock was taken away by force, and somebody holds it")
+                announcement.leave("the lock was taken away by force, and another holder has it")
             elif not announcement.roll_back(self._flush_renamed):
                 self._leave_locks()
         except (OSError, LockError) as error:

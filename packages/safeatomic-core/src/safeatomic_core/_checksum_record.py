@@ -130,7 +130,7 @@ def checksum_of(line: Line, algo: str | None, previous: tuple[Digest, ...], hint
         return Checksum(algo, line.digest, previous)
     found = line.digests(hint)
     if not found:
-        raise MalformedError(f"gives {len(line.digest)} digits, as many as no algorithm has")
+        raise MalformedError(f"gives {len(line.digest)} digits, a length that no algorithm has")
     return Checksum(*found[0], previous, found[1][0] if len(found) > 1 else None)
 
 

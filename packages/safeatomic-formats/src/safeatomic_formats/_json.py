@@ -159,7 +159,7 @@ def _render(obj: object, **options: Any) -> str:
         text = json.dumps(obj, **options)
     except ValueError as error:
         if not options["allow_nan"] and "JSON compliant" in str(error):
-            raise ValueError(f"{error} (allow_nan=True writes it all the same)") from error
+            raise ValueError(f"{error} (allow_nan=True writes it anyway)") from error
         raise
     if default is not None or cls is not None:
         _parse_uniquely(text)

@@ -152,6 +152,6 @@ def _check_require(require: object) -> tuple[str, ...]:
     checked = []
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"require must hold str only, not {type(name).__name__}")
+            raise TypeError(f"require must contain only str, not {type(name).__name__}")
         checked.append(name)
     return tuple(dict.fromkeys(checked))
