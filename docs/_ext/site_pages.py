@@ -139,7 +139,7 @@ def _breakable(code: re.Match[str]) -> str:
     return f"{opening}>" + _CAMEL.sub(r"\1<wbr>\2", inside).replace("_", "_<wbr>")
 
 
-_SAME = re.compile(r":param (\w+): (?:See|The same as in) (`\w+`)\.?")
+_SAME = re.compile(r":param (\w+): (?:See|As for) (`\w+`)\.?")
 
 
 def gather_shared_arguments(

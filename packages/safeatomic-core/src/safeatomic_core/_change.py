@@ -316,7 +316,7 @@ def _close_abandoned(
 
 
 def close(change: Change) -> None:
-    """Close a change, in spite of an interrupt that comes before it has begun to."""
+    """Close a change, even if an interrupt arrives before that begins."""
     try:
         change.close()
     finally:

@@ -24,7 +24,7 @@ _MOST_PREVIOUS = 100  # digests carried along when writers die over corrupt data
 
 
 class MalformedError(ValueError):
-    """The bytes are no sidecar of ours; the message says why."""
+    """The bytes are not a sidecar of ours; the message says why."""
 
 
 class Checksum:

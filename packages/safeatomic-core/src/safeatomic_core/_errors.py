@@ -57,7 +57,7 @@ class UnsupportedEnvironmentError(SafeAtomicError):
 
 
 class UnsupportedEnvironmentWarning(UserWarning):
-    """A guarantee is not ``Guaranteed`` here, and ``safety="warn"`` asked to go on."""
+    """A guarantee is not ``Guaranteed`` here, and ``safety="warn"`` asked to continue."""
 
 
 class ChecksumMismatchError(SafeAtomicError):

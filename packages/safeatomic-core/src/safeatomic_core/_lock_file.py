@@ -6,7 +6,7 @@ payload says that asking makes sense (``kernel_lock``), and tells people who hol
 After a machine crash the name of a lock can be there while its payload, which nobody flushed, is
 not (`docs/adr/0016-crash-mark.md`). The sticky bit of the mode survives with the name, because both
 are metadata of one journal; it has no other meaning for a regular file (Linux inode(7)). An empty
-lock file that bears it was ours, and its flock says whether its holder lives.
+lock file that has it was ours, and its flock says whether its holder is alive.
 """
 
 from __future__ import annotations

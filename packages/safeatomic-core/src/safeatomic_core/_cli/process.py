@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 NOT_FOUND, NOT_STARTED = 127, 126  # as shells report them
-_LONGEST_WAIT = 0.5  # seconds until the command is looked at without being told to
+_LONGEST_WAIT = 0.5  # seconds until the command is checked without a signal
 _SIGNALLED = 128
 _FROM_KERNEL = 0x80  # SI_KERNEL: a terminal, not somebody's kill(2) (<asm-generic/siginfo.h>)
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")

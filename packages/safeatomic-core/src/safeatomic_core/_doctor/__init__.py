@@ -28,7 +28,7 @@ class DoctorCheck(Record):
     """One line of a report.
 
     Attributes:
-        name: What was looked at, in snake_case; `docs/doctor.md` lists them.
+        name: What was checked, in snake_case; `docs/doctor.md` lists them.
         status: ``"pass"``, ``"warn"``, ``"fail"`` or ``"unknown"`` (skipped, or not determined).
         detail: What was seen and, unless it passed, what to do.
     """

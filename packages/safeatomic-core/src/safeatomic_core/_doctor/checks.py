@@ -256,7 +256,7 @@ def leftovers(place: Place) -> Finding:
         parts.append(
             f"{len(copies)} complete {'copy' if len(copies) == 1 else 'copies'} of what was being "
             "written in place: unless that is still going on, the file is a mixture, which "
-            f"'cat {copy} > FILE' mends; then remove the copy"
+            f"'cat {copy} > FILE' repairs; then remove the copy"
         )
     displaced = [name for name in names if name not in dict(dead) and _is_displaced(place, name)]
     if displaced:
@@ -301,7 +301,7 @@ def _files(number: int) -> str:
 
 
 def lock(place: Place) -> Finding:
-    """Say who holds the file's lock, and whether it stands in the way."""
+    """Say who holds the file's lock, and whether it blocks writers."""
     if not place.name:
         return passed("a directory has no lock")
     need_directory(place)
