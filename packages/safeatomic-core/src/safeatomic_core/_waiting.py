@@ -21,8 +21,9 @@ def wait(lock: Lock, session: str | None, retries: int, delay: float) -> bool:
 
     The holder is checked more often than the lock is tried, which writes to the filesystem: at
     first twice in a millisecond, then less and less often, so that waiting for a long holder
-    uses no time. A lock that has changed hands is one that several wait for. They leave the processor
-    to its holder; those that have lost more often look more often, so that everybody gets a turn.
+    uses no time. A lock that has changed hands is one that several wait for. They leave the
+    processor to its holder; those that have lost more often look more often, so that everybody
+    gets a turn.
     """
     nap, losses = _NAP, 0
     for _ in range(retries):
