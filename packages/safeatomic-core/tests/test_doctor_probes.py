@@ -118,7 +118,7 @@ def test_a_replacement_that_shows_through_an_open_file_fails(round_of: Probes) -
     with wrapping("rename", copy_over):
         status, detail = run(round_of, "replace")
     assert status == "fail"
-    assert "under its reader" in detail
+    assert "for its reader" in detail
 
 
 def test_a_replacement_that_is_not_read_back_fails(

@@ -362,7 +362,7 @@ class Descriptor:
 
     A signal handler's exception arrives between two instructions of Python, never inside a call of
     C code that calls C code. So the descriptor is put into the owner's list by the very call that
-    opens it, and taken out by the one that closes it. Whoever makes an owner closes it.
+    opens it, and taken out by the one that closes it. The code that makes an owner closes it.
     """
 
     __slots__ = ("_held",)
