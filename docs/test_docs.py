@@ -90,21 +90,28 @@ def test_every_example_is_listed() -> None:
     assert all(f"({path.name})" in listed for path in (DOCS / "examples").glob("*.py"))
 
 
-@pytest.mark.usefixtures("empty")
-def test_the_shell_blocks_of_the_command_s_page_run() -> None:
-    if shutil.which("sha256sum") is None:
-        pytest.skip("no sha256sum on this machine")
-    bin_directory = str(Path(sys.executable).parent)
-    script = "\n".join(blocks(DOCS / "cli.md", "sh"))
+def run_shell(page: Path, needed: str) -> str:
+    if shutil.which(needed) is None:
+        pytest.skip(f"no {needed} on this machine")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        env={**os.environ, "PATH": f"{bin_directory}:{os.environ['PATH']}"},
+        ["bash", "-euo", "pipefail", "-c", "\n".join(blocks(page, "sh"))],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "MISMATCH" in done.stdout
+    return done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("empty")
+def test_the_shell_blocks_of_the_command_s_page_run() -> None:
+    assert "MISMATCH" in run_shell(DOCS / "cli.md", "sha256sum")
+
+
+@pytest.mark.usefixtures("empty")
+def test_the_shell_blocks_of_the_recipes_run() -> None:
+    assert "removed the lock of runs.json" in run_shell(DOCS / "recipes.md", "jq")
 
 
 def test_the_shell_lines_about_vendoring_run_in_a_fresh_package(tmp_path: Path) -> None:
@@ -190,7 +197,7 @@ _NOT_RUN = {
     "doctor.md": "the same commands run in cli.md, and a requirement that fails is shown here",
     "CONTRIBUTING.md": "sets up an environment with every tool, and runs nox inside of nox",
 }
-_RUN = {"README.md", "cli.md", "vendoring.md"}
+_RUN = {"README.md", "cli.md", "recipes.md", "vendoring.md"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=name)
