@@ -389,6 +389,21 @@ def test_an_output_that_is_no_file_is_abandoned_quietly(monkeypatch: pytest.Monk
     assert output.finish(0) == 0
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_standard_error_that_takes_nothing_leaves_the_status(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Full())
+        assert output.finish(status) == status
+        patch.setattr(sys, "stderr", None)
+        assert output.finish(status) == status
+
+
 @pytest.mark.parametrize(("status", "said"), [(0, 1), (1, 1), (2, 0)])
 def test_an_output_that_is_full_is_reported_once(
     status: int, said: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

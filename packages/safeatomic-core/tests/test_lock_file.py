@@ -278,7 +278,7 @@ def test_other_kinds_are_corrupt_and_never_opened(
     found = look(dir_fd, "data.lock")
     assert (found.exists, found.alive, found.corrupt) == (True, "unknown", True)
     assert "open" not in faults.calls
-    assert "stands at its lock's name, which means held" in found.describe()
+    assert "has the name of its lock, which counts as held" in found.describe()
 
 
 def test_a_payload_with_a_free_flock_is_a_dead_holder_s(tmp_path: Path, dir_fd: int) -> None:

@@ -1,4 +1,4 @@
-"""What stands at a sidecar's name is replaced or taken away, with nobody in between.
+"""Replace or remove what has a sidecar's name, with no other program in between.
 
 Between our look at a sidecar and our rename another program may put its own file there. So the two
 names are *exchanged*, and what was displaced is compared with what was recognised before: what

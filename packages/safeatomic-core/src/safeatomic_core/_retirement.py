@@ -25,7 +25,7 @@ RESTLESS = "is changed by another program all the time"
 
 
 class Retirement:
-    """A sidecar that is looked at, perhaps taken away, and perhaps put back.
+    """A sidecar that is examined, perhaps removed, and perhaps put back.
 
     Attributes:
         announced: Whether the name may point to a record of ours instead.
@@ -55,7 +55,7 @@ class Retirement:
         """Tell whether the sidecar is ours, for a change that records nothing; log what is left.
 
         Raises:
-            OSError: It could not be looked at for another reason than its permissions.
+            OSError: It could not be examined, for a reason other than its permissions.
         """
         self._drop_present()
         try:

@@ -293,8 +293,8 @@ def taken(target: Target, flaw: str) -> FileExistsError:
     """Return the error of a writer who must not replace what stands at the sidecar's name."""
     return FileExistsError(
         errno.EEXIST,
-        f"its name is taken by what is not a checksum sidecar of this file (it {flaw}); move that "
-        "away",
+        f"its name is taken by something that is not a checksum sidecar of this file (it {flaw}); "
+        "move that away",
         target.name + SIDECAR_SUFFIX,
     )
 
