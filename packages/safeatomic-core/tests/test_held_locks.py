@@ -656,3 +656,14 @@ def test_only_a_lock_that_is_held_can_be_inherited(held: Path) -> None:
     assert inheritable_lock(held) is None
     release_lock(held)
     assert inheritable_lock(held) is None
+
+
+def test_the_use_of_an_own_lock_is_traced(held: Path, steps: list[tuple[str, Any]]) -> None:
+    write_atomic_bytes(held, b"new")
+    phases = [facts.get("phase") for step, facts in steps if step == "Acquire"]
+    assert phases == ["borrowed"]
+
+
+def test_a_release_where_nothing_can_be_opened_and_nothing_was_taken(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        release_lock(tmp_path / "missing" / "data")

@@ -150,6 +150,7 @@ def test_our_own_times_are_read_as_datetime_reads_them(moment: Any, whole: bool)
         "2026-01-01T00:00:60.000000Z",
         "0000-01-01T00:00:00.000000Z",
         "20260-1-01T00:00:00.000000Z",
+        "2026-aa-01T00:00:00.000000Z",
     ],
 )
 def test_times_that_do_not_exist_are_none(text: str) -> None:
