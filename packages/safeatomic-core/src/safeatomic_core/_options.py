@@ -311,8 +311,9 @@ def check_data(data: object) -> memoryview | bytes:
     try:
         return view.cast("B") if view.nbytes else b""
     except TypeError:
-        view.release()
         return _copied(data)
+    finally:
+        view.release()  # at once, also where no count of references would do it
 
 
 def _copied(data: object) -> bytes:

@@ -43,8 +43,11 @@ O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
 O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
-O_PATH: int = getattr(os, "O_PATH", 0)
-O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
+# PyPy's os lacks these two names of Linux's open(2). The numbers are those of asm-generic/fcntl.h,
+# which hold on every machine that PyPy runs on.
+_UNNAMED = sys.platform == "linux" and sys.implementation.name == "pypy"
+O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)
+O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)
 POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 
 LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4

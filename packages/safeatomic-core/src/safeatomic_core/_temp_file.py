@@ -116,9 +116,10 @@ class Temp:
         written = kernel.write(self.fd, data)
         if written == len(data):
             return
-        view = memoryview(data)
-        while written < len(view):
-            written += kernel.write(self.fd, view[written:])
+        with memoryview(data) as view:
+            while written < len(view):
+                with view[written:] as rest:
+                    written += kernel.write(self.fd, rest)
 
     def close(self) -> None:
         """Close the descriptor, and with it the flock."""

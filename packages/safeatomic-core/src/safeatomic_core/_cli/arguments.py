@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 
 from .._version import __version__
 from . import checksums, commands, locks, options, running
@@ -68,10 +69,10 @@ def _refuse(parsed: argparse.Namespace, extra: list[str]) -> NoReturn:
     if extra[0].startswith("-"):
         parser.error(f"unknown option {extra[0]!r}")
     if parsed.run is commands.write:
-        first, second = parsed.path, extra[0]
+        first, second = map(shlex.quote, (parsed.path, extra[0]))
         parser.error(
-            f"two paths; to replace {first!r} use 'safeatomic write {first} --from {second}', to "
-            f"replace {second!r} use 'safeatomic write {second} --from {first}'"
+            f"two paths; to replace {first} use 'safeatomic write {first} --from {second}', to "
+            f"replace {second} use 'safeatomic write {second} --from {first}'"
         )
     if hasattr(parsed, "command"):
         parser.error("put '--' before the command")
