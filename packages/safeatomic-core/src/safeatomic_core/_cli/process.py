@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 NOT_FOUND, NOT_STARTED = 127, 126  # as shells report them
-_PAUSE = 0.02  # seconds between two looks at the command where signals may go to other threads
+_PAUSE = 0.02  # seconds between two checks on the command where signals may go to other threads
 _SIGNALLED = 128
 _FROM_KERNEL = 0x80  # SI_KERNEL: a terminal, not somebody's kill(2) (<asm-generic/siginfo.h>)
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
