@@ -175,7 +175,7 @@ class Announcement(Retirement):
     def _draft_again(self, sync_directory: Callable[[], None]) -> None:
         """Look at what stands there by now, and write another record for it."""
         former = self._place
-        self._place = Replacement(self._target, self._token)
+        self._replacement = Replacement(self._target, self._token)
         former.discard()
         self._drop_present()
         if self._plain:

@@ -123,7 +123,8 @@ def write_atomic_bytes(
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
         SafeAtomicError: The checksum could not be sealed. The target is new.
         OSError: A system call failed, with its own class and ``errno``. The target is unchanged;
-            or new, durability unconfirmed, if the flush of the directory failed. The note says.
+            or new, durability unconfirmed, if the flush of the directory failed; the note says
+            which.
     """
     policy = Policy(
         concurrency=concurrency,

@@ -43,7 +43,7 @@ class Retirement:
         self._target = target
         self._token = token
         self._creating = creating
-        self._place = Replacement(target, token)
+        self._replacement: Replacement | None = None  # most writes have no sidecar to replace
         self._present: Sidecar | None = None  # as it was recognised
         self._outdated = False  # whether it is one that must not come back
         self._new = ""
@@ -163,9 +163,17 @@ class Retirement:
     def discard(self) -> None:
         """Remove what is left of temps, and close them."""
         try:
-            self._place.discard()
+            if self._replacement is not None:
+                self._replacement.discard()
         finally:
             self._drop_present()
+
+    @property
+    def _place(self) -> Replacement:
+        """The sidecar's name, from the first time that something is to be done to it."""
+        if self._replacement is None:
+            self._replacement = Replacement(self._target, self._token)
+        return self._replacement
 
     def _recognise(self, hint: str) -> None:
         self._drop_present()

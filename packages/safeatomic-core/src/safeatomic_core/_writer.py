@@ -242,7 +242,7 @@ class AtomicWriter(io.BufferedWriter):
             LockError: The lock was forced away. The target is unchanged.
             OSError: A system call failed, now or in an earlier `write` or `truncate`, which may
                 have left out any part of what was given. The target is unchanged; or new,
-                durability unconfirmed, if the flush of the directory failed. The note says.
+                durability unconfirmed, if the flush of the directory failed. The note says which.
         """
         write = self._check_undecided()
         write.step = _trace.FILL

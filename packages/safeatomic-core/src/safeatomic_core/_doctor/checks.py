@@ -310,7 +310,9 @@ def lock(place: Place) -> Finding:
         return passed("not locked")
     if info.corrupt:
         plain = info.raw is not None  # what is not even a file is not removed by force either
-        removal = "remove it with force_release_lock()" if plain else "move it away"
+        removal = "move it away"
+        if plain:
+            removal = "remove it with force_release_lock() or 'safeatomic unlock --force'"
         return failed(
             f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and "
             f"blocks every writer; inspect it, and if it is not needed, {removal}"
@@ -330,7 +332,7 @@ def lock(place: Place) -> Finding:
         return warned(f"left behind by {holder}, which is dead; the next writer takes it over")
     return failed(
         f"left behind by {holder}, which is dead; it was not taken with flock and is not taken "
-        "over silently: remove it with release_stale_lock()",
+        "over silently: remove it with release_stale_lock() or 'safeatomic unlock --stale'",
     )
 
 
@@ -365,14 +367,14 @@ def checksum(place: Place) -> Finding:
         return failed(
             f"the content does not match: recorded {error.expected[:16]}…, found "
             f"{error.actual[:16]}…; restore the file from a good copy, or, if the change was "
-            "meant, accept it with write_checksum_file()",
+            "meant, accept it with write_checksum_file() or 'safeatomic checksum'",
         )
     except SafeAtomicError as error:
         return unknown(shown(str(error)))
     if sidecar.record is not None and sidecar.record.previous:
         return warned(
-            "the content is good, but a checked write is under way or was interrupted: the sidecar "
-            "still allows the previous content too; the next checked write, or "
+            "the content is good, but a checked write is in progress or was interrupted: the "
+            "sidecar still allows the previous content too; the next checked write, or "
             "write_checksum_file(), settles it",
         )
     return passed("the content matches its checksum")
