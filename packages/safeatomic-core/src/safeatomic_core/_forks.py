@@ -69,39 +69,59 @@ class Held(Descriptor):
         """Open it: call ``opener`` with the arguments and keep what it returns."""
         token = object()
         try:
-            _enter(token)
-            fd = super().open(opener, *args, **kwargs)
-            _note(fd)
+            try:
+                _enter(token)
+                fd = super().open(opener, *args, **kwargs)
+                _note(fd)
+            finally:
+                _busy.pop(token, None)
         finally:
-            _busy.pop(token, None)
+            _busy.pop(token, None)  # an interrupt may have come before the first
         return fd
 
     def adopt(self, descriptor: Descriptor) -> None:
-        """Take a descriptor over from another owner."""
+        """Share another owner's descriptor, which either closes for both.
+
+        As soon as this one is known to whoever closes it, the other is to `detach`. In this order
+        no interrupt finds the descriptor without an owner.
+        """
         token = object()
         try:
-            _enter(token)
-            self._held, descriptor._held = descriptor._held, self._held  # noqa: SLF001 - our kind
-            if self._held:
-                _note(self.fd)
+            try:
+                _enter(token)
+                self._held = descriptor._held  # noqa: SLF001 - our kind
+                if self._held:
+                    _note(self.fd)
+            finally:
+                _busy.pop(token, None)
         finally:
             _busy.pop(token, None)
 
     def close(self) -> None:
         """Close it, if it is open and nobody else has closed it and got its number."""
-        if self.fd < 0:
+        if not self._held:
             return
+        try:
+            self._close()
+        finally:
+            if self._held:  # an interrupt came before the call that closes it
+                self._close()
+
+    def _close(self) -> None:
         if self._born != generation():
             self.release()  # the parent's; this process closed its copy right after the fork
             return
         token = object()
         try:
-            _enter(token)
-            fd = self.fd
-            if not _still_shows(fd):
-                self.release()
-            _held.pop(fd, None)
-            super().close()
+            try:
+                _enter(token)
+                fd = self.fd
+                if not _still_shows(fd):
+                    self.release()
+                _held.pop(fd, None)
+                super().close()
+            finally:
+                _busy.pop(token, None)
         finally:
             _busy.pop(token, None)
 

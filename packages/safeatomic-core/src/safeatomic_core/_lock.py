@@ -185,15 +185,13 @@ class Lock:
             dir_fd: As for `owned`.
 
         Raises:
-            OSError: The name could not be removed; what is left is a dead lock that the next
-                writer takes over.
+            OSError: The name could not be removed; the next writer takes the dead lock over.
         """
         try:
             if self.ours():
                 if self._temp is not None:
                     self._drop_name_of(self._temp)
-                if self.linked:
-                    self.linked = False
+                if self.linked and self.fd >= 0:  # while open, its inode number is not reused
                     self._unlink_own(dir_fd)
         finally:
             self._close()
@@ -208,8 +206,9 @@ class Lock:
 
     def adopt_directory(self, target: Target) -> None:
         """Take the directory's descriptor over from the target: the lock outlives the call."""
-        self._handle = Held()
-        self._handle.adopt(target.hand_over())
+        (handle := Held()).adopt(target.handle)
+        self._handle = handle
+        target.hand_over()
 
     def _close(self) -> None:
         try:
@@ -246,7 +245,7 @@ class Lock:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
         if self.fd < 0:
             try:
-                self._held.open(kernel.open_anonymous, self._dir_fd, _MODE)
+                self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
             except OSError as error:
                 if error.errno not in _NO_ANONYMOUS:
                     raise
@@ -260,6 +259,7 @@ class Lock:
         self._temp = Temp(self._dir_fd)
         self._temp.create(_MODE)
         self._held.adopt(self._temp.descriptor)
+        self._temp.descriptor.detach()
 
     def _complete(self) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""

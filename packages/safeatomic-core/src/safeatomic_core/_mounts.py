@@ -27,13 +27,15 @@ _NO_SUCH_FD = 2**31 - 1
 
 def read_proc(path: str) -> bytes:
     """Read a whole file of ``/proc`` or ``/sys``, whose size is not known beforehand."""
-    fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
+    opened: list[int] = []  # no interrupt comes between opening and owning: see `Descriptor`
+    closing = map(os.close, opened)
     chunks = []
     try:
-        while chunk := os.read(fd, _CHUNK):
+        opened.extend(map(os.open, (path,), (os.O_RDONLY | O_CLOEXEC,)))
+        while chunk := os.read(opened[0], _CHUNK):
             chunks.append(chunk)
     finally:
-        os.close(fd)
+        any(closing)
     return b"".join(chunks)
 
 

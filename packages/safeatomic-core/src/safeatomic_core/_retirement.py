@@ -45,6 +45,7 @@ class Retirement:
         self._creating = creating
         self._replacement: Replacement | None = None  # most writes have no sidecar to replace
         self._present: Sidecar | None = None  # as it was recognised
+        self._looked_at: list[Sidecar] = []  # to be closed
         self._outdated = False  # whether it is one that must not come back
         self._new = ""
         self._previous: tuple[Digest, ...] = ()
@@ -177,12 +178,14 @@ class Retirement:
 
     def _recognise(self, hint: str) -> None:
         self._drop_present()
-        self._present = Sidecar(self._target, hint)
+        self._looked_at.extend(map(Sidecar, (self._target,), (hint,)))  # see Descriptor
+        self._present = self._looked_at[-1]
 
     def _drop_present(self) -> None:
-        present, self._present = self._present, None
-        if present is not None:
-            present.close()
+        self._present = None
+        while self._looked_at:
+            self._looked_at[-1].close()
+            self._looked_at.pop()
 
     def _hold(self, present: Sidecar) -> None:
         """Flock what is to be displaced; with ``overwrite=False``, leave a creator alone."""

@@ -89,6 +89,9 @@ class Sidecar:
             if error.errno != errno.ENAMETOOLONG:
                 self._refuse_to_open(target, error)
             return
+        except BaseException:
+            self.close()
+            raise
         try:
             self._recognise(target, hint)
         except OSError as error:
@@ -128,7 +131,7 @@ class Sidecar:
             self._held = True
             held = Held()  # no forked child is to keep the flock
             held.adopt(self._handle)
-            self._handle = held
+            self._handle = held  # the former owner goes, and closes nothing
         try:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:

@@ -53,6 +53,7 @@ class Target:
         status: What the name was when it was looked up, None when it did not exist.
         linked: Whether the path led here through a symbolic link at its end.
         filesystem: The name of its filesystem as Gate found it; empty when nobody looked.
+        handle: The owner of the directory's descriptor.
         is_mount_point: Whether Gate found the file to be mounted itself, so that no rename works.
     """
 
@@ -66,7 +67,7 @@ class Target:
         self.is_mount_point = False
         self._directory: os.stat_result | None = None
         self._flushes = False
-        self._handle = Descriptor()
+        self.handle = Descriptor()
 
     @classmethod
     def borrowed(cls, path: str, name: str, dir_fd: int, status: os.stat_result | None) -> Target:
@@ -108,13 +109,13 @@ class Target:
         self.close()
         parent = directory or separator or "."
         try:
-            self.dir_fd = self._handle.open(kernel.open, parent, _DIRECTORY)
+            self.dir_fd = self.handle.open(kernel.open, parent, _DIRECTORY)
         except PermissionError:
             if self._flushes or not O_PATH:
                 raise
             # Search permission is enough to look a name up (open(2), O_PATH), as in mode 0711.
             flags = O_PATH | O_DIRECTORY | O_CLOEXEC
-            self.dir_fd = self._handle.open(kernel.open, parent, flags)
+            self.dir_fd = self.handle.open(kernel.open, parent, flags)
         self.name = name
         self._directory = None
 
@@ -202,13 +203,12 @@ class Target:
     def close(self) -> None:
         """Close the directory."""
         self.dir_fd = -1
-        self._handle.close()
+        self.handle.close()
 
-    def hand_over(self) -> Descriptor:
-        """Give the directory's descriptor to another owner."""
-        handle, self._handle = self._handle, Descriptor()
+    def hand_over(self) -> None:
+        """Leave the directory's descriptor to the owner that shares it."""
         self.dir_fd = -1
-        return handle
+        self.handle.detach()
 
 
 class Naming:

@@ -127,10 +127,14 @@ class Temp:
 
     def discard(self) -> None:
         """Remove the file if it is there, then close it; the flock goes last."""
-        name, self.name = self.name, ""
         try:
-            if name:
-                unlink_if_there(name, self.dir_fd)
+            if self.name:
+                unlink_if_there(self.name, self.dir_fd)
+        except OSError:
+            self.name = ""
+            raise
+        else:
+            self.name = ""  # only now: what an interrupt cuts short is done once more
         finally:
             self.close()
 
