@@ -105,6 +105,25 @@ def test_a_mount_that_only_the_rename_finds_is_written_in_place(
     assert not checked or verify_checksum(path)
 
 
+def test_a_copy_that_is_busy_once_is_made_the_second_time(
+    seen: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, refused = kernel.rename, []
+
+    def rename(src: Any, dst: Any, **kwargs: Any) -> None:
+        if dst.startswith(COPY_PREFIX) and not refused:
+            refused.append(dst)
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), src, None, dst)
+        really(src, dst, **kwargs)
+
+    monkeypatch.setattr(kernel, "rename", rename, raising=False)
+    with pytest.warns(UnsupportedEnvironmentWarning, match="mixture"):
+        write_atomic_bytes(seen, b"new", safety="warn")
+    assert len(refused) == 1
+    assert seen.read_bytes() == b"new"
+    assert listing() == ["data.bin"]
+
+
 def test_busy_for_another_reason_stays_an_error(
     mounted: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
