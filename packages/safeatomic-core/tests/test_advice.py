@@ -82,7 +82,7 @@ def test_a_directory_that_is_removed_meanwhile_is_said_to_be_removed(tmp_path: P
 
     with intercept(wrap):
         text = advice_of(lambda: write(place / "f"))
-    assert "was removed; make it again" in text
+    assert "was removed; create it again" in text
 
 
 def test_a_temporary_file_that_vanished_is_said_to_have_vanished(target: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_temporary_file_that_vanished_is_said_to_have_vanished(target: Path) -
 
     with intercept(wrap):
         text = advice_of(lambda: write(target))
-    assert "The temporary file was removed meanwhile" in text
+    assert "The temporary file was removed during the write" in text
     assert target.read_bytes() == b"old"
 
 

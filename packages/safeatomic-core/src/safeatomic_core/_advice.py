@@ -61,7 +61,7 @@ def _of_place(code: int, step: str, target: Target) -> str:
     except OSError:
         return ""
     if code == errno.ENOENT and directory.st_nlink == 0:
-        return f"The directory {_directory(target)!r} was removed; make it again"
+        return f"The directory {_directory(target)!r} was removed; create it again"
     if step == _trace.GATE and code == errno.ENOENT:
         return "There is no such file"
     if step == _trace.GATE and code == errno.EPERM:
@@ -78,7 +78,10 @@ def _of_path(code: int, path: str) -> str:
     directory = os.path.dirname(path) or "."
     if code == errno.ENOENT:
         if _working_directory_is_gone() and not os.path.isabs(path):
-            return "The working directory was removed; give an absolute path, or enter another"
+            return (
+                "The working directory was removed; use an absolute path, or change to another "
+                "directory"
+            )
         return f"The directory {directory!r} does not exist; create it first"
     if code == errno.EACCES:
         try:
@@ -132,7 +135,10 @@ def _of_closed_directory(code: int, step: str, target: Target, directory: os.sta
 def _of_rename(code: int, target: Target, directory: os.stat_result) -> str:
     """Return what to do about a rename that was refused."""
     if code == errno.ENOENT:
-        return "The temporary file was removed meanwhile, by a cleaner perhaps; write again"
+        return (
+            "The temporary file was removed during the write, perhaps by a cleaning job; write "
+            "again"
+        )
     if code not in _DENIED:
         return ""
     found = _of_sticky_directory(target, target.name, directory)

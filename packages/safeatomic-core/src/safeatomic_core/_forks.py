@@ -2,7 +2,7 @@
 
 A flock belongs to the open file description, which a forked child shares: as long as the child
 keeps the descriptor, a dead parent's lock looks alive (flock(2)). So descriptors that carry a flock
-are opened through `Held`, and a child closes its copies at birth.
+are opened through `Held`, and a child closes its copies right after the fork.
 
 A signal handler that raises may interrupt any Python code, a fork hook too, and what such a hook
 raises goes nowhere: half of the hook is then left undone. So what runs *after* a fork is made of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # A fork waits until nobody is between opening and remembering, or between forgetting and closing.
-# Those who are do not wait for each other: creating a file takes as long as the journal wants.
+# Those who are do not wait for each other: creating a file may block on the journal.
 _held: dict[int, tuple[int, int]] = {}  # descriptor: the device and inode number it was opened on
 _busy: dict[object, int] = {}  # one entry for each call that is in between: the thread it runs in
 _forking: list[int] = []  # the thread that is about to fork
@@ -109,7 +109,7 @@ class Held(Descriptor):
 
     def _close(self) -> None:
         if self._born != generation():
-            self.release()  # the parent's; this process has closed its copy at birth
+            self.release()  # the parent's; this process closed its copy right after the fork
             return
         token = object()
         try:
@@ -216,7 +216,7 @@ def _set_hooks() -> None:
 
 
 def _before_fork() -> None:
-    """Make ready for a fork, in spite of one interrupt."""
+    """Prepare for a fork, even if one interrupt arrives."""
     done = False
     try:
         _make_ready()

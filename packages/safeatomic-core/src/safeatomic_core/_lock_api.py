@@ -87,13 +87,13 @@ def try_acquire_lock(
     A dead holder's lock is taken over. The lock belongs to this process, not to its children. What
     runs in the same context uses it: a write, a stream, a move or the recording of a checksum works
     under it, checks it before it publishes, and leaves it held. Other threads and tasks of the
-    process, those that were started inside included, are excluded like anybody else.
+    process, including those that were started inside, are excluded like everyone else.
 
     Args:
         path: The file to lock; it need not exist, its directory must.
-        session: Text that tells later which run took the lock; only its SHA-256 is stored.
+        session: Text identifying the run that takes the lock; only its SHA-256 is stored.
         retries: How many times ``delay`` to wait for a lock that is held.
-        delay: Seconds. While it passes, the lock is looked at more often.
+        delay: Seconds. Meanwhile the lock is checked more often.
         safety: ``"strict"`` refuses where the filesystem does not exclude writers, ``"warn"``
             warns, ``"best_effort"`` says nothing.
 
@@ -102,11 +102,11 @@ def try_acquire_lock(
         Release only what was taken.
 
     Raises:
-        LockError: Locks cannot work here, and why. The target is unchanged.
+        LockError: Locks cannot work here; the message says why. The target is unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
         TypeError: An argument of the wrong type. The target is unchanged.
         ValueError: An argument out of range. The target is unchanged.
-        OSError: The system refuses: the directory cannot be opened, or the lock file not be made.
+        OSError: The directory cannot be opened, or the lock file cannot be created.
             The target is unchanged.
     """
     if session is not None:

@@ -14,7 +14,7 @@ import errno
 import os
 import select  # not left for later: a program may have entered a chroot by then
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW
+from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def read_proc(path: str) -> bytes:
 
 def open_directory(path: str) -> int:
     """Open a directory for looking at only; ``O_PATH`` needs no permission on it (open(2))."""
-    return os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | O_DIRECTORY | O_CLOEXEC)
+    return os.open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)
 
 
 def mount_id(fd: int) -> int | None:
@@ -62,7 +62,7 @@ def mount_id_at(dir_fd: int, name: str) -> int | None:
     It is another one than the directory's where something is mounted on that very name. A symbolic
     link is not followed, and nothing is opened in earnest (``O_PATH``, open(2)).
     """
-    flags = getattr(os, "O_PATH", 0) | O_NOFOLLOW | O_CLOEXEC
+    flags = O_PATH | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
     fd = os.open(name, flags, dir_fd=dir_fd)
     try:
         return mount_id(fd)

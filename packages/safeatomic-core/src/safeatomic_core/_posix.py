@@ -43,8 +43,11 @@ O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
 O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
-O_PATH: int = getattr(os, "O_PATH", 0)
-O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
+# PyPy's os lacks these two names of Linux's open(2). The numbers are those of asm-generic/fcntl.h,
+# which hold on every machine that PyPy runs on.
+_UNNAMED = sys.platform == "linux" and sys.implementation.name == "pypy"
+O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)
+O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)
 POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 
 LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
@@ -344,8 +347,7 @@ class intercept:  # noqa: N801 - reads as the function it is used as
 def close_quietly(fd: int) -> None:
     """Close a descriptor that was only read from, or whose content is flushed or unwanted.
 
-    An error then loses nothing, and the descriptor is gone all the same (close(2)); raised, it
-    would make a failure of what has succeeded.
+    An error then loses nothing, and the descriptor is gone all the same (close(2)).
     """
     try:
         kernel.close(fd)
@@ -354,11 +356,10 @@ def close_quietly(fd: int) -> None:
 
 
 class Descriptor:
-    """Owner of at most one open descriptor, which no interrupt can come between and it.
+    """Owner of at most one open descriptor, which no interrupt can come between and it."""
 
-    A signal handler's exception never arrives inside a call of C code by C code. So the very call
-    that opens a descriptor puts it into the owner's list, and the one that closes it takes it out.
-    """
+    # A signal handler's exception arrives between two instructions of Python, never inside a call
+    # of C code by C code: one such call opens and enters it, another takes it out and closes it.
 
     __slots__ = ("_held",)
 

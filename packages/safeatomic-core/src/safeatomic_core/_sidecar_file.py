@@ -238,7 +238,7 @@ class _Found:
 
     def __init__(self, name: bytes, hint: str) -> None:
         self._names = (name, b"./" + name)
-        self._needle = escape(name)
+        self._needles = (escape(name), name)  # BusyBox and openssl escape nothing
         self._hint = hint
         self.blank = True  # nothing but NULs so far
         self.claim: Checksum | None = None
@@ -264,7 +264,7 @@ class _Found:
 
     def _look_at(self, lines: list[bytes]) -> None:
         for text in lines:
-            if self._needle not in text:
+            if not any(needle in text for needle in self._needles):
                 continue
             line = parse_line(text)
             if line is None or line.name not in self._names:
@@ -296,8 +296,8 @@ def taken(target: Target, flaw: str) -> FileExistsError:
     """Return the error of a writer who must not replace what stands at the sidecar's name."""
     return FileExistsError(
         errno.EEXIST,
-        f"its name is taken by what is not a checksum sidecar of this file (it {flaw}); move that "
-        "away",
+        f"its name is taken by something that is not a checksum sidecar of this file (it {flaw}); "
+        "move that away",
         target.name + SIDECAR_SUFFIX,
     )
 

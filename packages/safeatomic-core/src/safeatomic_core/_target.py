@@ -247,7 +247,7 @@ def check_path(path: StrPath, argument: str = "path") -> str:
     if not text:
         raise ValueError(f"{argument} must not be empty; give the path of a file")
     if "\0" in text:
-        raise ValueError(f"{argument} must not hold a NUL character: {text!r}")
+        raise ValueError(f"{argument} must not contain a NUL character: {text!r}")
     return text
 
 

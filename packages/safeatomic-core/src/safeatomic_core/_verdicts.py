@@ -141,7 +141,7 @@ def forget() -> None:
         _idle.pop().close()
 
 
-# Idle watches, each with the verdicts reached under it. Whoever asks takes one out and puts it
+# Idle watches, each with the verdicts reached under it. A caller takes one out and puts it
 # back, so that no two threads (nor a signal handler and what it interrupted) ask one watch at a
 # time: a change is reported once per watch, and the second asker would never hear of it.
 _idle: list[_mounts.MountWatch] = []

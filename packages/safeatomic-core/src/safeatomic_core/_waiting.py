@@ -19,10 +19,11 @@ _AFTER_A_LOSS, _SHORTER = 0.004, 0.8
 def wait(lock: Lock, session: str | None, retries: int, delay: float) -> bool:
     """Try to take the lock for ``retries`` times ``delay`` seconds, after an attempt that failed.
 
-    The holder is looked at more often than the lock is tried, which writes to the filesystem: at
-    first twice in a millisecond, then less and less, so that whoever waits for a long holder uses
-    no time. A lock that has changed hands is one that several wait for. They leave the processor
-    to its holder; who has lost more often looks more often, so that everybody gets a turn.
+    The holder is checked more often than the lock is tried, which writes to the filesystem: at
+    first twice in a millisecond, then less and less often, so that waiting for a long holder
+    uses no time. A lock that has changed hands is one that several wait for. They leave the
+    processor to its holder; those that have lost more often look more often, so that everybody
+    gets a turn.
     """
     nap, losses = _NAP, 0
     for _ in range(retries):

@@ -105,7 +105,7 @@ class Probes:
             fd = kernel.open(self._name, flags, dir_fd=self._above)
             try:
                 if kernel.fstat(fd).st_uid != os.geteuid() or kernel.listdir(fd):
-                    reason = "somebody else put a directory in the place of the probes'"
+                    reason = "somebody else replaced the probes' directory"
                     raise SafeAtomicError(reason)
                 self._fd = fd
             finally:
@@ -172,9 +172,9 @@ class Probes:
         finally:
             kernel.close(fd)
         if held != _OLD:
-            return failed("a file that was open during the replacement changed under its reader")
+            return failed("a file that was open during the replacement changed for its reader")
         if read_atomic_bytes(path, safety="best_effort") != _NEW:
-            return failed("the new content is not what is read back")
+            return failed("what is read back is not the new content")
         return passed("a file is replaced in one step, and an open one stays as it was")
 
     def no_clobber(self) -> Finding:
@@ -193,8 +193,8 @@ class Probes:
         unlink_if_there("destination", self._enter())
         move_atomic(source, destination, safety="best_effort")
         if read_atomic_bytes(destination, safety="best_effort") != _NEW:
-            return failed("the moved content is not what is read back")
-        return passed("an existing file is not moved over, a free name is")
+            return failed("what is read back is not the moved content")
+        return passed("a move refuses an existing name and accepts a free one")
 
     def flock(self) -> Finding:
         """Take an exclusive flock through two descriptors."""
