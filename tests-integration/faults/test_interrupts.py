@@ -119,7 +119,6 @@ _ANYWHERE = [
 ]
 
 
-@_KNOWN
 @pytest.mark.filterwarnings("ignore:.*dropped undecided:ResourceWarning")
 @pytest.mark.parametrize("scenario", _ANYWHERE, ids=lambda scenario: scenario.name)
 def test_an_interrupt_between_any_two_bytecodes_blocks_nobody(

@@ -283,9 +283,11 @@ def let_go(kept: Kept, dir_fd: int = -1) -> bool:
         )
     try:
         held = kept.owned(dir_fd)
+        kept.lock.release(dir_fd)
     finally:
         try:
-            kept.lock.release(dir_fd)
+            if kept.lock.fd >= 0:  # an interrupt came before it was over
+                kept.lock.release(dir_fd)
         finally:
             _drop(kept)
     return held

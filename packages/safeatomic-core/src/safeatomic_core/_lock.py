@@ -222,11 +222,11 @@ class Lock:
 
     def _unlink_own(self, dir_fd: int) -> None:
         """Remove the name if it is still ours, even after one transient error or interrupt."""
-        if self._handle is not None and not self._handle.valid():
-            if dir_fd < 0:
-                return
-            self._dir_fd = dir_fd
         try:
+            if self._handle is not None and not self._handle.valid():
+                if dir_fd < 0:
+                    return
+                self._dir_fd = dir_fd
             ours = self.owned(dir_fd)
             if ours:
                 unlink_if_there(self.name, self._dir_fd)

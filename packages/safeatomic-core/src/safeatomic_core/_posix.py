@@ -347,8 +347,7 @@ class intercept:  # noqa: N801 - reads as the function it is used as
 def close_quietly(fd: int) -> None:
     """Close a descriptor that was only read from, or whose content is flushed or unwanted.
 
-    An error then loses nothing, and the descriptor is gone all the same (close(2)); raised, it
-    would make a failure of what has succeeded.
+    An error then loses nothing, and the descriptor is gone all the same (close(2)).
     """
     try:
         kernel.close(fd)
@@ -357,11 +356,10 @@ def close_quietly(fd: int) -> None:
 
 
 class Descriptor:
-    """Owner of at most one open descriptor, which no interrupt can come between and it.
+    """Owner of at most one open descriptor, which no interrupt can come between and it."""
 
-    A signal handler's exception never arrives inside a call of C code by C code. So the very call
-    that opens a descriptor puts it into the owner's list, and the one that closes it takes it out.
-    """
+    # A signal handler's exception arrives between two instructions of Python, never inside a call
+    # of C code by C code: one such call opens and enters it, another takes it out and closes it.
 
     __slots__ = ("_held",)
 
