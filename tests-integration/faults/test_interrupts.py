@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # A known fault, to be mended: the reason says which.
 _KNOWN = pytest.mark.xfail(
     strict=False,
-    reason="an interrupt inside the closing of a held descriptor leaves it, or a dead lock, behind",
+    reason="an interrupt while a destructive doctor cleans up leaves its probes behind",
 )
 
 
