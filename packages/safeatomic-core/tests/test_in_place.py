@@ -108,7 +108,8 @@ def test_a_mount_that_only_the_rename_finds_is_written_in_place(
 def test_a_copy_that_is_busy_once_is_made_the_second_time(
     seen: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, refused = kernel.rename, []
+    really = kernel.rename
+    refused: list[Any] = []
 
     def rename(src: Any, dst: Any, **kwargs: Any) -> None:
         if dst.startswith(COPY_PREFIX) and not refused:
