@@ -125,6 +125,9 @@ ERRNOS: dict[str, tuple[int, ...]] = {
     "link": (*_LOOKUP, e.EDQUOT, e.ENOSPC, e.EPERM, e.EROFS, e.EXDEV),  # link(2)
     # link(2): ENOENT also when /proc is not mounted
     "link_anonymous": (*_LOOKUP, e.EDQUOT, e.ENOSPC, e.EPERM, e.EROFS, e.EXDEV),
+    # mkdir(2)
+    "mkdir": (*_LOOKUP, e.EDQUOT, e.EEXIST, e.EINVAL, e.EMLINK, e.ENOSPC, e.EPERM, e.EROFS),
+    "rmdir": (*_LOOKUP, e.EBUSY, e.EINVAL, e.ENOTEMPTY, e.EPERM, e.EROFS),  # rmdir(2)
     "unlink": (*_LOOKUP, e.EBUSY, e.EPERM, e.EROFS),  # unlink(2)
     # opendir(3), getdents(2)
     "listdir": (e.EACCES, e.EIO, e.EMFILE, e.ENFILE, e.ENOENT, e.ESTALE),

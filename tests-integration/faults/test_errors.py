@@ -41,14 +41,6 @@ _reached: set[Place] = set()
 _scenarios_done: set[str] = set()
 
 
-# Known faults, to be mended: see the reason. What passes must go on passing elsewhere.
-_KNOWN = pytest.mark.xfail(
-    strict=False,
-    reason="errors at a lock name the lock as itself, and new callers are not yet in the list",
-)
-
-
-@_KNOWN
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_one_error_leaves_everything_or_nothing(
     scenario: Scenario, scratch: Path, log: Records, tally: Counter[str], long_run: bool
@@ -118,7 +110,6 @@ def _one_error_each(
     return wrong, counts
 
 
-@_KNOWN
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_errors_for_ever_leave_what_the_next_writer_clears(
     scenario: Scenario, scratch: Path, log: Records, tally: Counter[str], long_run: bool
@@ -153,7 +144,6 @@ def test_errors_for_ever_leave_what_the_next_writer_clears(
     assert not wrong, _report(wrong)
 
 
-@_KNOWN
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_second_error_during_the_clean_up_does_no_more_harm(
     scenario: Scenario, scratch: Path, log: Records, tally: Counter[str], long_run: bool, seed: int
@@ -242,7 +232,7 @@ BROKEN: dict[str, tuple[object, str, Callable[[Any], Any], str]] = {
     ),
     "another errno is raised": (
         _change,
-        "explain",
+        "explained",
         lambda real: lambda error, *rest: real(OSError(errno.ENOTTY, "?"), *rest),
         "errno is",
     ),
@@ -264,7 +254,6 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@_KNOWN
 @pytest.mark.usefixtures("many_descriptors")
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_library_is_caught(

@@ -51,8 +51,13 @@ _UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.ENOLCK, e.EISDIR, e.ENO
 _LOOKERS = r"(Found\._open < )?Found\.look < (inspect_lock|force_release_lock|_release_stale)"
 
 PLACES = (
-    Place("close", "close_quietly", None, "it was only read, or is flushed already", "DEBUG"),
-    Place("close", "Descriptor.close", None, "it was only read, or is flushed already", "DEBUG"),
+    Place(
+        "close",
+        "close_quietly|_close_all",
+        None,
+        "it was only read, or is flushed already",
+        "DEBUG",
+    ),
     Place("posix_fadvise", "start_writeback", None, "the flush waits longer, that is all", "DEBUG"),
     Place(
         "open_anonymous",
@@ -73,6 +78,12 @@ PLACES = (
         "a free name is asked for, where nothing holds that it stays free",
     ),
     Place(
+        "rename_noreplace",
+        "rename_new < _rename_to_free",
+        _only(e.EACCES, e.EXDEV),
+        "renamed without the flag, which what is really forbidden refuses as well",
+    ),
+    Place(
         "rename_exchange",
         "Replacement.(install|_give_back)",
         _UNSUPPORTED | _only(e.EPERM, e.ENOENT),
@@ -89,21 +100,9 @@ PLACES = (
     ),
     Place(
         "open",
-        "Descriptor.open < Sidecar.__init__ < _look",
-        _only(e.EACCES, e.EPERM),
-        "a record that names two contents has fewer readers for a moment: asked again",
-    ),
-    Place(
-        "open",
         "Descriptor.open < Target._open_parent",
         _only(e.EACCES, e.EPERM),
         "to look a name up, search permission is enough",
-    ),
-    Place(
-        "stat",
-        "still_named < Replacement._shows_record",
-        _only(e.ENAMETOOLONG),
-        "such a name shows nothing",
     ),
     Place(
         "stat",
@@ -136,13 +135,6 @@ PLACES = (
         "not ours to give: fewer people may read the record",
         "DEBUG",
     ),
-    Place(
-        "setxattr",
-        "_give_acl",
-        _only(e.EACCES, e.EPERM, e.EINVAL, e.EOPNOTSUPP, e.ENOSPC),
-        "no such ACL here: its owner alone may read the record",
-        "DEBUG",
-    ),
     Place("flock", "Temp._claim", _UNSUPPORTED, "no flock, hence no sweeper either"),
     Place(
         "flock",
@@ -151,13 +143,29 @@ PLACES = (
         "an inspection says alive='unknown'",
     ),
     Place("flock", "_join_takeover < force_release_lock", None, "force asks nobody"),
-    Place("fstat", _LOOKERS, None, "alive='unknown', hence not stale"),
-    Place("pread", _LOOKERS, None, "alive='unknown', hence not stale"),
     Place(
         "open",
         f"Descriptor.open < Held.open < {_LOOKERS}",
         None,
         "alive='unknown', hence not stale",
+    ),
+    Place(
+        "open",
+        r"Descriptor.open < Held.open < Found\._open < Found\.look < Lock.attempt",
+        _only(e.EACCES, e.EPERM),
+        "somebody else's lock, of which nothing is known: it counts as held",
+    ),
+    Place(
+        "open",
+        "Descriptor.open < Target._open_parent < Target.open < release_lock",
+        None,
+        "a kept lock has its directory open, and is released by the path it was taken under",
+    ),
+    Place(
+        "stat",
+        "Target.look_again < Target.open < release_lock",
+        None,
+        "a kept lock has its directory open, and is released by the path it was taken under",
     ),
     Place("flock", "_join_takeover < _release_stale", None, "not known to be stale"),
     Place("stat", "still_named < Lock.owned < Lock._unlink_own", None, "tried once more"),
@@ -169,7 +177,7 @@ PLACES = (
     ),
     Place(
         "fstat",
-        "_note < Held.open",
+        r"_note < Held\.(open|adopt)",
         None,
         "not known to be ours: it is closed without being compared",
     ),

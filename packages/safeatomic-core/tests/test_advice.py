@@ -18,7 +18,7 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._advice import advise
-from safeatomic_core._posix import intercept
+from safeatomic_core._posix import intercept, kernel
 from safeatomic_core._target import Target
 
 needs_proc = pytest.mark.skipif(
@@ -28,6 +28,12 @@ needs_proc = pytest.mark.skipif(
 
 def write(path: Path | str, **options: Any) -> None:
     write_atomic_bytes(path, b"new", concurrency="none", safety="best_effort", **options)
+
+
+@pytest.fixture(autouse=True)
+def unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody know the attributes of a file: a test may not set them everywhere."""
+    monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": None)
 
 
 def advice_of(call: Callable[[], object]) -> str:
@@ -160,8 +166,9 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
         (errno.EPERM, _trace.STAGE, "lsattr -d"),
         (errno.EPERM, _trace.ANNOUNCE, "sidecar or its directory may be immutable"),
         (errno.EPERM, _trace.GATE, "The file may be immutable"),
-        (errno.EACCES, _trace.ACQUIRE, "hard link by which a lock gets its name"),
-        (errno.EACCES, _trace.STAGE, "may not create files in the directory"),
+        (errno.EPERM, _trace.RELEASE, "immutable or append-only"),
+        (errno.EACCES, _trace.STAGE, "security module"),
+        (errno.EACCES, _trace.RELEASE, "no longer change"),
         (errno.EACCES, _trace.FILL, ""),
         (errno.EIO, _trace.HARDEN, "do not trust this disk"),
         (errno.ENOENT, _trace.GATE, "There is no such file"),
@@ -177,15 +184,78 @@ def test_the_step_tells_what_an_errno_means(
     assert bool(found) == bool(words)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        (_mounts.IMMUTABLE, "is immutable or append-only ('lsattr"),
+        (_mounts.APPEND_ONLY, "is immutable or append-only ('lsattr"),
+        (0, "is neither immutable nor append-only"),
+        (None, "may be immutable or append-only ('lsattr"),
+    ],
+)
+@pytest.mark.parametrize("step", [_trace.GATE, _trace.STAGE, _trace.ANNOUNCE, _trace.PUBLISH])
+def test_attributes_are_blamed_only_where_they_may_be_set(
+    opened: Target,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    attributes: int | None,
+    words: str,
+) -> None:
+    monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": attributes)
+    text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), step, opened)
+    assert words in text
+    assert ("security module" in text) == (attributes == 0)
+
+
+def test_a_directory_that_takes_no_file_of_this_user_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(kernel, "access", lambda *_args: False)
+    place = os.path.dirname(opened.path)
+    text = advise(denied, _trace.STAGE, opened)
+    assert f"may not create files in the directory {place!r}" in text
+
+
+def test_a_refused_link_is_told_from_a_refused_file(opened: Target) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), "a", None, "b")
+    text = advise(denied, _trace.ACQUIRE, opened)
+    assert "hard link by which a lock gets its name" in text
+
+
+def test_content_that_may_not_be_read_for_its_checksum_is_named(opened: Target) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), opened.name)
+    text = advise(denied, _trace.ANNOUNCE, opened)
+    assert "may not read the file" in text
+
+
+def test_a_file_that_must_exist_is_said_to_be_gone(opened: Target, tmp_path: Path) -> None:
+    missing = OSError(errno.ENOENT, os.strerror(errno.ENOENT), opened.name)
+    assert "moved or deleted" not in advise(missing, _trace.PUBLISH, opened)
+    opened.must_exist = True
+    assert "moved or deleted" in advise(missing, _trace.PUBLISH, opened)
+    closed = Target(str(tmp_path / "no" / "f"))
+    closed.must_exist = True
+    text = advise(missing, _trace.GATE, closed)
+    assert f"no such file, and no directory {str(tmp_path / 'no')!r}" in text
+
+
+def test_an_unsealed_record_asks_for_another_write(opened: Target) -> None:
+    broken = OSError(errno.EIO, os.strerror(errno.EIO))
+    assert "write again" in advise(broken, _trace.SEAL, opened)
+
+
 def test_a_message_of_our_own_is_not_explained_once_more(opened: Target) -> None:
     assert advise(OSError(errno.EACCES, "what to do"), _trace.STAGE, opened) == ""
 
 
 def test_a_directory_that_may_not_be_read_is_told_from_one_that_may_not_be_entered(
-    tmp_path: Path, faults: Any
+    tmp_path: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
     closed = Target(str(tmp_path / "f"))
+    assert "lets this user read it" in advise(denied, _trace.GATE, closed)
+    monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
     assert "opened for reading" in advise(denied, _trace.GATE, closed)
     faults.fail("stat", errno.EACCES)
     assert "may not enter" in advise(denied, _trace.GATE, closed)

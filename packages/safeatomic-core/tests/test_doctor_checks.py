@@ -151,12 +151,12 @@ def test_a_place_that_takes_no_file_from_anybody_fails(
 
 @pytest.mark.parametrize(
     ("flag", "words"),
-    [(permissions.IMMUTABLE, "immutable"), (permissions.APPEND_ONLY, "append-only")],
+    [(mounts.IMMUTABLE, "immutable"), (mounts.APPEND_ONLY, "append-only")],
 )
 def test_attributes_that_keep_names_in_place_fail(
     at: At, target: Path, monkeypatch: pytest.MonkeyPatch, flag: int, words: str
 ) -> None:
-    monkeypatch.setattr(permissions, "attributes", lambda _fd, _name="": flag)
+    monkeypatch.setattr(mounts, "attributes", lambda _fd, _name="": flag)
     for found in (look.parent_writable(at(target)), look.target(at(target))):
         assert found[0] == "fail"
         assert words in found[1]

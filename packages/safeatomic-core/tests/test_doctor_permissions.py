@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -84,19 +82,3 @@ def test_without_proc_root_is_believed_to_be_root(monkeypatch: pytest.MonkeyPatc
         assert permissions.may_replace_in_sticky(owned(7), owned(8)) == (user == 0)
     monkeypatch.setattr(mounts, "read_proc", lambda _path: b"1\n")
     assert not permissions.may_replace_in_sticky(owned(7), owned(8))
-
-
-def test_attributes_of_what_has_none(target: Path) -> None:
-    fd = os.open(target.parent, os.O_RDONLY)
-    try:
-        wanted = permissions.IMMUTABLE | permissions.APPEND_ONLY
-        assert permissions.attributes(fd) & wanted == 0
-        assert permissions.attributes(fd, target.name) & wanted == 0
-        assert permissions.attributes(fd, "missing") == 0
-    finally:
-        os.close(fd)
-
-
-def test_a_c_library_without_statx_knows_no_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _name, **_options: object())
-    assert permissions.attributes(-1) == 0

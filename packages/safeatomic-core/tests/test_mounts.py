@@ -373,3 +373,27 @@ def test_the_interpreter_ends_quietly_with_a_watch_left_open(tmp_path: Path) -> 
         cwd=tmp_path,
     )
     assert done.stderr == ""
+
+
+def test_attributes_of_what_has_none(target: Path) -> None:
+    fd = os.open(target.parent, os.O_RDONLY)
+    try:
+        wanted = mounts.IMMUTABLE | mounts.APPEND_ONLY
+        for found in (mounts.attributes(fd), mounts.attributes(fd, target.name)):
+            assert not (found or 0) & wanted
+        assert mounts.attributes(fd, "missing") is None
+    finally:
+        os.close(fd)
+
+
+def test_a_c_library_without_statx_knows_no_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name, **_options: object())
+    assert mounts.attributes(-1) is None
+
+
+def test_without_a_c_library_no_attributes_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_name: object, **_options: object) -> object:
+        raise OSError("no such library")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert mounts.attributes(-1) is None

@@ -13,7 +13,6 @@ import pytest
 from safeatomic_core import (
     CrossDeviceAtomicityError,
     LockError,
-    SafeAtomicError,
     force_release_lock,
     get_checksum_info,
     is_stale_lock,
@@ -203,7 +202,7 @@ def unsealed(path: Path, faults: Any, content: bytes) -> None:
     """Write a checked file whose record still names the previous digest."""
     rule = len(faults.rules)
     faults.fail("ftruncate", errno.EIO)
-    with pytest.raises(SafeAtomicError):
+    with pytest.raises(OSError, match="cannot seal"):
         write_atomic_bytes(path, content, write_checksum=True)
     del faults.rules[rule]
 

@@ -13,9 +13,10 @@ import os
 import stat
 
 from . import _mounts, _trace
-from ._errors import explain, general_advice
+from ._errors import CANNOT, UNCHANGED, explain, general_advice
 from ._posix import kernel
-from ._target import SIDECAR_SUFFIX
+from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX
+from ._temp_file import is_temp_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,40 +42,54 @@ def explained(
     return explain(error, doing, path, outcome, advise(error, step, target))
 
 
+def refused(error: OSError, doing: str, step: str, target: Target) -> OSError:
+    """Return an error as `explained` does, of a call that leaves its target unchanged."""
+    path = str(target.named(error).filename)
+    return explained(error, doing, path, UNCHANGED, step, target)
+
+
 def advise(error: OSError, step: str, target: Target) -> str:
     """Return what to do about an error, empty where nothing is known."""
     code = error.errno or 0
+    reason = error.strerror or ""
     sentences = []
     if target.linked:
         sentences.append(f"The path is a link to {_place(target)!r}")
-    if error.strerror == os.strerror(code):  # a message of our own says what to do already
-        sentences.append(_of_place(code, step, target) or general_advice(code))
+    if reason == os.strerror(code):  # a message of our own says what to do already
+        sentences.append(_of_place(error, code, step, target) or general_advice(code))
+    elif reason.startswith(CANNOT):  # a sidecar's, which says what could not be read
+        sentences.append(general_advice(code))
+    if step == _trace.SEAL:
+        sentences.append("The sidecar still accepts the previous content as well; write again")
     return ". ".join(filter(None, sentences))
 
 
-def _of_place(code: int, step: str, target: Target) -> str:
+def _of_place(error: OSError, code: int, step: str, target: Target) -> str:
     """Return what follows from the place as it is now."""
     if target.dir_fd < 0:
-        return _of_path(code, target.path)
+        return _of_path(code, target)
     try:
         directory = kernel.fstat(target.dir_fd)
     except OSError:
         return ""
-    if code == errno.ENOENT and directory.st_nlink == 0:
-        return f"The directory {_directory(target)!r} was removed; create it again"
-    if step == _trace.GATE and code == errno.ENOENT:
-        return "There is no such file"
+    if code == errno.ENOENT:
+        return _of_missing(_name_in(error), step, target, directory)
+    if code not in _DENIED:
+        return ""
     if step == _trace.GATE and code == errno.EPERM:
-        return f"The file may be immutable or append-only ('lsattr {_place(target)}' shows it)"
-    if step in _MAKES and code in _DENIED:
-        return _of_closed_directory(code, step, target, directory)
+        return _of_attributes(target, target.name, "The file", f"lsattr {_place(target)}")
+    if step in _MAKES:
+        return _of_closed_directory(error, step, target, directory)
     if step == _trace.PUBLISH:
-        return _of_rename(code, target, directory)
+        return _of_rename(code, target, target.name, directory)
+    if step == _trace.RELEASE:
+        return _of_rename(code, target, target.name + LOCK_SUFFIX, directory)
     return ""
 
 
-def _of_path(code: int, path: str) -> str:
+def _of_path(code: int, target: Target) -> str:
     """Return what to do about a directory that could not be opened."""
+    path = target.path
     directory = os.path.dirname(path) or "."
     if code == errno.ENOENT:
         if _working_directory_is_gone() and not os.path.isabs(path):
@@ -82,6 +97,8 @@ def _of_path(code: int, path: str) -> str:
                 "The working directory was removed; use an absolute path, or change to another "
                 "directory"
             )
+        if target.must_exist:
+            return f"There is no such file, and no directory {directory!r}"
         return f"The directory {directory!r} does not exist; create it first"
     if code == errno.EACCES:
         try:
@@ -91,6 +108,9 @@ def _of_path(code: int, path: str) -> str:
                 f"This user may not enter {directory!r}, or a directory above it "
                 "('namei -l' shows which)"
             )
+        effective = os.access in os.supports_effective_ids
+        if os.access(directory, os.R_OK, effective_ids=effective):
+            return _of_guard(f"The mode of the directory {directory!r} lets this user read it")
         return (
             f"This user may not read the directory {directory!r} ({_owner(status)}): a change "
             "flushes it, and for that it must be opened for reading"
@@ -106,48 +126,84 @@ def _working_directory_is_gone() -> bool:
     return False
 
 
-def _of_closed_directory(code: int, step: str, target: Target, directory: os.stat_result) -> str:
-    """Return what to do about a name that could not be made."""
+def _of_missing(name: str, step: str, target: Target, directory: os.stat_result) -> str:
+    """Say what vanished."""
+    if directory.st_nlink == 0:
+        return f"The directory {_directory(target)!r} was removed; create it again"
+    if is_temp_name(name):
+        return (
+            "The temporary file was removed during the write, perhaps by a cleaning job; write "
+            "again"
+        )
+    if step == _trace.GATE:
+        return "There is no such file"
+    if target.must_exist and name == target.name:
+        return "The file was moved or deleted meanwhile, by another program"
+    return ""
+
+
+def _of_closed_directory(
+    error: OSError, step: str, target: Target, directory: os.stat_result
+) -> str:
+    """Return what to do about a name that could not be made, or a file that could not be read."""
     place = _directory(target)
-    if code == errno.EPERM:
-        if step == _trace.ANNOUNCE:
-            found = _of_sticky_directory(target, target.name + SIDECAR_SUFFIX, directory)
-            if found:
-                return found
-            side = f"{_place(target)}{SIDECAR_SUFFIX}"
+    if step == _trace.ANNOUNCE:
+        if _name_in(error) == target.name and target.status is not None:
             return (
-                "The checksum sidecar or its directory may be immutable or append-only "
-                f"('lsattr -d {side} {place}' shows it)"
+                f"This user may not read the file ({_owner(target.status)}), whose present content "
+                "the checksum has to describe"
             )
-        return f"The directory may be immutable or append-only ('lsattr -d {place}' shows it)"
-    if step == _trace.ACQUIRE and kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
+        found = _of_sticky_directory(target, target.name + SIDECAR_SUFFIX, directory)
+        if found and error.errno == errno.EPERM:
+            return found
+        if error.errno == errno.EPERM:
+            name = target.name + SIDECAR_SUFFIX
+            command = f"lsattr -d {_place(target)}{SIDECAR_SUFFIX} {place}"
+            return _of_attributes(target, name, "The checksum sidecar or its directory", command)
+    if error.errno == errno.EPERM:
+        return _of_attributes(target, "", "The directory", f"lsattr -d {place}")
+    if not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
+        return (
+            f"This user may not create files in the directory {place!r} ({_owner(directory)}), "
+            "which every change needs; ask its owner, or choose another place"
+        )
+    if step == _trace.ACQUIRE and error.filename2 is not None:
         return (
             "The directory may be written, so it is the hard link by which a lock gets its name "
             "that is refused (Android does so, and some sandboxes); pass concurrency='none' if "
             "nothing else writes the file"
         )
-    return (
-        f"This user may not create files in the directory {place!r} ({_owner(directory)}), which "
-        "every change needs; ask its owner, or choose another place"
-    )
+    return _of_guard(f"The mode of the directory {place!r} lets this user create files")
 
 
-def _of_rename(code: int, target: Target, directory: os.stat_result) -> str:
-    """Return what to do about a rename that was refused."""
-    if code == errno.ENOENT:
-        return (
-            "The temporary file was removed during the write, perhaps by a cleaning job; write "
-            "again"
-        )
-    if code not in _DENIED:
-        return ""
-    found = _of_sticky_directory(target, target.name, directory)
+def _of_rename(code: int, target: Target, name: str, directory: os.stat_result) -> str:
+    """Return what to do about a rename or a removal that was refused."""
+    found = _of_sticky_directory(target, name, directory)
     if found:
         return found
     if code == errno.EPERM:
-        place = _place(target)
-        return f"The file or its directory is immutable or append-only ('lsattr {place}' shows it)"
+        place = os.path.join(_directory(target), name)
+        return _of_attributes(target, name, "The file or its directory", f"lsattr {place}")
     return f"This user may no longer change {_directory(target)!r} ({_owner(directory)})"
+
+
+def _of_attributes(target: Target, name: str, what: str, command: str) -> str:
+    """Return what to do about EPERM: attributes explain it, or something that keeps no record."""
+    found = [_mounts.attributes(target.dir_fd)]
+    if name:
+        found.append(_mounts.attributes(target.dir_fd, name))
+    known = [flags for flags in found if flags is not None]
+    if any(flags & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for flags in known):
+        return f"{what} is immutable or append-only ('{command}' shows it)"
+    if len(known) == len(found):
+        place = os.path.join(_directory(target), name)
+        return _of_guard(f"{what} is neither immutable nor append-only ({place!r})")
+    return f"{what} may be immutable or append-only ('{command}' shows it)"
+
+
+def _of_guard(allowed: str) -> str:
+    """Say who refuses what owner, mode and attributes allow."""
+    return f"{allowed}, so a sandbox or a security module (seccomp, SELinux, AppArmor) refuses"
 
 
 def _of_sticky_directory(target: Target, name: str, directory: os.stat_result) -> str:
@@ -162,9 +218,14 @@ def _of_sticky_directory(target: Target, name: str, directory: os.stat_result) -
         return ""
     which = "this one" if name == target.name else repr(name)
     return (
-        f"In the sticky directory {_directory(target)!r} only the owner of a file may replace it, "
-        f"and {which} belongs to user {file.st_uid}"
+        f"In the sticky directory {_directory(target)!r} only the owner of a file may replace or "
+        f"remove it, and {which} belongs to user {file.st_uid}"
     )
+
+
+def _name_in(error: OSError) -> str:
+    """Return the last component of the name that a call was given, empty for a descriptor."""
+    return os.path.basename(error.filename) if isinstance(error.filename, str) else ""
 
 
 def _owner(status: os.stat_result) -> str:

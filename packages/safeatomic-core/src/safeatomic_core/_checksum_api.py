@@ -281,6 +281,7 @@ class _Recording(Change):
     ) -> None:
         super().__init__(policy)
         self.target = Target(check_path(path))
+        self.target.must_exist = True
         self._batch = batch
         self._on_hashed = on_hashed
 

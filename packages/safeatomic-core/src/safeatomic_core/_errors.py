@@ -147,6 +147,8 @@ UNCHANGED = "the target is unchanged"
 NEW_UNCONFIRMED = "the new content is visible, its durability is not confirmed"
 NEW = "the new content is visible and durable"
 
+CANNOT = "cannot "  # how a message of our own begins that says itself what failed
+
 
 def explain(
     error: OSError, doing: str, path: str, outcome: str, advice: str | None = None
@@ -164,7 +166,9 @@ def explain(
     code = error.errno if error.errno is not None else errno.EIO
     name = errno.errorcode.get(code, str(code))
     reason = error.strerror or os.strerror(code)
-    text = f"cannot {doing}: {reason} ({name}); {outcome}"
+    if not reason.startswith(CANNOT):
+        reason = f"{CANNOT}{doing}: {reason}"
+    text = f"{reason} ({name}); {outcome}"
     if advice is None:
         advice = general_advice(code)
     if advice:

@@ -121,10 +121,9 @@ def write_atomic_bytes(
         LockError: Somebody else holds the lock, it cannot be taken here, or it was forced away.
             The target is unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
-        SafeAtomicError: The checksum could not be sealed. The target is new.
         OSError: A system call failed, with its own class and ``errno``. The target is unchanged;
-            or new, durability unconfirmed, if the flush of the directory failed; the note says
-            which.
+            or new, durability unconfirmed, if the flush of the directory failed; or new, if the
+            checksum could not be sealed. The note says which.
     """
     policy = Policy(
         concurrency=concurrency,

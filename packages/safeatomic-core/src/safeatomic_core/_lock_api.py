@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import time
 
+from . import _trace
+from ._advice import refused
 from ._errors import LockError, age_text
 from ._gate import gate
 from ._held_locks import disown, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
@@ -119,16 +121,15 @@ def try_acquire_lock(
     taken = False
     try:
         target.open()
-        with Naming(target):
-            target.require_regular()
-            gate(target.directory().st_dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
-            if holds(target):
-                return False
+        target.require_regular()
+        gate(target.directory().st_dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
+        if not holds(target):
             locks.append(Lock(target, safety))
             if take(locks[0], target, session, retries, delay):
                 keep(target, locks[0])
                 taken = True
-            return taken
+    except OSError as error:
+        raise refused(error, "take the lock", _trace.ACQUIRE, target) from error
     finally:
         try:
             if not taken and locks:
@@ -136,6 +137,7 @@ def try_acquire_lock(
                 release_quietly(locks[0])
         finally:
             target.close()
+    return taken
 
 
 def release_lock(path: StrPath) -> bool:
@@ -162,7 +164,8 @@ def release_lock(path: StrPath) -> bool:
             kept = kept_by_path(target.path)
             if kept is None:
                 raise
-            return let_go(kept)
+            with Naming(kept.lock.target):
+                return let_go(kept)
         with Naming(target):
             kept = to_release(target)
             return kept is not None and let_go(kept, target.dir_fd)
@@ -381,6 +384,8 @@ def _remove(name: str, target: Target, found: Found) -> bool:
         kernel.unlink(name, dir_fd=target.dir_fd)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise refused(error, "remove the lock", _trace.RELEASE, target) from error
     return True
 
 

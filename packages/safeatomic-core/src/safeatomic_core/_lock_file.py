@@ -96,7 +96,7 @@ class Found:
         except FileNotFoundError:
             self._forget()
         except OSError as error:
-            if error.errno not in _REFUSED:
+            if error.errno not in _REFUSED or not self.exists:
                 raise
             # The directory may be shared with somebody whose files we may not read: no reason to
             # call their lock damaged, and none to call them dead.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import select  # not left for later: a program may have entered a chroot by then
+import sys
 
 from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
@@ -42,6 +43,38 @@ def read_proc(path: str) -> bytes:
 def open_directory(path: str) -> int:
     """Open a directory for looking at only; ``O_PATH`` needs no permission on it (open(2))."""
     return os.open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)
+
+
+# STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND (statx(2), ioctl_iflags(2))
+IMMUTABLE, APPEND_ONLY = 0x10, 0x20
+_STATX_SIZE = 256
+_STATX_ATTRIBUTES, _STATX_MASK = 8, 56  # where struct statx has them, unsigned 64-bit numbers
+_AT_EMPTY_PATH = 0x1000
+_AT_SYMLINK_NOFOLLOW = 0x100
+
+
+def attributes(dir_fd: int, name: str = "") -> int | None:
+    """Return the attributes of a directory, or of a name in it; None where nobody knows them.
+
+    By ``statx``, which opens nothing: a file that this user may not read has attributes, too.
+    """
+    try:
+        import ctypes  # slow to import, and impossible without a descriptor or after a chroot
+
+        function = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
+    except (ImportError, OSError):
+        return None
+    if function is None:
+        return None
+    buffer = (ctypes.c_char * _STATX_SIZE)()
+    flags = _AT_SYMLINK_NOFOLLOW if name else _AT_EMPTY_PATH
+    if function(dir_fd, os.fsencode(name), flags, 0, buffer) != 0:
+        return None
+    found, known = (
+        int.from_bytes(buffer.raw[offset : offset + 8], sys.byteorder)
+        for offset in (_STATX_ATTRIBUTES, _STATX_MASK)
+    )
+    return found if known & IMMUTABLE else None
 
 
 def mount_id(fd: int) -> int | None:

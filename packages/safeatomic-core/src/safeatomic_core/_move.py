@@ -110,6 +110,7 @@ class _Move(Change):
         self._loose = False  # the source's sidecar is gone, but perhaps not for good
         self._source_sidecar: Retirement | None = None
         self._src = Target(check_path(src, "src"))
+        self._src.must_exist = True
         self.target = Target(check_path(dst, "dst"))
 
     def run(self) -> None:

@@ -26,7 +26,6 @@ from . import _trace
 from ._announcement import Announcement
 from ._change import Change
 from ._digests import HashAside, hash_bytes
-from ._errors import NEW, SafeAtomicError
 from ._gate import mount_point_refusal, pass_gate
 from ._in_place import InPlace
 from ._metadata import preserve
@@ -250,13 +249,7 @@ class Write(Change):
         """Cut the previous digest off the record; until then a roll-back would go unnoticed."""
         self.step = _trace.SEAL
         assert self.announcement is not None  # noqa: S101 - only a checked write is sealed
-        try:
-            self.announcement.seal()
-        except OSError as error:
-            raise SafeAtomicError(
-                f"cannot seal the checksum sidecar of {self.target.path!r} ({error.strerror}); "
-                f"{NEW}, and it verifies, but so would the previous content; write it again"
-            ) from error
+        self.announcement.seal()
         if _trace.hook is not None:
             _trace.hook(_trace.SEAL, {})
 

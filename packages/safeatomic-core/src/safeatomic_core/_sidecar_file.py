@@ -307,7 +307,7 @@ def unreadable(target: Target, error: OSError) -> OSError:
     code = error.errno or errno.EIO
     return OSError(
         code,
-        f"cannot read the checksum sidecar ({error.strerror}); the content was not checked",
+        f"cannot read the checksum sidecar: {error.strerror or os.strerror(code)}",
         target.path + SIDECAR_SUFFIX,
     )
 

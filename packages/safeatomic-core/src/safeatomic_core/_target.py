@@ -55,7 +55,10 @@ class Target:
         filesystem: The name of its filesystem as Gate found it; empty when nobody looked.
         handle: The owner of the directory's descriptor.
         is_mount_point: Whether Gate found the file to be mounted itself, so that no rename works.
+        must_exist: Whether the call is about a file that is there already; used in messages only.
     """
+
+    must_exist = False
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -237,12 +237,13 @@ class AtomicWriter(io.BufferedWriter):
 
         Raises:
             ValueError: The writer is committed or aborted already.
-            SafeAtomicError: The checksum could not be sealed (the target is new), or this is a
-                forked child (the target is unchanged).
+            SafeAtomicError: This is a forked child; the writer is its parent's. The target is
+                unchanged.
             LockError: The lock was forced away. The target is unchanged.
             OSError: A system call failed, now or in an earlier `write` or `truncate`, which may
                 have left out any part of what was given. The target is unchanged; or new,
-                durability unconfirmed, if the flush of the directory failed. The note says which.
+                durability unconfirmed, if the flush of the directory failed; or new, if the
+                checksum could not be sealed. The note says which.
         """
         write = self._check_undecided()
         write.step = _trace.FILL

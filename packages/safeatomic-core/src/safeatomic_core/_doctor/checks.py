@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 
+from .. import _mounts
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
 from .._gate import pass_gate
 from .._in_place import COPY_PREFIX
@@ -84,10 +85,10 @@ def parent_writable(place: Place) -> Finding:
         )
     if place.environment.filesystem in _PSEUDO:
         return failed(f"nothing can be created in {place.environment.filesystem}; write elsewhere")
-    flags = permissions.attributes(place.dir_fd)
-    if flags & permissions.IMMUTABLE:
+    flags = _mounts.attributes(place.dir_fd) or 0
+    if flags & _mounts.IMMUTABLE:
         return failed(f"the directory is immutable ('chattr -i {shown(place.directory)}')")
-    if flags & permissions.APPEND_ONLY:
+    if flags & _mounts.APPEND_ONLY:
         return failed(
             "the directory is append-only: names in it can be neither replaced nor removed "
             f"('chattr -a {shown(place.directory)}')"
@@ -184,7 +185,7 @@ def _cannot_be_renamed_over(place: Place) -> str | None:
             "through a mount that does not show its lock. Mount the directory that holds it "
             "instead, or write in place, with safety='warn'"
         )
-    flags = permissions.attributes(place.dir_fd, place.name)
+    flags = _mounts.attributes(place.dir_fd, place.name) or 0
     for flag, word, option in _ATTRIBUTES:
         if flags & flag:
             path = shown(place.join(place.name))
@@ -206,8 +207,8 @@ def _refused_by_gate(place: Place) -> str | None:
 
 
 _ATTRIBUTES = (
-    (permissions.IMMUTABLE, "immutable", "i"),
-    (permissions.APPEND_ONLY, "append-only", "a"),
+    (_mounts.IMMUTABLE, "immutable", "i"),
+    (_mounts.APPEND_ONLY, "append-only", "a"),
 )
 _FOLLOWED = "a symbolic link, which is followed; what happens to the link is unspecified"
 

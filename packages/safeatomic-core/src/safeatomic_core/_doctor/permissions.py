@@ -1,43 +1,17 @@
-"""What the kernel will refuse a user, read from what it tells: attributes, capabilities, owners.
+"""What the kernel will refuse a user, read from what it tells: capabilities and owners.
 
 `os.access` answers for the mode and the access list of a directory. It does not say whether a file
-in it may be replaced: that takes a look at the attributes of both (ioctl_iflags(2)), and in a
-sticky directory at the owners and at CAP_FOWNER (``may_delete`` and ``__check_sticky`` in
-fs/namei.c).
+in it may be replaced: in a sticky directory that takes a look at the owners and at CAP_FOWNER
+(``may_delete`` and ``__check_sticky`` in fs/namei.c).
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
 from .. import _mounts
 
-IMMUTABLE, APPEND_ONLY = 0x10, 0x20  # STATX_ATTR_IMMUTABLE, STATX_ATTR_APPEND (statx(2))
-
-_STATX_SIZE = 256
-_STATX_ATTRIBUTES = 8  # where stx_attributes is in struct statx, an unsigned 64-bit number
-_AT_EMPTY_PATH = 0x1000
-_AT_SYMLINK_NOFOLLOW = 0x100
 _CAP_FOWNER = 1 << 3  # <linux/capability.h>
-
-
-def attributes(dir_fd: int, name: str = "") -> int:
-    """Return the attributes of a directory, or of a name in it; 0 where they cannot be asked for.
-
-    By ``statx``, which opens nothing: a file that this user may not read has attributes, too.
-    """
-    import ctypes  # slow to import
-
-    function = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
-    if function is None:
-        return 0
-    buffer = (ctypes.c_char * _STATX_SIZE)()
-    flags = _AT_SYMLINK_NOFOLLOW if name else _AT_EMPTY_PATH
-    if function(dir_fd, os.fsencode(name), flags, 0, buffer) != 0:
-        return 0
-    raw = buffer.raw[_STATX_ATTRIBUTES : _STATX_ATTRIBUTES + 8]
-    return int.from_bytes(raw, sys.byteorder)
 
 
 def may_replace_in_sticky(directory: os.stat_result, file: os.stat_result) -> bool:
