@@ -31,14 +31,6 @@ if TYPE_CHECKING:
     from .conftest import Records
 
 
-# A known fault, to be mended: the reason says which.
-_KNOWN = pytest.mark.xfail(
-    strict=False,
-    reason="an interrupt while a destructive doctor cleans up leaves its probes behind",
-)
-
-
-@_KNOWN
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_an_interrupt_leaves_nothing_behind(

@@ -22,7 +22,7 @@ _KNOWN = pytest.mark.xfail(
 )
 
 _PREAMBLE = """
-import os, random, signal, sys
+import os, random, signal, sys, time
 import safeatomic_core as sa
 
 class Tick(Exception):
@@ -95,9 +95,13 @@ sa.write_atomic_bytes(path, b"x" * 5000, write_checksum=True)
 def work():
     {OPERATIONS[name]}
 work()
+began = time.perf_counter()
+for _ in range(20):
+    work()
+longest = (time.perf_counter() - began) / 20  # so that ticks fall into the work, fast or slow
 before = open_now()
 for _ in range(count):
-    stormy(work, 0.0015)
+    stormy(work, longest)
     if not os.path.exists(path):  # a move that was cut short half-way
         sa.move_atomic(path + "2", path)
     if {name == "lock"}:

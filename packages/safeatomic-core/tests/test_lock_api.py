@@ -398,12 +398,12 @@ def test_an_interrupt_before_the_temp_is_ours_leaves_no_temp(
     assert listing() == []
 
 
-def test_only_the_lock_that_is_not_kept_is_disowned(data: Path) -> None:
+def test_only_the_lock_that_is_given_up_is_released(data: Path) -> None:
     other = data.with_name("other")
     assert try_acquire_lock(data)
     assert try_acquire_lock(other)
     (mine,) = (kept.lock for key, kept in _held_locks._kept.items() if key[2] == "data")
-    _held_locks.disown(mine)
+    _held_locks.give_up([mine])
     assert release_lock(data) is False
+    assert not is_locked(data)
     assert release_lock(other) is True
-    mine.release()

@@ -293,11 +293,13 @@ def let_go(kept: Kept, dir_fd: int = -1) -> bool:
     return held
 
 
-def disown(lock: Lock) -> None:
-    """Take a lock out that is not kept after all."""
-    for kept in list(_kept.values()):
-        if kept.lock is lock:
-            _drop(kept)
+def give_up(locks: list[Lock]) -> None:
+    """Release locks that are not kept after all."""
+    for lock in locks:
+        for kept in list(_kept.values()):
+            if kept.lock is lock:
+                _drop(kept)
+        release_quietly(lock)
 
 
 def kept_lock(target: Target) -> Lock | None:

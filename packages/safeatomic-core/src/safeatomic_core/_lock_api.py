@@ -11,10 +11,11 @@ import time
 
 from . import _trace
 from ._advice import refused
+from ._change import finish
 from ._errors import LockError, age_text
 from ._gate import gate
-from ._held_locks import disown, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
-from ._lock import Lock, release_quietly
+from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
+from ._lock import Lock
 from ._lock_file import Found, unlike_a_lock
 from ._lock_payload import CAP, parse_timestamp
 from ._options import check_delay, check_retries, check_safety, check_session, defaults
@@ -131,12 +132,7 @@ def try_acquire_lock(
     except OSError as error:
         raise refused(error, "take the lock", _trace.ACQUIRE, target) from error
     finally:
-        try:
-            if not taken and locks:
-                disown(locks[0])
-                release_quietly(locks[0])
-        finally:
-            target.close()
+        finish([target.close, lambda: give_up([] if taken else locks)])
     return taken
 
 

@@ -64,23 +64,34 @@ class Probes:
         Raises:
             OSError: One of them could not be removed; all of them were tried.
         """
+        failure = self._remove_all()
+        if failure is not None and not isinstance(failure, OSError):
+            self._remove_all()  # an interrupt cut the first round short
+        self._leave()
+        if failure is not None:
+            raise failure
+        return passed("the probes left nothing behind")
+
+    def _remove_all(self) -> BaseException | None:
+        """Remove the probes and their directory; return what failed, an interrupt before others."""
         failure: BaseException | None = None
-        endings = [
-            *(lambda name=name: unlink_if_there(name, self._fd) for name in self._names()),
+        try:
+            names = self._names()
+        except BaseException as error:  # noqa: BLE001 - an interrupt, raised when all is done
+            return error
+        removals: list[Callable[[], None]] = [
+            *(lambda name=name: unlink_if_there(name, self._fd) for name in names),
             lambda: kernel.rmdir(self._name, dir_fd=self._above),
-            self._leave,
         ]
-        for ending in endings:
+        for remove in removals:
             try:
-                ending()
+                remove()
             except FileNotFoundError:
                 pass  # no probe came as far as making it
             except BaseException as error:  # noqa: BLE001 - first the rest, then the interrupt
                 if failure is None or not isinstance(error, OSError):
                     failure = error
-        if failure is not None:
-            raise failure
-        return passed("the probes left nothing behind")
+        return failure
 
     def _names(self) -> list[str]:
         """Return every name in the probes' directory, in which nobody else has any."""
