@@ -15,12 +15,6 @@ from pathlib import Path
 
 import pytest
 
-# A known fault, to be mended: the reason says which.
-_KNOWN = pytest.mark.xfail(
-    strict=False,
-    reason="a few descriptors are lost to signals still",
-)
-
 _PREAMBLE = """
 import os, random, signal, sys, time
 import safeatomic_core as sa
@@ -85,7 +79,6 @@ OPERATIONS = {
 }
 
 
-@_KNOWN
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_no_descriptor_is_lost_and_nobody_is_locked_out(
     tmp_path: Path, name: str, tally: Counter[str], long_run: bool, seed: int

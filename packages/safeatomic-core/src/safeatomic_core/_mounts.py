@@ -203,18 +203,28 @@ class MountWatch:
         self._pid = os.getpid()
         self._namespace = _namespace()
         self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer
-        self._fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
-        self._inode = os.fstat(self._fd).st_ino
+        opened: list[int] = []
         try:
-            os.lseek(self._fd, self._cookie, os.SEEK_SET)
+            # One call opens and enters it, so that no interrupt comes in between.
+            opened.extend(map(os.open, (path,), (os.O_RDONLY | O_CLOEXEC,)))
+            self._begin(opened[0])
+        except BaseException:
+            any(map(os.close, opened))
+            raise
+
+    def _begin(self, fd: int) -> None:
+        self._fd = fd
+        self._inode = os.fstat(fd).st_ino
+        try:
+            os.lseek(fd, self._cookie, os.SEEK_SET)
         except OSError:
             self._cookie = -1  # no such position in this file: others look the same
         self._poll: select.poll = select.poll()
         # A mountinfo that can be watched is readable and never writable; one that says otherwise
         # (an emulated /proc) has no poll of its own and would never report a change.
         events = select.POLLPRI | select.POLLERR | select.POLLIN | select.POLLOUT
-        self._poll.register(self._fd, events)
-        self._quiet = [(self._fd, select.POLLIN)]
+        self._poll.register(fd, events)
+        self._quiet = [(fd, select.POLLIN)]
 
     def unchanged(self) -> bool:
         """Tell whether the table is still as first read; after a no, throw this away."""
