@@ -179,7 +179,7 @@ def build(session: nox.Session) -> None:
 @nox.session(requires=["wheels"], allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Check types in the sources and tests, then as a user of the installed wheels sees them."""
-    install(session, *NEEDS[META], extra="ruamel", groups=["types"])
+    install(session, *NEEDS[META], extra="ruamel", groups=["types", "coverage"])
     session.run("mypy", *(f"packages/{package}/src" for package in PACKAGES))
     for package in PACKAGES:
         session.run("mypy", f"packages/{package}/tests")
@@ -249,7 +249,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(default=False)
 def mutation(session: nox.Session) -> None:
     """Break the core at random places and count what the tests notice (-- --sample N --seed N)."""
-    session.install(*tools_of("test", "crash"))  # a broken copy of the core takes its place
+    session.install(*tools_of("test", "crash", "coverage"))  # a broken core is put in its place
     session.run("python", "tests-integration/mutation/run.py", *session.posargs)
 
 

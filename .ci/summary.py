@@ -16,7 +16,8 @@ _EVIDENCE = {
     "images": r"crash images|moments of a crash|simulated crash",
     "mutants": r"mutants|broken libraries",
     "kills": r"^kills|^holders killed|^simulated kills|^locks of a killed",
-    "users": r"^consumers",
+    "users": r"between users",
+    "consumers": r"^consumers",
 }
 
 

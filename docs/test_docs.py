@@ -55,11 +55,23 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, empty: Path) -
 
 
 @pytest.mark.parametrize("example", sorted((DOCS / "examples").glob("*.py")), ids=name)
-def test_an_example_runs(example: Path, empty: Path) -> None:
-    run_python(example, empty)
+def test_an_example_runs_and_prints_what_the_page_shows(example: Path, empty: Path) -> None:
+    printed = run_python(example, empty)
+    page = (DOCS / "examples" / "README.md").read_text("utf-8")
+    shown = page.partition(f"({example.name})")[2].partition("```text\n")[2].partition("```")[0]
+    if example.name == "ask_the_machine.py":  # the rest depends on the place
+        assert re.findall(r"^(?:doctor|on|result)\b", printed, re.MULTILINE) == re.findall(
+            r"^(?:doctor|on|result)\b", shown, re.MULTILINE
+        )
+        assert set(re.findall(r"^  [A-Z]\w+", shown, re.MULTILINE)) <= set(
+            re.findall(r"^  [A-Z]\w+", printed, re.MULTILINE)
+        )
+        return
+    pattern = ".*".join(map(re.escape, shown.split("…")))
+    assert re.fullmatch(pattern, printed), printed
 
 
-def run_python(program: Path, directory: Path) -> None:
+def run_python(program: Path, directory: Path) -> str:
     directory = directory / "work"
     directory.mkdir()
     done = subprocess.run(
@@ -70,6 +82,7 @@ def run_python(program: Path, directory: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_every_example_is_listed() -> None:
@@ -77,26 +90,33 @@ def test_every_example_is_listed() -> None:
     assert all(f"({path.name})" in listed for path in (DOCS / "examples").glob("*.py"))
 
 
-@pytest.mark.usefixtures("empty")
-def test_the_shell_blocks_of_the_command_s_page_run() -> None:
-    if shutil.which("sha256sum") is None:
-        pytest.skip("no sha256sum on this machine")
-    bin_directory = str(Path(sys.executable).parent)
-    script = "\n".join(blocks(DOCS / "cli.md", "sh"))
+def run_shell(page: Path, needed: str) -> str:
+    if shutil.which(needed) is None:
+        pytest.skip(f"no {needed} on this machine")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        env={**os.environ, "PATH": f"{bin_directory}:{os.environ['PATH']}"},
+        ["bash", "-euo", "pipefail", "-c", "\n".join(blocks(page, "sh"))],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "MISMATCH" in done.stdout
+    return done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("empty")
+def test_the_shell_blocks_of_the_command_s_page_run() -> None:
+    assert "MISMATCH" in run_shell(DOCS / "cli.md", "sha256sum")
+
+
+@pytest.mark.usefixtures("empty")
+def test_the_shell_blocks_of_the_recipes_run() -> None:
+    assert "removed the lock of runs.json" in run_shell(DOCS / "recipes.md", "jq")
 
 
 def test_the_shell_lines_about_vendoring_run_in_a_fresh_package(tmp_path: Path) -> None:
     if not (ROOT / "packages").is_dir():
-        pytest.skip("this is no checkout of the repository")
+        pytest.skip("this is not a checkout of the repository")
     (tmp_path / "safeatomic").symlink_to(ROOT)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(blocks(DOCS / "vendoring.md", "sh"))],
@@ -177,7 +197,7 @@ _NOT_RUN = {
     "doctor.md": "the same commands run in cli.md, and a requirement that fails is shown here",
     "CONTRIBUTING.md": "sets up an environment with every tool, and runs nox inside of nox",
 }
-_RUN = {"README.md", "cli.md", "vendoring.md"}
+_RUN = {"README.md", "cli.md", "recipes.md", "vendoring.md"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=name)
@@ -215,7 +235,7 @@ def test_the_readme_s_first_command_does_what_it_says(tmp_path: Path) -> None:
 
 def test_the_readme_s_test_command_is_what_ci_runs() -> None:
     if not (ROOT / ".ci").is_dir():
-        pytest.skip("this is no checkout of the repository")
+        pytest.skip("this is not a checkout of the repository")
     assert "<!-- command: test -->" in (ROOT / ".ci" / "run").read_text("utf-8")
     text = (ROOT / "README.md").read_text("utf-8")
     command = _BLOCK.search(text[text.index("<!-- command: test -->") :])
@@ -244,6 +264,24 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.exists(), f"{name(page)}: {link}"
         if anchor:
             assert anchor in anchors(target), f"{name(page)}: {link}"
+
+
+def test_the_tests_and_modules_that_pages_name_exist() -> None:
+    sources = [path for path in ROOT.rglob("*.py") if not {".venv", ".nox"} & set(path.parts)]
+    files = {path.name for path in sources}
+    names = {
+        test
+        for path in sources
+        for test in re.findall(r"\bdef (test_\w+)", path.read_text("utf-8"))
+    }
+    if "noxfile.py" not in files:
+        pytest.skip("this is not a checkout of the repository")
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for path in re.findall(r"`(?:[\w.-]+/)*(\w+\.py)`", text):
+            assert path in files, f"{name(page)}: {path}"
+        for test in re.findall(r"`(test_\w+)`", text):
+            assert test in names, f"{name(page)}: {test}"
 
 
 def anchors(page: Path) -> set[str]:

@@ -112,6 +112,21 @@ addEventListener("load", () => document.fonts.ready.then(() => setTimeout(() => 
   const page = getComputedStyle(document.body).backgroundColor;
   for (const svg of document.querySelectorAll(".drawing svg")) {
     const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+    const column = svg.closest(".drawing");
+    if (column.scrollWidth > column.clientWidth + 1)
+      faults.push("a drawing is cut off: " + name(svg));
+    const labels = [...svg.querySelectorAll("text, .edgeLabel foreignObject, .nodeLabel")]
+      .filter(label => name(label)).map(label => [label, label.getBoundingClientRect()]);
+    const edge = svg.getBoundingClientRect();
+    for (const [label, box] of labels)
+      if (box.left < edge.left - 2 || box.right > edge.right + 2)
+        faults.push("a drawing is cut off: " + name(label));
+    for (const [one, a] of labels)
+      for (const [other, b] of labels)
+        if (one !== other && !one.contains(other) && !other.contains(one) && a.left < b.left
+            && Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
+            && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > a.height / 3)
+          faults.push(`labels cover each other: ${name(one)}, ${name(other)}`);
     const words = svg.querySelectorAll("text, foreignObject span, foreignObject p");
     for (const word of words) {
       if (!word.textContent.trim()) continue;
@@ -237,12 +252,17 @@ def test_the_measurement_sees_a_hidden_column_and_a_tiny_or_invisible_diagram(
     <table class="docutils"><tr>{cells}</tr></table></div>
     <div class="drawing"><svg viewBox="0 0 2000 100" width="300"><text style="font-size:16px"
     x="0" y="50">tiny</text></svg></div>
-    <div class="drawing"><svg viewBox="0 0 300 100" width="300"><text style="fill:#fefefe" x="0"
-    y="50">white</text><foreignObject width="30" height="30"><div style="white-space:nowrap">
+    <div class="drawing" style="width:90px;overflow:auto"><svg viewBox="0 0 300 100" width="300">
+    <text x="0" y="90">one label</text><text x="9" y="92">and another</text>
+    <text style="fill:#fefefe" x="0" y="50">white</text>
+    <foreignObject width="30" height="30"><div style="white-space:nowrap">
     far too long for it</div></foreignObject></svg></div></article></body></html>"""
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "index.html").write_text(broken, "utf-8")
     found = " ".join(faults(browser, folder, tmp_path)["index.html 1280 light"])
-    for fault in ("last column", "smaller than 9 px", "no contrast", "narrower than its text"):
+    for fault in (
+        *("last column", "smaller than 9 px", "no contrast", "narrower than its text"),
+        *("cut off", "labels cover each other"),
+    ):
         assert fault in found

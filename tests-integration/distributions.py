@@ -31,7 +31,7 @@ def provide(folder: Path) -> Path:
     if built is not None:
         return Path(built)
     if not (ROOT / "packages").is_dir():
-        pytest.skip("this is no checkout of the repository")
+        pytest.skip("this is not a checkout of the repository")
     for package in PACKAGES:
         build(ROOT / "packages" / package, folder)
     return folder

@@ -428,7 +428,7 @@ def move_by_hash() -> None:
 
     def fresh(self: _move._Move) -> tuple[_digests.Digest, ...]:
         recorded(self)
-        return (("sha256", _digests.hash_fd(self._source_fd, "sha256")),)
+        return (("sha256", _digests.hash_fd(self._source.fd, "sha256")),)
 
     _replace(_move._Move, "_recorded", fresh)
 

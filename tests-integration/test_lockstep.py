@@ -19,7 +19,7 @@ PACKAGES = ["safeatomic-core", "safeatomic-formats", "safeatomic"]
 VERSION = re.compile(r'__version__ = "(\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?)"\n')
 
 pytestmark = pytest.mark.skipif(
-    not (ROOT / "packages").is_dir(), reason="this is no checkout of the repository"
+    not (ROOT / "packages").is_dir(), reason="this is not a checkout of the repository"
 )
 
 

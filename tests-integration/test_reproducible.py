@@ -25,7 +25,7 @@ time.localtime = lambda seconds=None: _localtime(time.time() if seconds is None 
 """
 
 pytestmark = pytest.mark.skipif(
-    not (ROOT / "packages").is_dir(), reason="this is no checkout of the repository"
+    not (ROOT / "packages").is_dir(), reason="this is not a checkout of the repository"
 )
 
 

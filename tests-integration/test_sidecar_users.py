@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,9 +25,10 @@ ACL = "system.posix_acl_access"
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
+def place(tally: Counter[str]) -> Iterator[Path]:
     with common_place() as made:
         yield made
+    tally["cases between users"] += 1
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from distributions import PACKAGES, ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
-pytestmark = pytest.mark.skipif(not WORKFLOWS, reason="this is no checkout of the repository")
+pytestmark = pytest.mark.skipif(not WORKFLOWS, reason="this is not a checkout of the repository")
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)

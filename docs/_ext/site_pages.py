@@ -119,19 +119,43 @@ def _labelled(match: re.Match[str]) -> str:
         re.sub(r"<[^>]+>", "", cell).strip()
         for cell in re.findall(r"<th[^>]*>(.*?)</th>", head[1], re.DOTALL)
     ]
+    # Long names may be broken between their words, and nowhere else if that is enough.
+    start = _HEAD.sub(lambda head: _CAMEL.sub(r"\1<wbr>\2", head[0]), inside[: head.end()])
+    end = _CODE.sub(_breakable, inside[head.end() :])
     if len(labels) < 3:
-        return match.group(0)
+        return f'<table class="{classes}">{start}{end}</table>'
 
     def row(match: re.Match[str]) -> str:
         names = iter(labels)
         return re.sub(r"<td", lambda _: f'<td data-label="{next(names, "")}"', match.group(0))
 
-    body = _ROW.sub(row, inside[head.end() :])
+    body = _ROW.sub(row, end)
     width = "stacks" + " many" * (len(labels) >= 4) + " crowded" * (len(labels) >= 7)
-    # Long names may be broken between their words, and nowhere else if that is enough.
-    start = _HEAD.sub(lambda head: _CAMEL.sub(r"\1<wbr>\2", head[0]), inside[: head.end()])
-    body = _CODE.sub(lambda code: code[0].replace("_", "_<wbr>"), body)
     return f'<table class="{classes} {width}">{start}{body}</table>'
+
+
+def _breakable(code: re.Match[str]) -> str:
+    opening, inside = code[0].split(">", 1)
+    return f"{opening}>" + _CAMEL.sub(r"\1<wbr>\2", inside).replace("_", "_<wbr>")
+
+
+_SAME = re.compile(r":param (\w+): (?:See|As for) (`\w+`)\.?")
+
+
+def gather_shared_arguments(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Say once which arguments are those of another function, not in a row for each of them."""
+    del app, what, name, obj, options
+    matches = ((number, _SAME.fullmatch(line)) for number, line in enumerate(lines))
+    found = [(number, match) for number, match in matches if match]
+    if len(found) < 3:
+        return
+    for number, _ in reversed(found):
+        del lines[number]
+    names = [f"``{match[1]}``" for _, match in found]
+    text = f"{', '.join(names[:-1])} and {names[-1]} are those of {found[0][1][2]}."
+    lines[found[0][0] : found[0][0]] = [f":Shared: {text}"]
 
 
 def setup(app: Sphinx) -> dict[str, object]:
@@ -141,4 +165,5 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.add_post_transform(InlinePlots)
     app.connect("source-read", name_outside_files)
     app.connect("html-page-context", label_cells)
+    app.connect("autodoc-process-docstring", gather_shared_arguments, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,24 +1,22 @@
 """Two writers of one file: the second is told who holds the lock, or waits for it."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from safeatomic import AtomicWriter, LockError, read_atomic, write_atomic
 
 writer = AtomicWriter("file.txt")
 writer.write(b"first")
 
-try:
-    write_atomic("file.txt", "second")
-except LockError as error:
-    print(error)
-else:
-    raise AssertionError("two writers at once")
+with ThreadPoolExecutor(1) as another_thread:
+    try:
+        another_thread.submit(write_atomic, "file.txt", "second").result()
+    except LockError as error:
+        print(error)
+    else:
+        raise AssertionError("two writers at once")
 
-# With retries, the second waits until the first has committed.
-waiting = threading.Thread(
-    target=write_atomic, args=("file.txt", "second"), kwargs={"retries": 1000, "delay": 0.01}
-)
-waiting.start()
-writer.commit()
-waiting.join()
+    # With retries, the second waits until the first has committed.
+    waiting = another_thread.submit(write_atomic, "file.txt", "second", retries=1000, delay=0.01)
+    writer.commit()
+    waiting.result()
 assert read_atomic("file.txt") == "second"

@@ -175,7 +175,7 @@ def straight_checksum(path: str, data: bytes) -> None:
 
 def _lock(dir_fd: int, name: str) -> int:
     k = kernel
-    lock = k.open_anonymous(dir_fd, _LOCK_MODE)
+    lock = k.open_anonymous(_LOCK_MODE, dir_fd=dir_fd)
     k.fstat(lock)
     k.fstat(lock)
     k.flock(lock, _CLAIM)

@@ -225,7 +225,7 @@ class Recorder:
             self._create(name, os.fstat(fd).st_mode & 0o7777)
         self._fds[fd] = self._names[name]
 
-    def _on_open_anonymous(self, fd: int, dir_fd: int, mode: int) -> None:
+    def _on_open_anonymous(self, fd: int, mode: int, *, dir_fd: int) -> None:
         self._fds[fd] = self._create(None, os.fstat(fd).st_mode & 0o7777)
 
     def _on_close(self, _: None, fd: int) -> None:

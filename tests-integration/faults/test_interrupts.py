@@ -31,14 +31,6 @@ if TYPE_CHECKING:
     from .conftest import Records
 
 
-# A known fault, to be mended: the reason says which.
-_KNOWN = pytest.mark.xfail(
-    strict=False,
-    reason="an interrupt inside the closing of a held descriptor leaves it, or a dead lock, behind",
-)
-
-
-@_KNOWN
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_an_interrupt_leaves_nothing_behind(
@@ -119,7 +111,6 @@ _ANYWHERE = [
 ]
 
 
-@_KNOWN
 @pytest.mark.filterwarnings("ignore:.*dropped undecided:ResourceWarning")
 @pytest.mark.parametrize("scenario", _ANYWHERE, ids=lambda scenario: scenario.name)
 def test_an_interrupt_between_any_two_bytecodes_blocks_nobody(

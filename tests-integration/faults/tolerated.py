@@ -51,8 +51,13 @@ _UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.ENOLCK, e.EISDIR, e.ENO
 _LOOKERS = r"(Found\._open < )?Found\.look < (inspect_lock|force_release_lock|_release_stale)"
 
 PLACES = (
-    Place("close", "close_quietly", None, "it was only read, or is flushed already", "DEBUG"),
-    Place("close", "Descriptor.close", None, "it was only read, or is flushed already", "DEBUG"),
+    Place(
+        "close",
+        "close_quietly|_close_all",
+        None,
+        "it was only read, or is flushed already",
+        "DEBUG",
+    ),
     Place("posix_fadvise", "start_writeback", None, "the flush waits longer, that is all", "DEBUG"),
     Place(
         "open_anonymous",
@@ -95,21 +100,9 @@ PLACES = (
     ),
     Place(
         "open",
-        "Descriptor.open < Sidecar.__init__ < _look",
-        _only(e.EACCES, e.EPERM),
-        "a record that names two contents has fewer readers for a moment: asked again",
-    ),
-    Place(
-        "open",
         "Descriptor.open < Target._open_parent",
         _only(e.EACCES, e.EPERM),
         "to look a name up, search permission is enough",
-    ),
-    Place(
-        "stat",
-        "still_named < Replacement._shows_record",
-        _only(e.ENAMETOOLONG),
-        "such a name shows nothing",
     ),
     Place(
         "stat",
@@ -142,13 +135,6 @@ PLACES = (
         "not ours to give: fewer people may read the record",
         "DEBUG",
     ),
-    Place(
-        "setxattr",
-        "_give_acl",
-        _only(e.EACCES, e.EPERM, e.EINVAL, e.EOPNOTSUPP, e.ENOSPC),
-        "no such ACL here: its owner alone may read the record",
-        "DEBUG",
-    ),
     Place("flock", "Temp._claim", _UNSUPPORTED, "no flock, hence no sweeper either"),
     Place(
         "flock",
@@ -157,8 +143,6 @@ PLACES = (
         "an inspection says alive='unknown'",
     ),
     Place("flock", "_join_takeover < force_release_lock", None, "force asks nobody"),
-    Place("fstat", _LOOKERS, None, "alive='unknown', hence not stale"),
-    Place("pread", _LOOKERS, None, "alive='unknown', hence not stale"),
     Place(
         "open",
         f"Descriptor.open < Held.open < {_LOOKERS}",

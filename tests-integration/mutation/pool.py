@@ -72,9 +72,9 @@ class Map:
                 return order[:number]
         return order
 
-    def deadline_s(self, names: list[str]) -> float:
-        """Return the seconds after which a run of tests is called a loop."""
-        return 20 + 5 * sum(self._seconds[name] for name in names)
+    def limits_s(self, names: list[str]) -> list[float]:
+        """Return for each test the seconds after which it is called a loop."""
+        return [10 + 10 * self._seconds[name] for name in names]
 
 
 def make_map() -> Map:
@@ -140,19 +140,19 @@ class Pool:
         for server in self._all:
             server.end()
 
-    def ask(self, point: Point | None, tests: list[str], deadline_s: float) -> str:
+    def ask(self, point: Point | None, tests: list[str], limits_s: list[float]) -> str:
         """Return how the tests noticed a mutant: one of the answers of `server`.
 
         Args:
             point: Where the core is broken; None for the core as it is.
             tests: Names of tests.
-            deadline_s: Seconds after which they count as stuck.
+            limits_s: For each of them, seconds after which it counts as stuck.
         """
         source = ""
         if point is not None:
             source = point.apply((PACKAGE / point.module).read_text("utf-8"))
         module = None if point is None else point.module
-        request = {"module": module, "source": source, "tests": tests, "deadline_s": deadline_s}
+        request = {"module": module, "source": source, "tests": tests, "limits_s": limits_s}
         with self._one() as server:
             return server.ask(request)
 

@@ -93,7 +93,7 @@ def _try(chosen: list[points.Point], workers: int, *, quick: bool) -> list[trial
     left: list[points.Point] = []
     with pool.Pool(workers) as servers, ThreadPoolExecutor(workers) as threads:
         everything = lines.quickest()
-        if servers.ask(None, everything, lines.deadline_s(everything)) != pool.PASSED:
+        if servers.ask(None, everything, lines.limits_s(everything)) != pool.PASSED:
             raise SystemExit("the core as it is fails in a server of tests")
         looks = {threads.submit(_look, servers, lines, point): point for point in chosen}
         for done in as_completed(looks):
@@ -116,7 +116,7 @@ def _look(servers: pool.Pool, lines: pool.Map, point: points.Point) -> tuple[str
     """Return what the tests of a point's line say of it, and how long they took, in seconds."""
     started = time.monotonic()
     tests = lines.tests_of(point)
-    how = servers.ask(point, tests, lines.deadline_s(tests)) if tests else pool.UNFIT
+    how = servers.ask(point, tests, lines.limits_s(tests)) if tests else pool.UNFIT
     return how, time.monotonic() - started
 
 

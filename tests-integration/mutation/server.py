@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -104,22 +105,28 @@ class _Served(NamedTuple):
 
 def _serve(served: _Served, request: dict[str, Any]) -> str:
     """Run a request in a process of its own, and return how it ended."""
+    progress = mmap.mmap(-1, 8)  # shared with the child: how many tests it has begun
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     folder = tempfile.mkdtemp(prefix="safeatomic-mutant-", dir=memory)
     child = os.fork()
     if child == 0:
         try:
-            status = _alone(served, request, folder)
+            status = _alone(served, request, folder, progress)
         except BaseException:
             status = _STATUS[FAILED]
         os._exit(status)
     try:
-        deadline = time.monotonic() + request["deadline_s"]
-        while time.monotonic() < deadline:
+        begun, since = 0, time.monotonic()
+        while True:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
                 code = os.waitstatus_to_exitcode(status)
                 return next((how for how, known in _STATUS.items() if known == code), FAILED)
+            number = int.from_bytes(progress[:], "little")
+            if number != begun:
+                begun, since = number, time.monotonic()
+            if time.monotonic() > since + [_PREPARING_S, *request["limits_s"]][begun]:
+                break
             time.sleep(0.01)
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -128,10 +135,11 @@ def _serve(served: _Served, request: dict[str, Any]) -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_PREPARING_S = 60.0
 _STATUS = {PASSED: 0, FAILED: 1, UNFIT: 77}
 
 
-def _alone(served: _Served, request: dict[str, Any], folder: str) -> int:
+def _alone(served: _Served, request: dict[str, Any], folder: str, progress: mmap.mmap) -> int:
     """As root, in namespaces of its own, which end with the child: run the tests."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -148,13 +156,13 @@ def _alone(served: _Served, request: dict[str, Any], folder: str) -> int:
         _libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC_PRIVATE), None)
         _libc.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(0), None)
     try:
-        code = _run(served, request, Path(folder))
+        code = _run(served, request, Path(folder), progress)
     except BaseException:
         code = _STATUS[FAILED]
     os._exit(code)
 
 
-def _run(served: _Served, request: dict[str, Any], folder: Path) -> int:
+def _run(served: _Served, request: dict[str, Any], folder: Path, progress: mmap.mmap) -> int:
     session, items, functions = served
     root = Path(os.environ[PACKAGE_VARIABLE])
     copy = folder / "src" / root.name
@@ -167,14 +175,17 @@ def _run(served: _Served, request: dict[str, Any], folder: Path) -> int:
         path, source = str(root / request["module"]), request["source"]
         if known is not None and not _exchange(functions, path, source):
             return _STATUS[UNFIT]
+    os.chdir(folder)  # a relative path is not to reach the checkout
     # For the processes that tests start.
     os.environ["PYTHONPATH"] = str(copy.parent)
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(folder / "hypothesis")
     factory: TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
     factory._basetemp = folder / "tests"
     factory._basetemp.mkdir()
-    chosen = [items[name] for name in request["tests"] if name in items]
-    for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+    chosen = [items[name] for name in request["tests"]]
+    for number, item in enumerate(chosen, 1):
+        progress[:] = number.to_bytes(8, "little")
+        following = chosen[number] if number < len(chosen) else None
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.testsfailed:
             return _STATUS[FAILED]

@@ -105,7 +105,8 @@ def attempt(point: Point | None, *, quick: bool = False) -> Verdict:
 def _run(stage: Stage, folder: Path) -> str:
     """Return how the tests noticed; empty if they did not."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += [f"--basetemp={folder / 'tests'}", *stage.paths]
+    command += [f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}"]
+    command += [f"--basetemp={folder / 'tests'}", *(str(ROOT / path) for path in stage.paths)]
     if os.geteuid() == 0 and shutil.which("unshare"):
         alone = ["--pid", "--fork", "--kill-child", "--mount-proc"]
         command = ["unshare", *alone, *command]
@@ -118,7 +119,7 @@ def _run(stage: Stage, folder: Path) -> str:
     }
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=folder,  # a relative path is not to reach the checkout
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -13,9 +13,7 @@ import pytest
 from safeatomic_core import (
     _mounts,
     _trace,
-    force_release_lock,
     move_atomic,
-    try_acquire_lock,
     write_atomic_bytes,
     write_checksum_file,
 )
@@ -30,6 +28,12 @@ needs_proc = pytest.mark.skipif(
 
 def write(path: Path | str, **options: Any) -> None:
     write_atomic_bytes(path, b"new", concurrency="none", safety="best_effort", **options)
+
+
+@pytest.fixture(autouse=True)
+def unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody know the attributes of a file: a test may not set them everywhere."""
+    monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": None)
 
 
 def advice_of(call: Callable[[], object]) -> str:
@@ -84,7 +88,7 @@ def test_a_directory_that_is_removed_meanwhile_is_said_to_be_removed(tmp_path: P
 
     with intercept(wrap):
         text = advice_of(lambda: write(place / "f"))
-    assert "was removed; make it again" in text
+    assert "was removed; create it again" in text
 
 
 def test_a_temporary_file_that_vanished_is_said_to_have_vanished(target: Path) -> None:
@@ -97,7 +101,7 @@ def test_a_temporary_file_that_vanished_is_said_to_have_vanished(target: Path) -
 
     with intercept(wrap):
         text = advice_of(lambda: write(target))
-    assert "The temporary file was removed meanwhile" in text
+    assert "The temporary file was removed during the write" in text
     assert target.read_bytes() == b"old"
 
 
@@ -144,7 +148,6 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
     side.touch()
     os.fchmod(opened.dir_fd, 0o1777)
     denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
-    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": None)
     assert "lsattr -d" in advise(denied, _trace.ANNOUNCE, opened)  # it is ours
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
@@ -161,8 +164,11 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
         (errno.ENOSPC, _trace.PUBLISH, "full"),
         (errno.EBUSY, _trace.PUBLISH, "bind-mounted"),
         (errno.EPERM, _trace.STAGE, "lsattr -d"),
-        (errno.EACCES, _trace.ACQUIRE, "hard link by which a lock gets its name"),
-        (errno.EACCES, _trace.STAGE, "may not create files in the directory"),
+        (errno.EPERM, _trace.ANNOUNCE, "sidecar or its directory may be immutable"),
+        (errno.EPERM, _trace.GATE, "The file may be immutable"),
+        (errno.EPERM, _trace.RELEASE, "immutable or append-only"),
+        (errno.EACCES, _trace.STAGE, "security module"),
+        (errno.EACCES, _trace.RELEASE, "no longer change"),
         (errno.EACCES, _trace.FILL, ""),
         (errno.EIO, _trace.HARDEN, "do not trust this disk"),
         (errno.ENOENT, _trace.GATE, "There is no such file"),
@@ -171,14 +177,72 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
     ],
 )
 def test_the_step_tells_what_an_errno_means(
-    opened: Target, monkeypatch: pytest.MonkeyPatch, code: int, step: str, words: str
+    opened: Target, code: int, step: str, words: str
 ) -> None:
-    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": _mounts.IMMUTABLE)
-    monkeypatch.setattr(kernel, "access", lambda *_asked: step == _trace.ACQUIRE, raising=False)
-    error = OSError(code, os.strerror(code), "/proc/self/fd/3", None, "data.bin.lock")
-    found = advise(error, step, opened)
+    found = advise(OSError(code, os.strerror(code)), step, opened)
     assert words in found
     assert bool(found) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        (_mounts.IMMUTABLE, "is immutable or append-only ('lsattr"),
+        (_mounts.APPEND_ONLY, "is immutable or append-only ('lsattr"),
+        (0, "is neither immutable nor append-only"),
+        (None, "may be immutable or append-only ('lsattr"),
+    ],
+)
+@pytest.mark.parametrize("step", [_trace.GATE, _trace.STAGE, _trace.ANNOUNCE, _trace.PUBLISH])
+def test_attributes_are_blamed_only_where_they_may_be_set(
+    opened: Target,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    attributes: int | None,
+    words: str,
+) -> None:
+    monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": attributes)
+    text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), step, opened)
+    assert words in text
+    assert ("security module" in text) == (attributes == 0)
+
+
+def test_a_directory_that_takes_no_file_of_this_user_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(kernel, "access", lambda *_args: False)
+    place = os.path.dirname(opened.path)
+    text = advise(denied, _trace.STAGE, opened)
+    assert f"may not create files in the directory {place!r}" in text
+
+
+def test_a_refused_link_is_told_from_a_refused_file(opened: Target) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), "a", None, "b")
+    text = advise(denied, _trace.ACQUIRE, opened)
+    assert "hard link by which a lock gets its name" in text
+
+
+def test_content_that_may_not_be_read_for_its_checksum_is_named(opened: Target) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), opened.name)
+    text = advise(denied, _trace.ANNOUNCE, opened)
+    assert "may not read the file" in text
+
+
+def test_a_file_that_must_exist_is_said_to_be_gone(opened: Target, tmp_path: Path) -> None:
+    missing = OSError(errno.ENOENT, os.strerror(errno.ENOENT), opened.name)
+    assert "moved or deleted" not in advise(missing, _trace.PUBLISH, opened)
+    opened.must_exist = True
+    assert "moved or deleted" in advise(missing, _trace.PUBLISH, opened)
+    closed = Target(str(tmp_path / "no" / "f"))
+    closed.must_exist = True
+    text = advise(missing, _trace.GATE, closed)
+    assert f"no such file, and no directory {str(tmp_path / 'no')!r}" in text
+
+
+def test_an_unsealed_record_asks_for_another_write(opened: Target) -> None:
+    broken = OSError(errno.EIO, os.strerror(errno.EIO))
+    assert "write again" in advise(broken, _trace.SEAL, opened)
 
 
 def test_a_message_of_our_own_is_not_explained_once_more(opened: Target) -> None:
@@ -190,10 +254,9 @@ def test_a_directory_that_may_not_be_read_is_told_from_one_that_may_not_be_enter
 ) -> None:
     denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
     closed = Target(str(tmp_path / "f"))
-    monkeypatch.setattr(os, "access", lambda *_asked, **_how: False)
+    assert "lets this user read it" in advise(denied, _trace.GATE, closed)
+    monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
     assert "opened for reading" in advise(denied, _trace.GATE, closed)
-    monkeypatch.setattr(os, "access", lambda *_asked, **_how: True)
-    assert "a sandbox or a security module" in advise(denied, _trace.GATE, closed)
     faults.fail("stat", errno.EACCES)
     assert "may not enter" in advise(denied, _trace.GATE, closed)
     assert advise(OSError(errno.EIO, os.strerror(errno.EIO)), _trace.GATE, closed)
@@ -213,92 +276,3 @@ def test_advice_never_fails(opened: Target, faults: Any, monkeypatch: pytest.Mon
     closed = Target(opened.path)
     closed.linked = True
     assert opened.path in advise(denied, _trace.PUBLISH, closed)
-
-
-def denial(code: int, name: str | None = None) -> OSError:
-    return OSError(code, os.strerror(code), name)
-
-
-def test_who_keeps_no_record_of_a_refusal_is_not_taken_for_an_attribute(
-    opened: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known: list[int | None] = [0]
-    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": known[0])
-    for step in (_trace.STAGE, _trace.PUBLISH):
-        known[0] = 0
-        text = advise(denial(errno.EPERM), step, opened)
-        assert "neither immutable nor append-only" in text
-        assert "a sandbox or a security module" in text
-        known[0] = None
-        assert "may be immutable or append-only" in advise(denial(errno.EPERM), step, opened)
-
-
-@pytest.mark.parametrize("step", [_trace.ACQUIRE, _trace.STAGE])
-def test_what_a_mode_allows_is_refused_by_somebody_else(opened: Target, step: str) -> None:
-    text = advise(denial(errno.EACCES), step, opened)
-    assert "lets this user create files" in text
-    assert "hard link" not in text
-
-
-def test_a_source_that_vanished_is_not_a_temporary_file(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernel, "rename_noreplace", vanished, raising=False)
-    with pytest.raises(FileNotFoundError) as caught:
-        move_atomic(target, target.with_name("new"), concurrency="none", safety="best_effort")
-    assert "moved or deleted meanwhile" in str(caught.value)
-    assert "temporary file" not in str(caught.value)
-    assert caught.value.filename == str(target)
-
-
-def vanished(src: str, *_rest: object) -> None:
-    raise denial(errno.ENOENT, src)
-
-
-def test_what_vanished_otherwise_is_left_to_the_errno(opened: Target) -> None:
-    assert advise(denial(errno.ENOENT, "else"), _trace.PUBLISH, opened) == ""
-
-
-@pytest.mark.parametrize("call", [move_atomic, write_checksum_file], ids=["move", "record"])
-def test_nobody_is_told_to_make_the_directory_of_a_missing_file(
-    tmp_path: Path, call: Callable[..., object]
-) -> None:
-    names = [tmp_path / "no" / "f", tmp_path / "g"][: 1 + (call is move_atomic)]
-    text = advice_of(lambda: call(*names, safety="best_effort"))
-    assert f"There is no such file, and no directory '{tmp_path}/no'" in text
-    assert "create it" not in text
-
-
-def test_content_that_may_not_be_read_is_not_a_directory_that_may_not_be_written(
-    opened: Target,
-) -> None:
-    text = advise(denial(errno.EACCES, opened.name), _trace.ANNOUNCE, opened)
-    assert "may not read the file (mode" in text
-
-
-def test_a_sidecar_that_cannot_be_read_keeps_its_words(target: Path, faults: Any) -> None:
-    faults.fail("open", errno.EMFILE, when=lambda name, *_a, **_k: name.endswith(".sha256"))
-    text = advice_of(lambda: write(target))
-    assert "] cannot read the checksum sidecar: " in text
-    assert "ulimit -n" in text
-    assert text.count("cannot ") == 1
-
-
-def test_a_lock_that_cannot_be_taken_or_removed_says_why(
-    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": _mounts.APPEND_ONLY)
-    faults.fail("open_anonymous", errno.EPERM)
-    text = advice_of(lambda: try_acquire_lock(target, safety="best_effort"))
-    assert "cannot take the lock: " in text
-    assert "the target is unchanged. The directory is immutable or append-only" in text
-    Path(f"{target}.lock").touch()
-    monkeypatch.setattr(kernel, "unlink", refused, raising=False)
-    text = advice_of(lambda: force_release_lock(target))
-    assert "cannot remove the lock: " in text
-    assert f"'lsattr {target}.lock' shows it" in text
-    assert text.endswith(f"'{target}.lock'")
-
-
-def refused(name: str, **_options: object) -> None:
-    raise denial(errno.EPERM, name)

@@ -100,7 +100,7 @@ def test_a_missing_file_has_no_checksum(tmp_path: Path, listing: Any) -> None:
     assert listing() == []
 
 
-def test_a_locked_file_is_not_blessed(target: Path, listing: Any) -> None:
+def test_a_locked_file_is_not_accepted(target: Path, listing: Any) -> None:
     try_acquire_lock(target)
     with pytest.raises(LockError):
         copy_context().run(write_checksum_file, target)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -156,6 +157,8 @@ def test_other_algorithms_are_what_cksum_prints(tmp_path: Path, algo: str) -> No
     ["blake2b", "blake2s", "sha3_256", "sha3_512", "sha512_256", "ripemd160", "sm3", "md5-sha1"],
 )
 def test_other_algorithms_have_their_name_in_the_record(tmp_path: Path, algo: str) -> None:
+    if algo not in hashlib.algorithms_available:
+        pytest.skip(f"this interpreter has no {algo}")
     path = tmp_path / "f"
     write_atomic_bytes(path, b"x", write_checksum=True, checksum_algo=algo)
     info = get_checksum_info(path)

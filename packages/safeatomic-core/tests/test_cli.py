@@ -147,10 +147,22 @@ def test_a_signal_cleans_up_and_says_what_became_of_the_file(target: Path, numbe
     assert target.read_bytes() == b"old"
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_spawnp"), reason="no os.posix_spawnp")
 def test_a_signal_that_was_ignored_stays_ignored(target: Path) -> None:
     script = f"trap '' TERM; sa lock {target} -- sh -c 'kill -TERM $PPID; kill -TERM $$; echo on'"
     done = in_shell(script, target.parent)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"on\n", b"")
+
+
+@pytest.mark.parametrize("command", ["lock", "edit"])
+def test_an_interpreter_that_starts_no_commands_says_so(
+    target: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(os, "posix_spawnp", raising=False)
+    assert main([command, str(target), "--", "true"]) == 126
+    assert "use CPython's safeatomic" in capsys.readouterr().err
+    assert os.listdir(target.parent) == [target.name]
+    assert target.read_bytes() == b"old"
 
 
 def test_only_the_first_signal_interrupts() -> None:
@@ -260,9 +272,12 @@ def test_a_closed_standard_error_keeps_its_messages(target: Path) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_a_full_standard_error_leaves_the_status(target: Path) -> None:
-    assert in_shell("sa read missing 2>/dev/full; echo $?", target.parent).stdout == b"2\n"
+    for command in ("read missing", "read", "fly"):
+        done = in_shell(f"sa {command} 2>/dev/full; echo $?", target.parent)
+        assert done.stdout == b"2\n", command
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_spawnp"), reason="no os.posix_spawnp")
 def test_our_files_take_no_standard_stream_s_place(target: Path) -> None:
     done = in_shell(
         "sa lock data.bin -- sh -c 'echo lost; ls -l /proc/self/fd' >&- <&-", target.parent

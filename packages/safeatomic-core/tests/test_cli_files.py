@@ -211,6 +211,23 @@ def test_missing_parents_are_made_and_each_one_s_parent_flushed(
     assert (tmp_path / "a" / "b" / "c" / "file").read_bytes() == b"deep"
 
 
+def test_parents_are_made_where_the_write_looks_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stdin: Any
+) -> None:
+    """Behind a link ``..`` leads to the directory above the link's target."""
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to("../far/away")
+    monkeypatch.chdir(tmp_path / "here")
+    stdin(b"x")
+    assert main(["write", "link/../new/file", "--parents"]) == 0
+    assert (tmp_path / "far" / "new" / "file").read_bytes() == b"x"
+    stdin(b"y")
+    assert main(["write", "first//second/../third/file", "--parents"]) == 0
+    assert (tmp_path / "here" / "first" / "third" / "file").read_bytes() == b"y"
+    assert sorted(os.listdir()) == ["first", "link"]
+
+
 def test_a_parent_that_somebody_else_makes_is_fine(tmp_path: Path, faults: Any) -> None:
     def mkdir(path: str, *_args: object) -> bool:
         if not os.path.isdir(path):
@@ -370,6 +387,21 @@ def test_an_output_that_is_no_file_is_abandoned_quietly(monkeypatch: pytest.Monk
     assert output.finish(0) == 2
     monkeypatch.setattr(sys, "stdout", None)
     assert output.finish(0) == 0
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_standard_error_that_takes_nothing_leaves_the_status(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Full())
+        assert output.finish(status) == status
+        patch.setattr(sys, "stderr", None)
+        assert output.finish(status) == status
 
 
 @pytest.mark.parametrize(("status", "said"), [(0, 1), (1, 1), (2, 0)])

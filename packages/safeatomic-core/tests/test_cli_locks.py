@@ -168,7 +168,7 @@ def test_clean_goes_on_after_a_lock_that_cannot_be_removed(
 
 
 def test_a_refusal_never_says_that_nobody_holds_the_lock(target: Path) -> None:
-    assert "has let it go since" in locks.conflict(str(target))
+    assert "has released it since" in locks.conflict(str(target))
     try_acquire_lock(target)
     assert f"locked by process {os.getpid()}" in locks.conflict(str(target))
     release_lock(target)

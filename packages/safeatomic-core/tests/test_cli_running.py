@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ from safeatomic_core._cli import main, process, running
 from safeatomic_core._cli.process import Child, StartError
 from safeatomic_core._command_lock import VARIABLE
 from safeatomic_core._lock_api import inheritable_lock
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "posix_spawnp"), reason="no os.posix_spawnp: lock and edit say so"
+)
 
 COMMAND = [sys.executable, "-m", "safeatomic_core"]
 SHOW = "import os, sys; print(os.environ.get('SAFEATOMIC_LOCK', ''), *os.listdir('/proc/self/fd'))"
@@ -244,7 +250,7 @@ def test_a_status_is_known_although_somebody_ignores_sigchld(target: Path) -> No
 def test_a_platform_that_does_not_say_who_sent_a_signal(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(signal, "sigtimedwait")
+    monkeypatch.delattr(signal, "sigwaitinfo")
     script = "trap 'exit 9' USR1; kill -USR1 $PPID; while :; do sleep 1; done"
     assert main(["lock", str(target), "--", "sh", "-c", script]) == 9
 
@@ -334,6 +340,28 @@ def test_a_command_that_is_stopped_for_a_while_is_waited_for(target: Path) -> No
     script = 'while [ "$(cut -d" " -f3 /proc/$1/stat)" != T ]; do :; done; kill -CONT $1'
     stop = f"sh -c '{script}' - $$ & kill -STOP $$; exit 5"
     assert main(["lock", str(target), "--", "sh", "-c", stop]) == 5
+
+
+def test_a_wrapper_that_is_stopped_for_a_while_goes_on_waiting(target: Path) -> None:
+    script = "kill -STOP $PPID; sleep 0.7; kill -CONT $PPID; exit 5"
+    done = subprocess.run([*COMMAND, "lock", str(target), "--", "sh", "-c", script])
+    assert done.returncode == 5
+
+
+def test_a_thread_that_takes_the_signals_hides_no_end(target: Path) -> None:
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        assert main(["lock", str(target), "--", "sh", "-c", "sleep 0.1; exit 5"]) == 5
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_threads_are_counted_without_proc(faults: Any) -> None:
+    faults.fail("listdir", errno.ENOENT, when=lambda path: path == "/proc/self/task")
+    assert process._count_threads() == threading.active_count()
 
 
 def test_what_is_not_held_cannot_be_inherited(target: Path) -> None:

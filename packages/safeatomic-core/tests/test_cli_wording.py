@@ -29,7 +29,7 @@ OPTIONS = {
             "force_release_lock() makes its write fail"
         ),
         (
-            "left behind by process 1, which is dead; clear it with release_stale_lock() or "
+            "left behind by process 1, which is dead; remove it with release_stale_lock() or "
             "'safeatomic unlock --stale'"
         ),
         (

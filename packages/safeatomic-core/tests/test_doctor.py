@@ -362,7 +362,7 @@ def test_ok_means_that_nothing_failed(
         ({"path": "a\0"}, ValueError, "NUL"),
         ({"path": "x", "destructive": "yes"}, TypeError, "destructive must be True or False"),
         ({"path": "x", "require": 5}, TypeError, "require must be names of guarantees"),
-        ({"path": "x", "require": [5]}, TypeError, "require must hold str only, not int"),
+        ({"path": "x", "require": [5]}, TypeError, "require must contain only str, not int"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(

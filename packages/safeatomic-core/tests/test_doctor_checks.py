@@ -56,7 +56,7 @@ def test_a_directory_that_is_there_passes(at: At, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "cure"),
+    ("path", "fix"),
     [
         ("missing/f", "create it; the nearest directory that exists is"),
         ("file/f", "a part of the path is a file"),
@@ -65,13 +65,13 @@ def test_a_directory_that_is_there_passes(at: At, tmp_path: Path) -> None:
     ],
 )
 def test_a_directory_that_cannot_be_used_fails_with_a_cure(
-    at: At, tmp_path: Path, path: str, cure: str
+    at: At, tmp_path: Path, path: str, fix: str
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     status, detail = look.parent_exists(at(tmp_path / path))
     assert status == "fail"
-    assert cure in detail
+    assert fix in detail
 
 
 def test_a_directory_that_may_not_be_searched_fails(

@@ -93,7 +93,7 @@ def test_temps_of_living_writers_are_no_orphans(at: At, tmp_path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert look.leftovers(at(tmp_path / "f")) == (
             "pass",
-            "1 temporary file of writers at work, no orphan",
+            "1 temporary file of running writers, none orphaned",
         )
 
 

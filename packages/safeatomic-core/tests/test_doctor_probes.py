@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def test_a_replacement_that_shows_through_an_open_file_fails(round_of: Probes) -
     with wrapping("rename", copy_over):
         status, detail = run(round_of, "replace")
     assert status == "fail"
-    assert "under its reader" in detail
+    assert "for its reader" in detail
 
 
 def test_a_replacement_that_is_not_read_back_fails(
@@ -276,6 +277,10 @@ class Injector:
         return counted
 
 
+@pytest.mark.skipif(
+    sys.implementation.name == "pypy",
+    reason="counts system calls, and there a collector decides when a descriptor is closed",
+)
 @pytest.mark.parametrize(
     "make",
     [KeyboardInterrupt, lambda: OSError(errno.EIO, "Input/output error")],

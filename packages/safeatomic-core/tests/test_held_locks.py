@@ -127,7 +127,7 @@ def test_another_thread_may_release_it_and_that_is_logged(
     held: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert in_thread(lambda: release_lock(held)) is True
-    assert "released by another context" in caplog.text
+    assert "released by a context other than" in caplog.text
     assert outcome(held) == ITS_OWN
 
 
@@ -433,7 +433,7 @@ def test_a_change_inside_another_one_of_the_same_file_fails_at_once(
             lambda: write_checksum_file(data, **patient),
             lambda: AtomicWriter(data, **patient),
         ):
-            with pytest.raises(LockError, match="changing the file already") as caught:
+            with pytest.raises(LockError, match="already changing the file") as caught:
                 change()
             assert "force" not in caught.value.reason
         assert try_acquire_lock(data, retries=1000, delay=1000) is False
@@ -656,3 +656,14 @@ def test_only_a_lock_that_is_held_can_be_inherited(held: Path) -> None:
     assert inheritable_lock(held) is None
     release_lock(held)
     assert inheritable_lock(held) is None
+
+
+def test_the_use_of_an_own_lock_is_traced(held: Path, steps: list[tuple[str, Any]]) -> None:
+    write_atomic_bytes(held, b"new")
+    phases = [facts.get("phase") for step, facts in steps if step == "Acquire"]
+    assert phases == ["borrowed"]
+
+
+def test_a_release_where_nothing_can_be_opened_and_nothing_was_taken(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        release_lock(tmp_path / "missing" / "data")

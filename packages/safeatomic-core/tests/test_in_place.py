@@ -105,6 +105,26 @@ def test_a_mount_that_only_the_rename_finds_is_written_in_place(
     assert not checked or verify_checksum(path)
 
 
+def test_a_copy_that_is_busy_once_is_made_the_second_time(
+    seen: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = kernel.rename
+    refused: list[Any] = []
+
+    def rename(src: Any, dst: Any, **kwargs: Any) -> None:
+        if dst.startswith(COPY_PREFIX) and not refused:
+            refused.append(dst)
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), src, None, dst)
+        really(src, dst, **kwargs)
+
+    monkeypatch.setattr(kernel, "rename", rename, raising=False)
+    with pytest.warns(UnsupportedEnvironmentWarning, match="mixture"):
+        write_atomic_bytes(seen, b"new", safety="warn")
+    assert len(refused) == 1
+    assert seen.read_bytes() == b"new"
+    assert listing() == ["data.bin"]
+
+
 def test_busy_for_another_reason_stays_an_error(
     mounted: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,3 +257,56 @@ def test_opening_twice_opens_once(seen: Path) -> None:
     assert place._handle.fd == first
     place.close()
     target.close()
+
+
+def test_a_file_that_was_unmounted_meanwhile_is_not_written(seen: Path, listing: Listing) -> None:
+    """The open descriptor would still lead to the file that nobody sees there any more."""
+    other = seen.with_name("other")
+    other.write_bytes(b"under the mount")
+    really = kernel.fsync
+
+    def unmount(fd: int) -> None:
+        if other.exists():
+            os.replace(other, seen)
+        really(fd)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.warns(UnsupportedEnvironmentWarning),
+        pytest.raises(OSError, match="mounted or unmounted there meanwhile") as caught,
+    ):
+        patch.setattr(kernel, "fsync", unmount, raising=False)
+        write_atomic_bytes(seen, b"new", safety="warn")
+    assert (caught.value.errno, caught.value.filename) == (errno.ESTALE, str(seen))
+    assert "the target is unchanged" in caught.value.__notes__[0]
+    assert seen.read_bytes() == b"under the mount"
+    assert listing() == [seen.name]
+
+
+def test_what_is_mounted_instead_must_be_a_file(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = locate(seen)
+    seen.unlink()
+    os.mkfifo(seen)
+    reader = os.open(seen, os.O_RDONLY | os.O_NONBLOCK)
+    in_place = InPlace(target)
+    try:
+        with pytest.raises(OSError, match="a FIFO, not a regular file"):
+            in_place.open()
+    finally:
+        in_place.close()
+        target.close()
+        os.close(reader)
+
+
+def test_the_copy_is_the_owner_s_alone(seen: Path, faults: Any) -> None:
+    """The file itself may be, whatever a new one would be."""
+    seen.chmod(0o600)
+    faults.fail("ftruncate", errno.EIO)
+    with pytest.raises(OSError, match="mixture"):
+        write_atomic_bytes(
+            seen, b"secret", safety="best_effort", preserve_metadata=False, mode=0o644
+        )
+    (copy,) = seen.parent.glob(f"{COPY_PREFIX}*")
+    assert copy.stat().st_mode & 0o777 == 0o600

@@ -123,27 +123,39 @@ def test_waiting_ends_after_retries_times_delay(
     assert naps == [0.0] * 7
 
 
-def test_a_holder_that_hands_over_is_looked_at_quickly_again(
+def test_whoever_loses_again_and_again_looks_more_often(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
     naps: list[float] = []
-    handed_over = [0]
+    written: list[int] = []
+    losses = [0]
 
     def sleep(seconds: float) -> None:
         naps.append(seconds)
         clock[0] += seconds
-        if clock[0] > 0.5 and not handed_over[0]:
-            handed_over[0] = len(naps)
-            lock_of(data).rename(data.with_name("former"))  # keeps the inode number in use
+        if clock[0] > 0.5:
+            losses[0] += 1
+            # Keeps the inode number in use.
+            lock_of(data).rename(data.with_name(f"former-{losses[0]}"))
             lock_of(data).write_bytes(b"junk")
+
+    def pwrite(fd: int, content: bytes, offset: int) -> int:
+        written.append(fd)
+        return os.pwrite(fd, content, offset)
 
     lock_of(data).write_bytes(b"junk")
     monkeypatch.setattr(time, "sleep", sleep)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    assert try_acquire_lock(data, retries=1, delay=1) is False
-    assert naps[handed_over[0] - 1] > 0.02
-    assert naps[handed_over[0]] < 0.001
+    monkeypatch.setattr(kernel, "pwrite", pwrite)
+    assert try_acquire_lock(data, retries=1, delay=0.6) is False
+    after = naps[-losses[0] :]  # the first of them was a long one, in which the lock went away
+    assert after[0] > 0.02
+    assert 0.001 < after[1] < 0.01
+    assert losses[0] > 20
+    assert max(after[15:]) < 0.001
+    assert len(set(written)) == 1  # one inode, and no attempt while somebody has the lock
+    assert len(written) == 2
 
 
 def test_a_holder_that_cannot_be_looked_at_is_tried(
@@ -386,12 +398,12 @@ def test_an_interrupt_before_the_temp_is_ours_leaves_no_temp(
     assert listing() == []
 
 
-def test_only_the_lock_that_is_not_kept_is_disowned(data: Path) -> None:
+def test_only_the_lock_that_is_given_up_is_released(data: Path) -> None:
     other = data.with_name("other")
     assert try_acquire_lock(data)
     assert try_acquire_lock(other)
     (mine,) = (kept.lock for key, kept in _held_locks._kept.items() if key[2] == "data")
-    _held_locks.disown(mine)
+    _held_locks.give_up([mine])
     assert release_lock(data) is False
+    assert not is_locked(data)
     assert release_lock(other) is True
-    mine.release()

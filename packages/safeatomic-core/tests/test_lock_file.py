@@ -150,6 +150,7 @@ def test_our_own_times_are_read_as_datetime_reads_them(moment: Any, whole: bool)
         "2026-01-01T00:00:60.000000Z",
         "0000-01-01T00:00:00.000000Z",
         "20260-1-01T00:00:00.000000Z",
+        "2026-aa-01T00:00:00.000000Z",
     ],
 )
 def test_times_that_do_not_exist_are_none(text: str) -> None:
@@ -278,7 +279,7 @@ def test_other_kinds_are_corrupt_and_never_opened(
     found = look(dir_fd, "data.lock")
     assert (found.exists, found.alive, found.corrupt) == (True, "unknown", True)
     assert "open" not in faults.calls
-    assert "stands at its lock's name, which means held" in found.describe()
+    assert "has the name of its lock, which counts as held" in found.describe()
 
 
 def test_a_payload_with_a_free_flock_is_a_dead_holder_s(tmp_path: Path, dir_fd: int) -> None:

@@ -244,3 +244,16 @@ def test_the_umask_does_not_close_a_lock(tmp_path: Path) -> None:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "f.lock").stat().st_mode) == 0o1600
     release_lock(tmp_path / "f")
+
+
+def test_a_filesystem_without_attributes_has_none_to_drop(tmp_path: Path, faults: Any) -> None:
+    tmp_path.chmod(0o770)
+    faults.fail("removexattr", errno.ENOTSUP)
+    path = tmp_path / "f"
+    assert try_acquire_lock(path)
+    try:
+        assert "removexattr" in faults.calls
+        lock = tmp_path / "f.lock"
+        assert lock.stat().st_mode & 0o077 == 0o040
+    finally:
+        release_lock(path)

@@ -23,6 +23,7 @@ from safeatomic_core import (
     verify_checksum,
     write_atomic_bytes,
 )
+from safeatomic_core._move import _Move
 from safeatomic_core._posix import kernel
 from safeatomic_core._retirement import Retirement
 
@@ -436,3 +437,24 @@ def test_the_name_whose_lock_cannot_be_made_is_named(tmp_path: Path, end: str) -
         move_atomic(src, dst)
     assert (caught.value.errno, caught.value.filename) == (errno.ENAMETOOLONG, str(long))
     assert src.read_bytes() == b"moved"
+
+
+def test_a_source_that_vanishes_is_named_as_the_caller_gave_it(
+    src: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src.write_bytes(b"moved")
+
+    def gone(name: str, *_args: object, **_options: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+    really = _Move.harden
+
+    def harden(self: _Move) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(kernel, "open", gone, raising=False)
+            really(self)
+
+    monkeypatch.setattr(_Move, "harden", harden)
+    with pytest.raises(FileNotFoundError) as caught:
+        move_atomic(src, src.with_name("elsewhere"))
+    assert caught.value.filename == str(src)

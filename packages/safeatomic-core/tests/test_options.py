@@ -170,3 +170,13 @@ def test_scopes_that_are_left_out_of_order_end_as_they_began() -> None:
     assert defaults().retries == 0
     inner.__exit__(None, None, None)
     assert defaults().retries == 0
+
+
+def test_what_has_no_view_but_can_be_written_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array of dates of numpy's is such an object: it has no format for its elements."""
+
+    def no_format(_data: object) -> memoryview:
+        raise ValueError("cannot include dtype 'M' in a buffer")
+
+    monkeypatch.setattr(_options, "memoryview", no_format, raising=False)
+    assert _options.check_data(bytearray(b"dates")) == b"dates"

@@ -67,11 +67,10 @@ def test_macos_flushes_the_drive_and_falls_back(
 
 
 def test_an_anonymous_file_needs_kernel_support(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(_posix, "O_TMPFILE", 0)
     with pytest.raises(OSError, match="O_TMPFILE") as caught:
-        _posix._open_anonymous(0, 0o600)
+        _posix._opener_of_anonymous(0)(0o600, dir_fd=0)
     assert caught.value.errno == errno.EOPNOTSUPP
 
 

@@ -525,3 +525,68 @@ def test_a_sidecar_that_was_replaced_after_an_unnoted_exchange_is_not_ours_any_m
     present.close()
     assert side.read_bytes() == LIST
     assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+def test_where_no_name_is_free_nothing_is_moved_and_no_stranger_s_file_removed(
+    place: Target, side: Path, listing: Listing, missing: dict[str, int]
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    missing["rename_noreplace"] = errno.EEXIST
+    with pytest.raises(FileExistsError, match="no free name"):
+        made.take_away(present)
+    missing.clear()
+    made.restore()
+    made.discard()
+    present.close()
+    assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+def test_a_record_of_ours_with_no_free_name_to_go_to_stays(
+    place: Target, side: Path, missing: dict[str, int]
+) -> None:
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    missing["rename_noreplace"] = errno.EEXIST
+    with pytest.raises(FileExistsError, match="no free name"):
+        made.restore()
+    missing["rename_noreplace"] = errno.ENOENT  # removed in this very moment
+    made.restore()
+    made.discard()
+    present.close()
+    assert side.exists()
+
+
+def test_a_name_that_cannot_be_looked_at_is_an_error(
+    place: Target, side: Path, missing: dict[str, int]
+) -> None:
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    missing["stat"] = errno.EIO
+    with pytest.raises(OSError, match="Input/output"):
+        made.restore()
+    missing.clear()
+    made.restore()
+    made.discard()
+    present.close()
+    assert not side.exists()
+
+
+def test_what_was_not_exchanged_is_not_said_to_be_displaced(
+    place: Target, side: Path, listing: Listing, caplog: pytest.LogCaptureFixture, missing: Any
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    missing["rename_exchange"] = errno.EIO
+    with pytest.raises(OSError, match="Input/output"):
+        made.install(present)
+    made.leave("for a reason")
+    made.discard()
+    present.close()
+    assert listing() == ["data.bin", "data.bin.sha256"]
+    assert "for a reason" in caplog.text
+    assert "that was there before" not in caplog.text

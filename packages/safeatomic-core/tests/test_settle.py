@@ -20,7 +20,9 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._posix import intercept
+from safeatomic_core._posix import O_PATH, intercept
+from safeatomic_core._settle import settle_directory
+from safeatomic_core._target import locate
 
 TakePlaceFor = Callable[[str], None]
 
@@ -195,3 +197,19 @@ def test_a_renamed_file_that_cannot_be_flushed_is_unconfirmed(
     faults.counts.clear()
     with pytest.warns(UnsupportedEnvironmentWarning, match="could not be flushed"):
         write(target, safety="warn")
+
+
+@pytest.mark.skipif(not O_PATH, reason="no descriptors that only look names up")
+def test_a_directory_that_was_opened_to_look_names_up_is_opened_once_more_to_be_flushed(
+    target: Path, faults: Any
+) -> None:
+    faults.fail("open", errno.EACCES, when=lambda _name, flags, **_options: not flags & O_PATH)
+    place = locate(target)
+    try:
+        with pytest.raises(PermissionError):
+            settle_directory(place, "strict")
+        faults.rules.clear()
+        assert settle_directory(place, "strict")
+        assert faults.calls[-4:] == ["fsync", "open", "fsync", "close"]
+    finally:
+        place.close()

@@ -368,3 +368,30 @@ def test_a_list_that_comes_while_a_stream_is_written_stops_it(target: Path, side
         side.write_text(LISTS["of several"])
     assert target.read_bytes() == b"old"
     assert side.read_text() == LISTS["of several"]
+
+
+def test_a_sidecar_is_held_once_however_often_it_is_asked(target: Path, side: Path) -> None:
+    write_checksum_file(target)
+    place = locate(target)
+    mine, other = Sidecar(place, "sha256"), Sidecar(place, "sha256")
+    assert mine.hold()
+    assert mine.hold()
+    assert not other.hold()
+    mine.close()
+    assert other.hold()
+    other.close()
+    place.close()
+
+
+@pytest.mark.parametrize("line", ["{digest}  a\\b", "\\{digest}  a\\\\b", "SHA256(a\\b)= {digest}"])
+def test_a_list_names_a_file_with_a_backslash_escaped_or_as_it_is(
+    tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "a\\b"
+    path.write_bytes(b"x")
+    other = f"{'0' * 64}  other"
+    text = f"{other}\n{line.format(digest=hash_bytes(b'x', 'sha256'))}\n"
+    path.with_name("a\\b.sha256").write_text(text)
+    assert verify_checksum(path)
+    path.write_bytes(b"y")
+    assert not verify_checksum(path)

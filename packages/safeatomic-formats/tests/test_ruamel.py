@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import datetime as dt
 import enum
 import math
@@ -19,7 +20,9 @@ ruamel = pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed
 from safeatomic_formats import (  # noqa: E402
     _layout,
     _roundtrip,
+    atomic_yaml_dump,
     atomic_yaml_dump_ruamel,
+    atomic_yaml_load,
     atomic_yaml_load_ruamel,
 )
 
@@ -262,3 +265,12 @@ def test_without_the_extra_the_call_says_what_to_install(target: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(target)], check=True)
     assert not target.exists()
+
+
+def test_a_copied_time_stamp_keeps_its_time_in_plain_yaml(target: Path) -> None:
+    """A deep copy of ruamel.yaml's time stamp has lost its zone, not what was written."""
+    target.write_text("at: 2020-01-01 10:00:00 +02:00\n")
+    document = copy.deepcopy(atomic_yaml_load_ruamel(target))
+    atomic_yaml_dump(target, document)
+    zone = dt.timezone(dt.timedelta(hours=2))
+    assert atomic_yaml_load(target) == {"at": dt.datetime(2020, 1, 1, 10, tzinfo=zone)}

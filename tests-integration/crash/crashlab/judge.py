@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import safeatomic_core
 from safeatomic_core import _checksum_record, _temp_file
+from safeatomic_core._cli import commands
 from safeatomic_core._lock_file import CRASH_MARK
 
 from . import loop, payload
@@ -206,6 +207,8 @@ class Judge:
     def _write_once(self, findings: Findings, name: str, data: bytes) -> None:
         path = f"{self._root}/{name}"
         directory = os.path.dirname(path)
+        if not os.path.isdir(directory):
+            commands.make_parents(path)
         meta = payload.meta_of(path) if os.path.lexists(path) else payload.NEW_FILE
         locked = os.path.lexists(f"{path}.lock")
         temps = _temps_in(directory)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from unittest import mock
 
 import safeatomic_core
+from safeatomic_core._cli import commands
 from safeatomic_core._posix import kernel
 
 from . import payload
@@ -79,6 +80,16 @@ class Write:
             for start in range(0, len(data), _CHUNK):
                 file.write(data[start : start + _CHUNK])
                 file.flush()
+
+
+@dataclass(frozen=True)
+class DeepWrite(Write):
+    """A write that makes the directories above its file first, as ``write --parents`` does."""
+
+    def perform(self, root: str) -> None:
+        """Do it with the library."""
+        commands.make_parents(f"{root}/{self.name}")
+        super().perform(root)
 
 
 @dataclass(frozen=True)

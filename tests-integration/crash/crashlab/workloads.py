@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import payload
-from .operations import Arrive, FailedWrite, Move, Write
+from .operations import Arrive, DeepWrite, FailedWrite, Move, Write
 from .recording import After
 from .worlds import Value
 
@@ -90,6 +90,14 @@ CREATE = in_turn(
     Write(1, "d/f", MIDDLE),
     Write(2, "d/g", LARGE),
     Write(3, "e/h", SMALL),
+)
+PARENTS = in_turn(
+    "parents",
+    "writes that make the directories above their files",
+    {"d/a/b/f": None, "d/a/c/g": None, "e/h/i": None},
+    DeepWrite(1, "d/a/b/f", MIDDLE),
+    DeepWrite(2, "d/a/c/g", SMALL),
+    DeepWrite(3, "e/h/i", LARGE),
 )
 STREAM = in_turn(
     "stream",
@@ -319,6 +327,7 @@ ALL = {
     for workload in (
         OVERWRITE,
         CREATE,
+        PARENTS,
         STREAM,
         CHECKED,
         CHECKED_NEW,

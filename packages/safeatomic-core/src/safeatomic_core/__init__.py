@@ -27,7 +27,7 @@ this drawing and holds it:
     _announcement           Announce and Seal
     _retirement             a sidecar that is taken away
     _readership             who may read a checksum record
-    _replacement            what stands at the sidecar's name, with nobody in between
+    _replacement            what has the sidecar's name, with no other program in between
     _settle                 Settle, and recovery behind a dead writer
     _metadata               Harden's first half
     _verification           what a reader concludes from a file and its sidecar

@@ -76,6 +76,8 @@ def _of_place(error: OSError, code: int, step: str, target: Target) -> str:
         return _of_missing(_name_in(error), step, target, directory)
     if code not in _DENIED:
         return ""
+    if step == _trace.GATE and code == errno.EPERM:
+        return _of_attributes(target, target.name, "The file", f"lsattr {_place(target)}")
     if step in _MAKES:
         return _of_closed_directory(error, step, target, directory)
     if step == _trace.PUBLISH:
@@ -91,7 +93,10 @@ def _of_path(code: int, target: Target) -> str:
     directory = os.path.dirname(path) or "."
     if code == errno.ENOENT:
         if _working_directory_is_gone() and not os.path.isabs(path):
-            return "The working directory was removed; give an absolute path, or enter another"
+            return (
+                "The working directory was removed; use an absolute path, or change to another "
+                "directory"
+            )
         if target.must_exist:
             return f"There is no such file, and no directory {directory!r}"
         return f"The directory {directory!r} does not exist; create it first"
@@ -124,9 +129,12 @@ def _working_directory_is_gone() -> bool:
 def _of_missing(name: str, step: str, target: Target, directory: os.stat_result) -> str:
     """Say what vanished."""
     if directory.st_nlink == 0:
-        return f"The directory {_directory(target)!r} was removed; make it again"
+        return f"The directory {_directory(target)!r} was removed; create it again"
     if is_temp_name(name):
-        return "The temporary file was removed meanwhile, by a cleaner perhaps; write again"
+        return (
+            "The temporary file was removed during the write, perhaps by a cleaning job; write "
+            "again"
+        )
     if step == _trace.GATE:
         return "There is no such file"
     if target.must_exist and name == target.name:
@@ -148,8 +156,12 @@ def _of_closed_directory(
         found = _of_sticky_directory(target, target.name + SIDECAR_SUFFIX, directory)
         if found and error.errno == errno.EPERM:
             return found
+        if error.errno == errno.EPERM:
+            name = target.name + SIDECAR_SUFFIX
+            command = f"lsattr -d {_place(target)}{SIDECAR_SUFFIX} {place}"
+            return _of_attributes(target, name, "The checksum sidecar or its directory", command)
     if error.errno == errno.EPERM:
-        return _of_attributes(target, "", "The directory", "lsattr -d")
+        return _of_attributes(target, "", "The directory", f"lsattr -d {place}")
     if not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
         return (
             f"This user may not create files in the directory {place!r} ({_owner(directory)}), "
@@ -170,22 +182,23 @@ def _of_rename(code: int, target: Target, name: str, directory: os.stat_result) 
     if found:
         return found
     if code == errno.EPERM:
-        return _of_attributes(target, name, "The file or its directory", "lsattr")
+        place = os.path.join(_directory(target), name)
+        return _of_attributes(target, name, "The file or its directory", f"lsattr {place}")
     return f"This user may no longer change {_directory(target)!r} ({_owner(directory)})"
 
 
-def _of_attributes(target: Target, name: str, what: str, lsattr: str) -> str:
+def _of_attributes(target: Target, name: str, what: str, command: str) -> str:
     """Return what to do about EPERM: attributes explain it, or something that keeps no record."""
-    place = os.path.join(_directory(target), name) if name else _directory(target)
     found = [_mounts.attributes(target.dir_fd)]
     if name:
         found.append(_mounts.attributes(target.dir_fd, name))
     known = [flags for flags in found if flags is not None]
     if any(flags & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for flags in known):
-        return f"{what} is immutable or append-only ('{lsattr} {place}' shows it)"
+        return f"{what} is immutable or append-only ('{command}' shows it)"
     if len(known) == len(found):
+        place = os.path.join(_directory(target), name)
         return _of_guard(f"{what} is neither immutable nor append-only ({place!r})")
-    return f"{what} may be immutable or append-only ('{lsattr} {place}' shows it)"
+    return f"{what} may be immutable or append-only ('{command}' shows it)"
 
 
 def _of_guard(allowed: str) -> str:

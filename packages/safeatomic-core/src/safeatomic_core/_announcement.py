@@ -80,7 +80,7 @@ class Announcement(Retirement):
             rest: Further digests that stay valid after Seal (a move of corrupt data has some).
 
         Raises:
-            FileExistsError: Something that is not ours stands at the sidecar's name.
+            FileExistsError: A file that is not ours has the sidecar's name.
             PermissionError: The present content has to be hashed and may not be read.
         """
         self._algo, self._new, self._rest = algo, digest, rest
@@ -175,7 +175,7 @@ class Announcement(Retirement):
     def _draft_again(self, sync_directory: Callable[[], None]) -> None:
         """Look at what stands there by now, and write another record for it."""
         former = self._place
-        self._place = Replacement(self._target, self._token)
+        self._replacement = Replacement(self._target, self._token)
         former.discard()
         self._drop_present()
         if self._plain:
@@ -190,8 +190,9 @@ class Announcement(Retirement):
         record = present.record
         if record is not None and not record.previous:
             return record.digests
-        # Whoever left this state may have died between Publish and Settle: its rename, or its
-        # absence, may still be lost by a crash, beside a record that describes only the new bytes.
+        # The writer that left this state may have died between Publish and Settle: its rename, or
+        # its absence, may still be lost by a crash, beside a record that describes only the new
+        # bytes.
         sync_directory()
         self._report("resolve")
         digests = () if record is None else record.digests

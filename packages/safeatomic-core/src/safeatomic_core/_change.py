@@ -233,7 +233,7 @@ class Change:
             return
         try:
             if not self._locked_again():
-                announcement.leave("the lock was taken away by force, and somebody holds it")
+                announcement.leave("the lock was taken away by force, and another holder has it")
             elif not announcement.roll_back(self._flush_renamed):
                 self._leave_locks()
         except (OSError, LockError) as error:
@@ -316,7 +316,7 @@ def _close_abandoned(
 
 
 def close(change: Change) -> None:
-    """Close a change, in spite of an interrupt that comes before it has begun to."""
+    """Close a change, even if an interrupt arrives before that begins."""
     try:
         change.close()
     finally:

@@ -90,9 +90,9 @@ def verify_checksum(path: StrPath, expected: str | None = None, *, algo: str | N
 
     Raises:
         FileNotFoundError: The file is missing, or its sidecar when that is asked.
-        SafeAtomicError: What stands at the sidecar's name does not describe the file, or names an
+        SafeAtomicError: The file at the sidecar's name does not describe the file, or names an
             algorithm this Python does not have.
-        ValueError: ``expected`` is no digest of the algorithm, or ``algo`` is not the recorded one.
+        ValueError: ``expected`` is not a digest of the algorithm, or ``algo`` not the recorded one.
         OSError: The file or its sidecar cannot be read.
     """
     if expected is not None:
@@ -135,7 +135,7 @@ def write_checksum_file(
 
     Raises:
         FileNotFoundError: The file is missing. Nothing was changed.
-        FileExistsError: Something else than a sidecar of this file stands at the sidecar's name.
+        FileExistsError: Another file than a sidecar of this file has the sidecar's name.
             Nothing was changed.
         LockError: Somebody holds the file's lock. Nothing was changed.
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
@@ -243,10 +243,10 @@ def _record_one(
 
 
 def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
-    """Return what a file's sidecar records, None if there is none. The content is not looked at.
+    """Return what a file's sidecar records, None if there is none. The content is not read.
 
     Raises:
-        SafeAtomicError: What stands at the sidecar's name is empty, or does not describe the file.
+        SafeAtomicError: The file at the sidecar's name is empty, or does not describe the file.
         OSError: The directory or the sidecar cannot be read.
     """
     target = locate(path)

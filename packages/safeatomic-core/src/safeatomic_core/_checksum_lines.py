@@ -37,7 +37,7 @@ _ALGORITHMS = {tag.lower(): algo for algo, tag in _TAGS.items()} | {
     "blake2s256": "blake2s",
     "rmd160": "ripemd160",
 }
-_SHORTEST = min(BY_LENGTH)  # digits; a shorter hexadecimal word is no digest of a file
+_SHORTEST = min(BY_LENGTH)  # digits; a shorter hexadecimal word is not a digest of a file
 _ESCAPES = ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 _UNESCAPED = {ord("\\"): b"\\", ord("n"): b"\n", ord("r"): b"\r"}
 

@@ -24,7 +24,7 @@ _MOST_PREVIOUS = 100  # digests carried along when writers die over corrupt data
 
 
 class MalformedError(ValueError):
-    """The bytes are no sidecar of ours; the message says why."""
+    """The bytes are not a sidecar of ours; the message says why."""
 
 
 class Checksum:
@@ -130,7 +130,7 @@ def checksum_of(line: Line, algo: str | None, previous: tuple[Digest, ...], hint
         return Checksum(algo, line.digest, previous)
     found = line.digests(hint)
     if not found:
-        raise MalformedError(f"gives {len(line.digest)} digits, as many as no algorithm has")
+        raise MalformedError(f"gives {len(line.digest)} digits, a length that no algorithm has")
     return Checksum(*found[0], previous, found[1][0] if len(found) > 1 else None)
 
 

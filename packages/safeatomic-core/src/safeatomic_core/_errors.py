@@ -57,7 +57,7 @@ class UnsupportedEnvironmentError(SafeAtomicError):
 
 
 class UnsupportedEnvironmentWarning(UserWarning):
-    """A guarantee is not ``Guaranteed`` here, and ``safety="warn"`` asked to go on."""
+    """A guarantee is not ``Guaranteed`` here, and ``safety="warn"`` asked to continue."""
 
 
 class ChecksumMismatchError(SafeAtomicError):
@@ -200,7 +200,7 @@ _GENERAL = {
     errno.EIO: "The device reports an error; check the kernel log, and do not trust this disk",
     errno.ELOOP: "The path holds a loop of symbolic links",
     errno.ENOTCONN: "The file server is dead; unmount it ('umount -l') and mount it again",
-    errno.ESTALE: "The file server does not know the file any more; mount it again",
+    errno.ESTALE: "The file server no longer knows the file; mount it again",
 }
 
 

@@ -100,29 +100,30 @@ def write_atomic_bytes(
             ``check_checksum=True`` and for ``sha256sum --check``. Without it, a sidecar that is
             there is removed, since it would not describe the new content.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: How often to try again to take a held lock.
+        retries: How many times to retry when the lock is held.
         delay: Seconds between two attempts.
-        session: Text that tells later which run took the lock; only its SHA-256 is stored.
+        session: Text identifying the run that takes the lock; only its SHA-256 is stored.
         safety: ``"strict"`` refuses a filesystem where a guarantee is NonTarget or Unsupported,
             ``"warn"`` warns of whatever is not Guaranteed, ``"best_effort"`` says nothing.
         mode: Permission bits of a new file, 0 to 0o777, from its first byte and without the umask:
             ``mode=0o600`` for a secret. An overwritten file keeps its own, unless
             ``preserve_metadata=False`` makes it like a new one. By default a new file gets what
             ``open(path, "w")`` would give it.
-        overwrite: With False the file is created or the call fails, in one step of the kernel. Like
+        overwrite: With False the file is created or the call fails, in one system call. Like
             ``open(path, "x")`` it counts any link as existing, a dangling one too.
 
     Raises:
         TypeError: An argument of the wrong type. The target is unchanged.
         ValueError: An argument out of range. The target is unchanged.
-        FileExistsError: The target exists, with ``overwrite=False``; or the checksum has no place,
-            because another program's file has the sidecar's name. The target is unchanged.
+        FileExistsError: The target exists, with ``overwrite=False``; or its checksum cannot be
+            recorded, because another program's file has the sidecar's name. The target is
+            unchanged.
         LockError: Somebody else holds the lock, it cannot be taken here, or it was forced away.
             The target is unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
         OSError: A system call failed, with its own class and ``errno``. The target is unchanged;
             or new, durability unconfirmed, if the flush of the directory failed; or new, if the
-            checksum could not be sealed. The note says.
+            checksum could not be sealed. The note says which.
     """
     policy = Policy(
         concurrency=concurrency,
@@ -184,20 +185,20 @@ def read_atomic_bytes(
     checksum_algo: str | None = None,
     safety: Safety = "strict",
 ) -> bytes:
-    """Return a file's content, one consistent version of it however many writers are at work.
+    """Return a file's content, one consistent version of it, however many writers are active.
 
     Args:
         path: The file. A symbolic link is followed.
         check_checksum: Compare the very bytes that are returned with the sidecar.
-        checksum_algo: Insist on this algorithm; by default the recorded one is used.
+        checksum_algo: Require this algorithm; by default, the recorded one is used.
         safety: ``"strict"`` refuses a filesystem where a reader may see a mixture, ``"warn"``
             warns, ``"best_effort"`` says nothing.
 
     Raises:
         ChecksumMismatchError: The bytes are not the ones that were written. Nothing was changed.
         FileNotFoundError: The file is missing, or ``check_checksum`` was asked for and there is no
-            sidecar (``filename`` tells which). Nothing was changed.
-        SafeAtomicError: What stands at the sidecar's name does not describe the file, or names an
+            sidecar (``filename`` says which). Nothing was changed.
+        SafeAtomicError: The file at the sidecar's name does not describe the file, or names an
             algorithm this Python does not have.
         ValueError: ``checksum_algo`` is not the recorded algorithm.
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.

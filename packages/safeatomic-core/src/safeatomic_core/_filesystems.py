@@ -1,7 +1,7 @@
 """What is known about each filesystem: its class, its levels, and what takes durability away.
 
 Pure tables and functions, no system call. A filesystem that is not listed is ``unknown``: better to
-refuse a good one, with the way out in the message, than to promise for one nobody looked at.
+refuse a good one, with the way out in the message, than to promise for one that nobody examined.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def levels(
         in_memory: The block device under a persistent filesystem is a RAM disk.
         options_seen: The mount options are known; in a chroot they may not be.
         journal: The filesystem has one if it can; None where that cannot be seen.
-        trouble: Why the place could not be looked at, if it could not.
+        trouble: Why the place could not be examined, if it could not.
     """
     graded: dict[str, tuple[Level, str]]
     if kind in (PERSISTENT, MEMORY):
@@ -283,11 +283,11 @@ MOUNT_POINT: dict[str, str] = {
         "the file is itself a mount point: a crash while it is written in place leaves a mixture"
     ),
     WRITER_EXCLUSION: (
-        "the file is itself a mount point: its lock lies beside it, where those who reach the file "
+        "the file is itself a mount point: its lock is beside it, where those who reach the file "
         "through another mount do not see it"
     ),
     INTEGRITY_DETECTION: (
-        "the file is itself a mount point: its checksum lies beside it, where those who reach the "
+        "the file is itself a mount point: its checksum is beside it, where those who reach the "
         "file through another mount do not see it"
     ),
 }

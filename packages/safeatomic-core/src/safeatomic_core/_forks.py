@@ -2,7 +2,7 @@
 
 A flock belongs to the open file description, which a forked child shares: as long as the child
 keeps the descriptor, a dead parent's lock looks alive (flock(2)). So descriptors that carry a flock
-are opened through `Held`, and a child closes its copies at birth.
+are opened through `Held`, and a child closes its copies right after the fork.
 
 A signal handler that raises may interrupt any Python code, a fork hook too, and what such a hook
 raises goes nowhere: half of the hook is then left undone. So what runs *after* a fork is made of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # A fork waits until nobody is between opening and remembering, or between forgetting and closing.
-# Those who are do not wait for each other: creating a file takes as long as the journal wants.
+# Those who are do not wait for each other: creating a file may block on the journal.
 _held: dict[int, tuple[int, int]] = {}  # descriptor: the device and inode number it was opened on
 _busy: dict[object, int] = {}  # one entry for each call that is in between: the thread it runs in
 _forking: list[int] = []  # the thread that is about to fork
@@ -69,39 +69,59 @@ class Held(Descriptor):
         """Open it: call ``opener`` with the arguments and keep what it returns."""
         token = object()
         try:
-            _enter(token)
-            fd = super().open(opener, *args, **kwargs)
-            _note(fd)
+            try:
+                _enter(token)
+                fd = super().open(opener, *args, **kwargs)
+                _note(fd)
+            finally:
+                _busy.pop(token, None)
         finally:
-            _busy.pop(token, None)
+            _busy.pop(token, None)  # an interrupt may have come before the first
         return fd
 
     def adopt(self, descriptor: Descriptor) -> None:
-        """Take a descriptor over from another owner."""
+        """Share another owner's descriptor, which either closes for both.
+
+        As soon as this one is known to whoever closes it, the other is to `detach`. In this order
+        no interrupt finds the descriptor without an owner.
+        """
         token = object()
         try:
-            _enter(token)
-            self._held, descriptor._held = descriptor._held, self._held  # noqa: SLF001 - our kind
-            if self._held:
-                _note(self.fd)
+            try:
+                _enter(token)
+                self._held = descriptor._held  # noqa: SLF001 - our kind
+                if self._held:
+                    _note(self.fd)
+            finally:
+                _busy.pop(token, None)
         finally:
             _busy.pop(token, None)
 
     def close(self) -> None:
         """Close it, if it is open and nobody else has closed it and got its number."""
-        if self.fd < 0:
+        if not self._held:
             return
+        try:
+            self._close()
+        finally:
+            if self._held:  # an interrupt came before the call that closes it
+                self._close()
+
+    def _close(self) -> None:
         if self._born != generation():
-            self.release()  # the parent's; this process has closed its copy at birth
+            self.release()  # the parent's; this process closed its copy right after the fork
             return
         token = object()
         try:
-            _enter(token)
-            fd = self.fd
-            if not _still_shows(fd):
-                self.release()
-            _held.pop(fd, None)
-            super().close()
+            try:
+                _enter(token)
+                fd = self.fd
+                if not _still_shows(fd):
+                    self.release()
+                _held.pop(fd, None)
+                super().close()
+            finally:
+                _busy.pop(token, None)
         finally:
             _busy.pop(token, None)
 
@@ -196,7 +216,7 @@ def _set_hooks() -> None:
 
 
 def _before_fork() -> None:
-    """Make ready for a fork, in spite of one interrupt."""
+    """Prepare for a fork, even if one interrupt arrives."""
     done = False
     try:
         _make_ready()

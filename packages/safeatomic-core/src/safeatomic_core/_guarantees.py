@@ -95,7 +95,7 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
 
 
 def unknown_report() -> GuaranteeReport:
-    """Return the report on a place that could not be looked at."""
+    """Return the report on a place that could not be examined."""
     return _report_on(_verdicts.judge(None, 0))
 
 

@@ -168,8 +168,8 @@ def refuse_nested(target: Target) -> None:
     if changing_here(target):
         raise LockError(
             target.path,
-            "this very context is changing the file already, in an AtomicWriter or another call "
-            "that is still under way (or that this signal handler has interrupted); finish that "
+            "this context is already changing the file, in an AtomicWriter or another call "
+            "that has not finished (or that this signal handler interrupted); finish that "
             "one first, or write through it. The target is unchanged by this call",
         )
 
@@ -278,22 +278,28 @@ def let_go(kept: Kept, dir_fd: int = -1) -> bool:
         OSError: Its name could not be removed.
     """
     if not kept.holder.is_running():
-        _log.info("%r: its lock is released by another context than took it", kept.path)
+        _log.info(
+            "%r: its lock is released by a context other than the one that took it", kept.path
+        )
     try:
         held = kept.owned(dir_fd)
+        kept.lock.release(dir_fd)
     finally:
         try:
-            kept.lock.release(dir_fd)
+            if kept.lock.fd >= 0:  # an interrupt came before it was over
+                kept.lock.release(dir_fd)
         finally:
             _drop(kept)
     return held
 
 
-def disown(lock: Lock) -> None:
-    """Take a lock out that is not kept after all."""
-    for kept in list(_kept.values()):
-        if kept.lock is lock:
-            _drop(kept)
+def give_up(locks: list[Lock]) -> None:
+    """Release locks that are not kept after all."""
+    for lock in locks:
+        for kept in list(_kept.values()):
+            if kept.lock is lock:
+                _drop(kept)
+        release_quietly(lock)
 
 
 def kept_lock(target: Target) -> Lock | None:

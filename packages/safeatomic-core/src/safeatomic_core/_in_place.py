@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from . import _log
 from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._target import identity, refusal, still_named
 from ._temp_file import unlink_if_there
 
 TYPE_CHECKING = False
@@ -46,8 +48,14 @@ class InPlace:
 
     def open(self) -> None:
         """Open the target for writing, before anything is done (EROFS, EACCES, ETXTBSY)."""
-        if self._handle.fd < 0:
-            self._handle.open(kernel.open, self._target.name, _OPEN, dir_fd=self._target.dir_fd)
+        if self._handle.fd >= 0:
+            return
+        target = self._target
+        mode = kernel.fstat(
+            self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+        ).st_mode
+        if not stat.S_ISREG(mode):  # it was when Gate looked
+            raise refusal(target.path, mode)
 
     def overwrite(self, temp: Temp, sync_directory: Callable[[], None]) -> None:
         """Copy a temp, which is complete and flushed, into the target.
@@ -65,6 +73,7 @@ class InPlace:
         kernel.rename(temp.name, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         temp.name = name  # until the target changes it is a temp, removed if anything fails
         sync_directory()
+        self._require_named()
         self.copy, temp.name = name, ""  # the target may change from here on
         try:
             self._reserve(size)
@@ -80,6 +89,14 @@ class InPlace:
     def close(self) -> None:
         """Close the target."""
         self._handle.close()
+
+    def _require_named(self) -> None:
+        """Fail if the file was unmounted since, or another one mounted: nobody would see ours."""
+        target = self._target
+        inode = identity(kernel.fstat(self._handle.fd))
+        if not still_named(target.dir_fd, target.name, inode):
+            reason = "another file was mounted or unmounted there meanwhile; write again"
+            raise OSError(errno.ESTALE, reason, target.name)
 
     def _reserve(self, size: int) -> None:
         """Make sure that the new content finds room; the only change so far is undone if not.

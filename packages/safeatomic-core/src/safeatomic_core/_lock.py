@@ -6,7 +6,7 @@ namespace or a second copy of this library cannot mislead anybody.
 
 A lock is complete before it has a name: an anonymous inode is flocked and filled, then linked to
 the name, which fails if the name exists. So nobody ever meets an empty or unflocked lock of a live
-holder, and whoever meets one with a free flock has met a dead holder's and may take it over:
+holder, and one with a free flock is a dead holder's, which anyone who finds it may take over:
 flock the stale inode, see that the name still points to it, unlink the name, link the own inode.
 `formal/SafeAtomicLock.tla` checks this.
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ._target import Target
 
     class Fence(Protocol):
-        """A lock as a change sees it, whoever has taken it.
+        """A lock as a change sees it, no matter who took it.
 
         Attributes:
             target: What it locks.
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _MODE = stat.S_IRUSR | stat.S_IWUSR | CRASH_MARK
 # Each round removes one dead lock or sees one vanish; this many in a row is a crowd, not a corpse.
 _ROUNDS = 64
-# A prober holds a shared flock for microseconds; whoever holds one longer pins the lock.
+# A prober holds a shared flock for microseconds; a process that holds one longer pins the lock.
 _PROBE_ROUNDS = 200
 # Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)).
 _NO_ANONYMOUS = NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT}
@@ -80,7 +80,7 @@ class Lock:
         inode: Device and inode number of the lock file.
         token: 16 hexadecimal digits in its payload, which tell it from every other lock.
         linked: Whether the name was given to our inode (it may since have been taken away).
-        found: What stood in the way at the last attempt.
+        found: What prevented the last attempt.
     """
 
     __slots__ = (
@@ -128,14 +128,14 @@ class Lock:
         return self._held.fd
 
     def attempt(self, session: str | None) -> bool:
-        """Try once to take the lock; never waits. What stood in the way is in `found`.
+        """Try once to take the lock; never waits. What prevented it is in `found`.
 
         Args:
             session: Text whose SHA-256 goes into the payload, or None.
 
         Raises:
             LockError: No lock works here, and why. Nothing was touched.
-            OSError: The lock file cannot be made or looked at. Nothing was touched.
+            OSError: The lock file cannot be created or examined. Nothing was touched.
         """
         self._session = session
         self._prepare()
@@ -185,15 +185,13 @@ class Lock:
             dir_fd: As for `owned`.
 
         Raises:
-            OSError: The name could not be removed; what is left is a dead lock that the next
-                writer takes over.
+            OSError: The name could not be removed; the next writer takes the dead lock over.
         """
         try:
             if self.ours():
                 if self._temp is not None:
                     self._drop_name_of(self._temp)
-                if self.linked:
-                    self.linked = False
+                if self.linked and self.fd >= 0:  # while open, its inode number is not reused
                     self._unlink_own(dir_fd)
         finally:
             self._close()
@@ -208,8 +206,9 @@ class Lock:
 
     def adopt_directory(self, target: Target) -> None:
         """Take the directory's descriptor over from the target: the lock outlives the call."""
-        self._handle = Held()
-        self._handle.adopt(target.hand_over())
+        (handle := Held()).adopt(target.handle)
+        self._handle = handle
+        target.hand_over()
 
     def _close(self) -> None:
         try:
@@ -222,12 +221,12 @@ class Lock:
                     self._handle.close()
 
     def _unlink_own(self, dir_fd: int) -> None:
-        """Remove the name if it is still ours, in spite of one passing error or interrupt."""
-        if self._handle is not None and not self._handle.valid():
-            if dir_fd < 0:
-                return
-            self._dir_fd = dir_fd
+        """Remove the name if it is still ours, even after one transient error or interrupt."""
         try:
+            if self._handle is not None and not self._handle.valid():
+                if dir_fd < 0:
+                    return
+                self._dir_fd = dir_fd
             ours = self.owned(dir_fd)
             if ours:
                 unlink_if_there(self.name, self._dir_fd)
@@ -246,7 +245,7 @@ class Lock:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
         if self.fd < 0:
             try:
-                self._held.open(kernel.open_anonymous, self._dir_fd, _MODE)
+                self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
             except OSError as error:
                 if error.errno not in _NO_ANONYMOUS:
                     raise
@@ -260,6 +259,7 @@ class Lock:
         self._temp = Temp(self._dir_fd)
         self._temp.create(_MODE)
         self._held.adopt(self._temp.descriptor)
+        self._temp.descriptor.detach()
 
     def _complete(self) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
@@ -354,7 +354,7 @@ class Lock:
         # its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it goes
         # last, or we may die here and the next writer would know nothing of it.
         recover(self.target, self._safety, stale.token)
-        # That takes a flush, and whoever uses force waits for no flock.
+        # That takes a flush, and a caller that uses force waits for no flock.
         if still_named(self._dir_fd, self.name, stale.inode):
             try:
                 kernel.unlink(self.name, dir_fd=self._dir_fd)
@@ -375,7 +375,7 @@ def _flock_stale(fd: int) -> bool:
         try:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            # A shared flock succeeds beside probers only: then nobody owns it, and we go on.
+            # A shared flock succeeds beside probers only: then nobody owns it, and we continue.
             if not probe_free(fd):
                 return False
             time.sleep(0)

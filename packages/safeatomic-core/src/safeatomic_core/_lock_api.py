@@ -11,10 +11,11 @@ import time
 
 from . import _trace
 from ._advice import refused
+from ._change import finish
 from ._errors import LockError, age_text
 from ._gate import gate
-from ._held_locks import disown, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
-from ._lock import Lock, release_quietly
+from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
+from ._lock import Lock
 from ._lock_file import Found, unlike_a_lock
 from ._lock_payload import CAP, parse_timestamp
 from ._options import check_delay, check_retries, check_safety, check_session, defaults
@@ -89,13 +90,13 @@ def try_acquire_lock(
     A dead holder's lock is taken over. The lock belongs to this process, not to its children. What
     runs in the same context uses it: a write, a stream, a move or the recording of a checksum works
     under it, checks it before it publishes, and leaves it held. Other threads and tasks of the
-    process, those that were started inside included, are excluded like anybody else.
+    process, including those that were started inside, are excluded like everyone else.
 
     Args:
         path: The file to lock; it need not exist, its directory must.
-        session: Text that tells later which run took the lock; only its SHA-256 is stored.
+        session: Text identifying the run that takes the lock; only its SHA-256 is stored.
         retries: How many times ``delay`` to wait for a lock that is held.
-        delay: Seconds. While it passes, the lock is looked at more often.
+        delay: Seconds. Meanwhile the lock is checked more often.
         safety: ``"strict"`` refuses where the filesystem does not exclude writers, ``"warn"``
             warns, ``"best_effort"`` says nothing.
 
@@ -104,11 +105,11 @@ def try_acquire_lock(
         Release only what was taken.
 
     Raises:
-        LockError: Locks cannot work here, and why. The target is unchanged.
+        LockError: Locks cannot work here; the message says why. The target is unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
         TypeError: An argument of the wrong type. The target is unchanged.
         ValueError: An argument out of range. The target is unchanged.
-        OSError: The system refuses: the directory cannot be opened, or the lock file not be made.
+        OSError: The directory cannot be opened, or the lock file cannot be created.
             The target is unchanged.
     """
     if session is not None:
@@ -123,21 +124,15 @@ def try_acquire_lock(
         target.open()
         target.require_regular()
         gate(target.directory().st_dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
-        if holds(target):
-            return False
-        locks.append(Lock(target, safety))
-        if take(locks[0], target, session, retries, delay):
-            keep(target, locks[0])
-            taken = True
+        if not holds(target):
+            locks.append(Lock(target, safety))
+            if take(locks[0], target, session, retries, delay):
+                keep(target, locks[0])
+                taken = True
     except OSError as error:
         raise refused(error, "take the lock", _trace.ACQUIRE, target) from error
     finally:
-        try:
-            if not taken and locks:
-                disown(locks[0])
-                release_quietly(locks[0])
-        finally:
-            target.close()
+        finish([target.close, lambda: give_up([] if taken else locks)])
     return taken
 
 

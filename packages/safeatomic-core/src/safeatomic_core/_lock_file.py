@@ -6,7 +6,7 @@ payload says that asking makes sense (``kernel_lock``), and tells people who hol
 After a machine crash the name of a lock can be there while its payload, which nobody flushed, is
 not (`docs/adr/0016-crash-mark.md`). The sticky bit of the mode survives with the name, because both
 are metadata of one journal; it has no other meaning for a regular file (Linux inode(7)). An empty
-lock file that bears it was ours, and its flock says whether its holder lives.
+lock file that has it was ours, and its flock says whether its holder is alive.
 """
 
 from __future__ import annotations
@@ -119,19 +119,19 @@ class Found:
             sticky: Whether its directory is sticky.
         """
         if not self.exists:
-            return "it changes hands all the time; try again (retries= and delay=)"
+            return "it keeps changing hands; try again (retries= and delay=)"
         if self.trouble is not None:
             return self._describe_closed(sticky)
         if self.corrupt:
             unlike = unlike_a_lock(self)
             if unlike is not None:
                 return (
-                    f"{unlike} stands at its lock's name, which means held; if that is not the "
+                    f"{unlike} has the name of its lock, which counts as held; if that is not the "
                     "lock of another program, move it away"
                 )
             return (
                 "its lock file is not a lock of this library (empty, damaged or another tool's); "
-                "look at it, and if nobody needs it clear it with force_release_lock() or "
+                "inspect it, and if it is not needed, remove it with force_release_lock() or "
                 "'safeatomic unlock --force'"
             )
         age = self.age_s()
@@ -146,12 +146,13 @@ class Found:
             )
         if self.alive == "no":
             return (
-                f"left behind by {who}{since}, which is dead; clear it with release_stale_lock() "
+                f"left behind by {who}{since}, which is dead; remove it with release_stale_lock() "
                 "or 'safeatomic unlock --stale'"
             )
         return (
-            f"held{since} by {who}, and whether that lives could not be determined from here; "
-            "if you know it is dead, release_stale_lock(max_age_s=…) or force_release_lock()"
+            f"held{since} by {who}, and whether that process is running could not be determined "
+            "from here; if you know it is dead, release_stale_lock(max_age_s=…) or "
+            "force_release_lock()"
         )
 
     def _describe_closed(self, sticky: bool) -> str:

@@ -14,6 +14,7 @@ from ._digests import hash_bytes
 VERSION = 1
 CAP = 4096  # bytes; ours are about 250, and a file that is longer is not a lock of ours
 _PID_MAX = 2**31 - 1
+_OWN_LENGTH, _OWN_MARKS = 27, "--T::.Z"  # of 2026-01-31T23:59:59.000000Z, without its digits
 _DAYS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # of each month
 _DEEPEST = 64  # levels of brackets; more of them is not a payload, and would use the stack up
 
@@ -144,9 +145,9 @@ def parse_timestamp(text: object) -> float | None:
     """Return an ISO 8601 time with a zone as seconds since the epoch, None for anything else."""
     if not isinstance(text, str) or len(text) > 40:
         return None
-    own = _parse_own_timestamp(text)
-    if own is not None:
-        return own
+    marks = "".join(char for char in text if not ("0" <= char <= "9"))
+    if len(text) == _OWN_LENGTH and marks == _OWN_MARKS:
+        return _parse_own_timestamp(text)
     try:
         from datetime import datetime  # slow to import; our own form is read without it
 
@@ -157,10 +158,7 @@ def parse_timestamp(text: object) -> float | None:
 
 
 def _parse_own_timestamp(text: str) -> float | None:
-    """Return the time of ``2026-01-31T23:59:59.000000Z``, None for any other form."""
-    marks = "".join(char for char in text if not ("0" <= char <= "9"))
-    if len(text) != 27 or marks != "--T::.Z":
-        return None
+    """Return the time of ``2026-01-31T23:59:59.000000Z``, None if there is no such time."""
     try:
         year, month, day = int(text[:4]), int(text[5:7]), int(text[8:10])
         hour, minute, second = int(text[11:13]), int(text[14:16]), int(text[17:19])

@@ -1,6 +1,6 @@
 """Who may read a lock: exactly those who could remove it.
 
-Whoever can open a lock can hold its flock, and so pin a dead one; whoever cannot open it cannot
+A user who can open a lock can hold its flock, and so pin a dead one; one who cannot open it cannot
 tell a living holder from a dead one, and is blocked for ever by the latter. So a lock is readable
 by those who may write *and* search its directory, in a sticky directory by its owner only (the
 lock's own owner always may); nobody may write it. Where mode and group cannot say that, an access
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ACL = "system.posix_acl_access"
 _VERSION = 2
 _NOBODY = 0xFFFFFFFF  # stands where an entry has no number
-# Tags of entries (linux/posix_acl.h), sorted as the kernel wants them.
+# Tags of entries (linux/posix_acl.h), sorted as the kernel requires.
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _READ, _WRITE_AND_SEARCH = 4, 3
 _OWN = stat.S_IRUSR | stat.S_IWUSR
@@ -58,7 +58,7 @@ def admit(fd: int, made: os.stat_result, directory: os.stat_result, dir_fd: int,
         group = _chown(fd, -1, directory.st_gid)
     grant = _Grant(fd, directory, dir_fd, mark, group=group)
     grant.to_writers(directory.st_uid if gives else owner)
-    # The owner goes last: whoever has given a file away may not be permitted to change its mode.
+    # The owner goes last: a user who has given a file away may not be permitted to change its mode.
     if gives and not _chown(fd, directory.st_uid, -1):
         grant.to_writers(owner)
 

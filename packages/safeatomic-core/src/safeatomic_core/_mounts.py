@@ -15,7 +15,7 @@ import os
 import select  # not left for later: a program may have entered a chroot by then
 import sys
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW
+from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,19 +28,21 @@ _NO_SUCH_FD = 2**31 - 1
 
 def read_proc(path: str) -> bytes:
     """Read a whole file of ``/proc`` or ``/sys``, whose size is not known beforehand."""
-    fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
+    opened: list[int] = []  # no interrupt comes between opening and owning: see `Descriptor`
+    closing = map(os.close, opened)
     chunks = []
     try:
-        while chunk := os.read(fd, _CHUNK):
+        opened.extend(map(os.open, (path,), (os.O_RDONLY | O_CLOEXEC,)))
+        while chunk := os.read(opened[0], _CHUNK):
             chunks.append(chunk)
     finally:
-        os.close(fd)
+        any(closing)
     return b"".join(chunks)
 
 
 def open_directory(path: str) -> int:
     """Open a directory for looking at only; ``O_PATH`` needs no permission on it (open(2))."""
-    return os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | O_DIRECTORY | O_CLOEXEC)
+    return os.open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)
 
 
 # STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND (statx(2), ioctl_iflags(2))
@@ -93,7 +95,7 @@ def mount_id_at(dir_fd: int, name: str) -> int | None:
     It is another one than the directory's where something is mounted on that very name. A symbolic
     link is not followed, and nothing is opened in earnest (``O_PATH``, open(2)).
     """
-    flags = getattr(os, "O_PATH", 0) | O_NOFOLLOW | O_CLOEXEC
+    flags = O_PATH | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
     fd = os.open(name, flags, dir_fd=dir_fd)
     try:
         return mount_id(fd)
@@ -201,18 +203,28 @@ class MountWatch:
         self._pid = os.getpid()
         self._namespace = _namespace()
         self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer
-        self._fd = os.open(path, os.O_RDONLY | O_CLOEXEC)
-        self._inode = os.fstat(self._fd).st_ino
+        opened: list[int] = []
         try:
-            os.lseek(self._fd, self._cookie, os.SEEK_SET)
+            # One call opens and enters it, so that no interrupt comes in between.
+            opened.extend(map(os.open, (path,), (os.O_RDONLY | O_CLOEXEC,)))
+            self._begin(opened[0])
+        except BaseException:
+            any(map(os.close, opened))
+            raise
+
+    def _begin(self, fd: int) -> None:
+        self._fd = fd
+        self._inode = os.fstat(fd).st_ino
+        try:
+            os.lseek(fd, self._cookie, os.SEEK_SET)
         except OSError:
             self._cookie = -1  # no such position in this file: others look the same
         self._poll: select.poll = select.poll()
         # A mountinfo that can be watched is readable and never writable; one that says otherwise
         # (an emulated /proc) has no poll of its own and would never report a change.
         events = select.POLLPRI | select.POLLERR | select.POLLIN | select.POLLOUT
-        self._poll.register(self._fd, events)
-        self._quiet = [(self._fd, select.POLLIN)]
+        self._poll.register(fd, events)
+        self._quiet = [(fd, select.POLLIN)]
 
     def unchanged(self) -> bool:
         """Tell whether the table is still as first read; after a no, throw this away."""

@@ -20,7 +20,7 @@ from ._errors import UNCHANGED, CrossDeviceAtomicityError
 from ._gate import pass_gate
 from ._options import Policy, check_flag
 from ._permission import require_permission
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
 from ._retirement import Retirement
 from ._settle import settle_directory
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, rename_new
@@ -102,7 +102,7 @@ class _Move(Change):
     def __init__(self, src: StrPath, dst: StrPath, policy: Policy, *, force: bool) -> None:
         super().__init__(policy)
         self._force = force
-        self._source_fd = -1
+        self._source = Descriptor()
         self._source_lock: Fence | None = None
         self._acquired: Target | None = None  # whose lock is being asked for
         self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
@@ -139,9 +139,9 @@ class _Move(Change):
         self.step = _trace.HARDEN
         src = self._src
         flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-        self._source_fd = kernel.open(src.name, flags, dir_fd=src.dir_fd)
-        kernel.fsync(self._source_fd)
-        self._report(_trace.HARDEN, {"inode": kernel.fstat(self._source_fd).st_ino})
+        fd = self._source.open(kernel.open, src.name, flags, dir_fd=src.dir_fd)
+        kernel.fsync(fd)
+        self._report(_trace.HARDEN, {"inode": kernel.fstat(fd).st_ino})
 
     def announce(self) -> None:
         """Let the destination's sidecar say what arrives, or take away one that would be wrong."""
@@ -152,7 +152,7 @@ class _Move(Change):
             (algo, digest), rest = self._carried[0], self._carried[1:]
             self.announcement = Announcement(dst, self.token(dst))
             self.announcement.draft(algo, digest, self.sync_directory, rest)
-            self.announcement.permit(self._source_fd)
+            self.announcement.permit(self._source.fd)
             self.require_locks()
             self.announcement.announce(self.sync_directory)
         else:
@@ -174,7 +174,7 @@ class _Move(Change):
         else:
             kernel.rename(src.name, dst.name, src_dir_fd=src.dir_fd, dst_dir_fd=dst.dir_fd)
         self.published = True
-        inode = kernel.fstat(self._source_fd).st_ino
+        inode = kernel.fstat(self._source.fd).st_ino
         self._report(_trace.PUBLISH, {"inode": inode, "lock_checked": bool(self.locks)})
 
     def settle(self) -> None:
@@ -182,7 +182,7 @@ class _Move(Change):
         self.step = _trace.SETTLE
         assert self.announcement is not None  # noqa: S101 - made by announce()
         self.announcement.drop_displaced()
-        self.settled = settle_directory(self.target, self.policy.safety, renamed=self._source_fd)
+        self.settled = settle_directory(self.target, self.policy.safety, renamed=self._source.fd)
         self._report(_trace.SETTLE, {"durable": self.settled})
         if self._linked:
             kernel.unlink(self._src.name, dir_fd=self._src.dir_fd)
@@ -210,7 +210,7 @@ class _Move(Change):
                 _log.warning("%r: its sidecar stays behind (%s)", src.path, error)
             self._source_sidecar.drop_displaced()
             record = self.announcement.fd
-        gone = settle_directory(src, self.policy.safety, renamed=self._source_fd, witness=record)
+        gone = settle_directory(src, self.policy.safety, renamed=self._source.fd, witness=record)
         self.settled = settled and gone
         self._loose = False
         self._report(_trace.SETTLE, {"durable": self.settled})
@@ -219,7 +219,7 @@ class _Move(Change):
 
     def inode_fd(self) -> int:
         """Return the source's descriptor: the destination shows it once moved."""
-        return self._source_fd
+        return self._source.fd
 
     def doing(self) -> str:
         """Say what is being done."""
@@ -281,15 +281,10 @@ class _Move(Change):
     def endings(self) -> list[Callable[[], None]]:
         """Return what is to be done at the end, last first."""
         endings = super().endings()
-        endings[:1] = [self.target.close, self._src.close, self._close_source]
+        endings[:1] = [self.target.close, self._src.close, self._source.close]
         if self._source_sidecar is not None:
             endings.insert(3, self._source_sidecar.discard)
         return endings
-
-    def _close_source(self) -> None:
-        fd, self._source_fd = self._source_fd, -1
-        if fd >= 0:
-            close_quietly(fd)
 
     # ----------------------------------------------------------------------------------- details
 
@@ -360,7 +355,7 @@ class _Move(Change):
         if record is None:
             return None
         if record.previous:
-            match = agreeing(record, memoized(self._source_fd))
+            match = agreeing(record, memoized(self._source.fd))
             return record.digests if match is None else (match,)
         return record.digests
 

@@ -78,7 +78,7 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
     Args:
         encoding: Text encoding of `read_atomic`, `write_atomic` and the format helpers.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Further attempts to take a held lock, 0 or more.
+        retries: How many times to retry when the lock is held, 0 or more.
         delay: Seconds between two attempts, 0 or more.
 
     Raises:
@@ -311,8 +311,9 @@ def check_data(data: object) -> memoryview | bytes:
     try:
         return view.cast("B") if view.nbytes else b""
     except TypeError:
-        view.release()
         return _copied(data)
+    finally:
+        view.release()  # at once, also where no count of references would do it
 
 
 def _copied(data: object) -> bytes:

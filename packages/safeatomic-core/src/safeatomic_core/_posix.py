@@ -43,8 +43,11 @@ O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
 O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
-O_PATH: int = getattr(os, "O_PATH", 0)
-O_TMPFILE: int = getattr(os, "O_TMPFILE", 0)
+# PyPy's os lacks these two names of Linux's open(2). The numbers are those of asm-generic/fcntl.h,
+# which hold on every machine that PyPy runs on.
+_UNNAMED = sys.platform == "linux" and sys.implementation.name == "pypy"
+O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)
+O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)
 POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 
 LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
@@ -55,9 +58,9 @@ NOT_SUPPORTED = frozenset(
 )
 
 
-def _missing(name: str) -> Callable[..., Any]:
+def _missing(name: str, code: int = errno.ENOSYS) -> Callable[..., Any]:
     def unavailable(*_args: object, **_kwargs: object) -> Any:
-        raise OSError(errno.ENOSYS, f"{name} is not available on {sys.platform}")
+        raise OSError(code, f"{name} is not available on {sys.platform}")
 
     return unavailable
 
@@ -84,11 +87,10 @@ def _fsync(fd: int) -> None:
 _F_FULLFSYNC = 51  # <sys/fcntl.h> of macOS; Python exposes it under that platform only
 
 
-def _open_anonymous(dir_fd: int, mode: int) -> int:
-    """Create a file without a name in a directory (``O_TMPFILE``, Linux 3.11, open(2))."""
-    if not O_TMPFILE:
-        raise OSError(errno.EOPNOTSUPP, "O_TMPFILE is not available")
-    return os.open(".", O_TMPFILE | os.O_RDWR | O_CLOEXEC, mode, dir_fd=dir_fd)
+def _opener_of_anonymous(flag: int) -> Callable[..., int]:
+    """Return what creates a file without a name (``O_TMPFILE``, Linux 3.11); see `Descriptor`."""
+    create: Callable[..., int] = partial(os.open, ".", flag | os.O_RDWR | O_CLOEXEC)
+    return create if flag else _missing("O_TMPFILE", errno.EOPNOTSUPP)
 
 
 def _link_anonymous(fd: int, name: str, dir_fd: int) -> None:
@@ -221,7 +223,7 @@ class Kernel:
 
     # descriptors
     open = staticmethod(os.open)
-    open_anonymous = staticmethod(_open_anonymous)
+    open_anonymous = staticmethod(_opener_of_anonymous(O_TMPFILE))
     close = staticmethod(os.close)
     read = staticmethod(os.read)
     pread = staticmethod(_or_missing("pread", getattr(os, "pread", None)))
@@ -345,8 +347,7 @@ class intercept:  # noqa: N801 - reads as the function it is used as
 def close_quietly(fd: int) -> None:
     """Close a descriptor that was only read from, or whose content is flushed or unwanted.
 
-    An error then loses nothing, and the descriptor is gone all the same (close(2)); raised, it
-    would make a failure of what has succeeded.
+    An error then loses nothing, and the descriptor is gone all the same (close(2)).
     """
     try:
         kernel.close(fd)
@@ -355,12 +356,10 @@ def close_quietly(fd: int) -> None:
 
 
 class Descriptor:
-    """Owner of at most one open descriptor, which no interrupt can come between and it.
+    """Owner of at most one open descriptor, which no interrupt can come between and it."""
 
-    A signal handler's exception arrives between two instructions of Python, never inside a call of
-    C code that calls C code. So the descriptor is put into the owner's list by the very call that
-    opens it, and taken out by the one that closes it. Whoever makes an owner closes it.
-    """
+    # A signal handler's exception arrives between two instructions of Python, never inside a call
+    # of C code by C code: one such call opens and enters it, another takes it out and closes it.
 
     __slots__ = ("_held",)
 
@@ -374,7 +373,7 @@ class Descriptor:
 
     def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
         """Open it: call ``opener`` with the arguments and keep what it returns."""
-        self._held.extend(starmap(partial(opener, *args, **kwargs), _ONCE))
+        self._held.extend(starmap(partial(opener, *args, **kwargs), ((),)))
         return self._held[-1]
 
     def release(self) -> int:
@@ -383,12 +382,19 @@ class Descriptor:
 
     def close(self) -> None:
         """Close it, if it is open; an error loses nothing (see `close_quietly`)."""
-        while self._held:
-            try:
-                any(map(kernel.close, map(self._held.pop, _LAST)))
-            except OSError as error:
-                _log.debug("an error while closing a file that lost nothing (%s)", error)
+        try:
+            _close_all(self._held)
+        finally:
+            _close_all(self._held)  # an interrupt may have come before the first did
+
+    def detach(self) -> None:
+        """Leave the descriptor to the owner that shares it."""
+        self._held = []
 
 
-_ONCE = ((),)
-_LAST = (-1,)
+def _close_all(held: list[int]) -> None:
+    while held:
+        try:
+            any(map(kernel.close, map(held.pop, (-1,))))
+        except OSError as error:
+            _log.debug("an error while closing a file that lost nothing (%s)", error)

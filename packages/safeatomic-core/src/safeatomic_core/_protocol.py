@@ -66,7 +66,7 @@ class Write(Change):
         self._aside: HashAside | None = None
         self.target = Target(check_path(path))
         self.temp = Temp(-1)
-        self.in_place = InPlace(self.target)
+        self.in_place: InPlace | None = None  # for a target that is a mount point
 
     def gate(self) -> None:
         """Find the target, and refuse what cannot be written safely; nothing is touched yet."""
@@ -75,7 +75,7 @@ class Write(Change):
         require_permission(self.target)
         self.temp.dir_fd = self.target.dir_fd
         if self.target.is_mount_point:
-            self.in_place.open()
+            self._open_in_place()
 
     def acquire_lock(self) -> None:
         """Take the lock, so that nobody else is between Stage and Seal at the same time."""
@@ -91,7 +91,7 @@ class Write(Change):
     def stage(self) -> None:
         """Create the temp beside the target: a rename works within one filesystem only."""
         self.step = _trace.STAGE
-        if self._keeps_metadata():
+        if self._keeps_metadata() or self.target.is_mount_point:
             # What replaces a private file must never be readable by others, not even half-written.
             self.temp.create(_OVERWRITE_MODE)
         else:
@@ -221,7 +221,7 @@ class Write(Change):
         dir_fd = self.target.dir_fd
         temp = self.temp
         self.publishing = True  # an interrupt after the call must not be taken for one before it
-        if self.target.is_mount_point:
+        if self.in_place is not None:
             self.in_place.overwrite(temp, self.sync_directory)
         elif self.policy.overwrite:
             kernel.rename(temp.name, self.target.name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
@@ -278,7 +278,7 @@ class Write(Change):
 
     def outcome(self) -> str:
         """Say what became of the target."""
-        if self.in_place.copy:
+        if self.in_place is not None and self.in_place.copy:
             copy = os.path.join(os.path.dirname(self.target.path), self.in_place.copy)
             return (
                 "the target may hold a mixture of old and new content; the complete new content "
@@ -288,11 +288,12 @@ class Write(Change):
 
     def undo(self) -> None:
         """Put the sidecar back and remove the temp; never masks an error that is under way."""
-        if self.in_place.copy:
-            return  # nothing is as it was: what would help is the copy, which stays
-        if self.in_place.was_longer and self.announcement is not None:
-            # A reader that hashed the longer file must not meet the sidecar that it saw before.
-            self.announcement.leave("the file had another length for a while")
+        if self.in_place is not None:
+            if self.in_place.copy:
+                return  # nothing is as it was: what would help is the copy, which stays
+            if self.in_place.was_longer and self.announcement is not None:
+                # A reader that hashed the longer file must not meet the sidecar it saw before.
+                self.announcement.leave("the file had another length for a while")
         try:
             super().undo()
         finally:
@@ -302,10 +303,17 @@ class Write(Change):
     def endings(self) -> list[Callable[[], None]]:
         """Return what is to be done at the end, last first."""
         endings = super().endings()
-        endings[1:1] = [self.in_place.close, self._end_temp]
+        endings.insert(1, self._end_temp)
         if self._aside is not None:
-            endings.insert(3, self._join_hash)
+            endings.insert(2, self._join_hash)
+        if self.in_place is not None:
+            endings.insert(1, self.in_place.close)
         return endings
+
+    def _open_in_place(self) -> None:
+        if self.in_place is None:
+            self.in_place = InPlace(self.target)  # known to close() before it is opened
+        self.in_place.open()
 
     def _announcement(self) -> Announcement:
         creating = not self.policy.overwrite
@@ -319,7 +327,9 @@ class Write(Change):
             return False
         self.target.is_mount_point = True
         self.publishing = False
-        self.in_place.open()
+        self._open_in_place()
+        if not self._keeps_metadata():
+            kernel.fchmod(self.temp.fd, _OVERWRITE_MODE)  # as stage() does where Gate saw it
         if self.announcement is not None:
             # What is announced would not describe a mixture: the former sidecar comes back, to be
             # retired instead.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._types import Safety, StrPath
 
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-# Each try in vain means that writers went on twice within microseconds: 1,000 are no accident.
+# Each failed try means that writers published twice within microseconds: 1,000 are not chance.
 _TRIES = 1000
 _LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))
 _NEEDED = (ATOMIC_VISIBILITY, READER_CONSISTENCY)
@@ -68,13 +68,13 @@ class AtomicReader(io.BufferedReader):
     Args:
         path: The file. A symbolic link is followed.
         check_checksum: Compare the content with the sidecar before anything is handed out.
-        checksum_algo: Insist on this algorithm; by default the recorded one is used.
+        checksum_algo: Require this algorithm; by default, the recorded one is used.
         safety: As for `read_atomic_bytes`.
 
     Raises:
         ChecksumMismatchError: The bytes are not the ones that were written. Nothing was changed.
         FileNotFoundError: The file is missing, or its sidecar, if that was to be checked.
-        SafeAtomicError: What stands at the sidecar's name does not describe the file, or names an
+        SafeAtomicError: The file at the sidecar's name does not describe the file, or names an
             algorithm this Python does not have.
         UnsupportedEnvironmentError: Under ``safety="strict"``. Nothing was changed.
         OSError: The file or its sidecar cannot be read. Nothing was changed.

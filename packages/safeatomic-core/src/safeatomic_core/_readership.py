@@ -128,7 +128,7 @@ def admit(record: Temp, readers: Readers) -> None:
     except OSError as error:
         if error.errno not in _NOT_TO_BE_HAD:
             raise
-        _log.debug("the record has not the group or the ACL of the data (%s)", error)
+        _log.debug("the record does not have the group or the ACL of the data (%s)", error)
         if acl is not None or mode & _READ != _READ:  # else everybody reads it, whatever the group
             mode, acl = mode & stat.S_IRWXU, None
     if acl is None:  # which brings the mode along

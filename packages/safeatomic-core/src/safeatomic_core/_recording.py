@@ -14,7 +14,7 @@ from ._digests import hash_fd
 from ._gate import pass_gate
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
 from ._settle import OVERTAKEN, settle_directory
-from ._target import Target, identity, still_named
+from ._target import Target, identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,9 +148,9 @@ def _record(
         kernel.fsync(fd)
         if batch is None or not batch.is_durable(target, inode):
             settle_directory(target, change.policy.safety, renamed=announcement.fd)
-        if not still_named(target.dir_fd, target.name, inode):
+        found = target.look_again()
+        if found is None or identity(found) != inode:
             return False
-        target.look_again()
         announcement.draft_plain(algo, digest)
         change.require_locks()
         announcement.permit(fd)

@@ -1,4 +1,4 @@
-"""What stands at a sidecar's name is replaced or taken away, with nobody in between.
+"""Replace or remove what has a sidecar's name, with no other program in between.
 
 Between our look at a sidecar and our rename another program may put its own file there. So the two
 names are *exchanged*, and what was displaced is compared with what was recognised before: what
@@ -107,6 +107,9 @@ class Replacement:
                 self._aside = ""  # somebody who takes no lock was quicker
                 return True
             break
+        else:
+            self._aside = ""  # somebody else's
+            raise FileExistsError(errno.EEXIST, "no free name to move it to", self._name)
         if present.is_at(self._aside, self._dir_fd):
             return True
         self._return_aside()
@@ -173,6 +176,7 @@ class Replacement:
 
     def leave(self, why: str) -> None:
         """Leave everything where it is, for others to find."""
+        self._find_out()
         self._leave(why)
         self.touched = False
 
@@ -213,23 +217,17 @@ class Replacement:
 
     def _install_without_exchange(self, present: Sidecar) -> bool:
         """Keep what is there under a second name, then rename over it (a window stays)."""
-        for name in fresh_names(SUM_PREFIX, ""):
-            self._aside = name  # before the call: an interrupt right after it must find it
-            try:
-                kernel.link(
-                    self._name,
-                    name,
-                    src_dir_fd=self._dir_fd,
-                    dst_dir_fd=self._dir_fd,
-                    follow_symlinks=False,
-                )
-            except FileNotFoundError:
-                return self._not_done()
-            except OSError as error:
-                if error.errno not in _NO_LINK:
-                    raise
-                self._copy_aside(present)
-            break
+        at = self._dir_fd
+        name = next(fresh_names(SUM_PREFIX, ""))
+        self._aside = name  # before the call: an interrupt right after it must find it
+        try:
+            kernel.link(self._name, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+        except FileNotFoundError:
+            return self._not_done()
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            self._copy_aside(present)
         if not present.is_at(self._name, self._dir_fd):
             unlink_if_there(self._aside, self._dir_fd)
             return self._not_done()
@@ -323,6 +321,8 @@ class Replacement:
                 return  # removed meanwhile
             self.record.name = name
             break
+        else:
+            raise FileExistsError(errno.EEXIST, "no free name to move it to", self._name)
         if still_named(self._dir_fd, self.record.name, self._own()) and self.is_untouched():
             unlink_if_there(self.record.name, self._dir_fd)
             self.record.name = ""
@@ -337,8 +337,6 @@ class Replacement:
 
     def _leave(self, why: str) -> None:
         name, self._aside = self._aside, ""
-        if self.record.name == name:
-            self.record.name = ""
         _log.warning(
             "the checksum sidecar %r is left as it is: %s%s",
             self._path,

@@ -25,7 +25,7 @@ RESTLESS = "is changed by another program all the time"
 
 
 class Retirement:
-    """A sidecar that is looked at, perhaps taken away, and perhaps put back.
+    """A sidecar that is examined, perhaps removed, and perhaps put back.
 
     Attributes:
         announced: Whether the name may point to a record of ours instead.
@@ -43,8 +43,9 @@ class Retirement:
         self._target = target
         self._token = token
         self._creating = creating
-        self._place = Replacement(target, token)
+        self._replacement: Replacement | None = None  # most writes have no sidecar to replace
         self._present: Sidecar | None = None  # as it was recognised
+        self._looked_at: list[Sidecar] = []  # to be closed
         self._outdated = False  # whether it is one that must not come back
         self._new = ""
         self._previous: tuple[Digest, ...] = ()
@@ -55,7 +56,7 @@ class Retirement:
         """Tell whether the sidecar is ours, for a change that records nothing; log what is left.
 
         Raises:
-            OSError: It could not be looked at for another reason than its permissions.
+            OSError: It could not be examined, for a reason other than its permissions.
         """
         self._drop_present()
         try:
@@ -163,18 +164,28 @@ class Retirement:
     def discard(self) -> None:
         """Remove what is left of temps, and close them."""
         try:
-            self._place.discard()
+            if self._replacement is not None:
+                self._replacement.discard()
         finally:
             self._drop_present()
 
+    @property
+    def _place(self) -> Replacement:
+        """The sidecar's name, from the first time that something is to be done to it."""
+        if self._replacement is None:
+            self._replacement = Replacement(self._target, self._token)
+        return self._replacement
+
     def _recognise(self, hint: str) -> None:
         self._drop_present()
-        self._present = Sidecar(self._target, hint)
+        self._looked_at.extend(map(Sidecar, (self._target,), (hint,)))  # see Descriptor
+        self._present = self._looked_at[-1]
 
     def _drop_present(self) -> None:
-        present, self._present = self._present, None
-        if present is not None:
-            present.close()
+        self._present = None
+        while self._looked_at:
+            self._looked_at[-1].close()
+            self._looked_at.pop()
 
     def _hold(self, present: Sidecar) -> None:
         """Flock what is to be displaced; with ``overwrite=False``, leave a creator alone."""

@@ -89,6 +89,9 @@ class Sidecar:
             if error.errno != errno.ENAMETOOLONG:
                 self._refuse_to_open(target, error)
             return
+        except BaseException:
+            self.close()
+            raise
         try:
             self._recognise(target, hint)
         except OSError as error:
@@ -128,7 +131,7 @@ class Sidecar:
             self._held = True
             held = Held()  # no forked child is to keep the flock
             held.adopt(self._handle)
-            self._handle = held
+            self._handle = held  # the former owner goes, and closes nothing
         try:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -235,7 +238,7 @@ class _Found:
 
     def __init__(self, name: bytes, hint: str) -> None:
         self._names = (name, b"./" + name)
-        self._needle = escape(name)
+        self._needles = (escape(name), name)  # BusyBox and openssl escape nothing
         self._hint = hint
         self.blank = True  # nothing but NULs so far
         self.claim: Checksum | None = None
@@ -261,7 +264,7 @@ class _Found:
 
     def _look_at(self, lines: list[bytes]) -> None:
         for text in lines:
-            if self._needle not in text:
+            if not any(needle in text for needle in self._needles):
                 continue
             line = parse_line(text)
             if line is None or line.name not in self._names:
@@ -293,8 +296,8 @@ def taken(target: Target, flaw: str) -> FileExistsError:
     """Return the error of a writer who must not replace what stands at the sidecar's name."""
     return FileExistsError(
         errno.EEXIST,
-        f"its name is taken by what is not a checksum sidecar of this file (it {flaw}); move that "
-        "away",
+        f"its name is taken by something that is not a checksum sidecar of this file (it {flaw}); "
+        "move that away",
         target.name + SIDECAR_SUFFIX,
     )
 

@@ -53,6 +53,7 @@ class Target:
         status: What the name was when it was looked up, None when it did not exist.
         linked: Whether the path led here through a symbolic link at its end.
         filesystem: The name of its filesystem as Gate found it; empty when nobody looked.
+        handle: The owner of the directory's descriptor.
         is_mount_point: Whether Gate found the file to be mounted itself, so that no rename works.
         must_exist: Whether the call is about a file that is there already; used in messages only.
     """
@@ -69,7 +70,7 @@ class Target:
         self.is_mount_point = False
         self._directory: os.stat_result | None = None
         self._flushes = False
-        self._handle = Descriptor()
+        self.handle = Descriptor()
 
     @classmethod
     def borrowed(cls, path: str, name: str, dir_fd: int, status: os.stat_result | None) -> Target:
@@ -111,13 +112,13 @@ class Target:
         self.close()
         parent = directory or separator or "."
         try:
-            self.dir_fd = self._handle.open(kernel.open, parent, _DIRECTORY)
+            self.dir_fd = self.handle.open(kernel.open, parent, _DIRECTORY)
         except PermissionError:
             if self._flushes or not O_PATH:
                 raise
             # Search permission is enough to look a name up (open(2), O_PATH), as in mode 0711.
             flags = O_PATH | O_DIRECTORY | O_CLOEXEC
-            self.dir_fd = self._handle.open(kernel.open, parent, flags)
+            self.dir_fd = self.handle.open(kernel.open, parent, flags)
         self.name = name
         self._directory = None
 
@@ -205,13 +206,12 @@ class Target:
     def close(self) -> None:
         """Close the directory."""
         self.dir_fd = -1
-        self._handle.close()
+        self.handle.close()
 
-    def hand_over(self) -> Descriptor:
-        """Give the directory's descriptor to another owner."""
-        handle, self._handle = self._handle, Descriptor()
+    def hand_over(self) -> None:
+        """Leave the directory's descriptor to the owner that shares it."""
         self.dir_fd = -1
-        return handle
+        self.handle.detach()
 
 
 class Naming:
@@ -250,7 +250,7 @@ def check_path(path: StrPath, argument: str = "path") -> str:
     if not text:
         raise ValueError(f"{argument} must not be empty; give the path of a file")
     if "\0" in text:
-        raise ValueError(f"{argument} must not hold a NUL character: {text!r}")
+        raise ValueError(f"{argument} must not contain a NUL character: {text!r}")
     return text
 
 

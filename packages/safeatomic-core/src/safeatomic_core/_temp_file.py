@@ -94,7 +94,7 @@ class Temp:
                 raise
             if self._claim():
                 return
-            self.discard()  # whoever was quicker may only have looked at it
+            self.discard()  # the other process may only have examined it
         raise FileExistsError(errno.EEXIST, "no free name for a temporary file", self.name)
 
     def _claim(self) -> bool:
@@ -116,9 +116,10 @@ class Temp:
         written = kernel.write(self.fd, data)
         if written == len(data):
             return
-        view = memoryview(data)
-        while written < len(view):
-            written += kernel.write(self.fd, view[written:])
+        with memoryview(data) as view:
+            while written < len(view):
+                with view[written:] as rest:
+                    written += kernel.write(self.fd, rest)
 
     def close(self) -> None:
         """Close the descriptor, and with it the flock."""
@@ -126,10 +127,14 @@ class Temp:
 
     def discard(self) -> None:
         """Remove the file if it is there, then close it; the flock goes last."""
-        name, self.name = self.name, ""
         try:
-            if name:
-                unlink_if_there(name, self.dir_fd)
+            if self.name:
+                unlink_if_there(self.name, self.dir_fd)
+        except OSError:
+            self.name = ""
+            raise
+        else:
+            self.name = ""  # only now: what an interrupt cuts short is done once more
         finally:
             self.close()
 
@@ -166,7 +171,7 @@ def _unlink_once_more(name: str, dir_fd: int) -> None:
 
 
 def start_writeback(fd: int) -> None:
-    """Let the kernel write a file's pages back while we go on; else fsync waits longer.
+    """Let the kernel write a file's pages back while we continue; otherwise fsync waits longer.
 
     Linux starts the writeback of dirty pages that are said not to be needed (mm/fadvise.c).
     """
@@ -199,7 +204,7 @@ def orphans(
 
     Returns:
         Name and size in bytes of each orphan (removed or not). What cannot be opened, flocked or
-        removed is no proven orphan and is left out; so is what stands at the name of a record's
+        removed is not a proven orphan and is left out; so is what stands at the name of a record's
         temp and has not the form of a record: it is somebody else's file that was displaced.
     """
     found = []

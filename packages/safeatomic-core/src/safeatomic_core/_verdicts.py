@@ -141,7 +141,7 @@ def forget() -> None:
         _idle.pop().close()
 
 
-# Idle watches, each with the verdicts reached under it. Whoever asks takes one out and puts it
+# Idle watches, each with the verdicts reached under it. A caller takes one out and puts it
 # back, so that no two threads (nor a signal handler and what it interrupted) ask one watch at a
 # time: a change is reported once per watch, and the second asker would never hear of it.
 _idle: list[_mounts.MountWatch] = []
@@ -198,29 +198,36 @@ def look(dev: int, dir_fd: int | None, path: str, *, whole: bool = False) -> Ver
     verdict = None
     number = _environment.mount_number(dir_fd)
     for _attempt in range(_ATTEMPTS):
+        kept = False
+        watch: _mounts.MountWatch | None = None
         try:
-            watch = _take_watch()
-            table, ended = watch.read(None if whole else number)
-        except OSError as error:
-            _environment.raise_shortage(error)
-            break
-        mount = _environment.find_mount(table, dev, dir_fd, path, number)
-        verdict = judge(mount, dev)
-        verdict.shared = not ended or _environment.count_mounts(table, mount) > 1
-        if ended:
-            verdict.mounted_names = _environment.names_of_mounts(table)
-        # A file has another number than its directory where it is mounted over, which is a second
-        # mount of that number; and on an overlay it may have that of a filesystem underneath
-        # (Documentation/filesystems/overlayfs.rst).
-        verdict.holds_for_files = not verdict.shared and b" - overlay " not in table
-        # Asked only now: a change while the table was being read makes the verdict a guess.
-        if watch.unchanged():
-            # A mount outside the table ends unseen, and an automount point changes by being used.
-            if mount is not None and mount.number >= 0 and mount.fstype != "autofs":
-                watch.entries[dev] = verdict
-            _put_back(watch)
-            break
-        watch.close()
+            try:
+                watch = _take_watch()
+                table, ended = watch.read(None if whole else number)
+            except OSError as error:
+                _environment.raise_shortage(error)
+                break
+            mount = _environment.find_mount(table, dev, dir_fd, path, number)
+            verdict = judge(mount, dev)
+            verdict.shared = not ended or _environment.count_mounts(table, mount) > 1
+            if ended:
+                verdict.mounted_names = _environment.names_of_mounts(table)
+            # A file has another number than its directory where it is mounted over, which is a
+            # second mount of that number; and on an overlay it may have that of a filesystem
+            # underneath (Documentation/filesystems/overlayfs.rst).
+            verdict.holds_for_files = not verdict.shared and b" - overlay " not in table
+            # Asked only now: a change while the table was being read makes the verdict a guess.
+            if watch.unchanged():
+                # A mount outside the table ends unseen, and an automount point changes by being
+                # used.
+                if mount is not None and mount.number >= 0 and mount.fstype != "autofs":
+                    watch.entries[dev] = verdict
+                _put_back(watch)
+                kept = True
+                break
+        finally:
+            if watch is not None and not kept:
+                watch.close()
     return verdict or judge(None, dev)
 
 

@@ -4,7 +4,7 @@ A reader takes no lock. It looks at the sidecar, hashes the data it opened befor
 sidecar again. A digest that was recorded at either look is good. A mismatch is believed only if the
 data's name still points to the inode that was read, and the sidecar was the same at both looks:
 then the two stood side by side (`formal/SafeAtomicChecksum.tla`). Between the first look and the
-opening there is no hashing, so that even beside a writer who never rests a reader comes to an end.
+opening there is no hashing, so that a reader finishes even beside a writer that never pauses.
 """
 
 from __future__ import annotations

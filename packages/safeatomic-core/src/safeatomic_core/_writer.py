@@ -61,8 +61,9 @@ class AtomicWriter(io.BufferedWriter):
         overwrite: As for `write_atomic_bytes`.
 
     Raises:
-        FileExistsError: The target exists, with ``overwrite=False``; or the checksum has no place,
-            because another program's file has the sidecar's name. The target is unchanged.
+        FileExistsError: The target exists, with ``overwrite=False``; or its checksum cannot be
+            recorded, because another program's file has the sidecar's name. The target is
+            unchanged.
         LockError: Somebody else holds the lock. The target is unchanged.
         UnsupportedEnvironmentError: Under ``safety="strict"``. The target is unchanged.
         TypeError: An argument of the wrong type. The target is unchanged.
@@ -200,7 +201,7 @@ class AtomicWriter(io.BufferedWriter):
         """
         write = self._check_open()
         self.flush()
-        self._straight = False  # whoever asks may write without our seeing it
+        self._straight = False  # the caller may now write without our seeing it
         write.expose()
         return write.temp.fd
 
@@ -242,7 +243,7 @@ class AtomicWriter(io.BufferedWriter):
             OSError: A system call failed, now or in an earlier `write` or `truncate`, which may
                 have left out any part of what was given. The target is unchanged; or new,
                 durability unconfirmed, if the flush of the directory failed; or new, if the
-                checksum could not be sealed. The note says.
+                checksum could not be sealed. The note says which.
         """
         write = self._check_undecided()
         write.step = _trace.FILL
@@ -259,7 +260,7 @@ class AtomicWriter(io.BufferedWriter):
         self._decide("committed")
 
     def abort(self) -> None:
-        """Drop what was written; the target is unchanged.
+        """Discard what was written; the target is unchanged.
 
         After either decision this does nothing, so that it can stand in a ``finally``.
         """

@@ -86,7 +86,7 @@ def load(
 ) -> T:
     """Read one consistent version of the file, then parse it.
 
-    A byte order mark at the start is no part of the document: it is dropped, in every format.
+    A byte order mark at the start is not part of the document: it is dropped, in every format.
 
     Args:
         path: The file.

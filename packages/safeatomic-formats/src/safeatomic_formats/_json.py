@@ -43,9 +43,9 @@ def atomic_json_dump(
     The text ends with a newline. Not-a-number and the infinities are refused unless asked for,
     since JSON has none and few other readers accept what Python writes for them.
 
-    The text is published only if it reads back as the object, given what JSON can say: a tuple
-    comes back as a list, a number as a key becomes a text, and a subclass its base. The check costs
-    one `json.loads` and a comparison.
+    The text is published only if it reads back as the object, given what JSON can represent: a
+    tuple comes back as a list, a number as a key becomes a text, and a subclass its base. The check
+    costs one `json.loads` and a comparison.
 
     Args:
         path: The file; it need not exist, its directory must.
@@ -57,15 +57,15 @@ def atomic_json_dump(
         default: Called with each object that has no form in JSON, returns one that has; see
             `json.dumps`. With it, or with ``cls``, the check is that the text is JSON and that no
             two keys of one object are equal.
-        cls: A subclass of `json.JSONEncoder` to write with.
+        cls: The subclass of `json.JSONEncoder` to use.
         encoding: Text encoding; JSON for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Retries to take a held lock.
+        retries: How many times to retry when the lock is held.
         delay: Seconds between two attempts.
-        session: Text that tells later which run took the lock.
+        session: Text identifying the run that takes the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
         mode: Permission bits of a new file; None for what the umask leaves of 0o666.
         overwrite: False to fail with FileExistsError if the file exists.
@@ -115,7 +115,7 @@ def atomic_json_load(
     checksum_algo: str | None = None,
     safety: Safety = "strict",
 ) -> Any:
-    """Return what a JSON file says, from one consistent version of it.
+    """Return the content of a JSON file, from one consistent version of it.
 
     The text is understood as `json.loads` understands it: of a key that occurs twice in one object
     the last value counts, and ``NaN``, ``Infinity`` and ``-Infinity``, which some writers produce,
@@ -125,7 +125,7 @@ def atomic_json_load(
         path: The file.
         encoding: Text encoding.
         check_checksum: Compare the bytes with the checksum sidecar.
-        checksum_algo: Insist on this algorithm; by default the recorded one is used.
+        checksum_algo: Require this algorithm; by default, the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 
     Raises:
@@ -159,7 +159,7 @@ def _render(obj: object, **options: Any) -> str:
         text = json.dumps(obj, **options)
     except ValueError as error:
         if not options["allow_nan"] and "JSON compliant" in str(error):
-            raise ValueError(f"{error} (allow_nan=True writes it all the same)") from error
+            raise ValueError(f"{error} (allow_nan=True writes it anyway)") from error
         raise
     if default is not None or cls is not None:
         _parse_uniquely(text)
@@ -190,7 +190,9 @@ def _parse_uniquely(text: str) -> object:
 
     try:
         read = json.loads(text, object_pairs_hook=mapping)
-    except json.JSONDecodeError as error:  # an indent that is no white space, an encoder's own ways
+    except (
+        json.JSONDecodeError
+    ) as error:  # an indent that is not white space, an encoder's own output
         raise ValueError(f"the rendered text is not JSON: {error}") from error
     if doubtful:
         raise ValueError(_collision(read, doubtful[0]))

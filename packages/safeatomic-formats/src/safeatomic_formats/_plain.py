@@ -8,6 +8,7 @@ is loaded at all is asked first, so nobody else pays for the walk.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import sys
 from collections.abc import Mapping
@@ -89,12 +90,25 @@ class _Copy:
 
 
 def moment(value: Any) -> Any:
-    """Return a time stamp of ruamel.yaml in its own time zone, which 0.17 kept beside it."""
+    """Return a time stamp of ruamel.yaml in its own time zone.
+
+    The zone is missing from every time stamp of some versions (which keep it beside the value, the
+    value being in UTC), and from deep copies in all others.
+    """
     written = vars(value)["_yaml"]
     if value.tzinfo is not None or written.get("tz") is None:
         return value
     offset = written.get("delta") or dt.timedelta()
-    return (plain(value) + offset).replace(tzinfo=dt.timezone(offset))
+    local = plain(value) + offset if _loads_utc() else plain(value)
+    return local.replace(tzinfo=dt.timezone(offset))
+
+
+@functools.cache
+def _loads_utc() -> bool:
+    from ruamel.yaml import YAML  # an extra, which whoever has a time stamp of it has
+
+    loaded: dt.datetime = YAML(typ="rt", pure=True).load("2001-01-01 01:00:00+01:00")
+    return loaded.tzinfo is None
 
 
 def tag_of(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""PyYAML's safe loaders, made to agree with each other and to bear hostile input.
+"""PyYAML's safe loaders, made to agree with each other and to withstand hostile input.
 
 PyYAML comes in pure Python and, some five times faster, around libyaml. Where the two would read a
 text differently, either the pure scanner here is taught what libyaml does, or the text goes to the

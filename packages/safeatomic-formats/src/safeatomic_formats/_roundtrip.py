@@ -1,4 +1,4 @@
-"""ruamel.yaml's round-trip classes, mended where they write what does not read back.
+"""ruamel.yaml's round-trip classes, corrected where they write what does not read back.
 
 - an empty collection with comments keeps them behind its ``[]`` or ``{}``, not in front of it;
 - a list that is the whole document may stand further to the left than the lists below it;

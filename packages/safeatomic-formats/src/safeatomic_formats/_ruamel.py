@@ -60,9 +60,9 @@ def atomic_yaml_dump_ruamel(
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Retries to take a held lock.
+        retries: How many times to retry when the lock is held.
         delay: Seconds between two attempts.
-        session: Text that tells later which run took the lock.
+        session: Text identifying the run that takes the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
         mode: Permission bits of a new file; None for what the umask leaves of 0o666.
         overwrite: False to fail with FileExistsError if the file exists.
@@ -113,7 +113,7 @@ def atomic_yaml_load_ruamel(
     checksum_algo: str | None = None,
     safety: Safety = "strict",
 ) -> Any:
-    """Return what a YAML file says, with its comments and layout, from one consistent version.
+    """Return the content of a YAML file, with its comments and layout, from one consistent version.
 
     Mappings and sequences come as subclasses of dict and list that remember how they were written.
     A key that occurs twice is an error. Use `atomic_yaml_load` for input that you do not trust: the
@@ -124,7 +124,7 @@ def atomic_yaml_load_ruamel(
         yaml_instance: A configured `ruamel.yaml.YAML`, used as it is; what it returns is returned.
         encoding: Text encoding.
         check_checksum: Compare the bytes with the checksum sidecar.
-        checksum_algo: Insist on this algorithm; by default the recorded one is used.
+        checksum_algo: Require this algorithm; by default, the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 
     Raises:

@@ -33,9 +33,9 @@ def atomic_toml_dump(
 
     The file is UTF-8, whatever `safeatomic_config` says, because TOML is.
 
-    The text is published only if it reads back as the mapping, given what TOML can say: a tuple
-    comes back as a list, a `decimal.Decimal` as a float, a subclass as its base. The check costs
-    one `tomllib.loads` and a comparison.
+    The text is published only if it reads back as the mapping, given what TOML can represent: a
+    tuple comes back as a list, a `decimal.Decimal` as a float, a subclass as its base. The check
+    costs one `tomllib.loads` and a comparison.
 
     Args:
         path: The file; it need not exist, its directory must.
@@ -46,9 +46,9 @@ def atomic_toml_dump(
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Retries to take a held lock.
+        retries: How many times to retry when the lock is held.
         delay: Seconds between two attempts.
-        session: Text that tells later which run took the lock.
+        session: Text identifying the run that takes the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
         mode: Permission bits of a new file; None for what the umask leaves of 0o666.
         overwrite: False to fail with FileExistsError if the file exists.
@@ -90,7 +90,7 @@ def atomic_toml_load(
     checksum_algo: str | None = None,
     safety: Safety = "strict",
 ) -> dict[str, Any]:
-    """Return what a TOML file says, from one consistent version of it.
+    """Return the content of a TOML file, from one consistent version of it.
 
     Input that would exhaust memory is refused: a key of more than 1,000 parts, and many keys of
     many parts.
@@ -98,7 +98,7 @@ def atomic_toml_load(
     Args:
         path: The file. A byte order mark is ignored.
         check_checksum: Compare the bytes with the checksum sidecar.
-        checksum_algo: Insist on this algorithm; by default the recorded one is used.
+        checksum_algo: Require this algorithm; by default, the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 
     Raises:

@@ -50,9 +50,9 @@ def atomic_yaml_dump(
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: Retries to take a held lock.
+        retries: How many times to retry when the lock is held.
         delay: Seconds between two attempts.
-        session: Text that tells later which run took the lock.
+        session: Text identifying the run that takes the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
         mode: Permission bits of a new file; None for what the umask leaves of 0o666.
         overwrite: False to fail with FileExistsError if the file exists.
@@ -96,7 +96,7 @@ def atomic_yaml_load(
     checksum_algo: str | None = None,
     safety: Safety = "strict",
 ) -> Any:
-    """Return what a YAML file says, from one consistent version of it.
+    """Return the content of a YAML file, from one consistent version of it.
 
     The text is understood as `yaml.safe_load` understands it (YAML 1.1; of a key that occurs twice
     the last value counts), with or without libyaml. Tags that would build anything but plain data
@@ -108,7 +108,7 @@ def atomic_yaml_load(
         path: The file. A byte order mark is ignored.
         encoding: Text encoding.
         check_checksum: Compare the bytes with the checksum sidecar.
-        checksum_algo: Insist on this algorithm; by default the recorded one is used.
+        checksum_algo: Require this algorithm; by default, the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 
     Raises:

@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except SystemExit as leaving:  # arguments that do not go together
         return leaving.code if isinstance(leaving.code, int) else ERROR
     except BrokenPipeError:
-        output.abandon_output()  # whoever read our output has left, and knows
+        output.abandon_output()  # the reader of our output has closed it, and knows
         return ERROR
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Ended) else _SIGINT

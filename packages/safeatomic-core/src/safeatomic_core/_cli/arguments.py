@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 
 from .._version import __version__
 from . import checksums, commands, locks, options, running
@@ -68,10 +69,10 @@ def _refuse(parsed: argparse.Namespace, extra: list[str]) -> NoReturn:
     if extra[0].startswith("-"):
         parser.error(f"unknown option {extra[0]!r}")
     if parsed.run is commands.write:
-        first, second = parsed.path, extra[0]
+        first, second = map(shlex.quote, (parsed.path, extra[0]))
         parser.error(
-            f"two paths; to replace {first!r} use 'safeatomic write {first} --from {second}', to "
-            f"replace {second!r} use 'safeatomic write {second} --from {first}'"
+            f"two paths; to replace {first} use 'safeatomic write {first} --from {second}', to "
+            f"replace {second} use 'safeatomic write {second} --from {first}'"
         )
     if hasattr(parsed, "command"):
         parser.error("put '--' before the command")
@@ -243,8 +244,8 @@ def _add_environment(subcommands: _Commands) -> None:
         subcommands,
         "doctor",
         commands.doctor_,
-        summary="try out what the filesystem promises",
-        description="Check the surroundings of PATH; with --destructive also try each operation\n"
+        summary="test what the filesystem promises",
+        description="Check the location of PATH; with --destructive also try each operation\n"
         "on files of its own beside it. Status 1 if something required does not hold.",
         example="safeatomic doctor /srv/data --destructive --require CrashDurability",
     )
@@ -309,7 +310,7 @@ def _add_locks(subcommands: _Commands) -> None:
         "--max-age",
         type=options.seconds,
         metavar="S",
-        help="with --stale: also if nobody can tell, and it is older than S seconds",
+        help="with --stale: also if that is unknown, and it is older than S seconds",
     )
 
     clean = _add(
@@ -357,7 +358,7 @@ def _add_checksums(subcommands: _Commands) -> None:
     verify.add_argument(
         "--ignore-missing",
         action="store_true",
-        help="pass over files without a sidecar, and sidecars without their file",
+        help="skip files without a sidecar, and sidecars without their file",
     )
     verify.add_argument("-q", "--quiet", action="store_true", help="do not print what is OK")
     options.add_json(verify)

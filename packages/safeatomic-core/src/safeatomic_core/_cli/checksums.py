@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def checksum(arguments: Namespace) -> int:
-    """Write sidecars; goes on after a failure."""
+    """Write sidecars; continue after a failure."""
     status = OK
 
     def failed(error: BaseException) -> None:

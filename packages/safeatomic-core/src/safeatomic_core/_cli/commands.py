@@ -140,17 +140,17 @@ def make_parents(path: str) -> None:
     have been made by a run that was killed before it came to that, so the last is flushed, too.
     """
     missing = []
-    parent = os.path.dirname(os.path.abspath(path))
+    parent = os.path.dirname(path) or "."  # not normalised: ".." after a link leads elsewhere
     while not os.path.lexists(parent):
         missing.append(parent)
-        parent = os.path.dirname(parent)
-    _flush(os.path.dirname(parent))
+        parent = os.path.dirname(parent) or "."
+    _flush(os.path.dirname(kernel.realpath(parent)))
     for directory in reversed(missing):
         try:
             kernel.mkdir(directory)
         except FileExistsError:
             pass  # somebody else was quicker, who need not have flushed it yet
-        _flush(os.path.dirname(directory))
+        _flush(os.path.dirname(directory) or ".")
 
 
 def _flush(directory: str) -> None:

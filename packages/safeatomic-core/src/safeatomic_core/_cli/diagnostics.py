@@ -27,7 +27,7 @@ class Diagnostics(logging.Handler):
 
     def __enter__(self) -> Self:
         self._warnings.__enter__()
-        warnings.simplefilter("ignore")  # Python's own are for whoever develops this
+        warnings.simplefilter("ignore")  # Python's own are for developers of this program
         warnings.simplefilter("always", UnsupportedEnvironmentWarning)
         warnings.showwarning = self._show
         logger = logging.getLogger("safeatomic")

@@ -101,7 +101,7 @@ def conflict(path: str) -> str:
     info = inspect_lock(path)
     if info.exists:
         return describe(info)
-    return f"{output.name(path)}: locked at the last attempt; its holder has let it go since"
+    return f"{output.name(path)}: locked at the last attempt; its holder has released it since"
 
 
 def _locks_in(directory: str, failures: list[BaseException]) -> Iterator[LockInfo]:

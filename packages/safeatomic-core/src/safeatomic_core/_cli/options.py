@@ -53,7 +53,7 @@ def add_waiting(parser: Parser) -> None:
     parser.add_argument(
         "--wait", type=seconds, metavar="S", help="wait up to S seconds for the lock (default: 0)"
     )
-    parser.add_argument("--retries", type=retries, metavar="N", help="try N times more instead")
+    parser.add_argument("--retries", type=retries, metavar="N", help="retry N times instead")
     parser.add_argument("--delay", type=delay, metavar="S", help="seconds between two attempts")
     parser.add_argument(
         "--conflict-exit",
@@ -77,7 +77,10 @@ def add_safety(parser: Parser) -> None:
 def add_recursion(parser: Parser) -> None:
     """Add that directories are taken for the files below them."""
     parser.add_argument(
-        "-r", "--recursive", action="store_true", help="take every regular file below a directory"
+        "-r",
+        "--recursive",
+        action="store_true",
+        help="process every regular file below a directory",
     )
 
 

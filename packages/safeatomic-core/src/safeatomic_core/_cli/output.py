@@ -102,7 +102,17 @@ def complain(text: str) -> None:
 
 
 def finish(status: int) -> int:
-    """Flush standard output; return the exit status, which that may change."""
+    """Flush both streams; return the exit status, which standard output may change."""
+    status = _finish_output(status)
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        _abandon(sys.stderr)  # or from 3.14 on the interpreter exits with a status of its own
+    return status
+
+
+def _finish_output(status: int) -> int:
     if sys.stdout is None:
         return status
     try:
@@ -120,9 +130,13 @@ def finish(status: int) -> int:
 
 def abandon_output() -> None:
     """Let what is still buffered go nowhere, so that the flush at exit does not complain."""
+    _abandon(sys.stdout)
+
+
+def _abandon(stream: TextIO) -> None:
     with open(os.devnull, "wb") as nowhere:
         try:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno(), inheritable=False)
+            os.dup2(nowhere.fileno(), stream.fileno(), inheritable=False)
         except (OSError, ValueError):
             return  # it is not a file, so nothing is flushed to one at exit
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
+import time
 
 from .._posix import kernel
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 NOT_FOUND, NOT_STARTED = 127, 126  # as shells report them
-_LONGEST_WAIT = 0.5  # seconds until the command is looked at without being told to
+_PAUSE = 0.02  # seconds between two checks on the command where signals may go to other threads
 _SIGNALLED = 128
 _FROM_KERNEL = 0x80  # SI_KERNEL: a terminal, not somebody's kill(2) (<asm-generic/siginfo.h>)
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
@@ -51,6 +53,7 @@ class Child:
         self._pid = 0
         self._mask: set[Any] = set()
         self._taken: set[Any] = set()
+        self._alone = True
         self._before_child: Any = None
 
     def __enter__(self) -> Self:
@@ -59,6 +62,7 @@ class Child:
         # A signal without a handler that is ignored by default may be dropped though it is blocked.
         self._before_child = signal.signal(signal.SIGCHLD, lambda *_: None)
         self._taken = {signal.SIGCHLD, *passed_on}
+        self._alone = _count_threads() == 1
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._taken)
         return self
 
@@ -88,29 +92,34 @@ class Child:
         Raises:
             StartError: It could not be started.
         """
-        actions = [(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in streams]
+        streams = tuple(streams)
         try:
             try:
-                self._pid = self._spawn(command, environment, actions)
+                self._pid = self._spawn(command, environment, streams)
             except OSError as error:
                 if error.errno != errno.ENOEXEC:
                     raise
                 # A script without a first line that names its interpreter, as for execvp(3).
                 script = ["/bin/sh", _found(command[0]), *command[1:]]
-                self._pid = self._spawn(script, environment, actions)
+                self._pid = self._spawn(script, environment, streams)
         except OSError as error:
             raise StartError(command[0], error) from error
         except ValueError as error:  # a NUL in a name
             raise StartError(command[0], OSError(errno.EINVAL, str(error))) from error
 
     def _spawn(
-        self, command: Sequence[str], environment: Mapping[str, str], actions: list[Any]
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        streams: tuple[tuple[int, int], ...],
     ) -> int:
+        if not hasattr(os, "posix_spawnp"):  # a fork of our own would close the lock (`_forks`)
+            raise OSError(errno.ENOSYS, "PyPy starts no commands here: use CPython's safeatomic")
         return os.posix_spawnp(
             command[0],
             list(command),
             environment,
-            file_actions=actions,
+            file_actions=[(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in streams],
             setsigmask=self._mask,
             setsigdef=[getattr(signal, name) for name in _RESET],
         )
@@ -118,7 +127,7 @@ class Child:
     def wait(self) -> int:
         """Pass signals on until the command has ended; return its status as shells report it."""
         while True:
-            number, from_terminal = _next_signal(self._taken)
+            number, from_terminal = _next_signal(self._taken, alone=self._alone)
             if number != signal.SIGCHLD:
                 if not from_terminal:
                     kernel.kill(self._pid, number)
@@ -138,14 +147,30 @@ def _found(command: str) -> str:
     return next(place for place in places if os.path.isfile(place) and os.access(place, os.X_OK))
 
 
-def _next_signal(signals: set[Any]) -> tuple[int, bool]:
-    """Wait for a signal; return it and whether a terminal sent it to the whole process group."""
-    wait = getattr(signal, "sigtimedwait", None)
-    if wait is None:  # macOS: a Ctrl-C there reaches the command twice, which most take for one
+def _count_threads() -> int:
+    """Return how many threads this process has, those that are not Python's included."""
+    try:
+        return len(kernel.listdir("/proc/self/task"))
+    except OSError:
+        return threading.active_count()
+
+
+def _next_signal(signals: set[Any], *, alone: bool) -> tuple[int, bool]:
+    """Wait for a signal; return it and whether a terminal sent it to the whole process group.
+
+    Not by `signal.sigtimedwait` with a timeout: when the process is stopped for longer than that,
+    it returns what happens to stand in memory as if it were a signal.
+
+    Args:
+        signals: Those to wait for.
+        alone: Whether no thread was there that does not block them. Such a one, in a program that
+            runs us inside, may get the signal that tells of the command's end.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        # macOS: a Ctrl-C there reaches the command twice, which most take for one
         return signal.sigwait(signals), False
-    info = wait(signals, _LONGEST_WAIT)
+    info = signal.sigwaitinfo(signals) if alone else signal.sigtimedwait(signals, 0)
     if info is None:
-        # A thread that does not block it, in a program that runs us inside, may have got the one
-        # that tells of the command's end.
+        time.sleep(_PAUSE)
         return signal.SIGCHLD, True
     return info.si_signo, info.si_code == _FROM_KERNEL

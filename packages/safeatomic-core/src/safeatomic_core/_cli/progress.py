@@ -1,7 +1,7 @@
 """A bar on standard error while much is read, written or hashed.
 
 It is drawn where standard error is a terminal and there is much to do. ``--progress`` asks for it
-anyway: what is no terminal gets a line for each tenth instead.
+anyway: where there is no terminal, one line for each tenth is printed instead.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def files_below(
 
     Args:
         directory: Where to begin.
-        on_error: Told of a directory that cannot be read; the walk goes on.
+        on_error: Told of a directory that cannot be read; the walk continues.
         recorded: Also yield the names of files that are missing beside a sidecar of theirs.
 
     Yields:

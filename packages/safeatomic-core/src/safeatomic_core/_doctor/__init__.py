@@ -28,7 +28,7 @@ class DoctorCheck(Record):
     """One line of a report.
 
     Attributes:
-        name: What was looked at, in snake_case; `docs/doctor.md` lists them.
+        name: What was checked, in snake_case; `docs/doctor.md` lists them.
         status: ``"pass"``, ``"warn"``, ``"fail"`` or ``"unknown"`` (skipped, or not determined).
         detail: What was seen and, unless it passed, what to do.
     """
@@ -152,6 +152,6 @@ def _check_require(require: object) -> tuple[str, ...]:
     checked = []
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"require must hold str only, not {type(name).__name__}")
+            raise TypeError(f"require must contain only str, not {type(name).__name__}")
         checked.append(name)
     return tuple(dict.fromkeys(checked))

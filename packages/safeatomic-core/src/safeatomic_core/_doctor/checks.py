@@ -45,12 +45,17 @@ def parent_exists(place: Place) -> Finding:
     """Say whether the directory is there and can be opened."""
     if place.trouble is None:
         if place.status is not None and place.status.st_nlink == 0:
-            return failed(f"{shown(place.directory)} was removed; make it again, and enter it anew")
+            return failed(
+                f"{shown(place.directory)} was removed; create it again, and change into it"
+            )
         return passed(f"{shown(place.directory)} is a directory")
     error = place.trouble
     what = f"{shown(place.directory)}: {error.strerror or error}"
     if not place.directory:
-        return failed("the working directory was removed; give an absolute path, or enter another")
+        return failed(
+            "the working directory was removed; use an absolute path, or change to another "
+            "directory"
+        )
     if error.errno == errno.ENOENT:
         fix = f"create it; the nearest directory that exists is {shown(place.nearest())}"
     else:
@@ -252,7 +257,7 @@ def leftovers(place: Place) -> Finding:
         parts.append(
             f"{len(copies)} complete {'copy' if len(copies) == 1 else 'copies'} of what was being "
             "written in place: unless that is still going on, the file is a mixture, which "
-            f"'cat {copy} > FILE' mends; then remove the copy"
+            f"'cat {copy} > FILE' repairs; then remove the copy"
         )
     displaced = [name for name in names if name not in dict(dead) and _is_displaced(place, name)]
     if displaced:
@@ -269,7 +274,7 @@ def leftovers(place: Place) -> Finding:
     if parts:
         return warned("; ".join(parts))
     if temps:
-        return passed(f"{temps} temporary {_files(temps)} of writers at work, no orphan")
+        return passed(f"{temps} temporary {_files(temps)} of running writers, none orphaned")
     return passed("no temporary file was left behind")
 
 
@@ -297,7 +302,7 @@ def _files(number: int) -> str:
 
 
 def lock(place: Place) -> Finding:
-    """Say who holds the file's lock, and whether it stands in the way."""
+    """Say who holds the file's lock, and whether it blocks writers."""
     if not place.name:
         return passed("a directory has no lock")
     need_directory(place)
@@ -306,10 +311,12 @@ def lock(place: Place) -> Finding:
         return passed("not locked")
     if info.corrupt:
         plain = info.raw is not None  # what is not even a file is not removed by force either
-        removal = "remove it with force_release_lock()" if plain else "move it away"
+        removal = "move it away"
+        if plain:
+            removal = "remove it with force_release_lock() or 'safeatomic unlock --force'"
         return failed(
-            f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and no "
-            f"writer gets past it; look at it, and if nobody needs it, {removal}"
+            f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and "
+            f"blocks every writer; inspect it, and if it is not needed, {removal}"
         )
     age = info.age_s
     since = "" if age is None else f" for {age_text(age)}"
@@ -318,14 +325,15 @@ def lock(place: Place) -> Finding:
         return passed(f"held by {holder}, which is alive")
     if info.alive == "unknown":
         return warned(
-            f"held by {holder}, of which it cannot be known whether it lives; if it does not, "
-            "remove the lock with release_stale_lock(max_age_s=...) or force_release_lock()",
+            f"held by {holder}, and whether that process is running could not be determined; if "
+            "it is not, remove the lock with release_stale_lock(max_age_s=...) or "
+            "force_release_lock()",
         )
     if _heals_itself(info.raw):
         return warned(f"left behind by {holder}, which is dead; the next writer takes it over")
     return failed(
         f"left behind by {holder}, which is dead; it was not taken with flock and is not taken "
-        "over silently: remove it with release_stale_lock()",
+        "over silently: remove it with release_stale_lock() or 'safeatomic unlock --stale'",
     )
 
 
@@ -360,14 +368,14 @@ def checksum(place: Place) -> Finding:
         return failed(
             f"the content does not match: recorded {error.expected[:16]}…, found "
             f"{error.actual[:16]}…; restore the file from a good copy, or, if the change was "
-            "meant, accept it with write_checksum_file()",
+            "meant, accept it with write_checksum_file() or 'safeatomic checksum'",
         )
     except SafeAtomicError as error:
         return unknown(shown(str(error)))
     if sidecar.record is not None and sidecar.record.previous:
         return warned(
-            "the content is good, but a checked write is under way or was interrupted: the sidecar "
-            "still allows the previous content too; the next checked write, or "
+            "the content is good, but a checked write is in progress or was interrupted: the "
+            "sidecar still allows the previous content too; the next checked write, or "
             "write_checksum_file(), settles it",
         )
     return passed("the content matches its checksum")

@@ -136,7 +136,7 @@ def _required(name: str, report: GuaranteeReport) -> Line:
     check = f"require_{name}"
     if wanted not in GUARANTEES:
         known = ", ".join(GUARANTEES)
-        return check, "fail", f"there is no guarantee {name!r}; there are {known}"
+        return check, "fail", f"there is no guarantee {name!r}; the guarantees are {known}"
     level = report.guarantees[wanted]
     status: CheckStatus = "pass" if level == "Guaranteed" else "fail"
     why = "durability" if wanted == CRASH_DURABILITY else "filesystem"

@@ -64,23 +64,34 @@ class Probes:
         Raises:
             OSError: One of them could not be removed; all of them were tried.
         """
+        failure = self._remove_all()
+        if failure is not None and not isinstance(failure, OSError):
+            self._remove_all()  # an interrupt cut the first round short
+        self._leave()
+        if failure is not None:
+            raise failure
+        return passed("the probes left nothing behind")
+
+    def _remove_all(self) -> BaseException | None:
+        """Remove the probes and their directory; return what failed, an interrupt before others."""
         failure: BaseException | None = None
-        endings = [
-            *(lambda name=name: unlink_if_there(name, self._fd) for name in self._names()),
+        try:
+            names = self._names()
+        except BaseException as error:  # noqa: BLE001 - an interrupt, raised when all is done
+            return error
+        removals: list[Callable[[], None]] = [
+            *(lambda name=name: unlink_if_there(name, self._fd) for name in names),
             lambda: kernel.rmdir(self._name, dir_fd=self._above),
-            self._leave,
         ]
-        for ending in endings:
+        for remove in removals:
             try:
-                ending()
+                remove()
             except FileNotFoundError:
                 pass  # no probe came as far as making it
             except BaseException as error:  # noqa: BLE001 - first the rest, then the interrupt
                 if failure is None or not isinstance(error, OSError):
                     failure = error
-        if failure is not None:
-            raise failure
-        return passed("the probes left nothing behind")
+        return failure
 
     def _names(self) -> list[str]:
         """Return every name in the probes' directory, in which nobody else has any."""
@@ -105,7 +116,7 @@ class Probes:
             fd = kernel.open(self._name, flags, dir_fd=self._above)
             try:
                 if kernel.fstat(fd).st_uid != os.geteuid() or kernel.listdir(fd):
-                    reason = "somebody else put a directory in the place of the probes'"
+                    reason = "somebody else replaced the probes' directory"
                     raise SafeAtomicError(reason)
                 self._fd = fd
             finally:
@@ -172,9 +183,9 @@ class Probes:
         finally:
             kernel.close(fd)
         if held != _OLD:
-            return failed("a file that was open during the replacement changed under its reader")
+            return failed("a file that was open during the replacement changed for its reader")
         if read_atomic_bytes(path, safety="best_effort") != _NEW:
-            return failed("the new content is not what is read back")
+            return failed("what is read back is not the new content")
         return passed("a file is replaced in one step, and an open one stays as it was")
 
     def no_clobber(self) -> Finding:
@@ -193,8 +204,8 @@ class Probes:
         unlink_if_there("destination", self._enter())
         move_atomic(source, destination, safety="best_effort")
         if read_atomic_bytes(destination, safety="best_effort") != _NEW:
-            return failed("the moved content is not what is read back")
-        return passed("an existing file is not moved over, a free name is")
+            return failed("what is read back is not the moved content")
+        return passed("a move refuses an existing name and accepts a free one")
 
     def flock(self) -> Finding:
         """Take an exclusive flock through two descriptors."""

@@ -74,7 +74,7 @@ def _provider_in(library: str | None) -> str:
     dladdr = ctypes.CDLL(None).dladdr
     dladdr.argtypes = [ctypes.c_void_p, ctypes.POINTER(Info)]
     if dladdr(address, ctypes.byref(info)) == 0 or not info.fname:
-        raise OSError(errno.ENOENT, "no library admits to providing fsync")
+        raise OSError(errno.ENOENT, "no library that provides fsync was found")
     return os.fsdecode(info.fname)
 
 

@@ -132,7 +132,7 @@ def free_inodes(place: Place) -> Finding:
 
 
 def quota(place: Place) -> Finding:
-    """Say whether a disk quota is in the way."""
+    """Say whether a disk quota prevents writes."""
     status = need_directory(place)
     source = place.environment.source
     seen = []
@@ -160,7 +160,7 @@ def quota(place: Place) -> Finding:
     if seen:
         return passed("; ".join(seen))
     if unclear:
-        return unknown("the filesystem does not tell whether it has quotas")
+        return unknown("the filesystem does not say whether it has quotas")
     return passed("no quota is enforced here")
 
 

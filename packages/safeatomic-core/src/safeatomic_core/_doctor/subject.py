@@ -160,7 +160,7 @@ class SkippedError(SafeAtomicError):
 
 
 def passed(detail: str) -> Finding:
-    """Return the finding that all is well."""
+    """Return the finding that there is no problem."""
     return "pass", detail
 
 
