@@ -13,7 +13,10 @@ import pytest
 from safeatomic_core import (
     _mounts,
     _trace,
+    force_release_lock,
+    is_locked,
     move_atomic,
+    try_acquire_lock,
     write_atomic_bytes,
     write_checksum_file,
 )
@@ -276,3 +279,66 @@ def test_advice_never_fails(opened: Target, faults: Any, monkeypatch: pytest.Mon
     closed = Target(opened.path)
     closed.linked = True
     assert opened.path in advise(denied, _trace.PUBLISH, closed)
+
+
+def denial(code: int, name: str) -> OSError:
+    return OSError(code, os.strerror(code), name)
+
+
+def test_a_source_that_vanished_is_not_a_temporary_file(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanished(src: str, *_rest: object) -> None:
+        raise denial(errno.ENOENT, src)
+
+    monkeypatch.setattr(kernel, "rename_noreplace", vanished, raising=False)
+    with pytest.raises(FileNotFoundError) as caught:
+        move_atomic(target, target.with_name("new"), concurrency="none", safety="best_effort")
+    assert "moved or deleted meanwhile" in str(caught.value)
+    assert "temporary file" not in str(caught.value)
+    assert caught.value.filename == str(target)
+
+
+@pytest.mark.parametrize("call", [move_atomic, write_checksum_file], ids=["move", "record"])
+def test_nobody_is_told_to_make_the_directory_of_a_missing_file(
+    tmp_path: Path, call: Callable[..., object]
+) -> None:
+    names = [tmp_path / "no" / "f", tmp_path / "g"][: 1 + (call is move_atomic)]
+    text = advice_of(lambda: call(*names, safety="best_effort"))
+    assert f"There is no such file, and no directory '{tmp_path}/no'" in text
+    assert "create it" not in text
+
+
+def test_a_sidecar_that_cannot_be_read_keeps_its_words(target: Path, faults: Any) -> None:
+    faults.fail("open", errno.EMFILE, when=lambda name, *_a, **_k: name.endswith(".sha256"))
+    text = advice_of(lambda: write(target))
+    assert "] cannot read the checksum sidecar: " in text
+    assert "ulimit -n" in text
+    assert text.count("cannot ") == 1
+
+
+def test_a_lock_that_cannot_be_taken_or_removed_says_why(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, **_options: object) -> None:
+        raise denial(errno.EPERM, name)
+
+    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": _mounts.APPEND_ONLY)
+    faults.fail("open_anonymous", errno.EPERM)
+    text = advice_of(lambda: try_acquire_lock(target, safety="best_effort"))
+    assert "cannot take the lock: " in text
+    assert "the target is unchanged. The directory is immutable or append-only" in text
+    Path(f"{target}.lock").touch()
+    monkeypatch.setattr(kernel, "unlink", refuse, raising=False)
+    text = advice_of(lambda: force_release_lock(target))
+    assert "cannot remove the lock: " in text
+    assert "The file or its directory is immutable or append-only" in text
+    assert text.endswith(f"'{target}.lock'")
+
+
+def test_a_directory_that_may_not_be_searched_is_not_one_without_a_lock(
+    target: Path, faults: Any
+) -> None:
+    faults.fail("stat", errno.EACCES, when=lambda name, **_options: name.endswith(".lock"))
+    with pytest.raises(PermissionError):
+        is_locked(target)
