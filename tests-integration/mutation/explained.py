@@ -15,7 +15,14 @@ from .trial import PACKAGE
 if TYPE_CHECKING:
     from .points import Point
 
-_REASONS: dict[tuple[str, str, str], str] = {}
+_ELSEWHERE = "the value where the system has no such flag; Linux has it"
+_OFTEN = "one attempt more, of many"
+
+_REASONS: dict[tuple[str, str, str], str] = {
+    ("_reader.py", "_TRIES = 1000", "1000 -> 1001"): _OFTEN,
+    ("_posix.py", 'O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)', "0 -> 1"): _ELSEWHERE,
+    ("_posix.py", 'O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)', "0 -> 1"): _ELSEWHERE,
+}
 
 
 def reason(point: Point) -> str:

@@ -120,6 +120,15 @@ def test_a_name_that_leaves_no_room_for_a_sidecar_can_be_written_without_one(
         assert path.read_bytes() == content
 
 
+def test_a_given_mode_is_not_narrowed_by_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_atomic_bytes(tmp_path / "f", b"x", mode=0o664, safety="best_effort")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o664
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_a_new_file_has_the_mode_open_gives(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from safeatomic_core import _environment as environment
 from safeatomic_core import _mounts as mounts
+from safeatomic_core import _verdicts as verdicts
 from safeatomic_core._mounts import MountWatch
 
 pytestmark = pytest.mark.skipif(
@@ -25,11 +28,14 @@ ATTEMPTS = 20  # somebody else on this machine may be mounting things at this ve
 
 
 @pytest.fixture
-def watch() -> MountWatch:
+def watch() -> Iterator[MountWatch]:
     for _ in range(ATTEMPTS):
         made = MountWatch()
         if made.unchanged():
-            return made
+            yield made
+            made.close()
+            return
+        made.close()
     pytest.skip("this /proc cannot be watched")
 
 
@@ -249,6 +255,25 @@ def test_a_dropped_watch_leaks_no_descriptor() -> None:
     for _ in range(3):
         MountWatch()
     gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.mark.parametrize("moment", ["begun", "read"])
+def test_an_interrupted_look_leaves_no_descriptor(
+    watch: MountWatch, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def interrupt(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    watch.close()
+    verdicts.forget()
+    if moment == "begun":
+        monkeypatch.setattr(select, "poll", interrupt)
+    else:
+        monkeypatch.setattr(environment, "find_mount", interrupt)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(KeyboardInterrupt):
+        verdicts.look(os.stat("/").st_dev, None, "/")
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 

@@ -132,3 +132,18 @@ def test_a_platform_without_fcntl_can_import_the_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_platform_that_cannot_ask_for_the_effective_user_says_no(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_options: object) -> bool:
+        raise NotImplementedError
+
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert kernel.access(".", os.R_OK, fd) is True
+        monkeypatch.setattr(os, "access", refuse)
+        assert kernel.access(".", os.R_OK, fd) is False
+    finally:
+        os.close(fd)

@@ -362,3 +362,26 @@ def test_a_position_that_cannot_be_set_is_an_error_of_the_stream(
         file.truncate(2)
     assert caught.value.errno == errno.EIO
     assert target.read_bytes() == b"old"
+
+
+def test_what_stands_there_at_commit_is_looked_at(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    file = AtomicWriter(target, safety="best_effort")
+    file.write(b"new")
+    target.mkdir()  # another program, which takes no lock
+    with pytest.raises(IsADirectoryError, match="a directory, not a regular file"):
+        file.commit()
+    assert target.is_dir()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_file_that_appears_while_streaming_is_not_replaced_unless_that_was_asked(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "f"
+    file = AtomicWriter(target, safety="best_effort", overwrite=False)
+    file.write(b"new")
+    target.write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):
+        file.commit()
+    assert target.read_bytes() == b"theirs"

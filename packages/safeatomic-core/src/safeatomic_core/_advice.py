@@ -56,7 +56,7 @@ def advise(error: OSError, step: str, target: Target) -> str:
     if target.linked:
         sentences.append(f"The path is a link to {_place(target)!r}")
     if reason == os.strerror(code):  # a message of our own says what to do already
-        sentences.append(_of_place(error, code, step, target) or general_advice(code))
+        sentences.append(_of_place(error, step, target) or general_advice(code))
     elif reason.startswith(CANNOT):  # a sidecar's, which says what could not be read
         sentences.append(general_advice(code))
     if step == _trace.SEAL:
@@ -64,8 +64,9 @@ def advise(error: OSError, step: str, target: Target) -> str:
     return ". ".join(filter(None, sentences))
 
 
-def _of_place(error: OSError, code: int, step: str, target: Target) -> str:
+def _of_place(error: OSError, step: str, target: Target) -> str:
     """Return what follows from the place as it is now."""
+    code = error.errno or 0
     if target.dir_fd < 0:
         return _of_path(code, target)
     try:
@@ -153,13 +154,13 @@ def _of_closed_directory(
                 f"This user may not read the file ({_owner(target.status)}), whose present content "
                 "the checksum has to describe"
             )
-        found = _of_sticky_directory(target, target.name + SIDECAR_SUFFIX, directory)
-        if found and error.errno == errno.EPERM:
-            return found
         if error.errno == errno.EPERM:
             name = target.name + SIDECAR_SUFFIX
             command = f"lsattr -d {_place(target)}{SIDECAR_SUFFIX} {place}"
-            return _of_attributes(target, name, "The checksum sidecar or its directory", command)
+            what = "The checksum sidecar or its directory"
+            return _of_sticky_directory(target, name, directory) or _of_attributes(
+                target, name, what, command
+            )
     if error.errno == errno.EPERM:
         return _of_attributes(target, "", "The directory", f"lsattr -d {place}")
     if not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _NOTE = "safeatomic: "
 _DEEPEST = 30  # calls inside one another, from the beginning of a change to what ends it
+_ATTEMPTS = 8  # to close a change, each but the last cut short by a signal handler that raises
 
 # What failed, as "cannot …" goes on, by step.
 DOING = {
@@ -54,7 +55,7 @@ DOING = {
 
 
 class Change:
-    """One change under way. On any error call `fail`, always `close`.
+    """One change under way; `carry_out` does its steps and ends it.
 
     Attributes:
         policy: The options of the call.
@@ -315,13 +316,32 @@ def _close_abandoned(
         close(change)
 
 
-def close(change: Change) -> None:
-    """Close a change, even if an interrupt arrives before that begins."""
+def carry_out(change: Change, steps: Callable[[], None]) -> None:
+    """Do the steps of a change, and end it: explained and undone if one fails, closed in any case.
+
+    Args:
+        change: The change, of which nothing is done yet.
+        steps: Does its steps.
+    """
+    try:
+        steps()
+    except BaseException as error:  # noqa: BLE001 - raised again, explained
+        raise change.fail(error)  # noqa: B904 - the cause is set
+    finally:
+        try:
+            close(change)
+        finally:
+            if not change.closed:  # an interrupt came before the first call had begun
+                close(change)
+
+
+def close(change: Change, attempts: int = _ATTEMPTS) -> None:
+    """Close a change, whatever interrupts that: each attempt goes on where the last one ended."""
     try:
         change.close()
     finally:
-        if not change.closed:
-            change.close()
+        if not change.closed and attempts > 1:
+            close(change, attempts - 1)
 
 
 def finish(endings: list[Callable[[], None]], *, again: bool = True) -> None:

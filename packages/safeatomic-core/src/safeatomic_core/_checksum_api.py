@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from . import _trace
-from ._change import Change, close
+from ._change import Change, carry_out
 from ._digests import hash_bytes, hash_fd
 from ._errors import ChecksumMismatchError, SafeAtomicError
 from ._gate import pass_gate
@@ -233,12 +233,7 @@ def _record_one(
     on_hashed: Callable[[int], None] | None = None,
 ) -> Target:
     recording = _Recording(path, policy, batch, on_hashed)
-    try:
-        recording.run()
-    except BaseException as error:  # noqa: BLE001 - raised again, explained
-        raise recording.fail(error)  # noqa: B904 - the cause is set
-    finally:
-        close(recording)
+    carry_out(recording, recording.run)
     return recording.target
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._change import close
+from ._change import carry_out
 from ._options import Policy, check_data, check_text, resolve_encoding
 from ._protocol import Write
 from ._reader import read_all
@@ -210,13 +210,12 @@ def read_atomic_bytes(
 def _write(path: StrPath, data: memoryview | bytes, policy: Policy) -> None:
     """Take content that is complete in memory through the steps."""
     write = Write(path, policy)
-    try:
+
+    def steps() -> None:
         write.gate()
         write.acquire_lock()
         write.stage()
         write.fill(data)
         write.commit()
-    except BaseException as error:  # noqa: BLE001 - raised again, explained
-        raise write.fail(error)  # noqa: B904 - the cause is set
-    finally:
-        close(write)
+
+    carry_out(write, steps)

@@ -209,6 +209,7 @@ class MountWatch:
             opened.extend(map(os.open, (path,), (os.O_RDONLY | O_CLOEXEC,)))
             self._begin(opened[0])
         except BaseException:
+            self._fd = -1
             any(map(os.close, opened))
             raise
 
@@ -277,6 +278,7 @@ class MountWatch:
             pass  # closed by the program
 
     def __del__(self) -> None:
+        """Close what an interrupt kept its user from closing; all others have done it."""
         try:
             self.close()
         except AttributeError:

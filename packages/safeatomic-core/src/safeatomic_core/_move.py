@@ -13,7 +13,7 @@ import os
 
 from . import _log, _trace
 from ._announcement import Announcement
-from ._change import Change, close
+from ._change import Change, carry_out
 from ._checksum_record import agreeing
 from ._digests import memoized
 from ._errors import UNCHANGED, CrossDeviceAtomicityError
@@ -88,12 +88,7 @@ def move_atomic(
         safety=safety,
     )
     move = _Move(src, dst, policy, force=force)
-    try:
-        move.run()
-    except BaseException as error:  # noqa: BLE001 - raised again, explained
-        raise move.fail(error)  # noqa: B904 - the cause is set
-    finally:
-        close(move)
+    carry_out(move, move.run)
 
 
 class _Move(Change):

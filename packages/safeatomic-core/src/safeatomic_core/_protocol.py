@@ -53,7 +53,7 @@ _HASH_ASIDE = 262144  # bytes from which hashing in a second thread pays for sta
 
 
 class Write(Change):
-    """One write under way. Call the steps in order; on any error call `fail`, always `close`.
+    """One write under way. Call the steps in order, by `carry_out` or as a stream does.
 
     Attributes:
         temp: The temporary file.

@@ -154,12 +154,15 @@ def remembered(dev: int) -> Verdict | None:
         watch = _idle.pop()
     except IndexError:
         return None
-    if not watch.unchanged():
-        watch.close()
-        return None
-    verdict = watch.entries.get(dev)
-    _idle.append(watch)
-    return verdict  # type: ignore[return-value]
+    current = False
+    try:
+        current = watch.unchanged()
+        return watch.entries.get(dev) if current else None  # type: ignore[return-value]
+    finally:
+        if current:
+            _idle.append(watch)
+        else:
+            watch.close()
 
 
 def recall(path: str) -> tuple[Verdict | None, int | None]:
@@ -240,10 +243,13 @@ def _take_watch() -> _mounts.MountWatch:
         watch = _idle.pop()
     except IndexError:
         return _mounts.MountWatch()
-    if watch.unchanged() and watch.same_namespace():
-        return watch
-    watch.close()
-    return _mounts.MountWatch()
+    current = False
+    try:
+        current = watch.unchanged() and watch.same_namespace()
+    finally:
+        if not current:
+            watch.close()
+    return watch if current else _mounts.MountWatch()
 
 
 def _put_back(watch: _mounts.MountWatch) -> None:
