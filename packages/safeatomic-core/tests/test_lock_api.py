@@ -6,9 +6,11 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -407,3 +409,25 @@ def test_only_the_lock_that_is_given_up_is_released(data: Path) -> None:
     assert release_lock(data) is False
     assert not is_locked(data)
     assert release_lock(other) is True
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="no /proc to count descriptors in")
+def test_a_nearly_full_stack_leaves_no_descriptor_and_no_lock(data: Path) -> None:
+    def below(frames: int) -> bool:
+        return below(frames - 1) if frames else try_acquire_lock(data)
+
+    depth = 0
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        depth, frame = depth + 1, frame.f_back
+    before = len(os.listdir("/proc/self/fd"))
+    refused = 0
+    for left in range(3, 60):
+        try:
+            below(sys.getrecursionlimit() - depth - left)
+        except RecursionError:
+            refused += 1
+        release_lock(data)
+        assert len(os.listdir("/proc/self/fd")) == before, f"{left} frames left"
+        assert not is_locked(data)
+    assert 0 < refused < 57

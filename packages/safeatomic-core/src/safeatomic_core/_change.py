@@ -72,7 +72,7 @@ class Change:
     target: Target
 
     def __init__(self, policy: Policy) -> None:
-        require_stack(_DEEPEST)
+        require_stack()
         self.policy = policy
         self.step = _trace.GATE
         self.published = False
@@ -295,7 +295,7 @@ class Change:
         return self.target.path, error
 
 
-def require_stack(frames: int) -> None:
+def require_stack(frames: int = _DEEPEST) -> None:
     """Fail while nothing is begun if the stack has no room for what would end it.
 
     Raises:

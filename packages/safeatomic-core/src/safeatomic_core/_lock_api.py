@@ -11,7 +11,7 @@ import time
 
 from . import _trace
 from ._advice import refused
-from ._change import finish
+from ._change import finish, require_stack
 from ._errors import LockError, age_text
 from ._gate import gate
 from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
@@ -117,6 +117,7 @@ def try_acquire_lock(
     retries = defaults().retries if retries is None else check_retries(retries)
     delay = defaults().delay if delay is None else check_delay(delay)
     check_safety(safety)
+    require_stack()
     target = Target(check_path(path))
     locks: list[Lock] = []
     taken = False
