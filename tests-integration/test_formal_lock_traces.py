@@ -155,14 +155,14 @@ def late_taker(folder: Path, breakage: Callable[[], None] | None) -> list[Event]
         done.wait()
         sa.release_lock(target)
 
-    original = _lock._flock_stale
+    original = _lock.flock_stale
 
     def flock_late(fd: int) -> bool:
         pause()
         return original(fd)
 
     def patch() -> None:
-        swap(_lock, "_flock_stale", flock_late)
+        swap(_lock, "flock_stale", flock_late)
         if breakage is not None:
             breakage()
 
@@ -293,7 +293,7 @@ def swap(owner: object, name: str, stand_in: object) -> None:
 
 
 def takeover_without_flock() -> None:
-    swap(_lock, "_flock_stale", lambda _fd: True)
+    swap(_lock, "flock_stale", lambda _fd: True)
     swap(_lock_file, "probe_free", lambda _fd: True)
 
 

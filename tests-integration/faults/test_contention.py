@@ -118,7 +118,7 @@ def test_a_lock_that_takes_the_living_for_dead_is_caught(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(_lock_file, "probe_free", lambda _: True)
-    monkeypatch.setattr(_lock, "_flock_stale", lambda _: True)
+    monkeypatch.setattr(_lock, "flock_stale", lambda _: True)
     shared, _ = _contend(scratch, 3_000, str(seed), until_caught=True)
     assert shared[DOUBLE] > 0
 

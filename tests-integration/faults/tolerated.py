@@ -53,7 +53,7 @@ _LOOKERS = r"(Found\._open < )?Found\.look < (inspect_lock|force_release_lock|_r
 PLACES = (
     Place(
         "close",
-        "close_quietly|_close_all",
+        "close_quietly|close_all",
         None,
         "it was only read, or is flushed already",
         "DEBUG",

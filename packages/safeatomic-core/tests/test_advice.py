@@ -309,8 +309,13 @@ def test_nobody_is_told_to_make_the_directory_of_a_missing_file(
     assert "create it" not in text
 
 
-def test_a_sidecar_that_cannot_be_read_keeps_its_words(target: Path, faults: Any) -> None:
-    faults.fail("open", errno.EMFILE, when=lambda name, *_a, **_k: name.endswith(".sha256"))
+@pytest.mark.parametrize("call", ["exists_at", "open"])
+def test_a_sidecar_that_cannot_be_read_keeps_its_words(
+    target: Path, faults: Any, call: str
+) -> None:
+    if call == "open":
+        write_checksum_file(target)
+    faults.fail(call, errno.EMFILE, when=lambda name, *_a, **_k: name.endswith(".sha256"))
     text = advice_of(lambda: write(target))
     assert "] cannot read the checksum sidecar: " in text
     assert "ulimit -n" in text

@@ -21,7 +21,7 @@ _CREATE = os.O_RDWR | os.O_CREAT
 
 def held_at(path: Path) -> Held:
     held = Held()
-    held.open(os.open, path, _CREATE)
+    held.shows(os.fstat(held.open(os.open, path, _CREATE)))
     return held
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from _weakref import ref  # weakref itself is slow to import
 
-from . import _log
+from . import _log, _trace
 from ._change import close
 from ._forks import generation
 
@@ -42,6 +42,9 @@ def disarm(reference: ref[object] | None) -> None:
 
 
 def _abort(write: Write) -> None:
+    if write.step == _trace.RELEASE:  # it was decided, and its end was cut short
+        close(write)
+        return
     path, lost = write.target.path, write.holds_content()
     try:
         write.undo()

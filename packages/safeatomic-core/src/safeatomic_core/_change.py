@@ -7,6 +7,7 @@ What the steps *do* is written where each change is; how one fails is written he
 
 from __future__ import annotations
 
+import sys
 from _weakref import ref  # weakref itself is slow to import
 
 from . import _log, _trace
@@ -67,6 +68,7 @@ class Change:
         closed: Whether everything was released.
         locks: What is held or relied on, in the order of acquisition.
         announcement: The checksum sidecar's part, if it has one.
+        guard: What closes it if nobody else does, see `carry_out`.
     """
 
     target: Target
@@ -82,7 +84,7 @@ class Change:
         self.locks: list[Fence] = []
         self._marks: list[Mark] = []
         self.announcement: Announcement | None = None
-        self._guard: ref[Change] | None = None
+        self.guard: object = None
 
     # ------------------------------------------------------- what a kind of change says of itself
 
@@ -125,11 +127,6 @@ class Change:
         Raises:
             LockError: The running context is changing the name already. Nothing was touched.
         """
-        if self._guard is None:
-            # An interrupt between the last step and `close` leads nowhere else. A finalizer would
-            # run for every change; a weak reference calls back only while it exists.
-            made = partial(_close_abandoned, generation(), type(self), vars(self))
-            self._guard = ref(self, made)
         refuse_nested(target)
         if not self.policy.lock:
             fence = fence_of(target)
@@ -244,7 +241,7 @@ class Change:
         """Do the Release step, which fails in the log only, then close every descriptor."""
         self.step = _trace.RELEASE
         finish(self.endings())
-        self._guard = None
+        self.guard = None
         self.closed = True
 
     def endings(self) -> list[Callable[[], None]]:
@@ -295,23 +292,28 @@ class Change:
         return self.target.path, error
 
 
-def require_stack(frames: int = _DEEPEST) -> None:
+def require_stack() -> None:
     """Fail while nothing is begun if the stack has no room for what would end it.
 
     Raises:
         RecursionError: It has not.
     """
+    try:
+        # Frames are not all that counts, but no frame stands for as much as four.
+        sys._getframe(sys.getrecursionlimit() // 4)  # noqa: SLF001 - says so without a walk here
+    except ValueError:
+        return  # there are not that many
+    _descend(_DEEPEST)
+
+
+def _descend(frames: int) -> None:
     if frames:
-        require_stack(frames - 1)
+        _descend(frames - 1)
 
 
-def _close_abandoned(
-    born: int, kind: type[Change], state: dict[str, object], _guard: object
-) -> None:
+def _close_abandoned(born: int, change: Change, _guard: object) -> None:
     """Close a change that went without: what it held would stay held as long as the process."""
-    state["_guard"] = None
-    change = kind.__new__(kind)
-    change.__dict__ = state
+    change.guard = None
     if born == generation():  # a forked child's is its parent's
         close(change)
 
@@ -323,6 +325,9 @@ def carry_out(change: Change, steps: Callable[[], None]) -> None:
         change: The change, of which nothing is done yet.
         steps: Does its steps.
     """
+    # An interrupt between the last step and `close` leads nowhere else. A finalizer would run for
+    # every change; a weak reference calls back only while it exists.
+    change.guard = ref(steps, partial(_close_abandoned, generation(), change))
     try:
         steps()
     except BaseException as error:  # noqa: BLE001 - raised again, explained

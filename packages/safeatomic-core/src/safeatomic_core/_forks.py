@@ -19,7 +19,7 @@ from _thread import RLock, get_ident  # threading itself takes as long to import
 from itertools import starmap
 
 from . import _log
-from ._posix import Descriptor, kernel
+from ._posix import Descriptor, close_all, kernel
 
 try:
     from _functools import partial  # type: ignore[import-not-found]
@@ -66,24 +66,37 @@ class Held(Descriptor):
         self._born = generation()
 
     def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
-        """Open it: call ``opener`` with the arguments and keep what it returns."""
+        """Open it: call ``opener`` with the arguments and keep what it returns.
+
+        Its user, who is going to ask what was opened, says so by `shows`.
+        """
         token = object()
         try:
             try:
                 _enter(token)
                 fd = super().open(opener, *args, **kwargs)
-                _note(fd)
+                _held[fd] = _UNKNOWN
             finally:
                 _busy.pop(token, None)
         finally:
             _busy.pop(token, None)  # an interrupt may have come before the first
         return fd
 
-    def adopt(self, descriptor: Descriptor) -> None:
+    def shows(self, status: os.stat_result) -> None:
+        """Take note of what was opened, so that a number that was reused meanwhile is noticed."""
+        fd = self.fd
+        if fd in _held:
+            _held[fd] = status.st_dev, status.st_ino
+
+    def adopt(self, descriptor: Descriptor, status: os.stat_result | None = None) -> None:
         """Share another owner's descriptor, which either closes for both.
 
         As soon as this one is known to whoever closes it, the other is to `detach`. In this order
         no interrupt finds the descriptor without an owner.
+
+        Args:
+            descriptor: The other owner.
+            status: What is open, None if the other owner is of this kind and has taken note of it.
         """
         token = object()
         try:
@@ -91,11 +104,13 @@ class Held(Descriptor):
                 _enter(token)
                 self._held = descriptor._held  # noqa: SLF001 - our kind
                 if self._held:
-                    _note(self.fd)
+                    _held.setdefault(self.fd, _UNKNOWN)
             finally:
                 _busy.pop(token, None)
         finally:
             _busy.pop(token, None)
+        if status is not None:
+            self.shows(status)
 
     def close(self) -> None:
         """Close it, if it is open and nobody else has closed it and got its number."""
@@ -108,18 +123,18 @@ class Held(Descriptor):
                 self._close()
 
     def _close(self) -> None:
-        if self._born != generation():
+        if self._born != len(_births):
             self.release()  # the parent's; this process closed its copy right after the fork
             return
         token = object()
         try:
             try:
                 _enter(token)
-                fd = self.fd
+                fd = self._held[-1]
                 if not _still_shows(fd):
                     self.release()
                 _held.pop(fd, None)
-                super().close()
+                close_all(self._held)
             finally:
                 _busy.pop(token, None)
         finally:
@@ -128,16 +143,6 @@ class Held(Descriptor):
     def valid(self) -> bool:
         """Tell whether the descriptor is open and still shows what was opened."""
         return self.fd >= 0 and self._born == generation() and _still_shows(self.fd)
-
-
-def _note(fd: int) -> None:
-    """Enter a descriptor, with what it was opened on if that can be found out."""
-    _held[fd] = _UNKNOWN
-    try:
-        status = kernel.fstat(fd)
-    except OSError:
-        return
-    _held[fd] = status.st_dev, status.st_ino
 
 
 def _still_shows(fd: int) -> bool:
@@ -151,9 +156,10 @@ def _still_shows(fd: int) -> bool:
 
 
 def _enter(token: object) -> None:
-    """Begin what no fork of another thread may fall into; the caller ends it in a ``finally``."""
-    if not _hooks_set:
-        _set_hooks()
+    """Begin what no fork of another thread may fall into; the caller ends it in a ``finally``.
+
+    The hooks are set: whoever calls has a `Held`.
+    """
     _busy[token] = get_ident()
     if _forking:
         _let_fork_pass(token)

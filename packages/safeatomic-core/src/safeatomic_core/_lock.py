@@ -16,12 +16,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 
 from . import _log, _trace
 from ._errors import LockError
 from ._forks import Held, generation
-from ._lock_file import CRASH_MARK, Found, probe_free
+from ._lock_file import CRASH_MARK, Found, flock_stale, probe_free
 from ._lock_payload import payload
 from ._lock_readers import admit
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
@@ -61,8 +60,6 @@ if TYPE_CHECKING:
 _MODE = stat.S_IRUSR | stat.S_IWUSR | CRASH_MARK
 # Each round removes one dead lock or sees one vanish; this many in a row is a crowd, not a corpse.
 _ROUNDS = 64
-# A prober holds a shared flock for microseconds; a process that holds one longer pins the lock.
-_PROBE_ROUNDS = 200
 # Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)).
 _NO_ANONYMOUS = NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT}
 # What the way through /proc says where there is none, another PID namespace's, or a Landlock rule.
@@ -80,18 +77,17 @@ class Lock:
         inode: Device and inode number of the lock file.
         token: 16 hexadecimal digits in its payload, which tell it from every other lock.
         linked: Whether the name was given to our inode (it may since have been taken away).
-        found: What prevented the last attempt.
     """
 
     __slots__ = (
         "_born",
         "_dir_fd",
+        "_found",
         "_handle",
         "_held",
         "_safety",
         "_session",
         "_temp",
-        "found",
         "inode",
         "linked",
         "lost",
@@ -116,7 +112,7 @@ class Lock:
         self._born = generation()
         self._session: str | None = None
         self._temp: Temp | None = None
-        self.found = Found()
+        self._found: Found | None = None
         self.name = target.name + LOCK_SUFFIX
         self.token = os.urandom(8).hex()
         self.lost = ""
@@ -126,6 +122,13 @@ class Lock:
     def fd(self) -> int:
         """Descriptor of our inode, whose flock is the lock; -1 before and after."""
         return self._held.fd
+
+    @property
+    def found(self) -> Found:
+        """What prevented the last attempt; nothing, as of most locks."""
+        if self._found is None:
+            self._found = Found()
+        return self._found
 
     def attempt(self, session: str | None) -> bool:
         """Try once to take the lock; never waits. What prevented it is in `found`.
@@ -139,11 +142,12 @@ class Lock:
         """
         self._session = session
         self._prepare()
-        found = self.found
         for _ in range(_ROUNDS):
             if self._link():
-                found.close()
+                if self._found is not None:
+                    self._found.close()
                 return True
+            found = self.found
             found.look(self._dir_fd, self.name)
             if found.exists and not (found.takeable and self._clear(found)):
                 self._report("contended", found.inode[1])
@@ -206,13 +210,14 @@ class Lock:
 
     def adopt_directory(self, target: Target) -> None:
         """Take the directory's descriptor over from the target: the lock outlives the call."""
-        (handle := Held()).adopt(target.handle)
+        (handle := Held()).adopt(target.handle, target.directory())
         self._handle = handle
         target.hand_over()
 
     def _close(self) -> None:
         try:
-            self.found.close()
+            if self._found is not None:
+                self._found.close()
         finally:
             try:
                 self._held.close()
@@ -263,11 +268,13 @@ class Lock:
 
     def _complete(self) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
-        status = kernel.fstat(self.fd)
+        fd = self.fd
+        status = kernel.fstat(fd)
+        self._held.shows(status)
         self.inode = identity(status)
-        admit(self.fd, status, self.target.directory(), self._dir_fd, CRASH_MARK)
+        admit(fd, status, self.target.directory(), self._dir_fd, CRASH_MARK)
         try:
-            kernel.flock(self.fd, LOCK_EX | LOCK_NB)
+            kernel.flock(fd, LOCK_EX | LOCK_NB)
         except OSError as error:
             if error.errno in NOT_SUPPORTED:
                 raise self._impossible("this filesystem has no flock", error) from error
@@ -343,7 +350,7 @@ class Lock:
 
     def _clear(self, stale: Found) -> bool:
         """Remove a dead holder's lock; False when it turns out to be held or pinned."""
-        if not _flock_stale(stale.fd):
+        if not flock_stale(stale.fd):
             return False
         self._report("stale-flocked", stale.inode[1])
         # The flock orders us with every other acquirer; without this look one of them could have
@@ -367,25 +374,6 @@ class Lock:
     def _report(self, phase: str, inode: int, step: str = _trace.ACQUIRE) -> None:
         if _trace.hook is not None:
             _trace.hook(step, {"phase": phase, "inode": inode, "lock": self.name})
-
-
-def _flock_stale(fd: int) -> bool:
-    """Take the exclusive flock of a dead lock, waiting out probers but nobody else."""
-    for _ in range(_PROBE_ROUNDS):
-        try:
-            kernel.flock(fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            # A shared flock succeeds beside probers only: then nobody owns it, and we continue.
-            if not probe_free(fd):
-                return False
-            time.sleep(0)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            return False  # open for reading only, on NFS (flock(2)): nothing is proven
-        else:
-            return True
-    return False
 
 
 def release_quietly(lock: Fence) -> None:

@@ -19,7 +19,7 @@ import time
 from ._errors import age_text
 from ._forks import Held
 from ._lock_payload import CAP, parse, parse_json, parse_timestamp
-from ._posix import LOCK_NB, LOCK_SH, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
+from ._posix import LOCK_EX, LOCK_NB, LOCK_SH, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._target import identity
 
 TYPE_CHECKING = False
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ._types import Alive
 
 CRASH_MARK = stat.S_ISVTX
+# A prober holds a shared flock for microseconds; a process that holds one longer pins the lock.
+_PROBE_ROUNDS = 200
 _LOCK_UN = 8
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 _REFUSED = (errno.EACCES, errno.EPERM)
@@ -181,6 +183,7 @@ class Found:
             self.corrupt, self.alive = True, "unknown"
             return
         status = kernel.fstat(fd)
+        self._handle.shows(status)
         self._recognise(status)
         if not stat.S_ISREG(status.st_mode):
             return
@@ -261,6 +264,25 @@ def probe_free(fd: int) -> bool:
         return False
     kernel.flock(fd, _LOCK_UN)
     return True
+
+
+def flock_stale(fd: int) -> bool:
+    """Take the exclusive flock of a dead lock, waiting out probers but nobody else."""
+    for _ in range(_PROBE_ROUNDS):
+        try:
+            kernel.flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            # A shared flock succeeds beside probers only: then nobody owns it, and we continue.
+            if not probe_free(fd):
+                return False
+            time.sleep(0)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            return False  # open for reading only, on NFS (flock(2)): nothing is proven
+        else:
+            return True
+    return False
 
 
 def _alive_by_pid(fields: dict[str, object]) -> Alive:

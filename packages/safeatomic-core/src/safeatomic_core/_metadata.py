@@ -43,24 +43,24 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> None:
     """
     status = target.status
     assert status is not None  # noqa: S101 - callers ask for an existing file's metadata
-    lost = _Losses(target.path)
+    lost, fd = _Losses(target.path), temp.fd
     mode = stat.S_IMODE(status.st_mode)
     uid, gid = temp.owner
     if gid != status.st_gid:
-        gid = _give(temp.fd, -1, status.st_gid, gid)
+        gid = _give(fd, -1, status.st_gid, gid)
         if gid != status.st_gid:
             lost.add(f"group {status.st_gid}", matters=True)
             if mode & stat.S_ISGID:
                 lost.add("the set-group-ID bit", matters=True)
                 mode &= ~stat.S_ISGID
-    _copy_xattrs(target, temp.fd, lost)
+    _copy_xattrs(target, fd, lost)
     if uid == status.st_uid:
         if not keep_mode:
-            kernel.fchmod(temp.fd, mode)
+            kernel.fchmod(fd, mode)
     else:
         if not keep_mode:
-            kernel.fchmod(temp.fd, mode & ~_SET_ID)  # chown(2) clears these bits
-        uid = _give(temp.fd, status.st_uid, -1, uid)
+            kernel.fchmod(fd, mode & ~_SET_ID)  # chown(2) clears these bits
+        uid = _give(fd, status.st_uid, -1, uid)
         if uid != status.st_uid:
             # Everybody keeps their access where the group may do what the owner may.
             same = mode >> 6 & _READ_WRITE == mode >> 3 & _READ_WRITE and gid == status.st_gid
@@ -70,7 +70,7 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> None:
                 lost.add("the set-user-ID bit", matters=True)
                 mode &= ~stat.S_ISUID
         if mode & _SET_ID and not keep_mode:
-            _set_id_bits(temp.fd, mode, lost)
+            _set_id_bits(fd, mode, lost)
     lost.report()
 
 

@@ -89,8 +89,8 @@ _F_FULLFSYNC = 51  # <sys/fcntl.h> of macOS; Python exposes it under that platfo
 
 def _opener_of_anonymous(flag: int) -> Callable[..., int]:
     """Return what creates a file without a name (``O_TMPFILE``, Linux 3.11); see `Descriptor`."""
-    create: Callable[..., int] = partial(os.open, ".", flag | os.O_RDWR | O_CLOEXEC)
-    return create if flag else _missing("O_TMPFILE", errno.EOPNOTSUPP)
+    missing = _missing("O_TMPFILE", errno.EOPNOTSUPP)
+    return partial(os.open, ".", flag | os.O_RDWR | O_CLOEXEC) if flag else missing
 
 
 def _link_anonymous(fd: int, name: str, dir_fd: int) -> None:
@@ -105,10 +105,8 @@ def _exists_at(name: str, dir_fd: int) -> bool:
     """
     try:
         os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             raise
         return False
     return True
@@ -358,8 +356,8 @@ def close_quietly(fd: int) -> None:
 class Descriptor:
     """Owner of at most one open descriptor, which no interrupt can come between and it."""
 
-    # A signal handler's exception arrives between two instructions of Python, never inside a call
-    # of C code by C code: one such call opens and enters it, another takes it out and closes it.
+    # A signal handler's exception arrives between two instructions of Python, not in C: one call
+    # of C code opens and enters it, another takes it out and closes it.
 
     __slots__ = ("_held",)
 
@@ -381,18 +379,20 @@ class Descriptor:
         return self._held.pop() if self._held else -1
 
     def close(self) -> None:
-        """Close it, if it is open; an error loses nothing (see `close_quietly`)."""
+        """Close it, if it is open."""
         try:
-            _close_all(self._held)
+            close_all(self._held)
         finally:
-            _close_all(self._held)  # an interrupt may have come before the first did
+            if self._held:  # an interrupt came before the call that closes it
+                close_all(self._held)
 
     def detach(self) -> None:
         """Leave the descriptor to the owner that shares it."""
         self._held = []
 
 
-def _close_all(held: list[int]) -> None:
+def close_all(held: list[int]) -> None:
+    """Take descriptors out of a list and close them; an error loses nothing (`close_quietly`)."""
     while held:
         try:
             any(map(kernel.close, map(held.pop, (-1,))))

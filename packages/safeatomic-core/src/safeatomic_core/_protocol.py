@@ -33,7 +33,8 @@ from ._permission import require_permission
 from ._posix import kernel
 from ._recording import record_present
 from ._settle import settle_directory
-from ._target import Target, check_path, rename_new
+from ._sidecar_file import is_there
+from ._target import Target, check_path, rename_new, unchanged
 from ._temp_file import Temp, start_writeback
 from ._verdicts import is_mount_point
 
@@ -80,9 +81,11 @@ class Write(Change):
     def acquire_lock(self) -> None:
         """Take the lock, so that nobody else is between Stage and Seal at the same time."""
         if self.policy.lock:
+            found = self.target.status
             self.acquire(self.target)
             self.temp.token = self.token(self.target)
-            self.require_target()
+            if not unchanged(found, self.target.status):  # since Gate, which has refused nothing
+                self.require_target()
         if self.policy.write_checksum and not self.target.is_mount_point:
             self.step = _trace.ANNOUNCE
             self.announcement = self._announcement()
@@ -179,6 +182,8 @@ class Write(Change):
             assert self.announcement is not None  # noqa: S101 - looked at after Acquire
             self.announcement.draft(self.policy.algo, self._digest, self.sync_directory)
             return
+        if not is_there(self.target):
+            return  # as for most files
         announcement = self._announcement()
         self.announcement = announcement  # known to close() first
         if not announcement.find_ours():

@@ -130,7 +130,7 @@ class Sidecar:
         if not self._held:
             self._held = True
             held = Held()  # no forked child is to keep the flock
-            held.adopt(self._handle)
+            held.adopt(self._handle, self.status)
             self._handle = held  # the former owner goes, and closes nothing
         try:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
@@ -281,6 +281,18 @@ class _Found:
 def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
     """Return what a file is the same, unchanged file by, as far as a look can tell."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def is_there(target: Target) -> bool:
+    """Tell whether anything stands at the name of a target's sidecar.
+
+    Raises:
+        OSError: That cannot be found out.
+    """
+    try:
+        return kernel.exists_at(target.name + SIDECAR_SUFFIX, target.dir_fd)
+    except OSError as error:
+        raise unreadable(target, error) from error
 
 
 def not_a_record(target: Target, flaw: str) -> SafeAtomicError:

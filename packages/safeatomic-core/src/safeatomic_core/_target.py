@@ -295,6 +295,13 @@ def identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def unchanged(before: os.stat_result | None, now: os.stat_result | None) -> bool:
+    """Tell whether two looks at a name saw one file, with one owner, mode and ACL; or nothing."""
+    if before is None or now is None:
+        return before is now
+    return identity(before) == identity(now) and before.st_ctime_ns == now.st_ctime_ns
+
+
 def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
     """Tell whether a name points to an inode."""
     try:

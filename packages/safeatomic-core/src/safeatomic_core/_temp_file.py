@@ -99,14 +99,16 @@ class Temp:
 
     def _claim(self) -> bool:
         """Flock the fresh file; False when a sweeper was quicker."""
+        fd = self.fd
         try:
-            kernel.flock(self.fd, LOCK_EX | LOCK_NB)
+            kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
             if error.errno not in NOT_SUPPORTED:
                 raise  # without flock no sweeper can prove anything either
-        status = kernel.fstat(self.fd)
+        status = kernel.fstat(fd)
+        self.descriptor.shows(status)
         self.owner = (status.st_uid, status.st_gid)
         # Some filesystems in user space count no links at all: there the name itself is asked.
         return status.st_nlink > 0 or kernel.exists_at(self.name, self.dir_fd)
@@ -236,6 +238,7 @@ def _reap(name: str, dir_fd: int, remove: bool, named: Container[str]) -> int | 
             # Under the flock the name must still be this inode: its writer may have published it
             # and another temp may have taken the name (not by chance, but a proof asks for it).
             status = kernel.fstat(fd)
+            opened.shows(status)
         named_now = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         if identity(status) != identity(named_now):
             return None

@@ -361,8 +361,9 @@ class AtomicWriter(io.BufferedWriter):
                 close(write)
             finally:
                 self._write = None
-                disarm(self._guard)
-                self._guard = None
+                if write.closed:  # else, after interrupts, the end of this writer closes it
+                    disarm(self._guard)
+                    self._guard = None
 
     def _failed(self, error: BaseException) -> BaseException:
         """Undo, and return the error with its explanation."""
