@@ -155,7 +155,7 @@ def late_taker(folder: Path, breakage: Callable[[], None] | None) -> list[Event]
         done.wait()
         sa.release_lock(target)
 
-    original = _lock.flock_stale
+    original = _lock_file.flock_stale
 
     def flock_late(fd: int) -> bool:
         pause()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import machine
 import rows_files
 import rows_mounts
+import rows_peers
 import rows_programs
 from opponents import Skipped
 from timing import Result, interleave
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def all_rows() -> list[Row]:
     """Return every row; those that leave much to be deleted come last."""
     return [
+        *rows_peers.rows(),
         *rows_files.rows(),
         *rows_programs.rows(),
         *rows_mounts.rows(),

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Writer: TypeAlias = Callable[[str, bytes], None]
 
 _TEMP = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -46,7 +47,7 @@ def bare_write_all(path: str, data: bytes) -> None:
     os.close(fd)
 
 
-def atomicwrites_writer() -> Callable[[str, bytes], None]:
+def atomicwrites_writer() -> Writer:
     """Return a writer that uses atomicwrites 1.4.1 as its documentation shows."""
     atomic_write = optional("atomicwrites").atomic_write
 
@@ -55,6 +56,85 @@ def atomicwrites_writer() -> Callable[[str, bytes], None]:
             file.write(data)
 
     return write
+
+
+def filelock_writer() -> Writer:
+    """Return the same under a lock of filelock, one object for each file."""
+    write, make = atomicwrites_writer(), optional("filelock").FileLock
+    locks: dict[str, Any] = {}
+
+    def locked(path: str, data: bytes) -> None:
+        if path not in locks:
+            locks[path] = make(path + ".lock")
+        with locks[path]:
+            write(path, data)
+
+    return locked
+
+
+def digest_writer() -> Writer:
+    """Return the same with a digest beside the file, in the form of sha256sum."""
+    write, make = atomicwrites_writer(), optional("filelock").FileLock
+    locks: dict[str, Any] = {}
+
+    def locked(path: str, data: bytes) -> None:
+        if path not in locks:
+            locks[path] = make(path + ".lock")
+        with locks[path]:
+            write(path, data)
+            line = f"{sha256(data).hexdigest()}  {os.path.basename(path)}\n"
+            write(path + ".sha256", line.encode())
+
+    return locked
+
+
+def portalocker_writer() -> Writer:
+    """Return atomicwrites under a lock of portalocker."""
+    write, lock = atomicwrites_writer(), optional("portalocker").Lock
+
+    def locked(path: str, data: bytes) -> None:
+        with lock(path + ".lock"):
+            write(path, data)
+
+    return locked
+
+
+def safer_writer() -> Writer:
+    """Return a writer that uses safer with a temporary file; it flushes nothing to the disk."""
+    safer = optional("safer")
+
+    def write(path: str, data: bytes) -> None:
+        with safer.open(path, "wb", temp_file=True) as file:
+            file.write(data)
+
+    return write
+
+
+def sqlite_writer() -> Writer:
+    """Return what replaces one value of a SQLite database, which flushes at every commit."""
+    sqlite3 = optional("sqlite3")
+    connections: dict[str, Any] = {}
+
+    def write(path: str, data: bytes) -> None:
+        connection = connections.get(path)
+        if connection is None:
+            connection = connections[path] = sqlite3.connect(path + ".db")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB)")
+        with connection:
+            connection.execute("INSERT OR REPLACE INTO t VALUES (1, ?)", (data,))
+
+    return write
+
+
+PEERS: dict[str, Callable[[], Writer]] = {
+    "atomicwrites": atomicwrites_writer,
+    "filelock + atomicwrites": filelock_writer,
+    "filelock + atomicwrites + sha256": digest_writer,
+    "portalocker + atomicwrites": portalocker_writer,
+    "safer (no flush)": safer_writer,
+    "SQLite, synchronous=FULL": sqlite_writer,
+}
 
 
 def optional(name: str) -> Any:
