@@ -1,8 +1,8 @@
 """Put measured results into the page: ``python tests-integration/benchmarks/report.py``.
 
-Reads ``results.json``, ``no-journal.json`` and ``breakdown.json`` in ``docs/performance`` and
-rewrites the parts of ``docs/performance.md`` between its markers, so that no figure there is typed
-by hand.
+Reads ``results.json``, ``no-journal.json``, ``breakdown.json`` and ``many.json`` in
+``docs/performance`` and rewrites the parts of ``docs/performance.md`` between its markers, so that
+no figure there is typed by hand.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     page = _DOCS / "performance.md"
     before = page.read_text(encoding="utf-8")
-    results, no_journal, parts = (
+    results, no_journal, parts, files = (
         json.loads((_DOCS / "performance" / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("results", "no-journal", "breakdown")
+        for name in ("results", "no-journal", "breakdown", "many")
     )
     after = before
     for name, text in (
         ("answer", answer(results)),
+        ("peers", peers(results)),
+        ("many", many(files)),
         ("machine", machine(results)),
         ("targets", table(results, targets=True)),
         ("others", table(results, targets=False)),
@@ -87,6 +89,57 @@ def answer(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+# Who is in the rows that hold everything beside everything else, and what they do.
+_WAYS = (
+    ("bare", "the bare protocol", "", ""),
+    ("atomicwrites", "atomicwrites", "", ""),
+    ("safer (no flush)", "safer, which flushes nothing", "", ""),
+    ("none", _ANSWER[0][1], "", ""),
+    ("floor none", "the same system calls from one function", "", ""),
+    ("portalocker + atomicwrites", "portalocker + atomicwrites", "yes", ""),
+    ("filelock + atomicwrites", "filelock + atomicwrites", "yes", ""),
+    ("default", _ANSWER[1][1], "yes", ""),
+    ("floor default", "the same system calls from one function", "yes", ""),
+    ("filelock + atomicwrites + sha256", "filelock + atomicwrites, twice", "yes", "yes"),
+    ("checksum", _ANSWER[2][1], "yes", "yes"),
+    ("floor checksum", "the same system calls from one function", "yes", "yes"),
+    ("SQLite, synchronous=FULL", "SQLite, `synchronous=FULL`, one row", "yes", ""),
+)
+
+
+def peers(results: dict[str, Any]) -> str:
+    """Return what does the same job side by side, relative to the bare protocol of the same run."""
+    rows = {row["name"]: row for row in results["rows"]}
+    lines = ["| 4 KiB over a file | lock | digest | ext4 | tmpfs |", "|---|---|---|--:|--:|"]
+    for key, way, lock, digest in _WAYS:
+        cells = []
+        for filesystem in ("ext4", "tmpfs"):
+            seconds = rows[f"peers-{filesystem}"]["seconds"]
+            cells.append(f"{seconds[key]['median'] / seconds['bare']['median']:.2f} x")
+        lines.append(f"| {way} | {lock} | {digest} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def many(files: dict[str, Any]) -> str:
+    """Return how long ten thousand files take, relative to the bare protocol in one thread."""
+    *written, recorded = files["rows"]
+    unit = written[0]["seconds"]["bare"]
+    lines = [
+        f'| {files["files"]:,} files | bare protocol | `concurrency="none"` | default |',
+        "|---|--:|--:|--:|",
+    ]
+    for row in written:
+        cells = (f"{row['seconds'][who] / unit:.2f}" for who in ("bare", "none", "default"))
+        lines.append(f"| {row['what']} | {' | '.join(cells)} |")
+    batch = recorded["seconds"]["checksum -r"] / recorded["seconds"]["one by one"]
+    lines += [
+        "",
+        f"The bare protocol in one thread, {unit:.0f} s, is 1.",
+        f"`safeatomic checksum -r` over as many takes {batch:.2f} times as long as a call for each.",
+    ]
+    return "\n".join(lines)
+
+
 def table(results: dict[str, Any], *, targets: bool) -> str:
     """Return the rows with a target, or those without."""
     lines = [
@@ -94,7 +147,7 @@ def table(results: dict[str, Any], *, targets: bool) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in results["rows"]:
-        if (row["target"] is not None) != targets:
+        if (row["target"] is not None) != targets or row["name"].startswith("peers-"):
             continue
         lines.append(_line(row))
     return "\n".join(lines)

@@ -228,23 +228,24 @@ class Lock:
     def _unlink_own(self, dir_fd: int) -> None:
         """Remove the name if it is still ours, even after one transient error or interrupt."""
         try:
-            if self._handle is not None and not self._handle.valid():
-                if dir_fd < 0:
-                    return
-                self._dir_fd = dir_fd
-            ours = self.owned(dir_fd)
-            if ours:
-                unlink_if_there(self.name, self._dir_fd)
+            ours = self._unlink_if_ours(dir_fd)
         except OSError:
-            ours = self.owned(dir_fd)
-            if ours:
-                unlink_if_there(self.name, self._dir_fd)
+            ours = self._unlink_if_ours(dir_fd)
         except BaseException:
-            if self.owned(dir_fd):
-                unlink_if_there(self.name, self._dir_fd)
+            self._unlink_if_ours(dir_fd)
             raise
         if _trace.hook is not None:
             self._report("unlinked" if ours else "lost", self.inode[1], _trace.RELEASE)
+
+    def _unlink_if_ours(self, dir_fd: int) -> bool:
+        if self._handle is not None and not self._handle.valid():
+            if dir_fd < 0:
+                return False  # the program closed the directory: nothing can be removed through it
+            self._dir_fd = dir_fd
+        if not self.owned(dir_fd):
+            return False
+        unlink_if_there(self.name, self._dir_fd)
+        return True
 
     def _prepare(self) -> None:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
