@@ -132,10 +132,11 @@ def many(files: dict[str, Any]) -> str:
         cells = (f"{row['seconds'][who] / unit:.2f}" for who in ("bare", "none", "default"))
         lines.append(f"| {row['what']} | {' | '.join(cells)} |")
     batch = recorded["seconds"]["checksum -r"] / recorded["seconds"]["one by one"]
+    together = "`safeatomic checksum -r` over as many files takes"
     lines += [
         "",
         f"The bare protocol in one thread, {unit:.0f} s, is 1.",
-        f"`safeatomic checksum -r` over as many takes {batch:.2f} times as long as a call for each.",
+        f"{together} {batch:.2f} times as long as one call for each.",
     ]
     return "\n".join(lines)
 
