@@ -125,9 +125,7 @@ def _in_place() -> Any:
     def stage(write: _protocol.Write) -> None:
         # The temp is the target itself; renaming a name to itself does nothing.
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        write.temp.descriptor.open(
-            os.open, write.target.name, flags, 0o666, dir_fd=write.target.dir_fd
-        )
+        write.temp.open(os.open, write.target.name, flags, 0o666, dir_fd=write.target.dir_fd)
         write.temp.name = write.target.name
 
     return mock.patch.object(_protocol.Write, "stage", stage)

@@ -195,7 +195,7 @@ class Lock:
             if self.ours():
                 if self._temp is not None:
                     self._drop_name_of(self._temp)
-                if self.linked and self.fd >= 0:  # while open, its inode number is not reused
+                if self.linked and self._held.fd >= 0:  # while open, its inode number is not reused
                     self._unlink_own(dir_fd)
         finally:
             self._close()
@@ -249,7 +249,7 @@ class Lock:
 
     def _prepare(self) -> None:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
-        if self.fd < 0:
+        if self._held.fd < 0:
             try:
                 self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
             except OSError as error:
@@ -264,12 +264,12 @@ class Lock:
         """Make the inode under a temp's name, where one without a name is not to be had."""
         self._temp = Temp(self._dir_fd)
         self._temp.create(_MODE)
-        self._held.adopt(self._temp.descriptor)
-        self._temp.descriptor.detach()
+        self._held.adopt(self._temp)
+        self._temp.detach()
 
     def _complete(self) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
-        fd = self.fd
+        fd = self._held.fd
         status = kernel.fstat(fd)
         self._held.shows(status)
         self.inode = identity(status)
@@ -289,7 +289,7 @@ class Lock:
         data = payload(self._session, self.token)
         done = 0
         while done < len(data):
-            written = kernel.pwrite(self.fd, data[done:], done)
+            written = kernel.pwrite(self._held.fd, data[done:], done)
             if written <= 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
             done += written
@@ -313,7 +313,7 @@ class Lock:
         if self._temp is None:
             self.linked = True  # before the call: an interrupt right after it must find it to undo
             try:
-                kernel.link_anonymous(self.fd, self.name, self._dir_fd)
+                kernel.link_anonymous(self._held.fd, self.name, self._dir_fd)
             except OSError as error:
                 if error.errno not in _NO_PROC:
                     raise

@@ -44,16 +44,17 @@ _ATTEMPTS = (
 )
 
 
-class Temp:
+class Temp(Held):
     """One temporary file in flight; its name is known first, so `discard` is always safe.
+
+    It owns its descriptor, open for reading and writing, and with it the flock.
 
     Attributes:
         name: Its name in the directory; empty once it was published or discarded.
-        descriptor: Its descriptor's owner.
         owner: User and group number that the file was created with.
     """
 
-    __slots__ = ("_prefix", "descriptor", "dir_fd", "name", "owner", "token")
+    __slots__ = ("_prefix", "dir_fd", "name", "owner", "token")
 
     def __init__(self, dir_fd: int, token: str = "", prefix: str = PREFIX) -> None:
         """Make nothing yet.
@@ -64,17 +65,12 @@ class Temp:
                 temp's: who takes a dead writer's lock over knows by it whose orphan it is.
             prefix: What the name begins with.
         """
-        self.descriptor = Held()
+        super().__init__()
         self._prefix = prefix
         self.token = token
         self.dir_fd = dir_fd
         self.name = ""
         self.owner = (-1, -1)
-
-    @property
-    def fd(self) -> int:
-        """Its descriptor, open for reading and writing; -1 when closed."""
-        return self.descriptor.fd
 
     def create(self, mode: int) -> None:
         """Create the file under a new name and flock it.
@@ -85,7 +81,7 @@ class Temp:
         for name in fresh_names(self._prefix, self.token):
             self.name = name
             try:
-                self.descriptor.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
+                self.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
             except FileExistsError:
                 self.name = ""
                 continue
@@ -108,7 +104,7 @@ class Temp:
             if error.errno not in NOT_SUPPORTED:
                 raise  # without flock no sweeper can prove anything either
         status = kernel.fstat(fd)
-        self.descriptor.shows(status)
+        self.shows(status)
         self.owner = (status.st_uid, status.st_gid)
         # Some filesystems in user space count no links at all: there the name itself is asked.
         return status.st_nlink > 0 or kernel.exists_at(self.name, self.dir_fd)
@@ -122,10 +118,6 @@ class Temp:
             while written < len(view):
                 with view[written:] as rest:
                     written += kernel.write(self.fd, rest)
-
-    def close(self) -> None:
-        """Close the descriptor, and with it the flock."""
-        self.descriptor.close()
 
     def discard(self) -> None:
         """Remove the file if it is there, then close it; the flock goes last."""
