@@ -287,8 +287,10 @@ class AtomicWriter(io.BufferedWriter):
             return
         if exc_type is None:
             self.commit()
-        else:
+        elif self._born == generation():
             self.abort()
+        # Else a forked child leaves the block by an exception of its own, which is to arrive; what
+        # was written is its parent's.
 
     def __repr__(self) -> str:
         state = self._verdict or ("closed, undecided" if self.closed else "undecided")
