@@ -79,9 +79,10 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "damaged").write_text("other")
     (tmp_path / "bare").write_text("bare")
     line = "{}  {}\n".format
-    digests = {
-        name: sa.compute_hash_file(tmp_path / name) for name in ("old", "unsealed", "listed")
-    }
+    digests = {}
+    for name in ("old", "unsealed", "listed"):
+        (tmp_path / name).write_text(name[0])
+        digests[name] = sa.compute_hash_file(tmp_path / name)
     (tmp_path / "old.sha256").write_text(line(digests["old"], "old") + "# algo=sha256\n")
     (tmp_path / "unsealed.sha256").write_text(
         line("0" * 64, "unsealed") + f"# previous=sha256:{digests['unsealed']}\n"
