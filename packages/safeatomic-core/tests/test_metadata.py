@@ -63,14 +63,32 @@ def test_losing_the_owner_of_a_plain_mode_says_only_that(
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
-@pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOENT])
 def test_a_filesystem_without_attributes_is_no_obstacle(
-    target: Path, faults: Any, caplog: pytest.LogCaptureFixture, code: int
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    faults.fail("listxattr_at", code)
+    faults.fail("listxattr_at", errno.ENOTSUP)
     write_atomic_bytes(target, b"new")
     assert target.read_bytes() == b"new"
-    assert ("extended attributes" in caplog.text) is (code == errno.ENOENT)
+    assert "extended attributes" not in caplog.text
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES])
+@pytest.mark.parametrize("readable", [True, False])
+def test_without_proc_attributes_are_those_of_the_open_file(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture, code: int, readable: bool
+) -> None:
+    try:
+        os.setxattr(target, "user.note", b"kept")
+    except OSError:
+        pytest.skip("this filesystem has no attributes for users")
+    for entry in ("listxattr_at", "getxattr_at"):
+        faults.fail(entry, code)
+    if not readable:
+        faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: name == target.name)
+    write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert (os.listxattr(target) == ["user.note"]) is readable
+    assert ("extended attributes" in caplog.text) is not readable
 
 
 def test_an_error_while_listing_attributes_is_one(target: Path, faults: Any) -> None:

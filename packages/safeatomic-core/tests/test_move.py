@@ -416,6 +416,43 @@ def test_a_sidecar_that_another_program_replaces_at_the_end_stays_behind(
     assert src.with_name("src.sha256").exists()
 
 
+@pytest.mark.parametrize("same_directory", [True, False])
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES, errno.EIO])
+def test_a_source_s_sidecar_that_cannot_be_removed_stays_and_nothing_else_does(
+    src: Path, faults: Any, same_directory: bool, exclusive: bool, code: int
+) -> None:
+    (src.parent / "sub").mkdir()
+    dst = src.with_name("dst") if same_directory else src.parent / "sub" / "dst"
+    write_atomic_bytes(src, b"moved", write_checksum=True)
+    if not exclusive:
+        faults.fail("rename_noreplace", errno.EINVAL)
+        faults.fail("unlink", code, when=lambda name, **_options: name == "src.sha256")
+    faults.fail("rename_noreplace", code, when=lambda name, *_rest: name == "src.sha256")
+    faults.fail("rename", code, when=lambda name, *_rest, **_options: name == "src.sha256")
+    with pytest.raises(OSError, match="visible and durable with its checksum") as caught:
+        move_atomic(src, dst)
+    assert caught.value.errno == code
+    assert caught.value.filename == f"{src}.sha256"
+    assert "cannot remove the source's checksum sidecar" in str(caught.value)
+    assert f"{str(src) + '.sha256'!r} stays behind" in str(caught.value)
+    assert "visible and durable" in caught.value.__notes__[0]
+    assert sorted(os.listdir(src.parent)) == sorted(
+        ["src.sha256", "sub"] + (["dst", "dst.sha256"] if same_directory else [])
+    )
+    assert sorted(os.listdir(dst.parent))[:2] == ["dst", "dst.sha256"]
+    assert verify_checksum(dst)
+
+
+def test_a_linked_source_that_cannot_be_removed_is_told_of(src: Path, faults: Any) -> None:
+    faults.fail("rename_noreplace", errno.EINVAL)
+    faults.fail("unlink", errno.EPERM, when=lambda name, **_options: name == "src")
+    with pytest.raises(PermissionError, match="still has its name") as caught:
+        move_atomic(src, src.with_name("dst"))
+    assert "visible and durable" in str(caught.value)
+    assert sorted(os.listdir(src.parent)) == ["dst", "src"]
+
+
 def test_an_error_about_the_source_names_it_where_both_names_begin_alike(
     src: Path, faults: Any
 ) -> None:

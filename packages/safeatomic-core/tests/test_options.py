@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
-from typing import Any
 
 import pytest
 
@@ -79,20 +77,6 @@ def test_threads_do_not_see_each_other_s_scope() -> None:
         thread.start()
         thread.join()
     assert seen == [0]
-
-
-def test_two_threads_that_come_first_share_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = contextvars.ContextVar
-    others: list[object] = []
-
-    def make_while_another_does(*args: Any, **options: Any) -> object:
-        monkeypatch.setattr(contextvars, "ContextVar", make)
-        others.append(_options._scope())
-        return make(*args, **options)
-
-    monkeypatch.setattr(_options, "_made", {})
-    monkeypatch.setattr(contextvars, "ContextVar", make_while_another_does)
-    assert [_options._scope()] == others
 
 
 def test_tasks_do_not_see_each_other_s_scope() -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -275,9 +276,13 @@ def test_a_name_with_no_room_for_a_sidecar_has_none(tmp_path: Path, length: int)
     path, short = tmp_path / ("n" * length), tmp_path / "short"
     write_atomic_bytes(path, b"x")
     assert get_checksum_info(path) is None
-    with pytest.raises(FileNotFoundError):
-        verify_checksum(path)
+    for reading in (verify_checksum, partial(read_atomic_bytes, check_checksum=True)):
+        with pytest.raises(FileNotFoundError, match="no room for one") as refused:
+            reading(path)
+        assert "write_checksum_file" not in str(refused.value)
     move_atomic(path, short)
+    with pytest.raises(FileNotFoundError, match="write_checksum_file"):
+        verify_checksum(short)
     move_atomic(short, path)
     with pytest.raises(OSError, match="unchanged") as caught:
         write_atomic_bytes(path, b"y", write_checksum=True)

@@ -370,25 +370,6 @@ def test_a_hash_that_fails_aside_fails_where_it_is_wanted(monkeypatch: pytest.Mo
         HashAside(b"x", "sha256").hexdigest()
 
 
-def test_without_hashlib_the_interpreters_own_sha256_does(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "hashlib", None)  # as after a chroot
-    write_atomic(target, "x", write_checksum=True)
-    assert read_atomic(target, check_checksum=True) == "x"
-    monkeypatch.setattr(_digests, "_sha256", None)
-    with pytest.raises(ImportError):
-        _digests.new_hash("sha256")
-
-
-def test_an_interpreter_without_a_sha256_of_its_own_has_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("_sha2", "_sha256"):
-        monkeypatch.setitem(sys.modules, name, None)
-    assert _digests._find_sha256() is None
-
-
 def test_where_nothing_can_be_imported_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("logging", "warnings"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -340,6 +340,22 @@ def test_a_forked_child_cannot_use_it(target: Path) -> None:
     assert target.read_bytes() == b"parent"
 
 
+def test_an_exception_of_a_forked_child_leaves_the_block_as_it_is(target: Path) -> None:
+    parent = os.getpid()
+    try:
+        with AtomicWriter(target) as file:
+            file.write(b"parent")
+            pid = os.fork()
+            if pid == 0:
+                raise SystemExit(3)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    except BaseException as error:
+        if os.getpid() != parent:
+            os._exit(0 if isinstance(error, SystemExit) else 2)
+        raise
+    assert target.read_bytes() == b"parent"
+
+
 def test_an_interrupt_while_it_is_made_leaves_nothing(
     target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,8 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
         return _of_closed_directory(error, step, target, directory)
     if step == _trace.PUBLISH:
         return _of_rename(code, target, target.name, directory)
+    if step == _trace.SETTLE and _name_in(error):  # a move's source, or its sidecar
+        return _of_rename(code, target, _name_in(error), directory)
     if step == _trace.RELEASE:
         return _of_rename(code, target, target.name + LOCK_SUFFIX, directory)
     return ""

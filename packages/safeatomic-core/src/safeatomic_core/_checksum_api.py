@@ -9,6 +9,7 @@ from ._change import Change, carry_out
 from ._digests import hash_bytes, hash_fd
 from ._errors import ChecksumMismatchError, SafeAtomicError
 from ._gate import pass_gate
+from ._hashes import UNLOADABLE
 from ._options import Policy, check_data, defaults, resolve_algorithm
 from ._reader import AtomicReader, verify_file
 from ._recording import Batch, record_present, require_present
@@ -131,7 +132,8 @@ def write_checksum_file(
         safety: As for `write_atomic_bytes`.
 
     Returns:
-        The path of the sidecar.
+        The path of the sidecar. In a program that has entered a chroot and never loaded pathlib,
+        which cannot be loaded there, it is a str.
 
     Raises:
         FileNotFoundError: The file is missing. Nothing was changed.
@@ -143,8 +145,6 @@ def write_checksum_file(
         OSError: A system call failed; the former sidecar is in place, or the new one. The file is
             unchanged.
     """
-    from pathlib import Path  # slow to import, and only this function returns one
-
     policy = Policy(
         concurrency=concurrency,
         write_checksum=True,
@@ -154,7 +154,16 @@ def write_checksum_file(
         session=session,
         safety=safety,
     )
-    return Path(_record_one(path, policy).path + SIDECAR_SUFFIX)
+    return _as_path(_record_one(path, policy).path + SIDECAR_SUFFIX)
+
+
+def _as_path(text: str) -> Path:
+    """Return a path, or the text where no such object can be had: the record is made by now."""
+    try:
+        from pathlib import Path  # slow to import, and only this function returns one
+    except UNLOADABLE:
+        return text  # type: ignore[return-value]
+    return Path(text)
 
 
 def record_checksums(

@@ -4,49 +4,19 @@ from __future__ import annotations
 
 from _thread import allocate_lock, start_new_thread  # threading itself is slow to import
 
+from ._hashes import new_hash
 from ._options import check_algorithm
 from ._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from hashlib import _Hash
     from typing import TypeAlias
 
     Digest: TypeAlias = tuple[str, str]  # algorithm and hexadecimal digest
 
 HEXADECIMAL = frozenset("0123456789abcdef")
 _CHUNK = 262144  # bytes hashed at a time
-
-
-def new_hash(algo: str) -> _Hash:
-    """Return a fresh hash object of a checked algorithm."""
-    try:
-        import hashlib  # a quarter of the package's import time, and not every program hashes
-    except ImportError:
-        if algo == "sha256" and _sha256 is not None:
-            return _sha256()
-        raise
-    if algo == "sha256":  # the default, without the search through OpenSSL's tables
-        return hashlib.sha256(usedforsecurity=False)
-    return hashlib.new(algo, usedforsecurity=False)
-
-
-def _find_sha256() -> Callable[[], _Hash] | None:
-    """Return the interpreter's own SHA-256: a program may enter a chroot before it hashes.
-
-    OpenSSL's is faster, and takes as long to load as a quarter of this package.
-    """
-    for name in ("_sha2", "_sha256"):  # from Python 3.12 on, and before
-        try:
-            module = __import__(name)
-        except ImportError:
-            continue
-        return module.sha256  # type: ignore[no-any-return]
-    return None
-
-
-_sha256 = _find_sha256()
 
 
 def hash_bytes(data: bytes | memoryview, algo: str) -> str:

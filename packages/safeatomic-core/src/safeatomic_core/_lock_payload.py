@@ -10,6 +10,7 @@ import os
 import time
 
 from ._digests import hash_bytes
+from ._hashes import UNLOADABLE
 
 VERSION = 1
 CAP = 4096  # bytes; ours are about 250, and a file that is longer is not a lock of ours
@@ -92,9 +93,13 @@ def parse_json(raw: bytes) -> object:
         return None
     try:
         import json  # slow to import; what this library writes is read without it
-
+    except UNLOADABLE:
+        # Nobody's document is to be taken for a damaged lock, which may be removed.
+        document = raw.lstrip()[:1] in (b"{", b"[") and b'"pid"' not in raw
+        return {"unread": raw} if document else None
+    try:
         return json.loads(raw.decode("utf-8"))
-    except (ValueError, ImportError):
+    except ValueError:
         return None
 
 
@@ -153,7 +158,7 @@ def parse_timestamp(text: object) -> float | None:
 
         moment = datetime.fromisoformat(text)
         return None if moment.tzinfo is None else moment.timestamp()
-    except (ValueError, OverflowError, ImportError):
+    except (ValueError, OverflowError, *UNLOADABLE):
         return None
 
 

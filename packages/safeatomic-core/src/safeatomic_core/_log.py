@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import sys
 
+from ._hashes import UNLOADABLE
+
 
 def warning(message: str, *args: object) -> None:
     """Report something the user should see, such as metadata that could not be kept."""
     try:
         import logging
-    except ImportError:  # the installation cannot be read any more, in a chroot
+    except UNLOADABLE:  # the installation cannot be read any more, in a chroot
         return
     logging.getLogger("safeatomic").warning(message, *args, stacklevel=2)
 
@@ -38,7 +40,7 @@ def warn(message: str, category: type[Warning]) -> None:
     """Issue a warning where nobody's line can be named; none where nothing can be imported."""
     try:
         import warnings
-    except ImportError:  # the interpreter is going down
+    except UNLOADABLE:  # the interpreter is going down
         return
     warnings.warn(message, category, stacklevel=2)
 
@@ -49,7 +51,10 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     That is the innermost frame outside this package and the two that are built on it, wherever they
     are: installed, in a checkout, or vendored under another name.
     """
-    import warnings  # wanted by few calls
+    try:
+        from warnings import warn  # wanted by few calls
+    except UNLOADABLE:
+        from _warnings import warn  # the same function, in the interpreter itself
 
     # What skip_file_prefixes of warnings.warn() does from Python 3.12 on.
     own = _own_directories()
@@ -58,7 +63,7 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
         frame = frame.f_back
         level += 1
-    warnings.warn(message, category, stacklevel=level)
+    warn(message, category, stacklevel=level)
 
 
 def _own_directories() -> tuple[str, ...]:

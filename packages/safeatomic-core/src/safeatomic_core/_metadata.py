@@ -9,10 +9,11 @@ logged.
 from __future__ import annotations
 
 import errno
+import os
 import stat
 
 from . import _log, _mounts
-from ._posix import kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ._temp_file import Temp
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 _ACL = "system.posix_acl_access"
 # EINVAL: this user namespace, a container, has no number for that owner (user_namespaces(7)).
 _NOT_OURS_TO_GIVE = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
@@ -133,29 +135,53 @@ def _set_id_bits(fd: int, mode: int, lost: _Losses) -> None:
 
 def _copy_xattrs(target: Target, fd: int, lost: _Losses) -> None:
     """Make the temp's extended attributes those of the target."""
+    source = Descriptor()
     try:
-        wanted = kernel.listxattr_at(target.name, target.dir_fd)
-        present = kernel.listxattr(fd)
-    except OSError as error:
-        if error.errno in _NO_XATTRS:
-            return
-        # No /proc, or the target was just removed; or a security module says no.
-        if isinstance(error, FileNotFoundError | PermissionError):
-            lost.add("extended attributes", matters=True)
-            return
-        raise
-    for name in wanted:
         try:
-            kernel.setxattr(fd, name, kernel.getxattr_at(target.name, name, target.dir_fd))
+            wanted = _list_xattrs(target, source, lost)
+            present = kernel.listxattr(fd)
         except OSError as error:
-            _forgive(error, name, lost)
-    for name in present:
-        # A default ACL of the directory gave the temp one that the target does not have.
-        if name not in wanted and name == _ACL:
+            if error.errno in _NO_XATTRS:
+                return
+            raise
+        for name in wanted:
             try:
-                kernel.removexattr(fd, name)
+                if source.fd >= 0:
+                    value = kernel.getxattr(source.fd, name)
+                else:
+                    value = kernel.getxattr_at(target.name, name, target.dir_fd)
+                kernel.setxattr(fd, name, value)
             except OSError as error:
                 _forgive(error, name, lost)
+    finally:
+        source.close()
+    # A default ACL of the directory gave the temp one that the target does not have.
+    if _ACL in present and _ACL not in wanted:
+        try:
+            kernel.removexattr(fd, _ACL)
+        except OSError as error:
+            _forgive(error, _ACL, lost)
+
+
+def _list_xattrs(target: Target, source: Descriptor, lost: _Losses) -> list[str]:
+    """Return the names of the target's attributes.
+
+    Args:
+        target: The target.
+        source: Is opened if they are to be had from an open file only.
+        lost: Takes what cannot be had.
+    """
+    try:
+        try:
+            wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
+        except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
+            opened = source.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+            wanted = kernel.listxattr(opened)
+    except (FileNotFoundError, PermissionError):
+        # The target was just removed, or may not be read; or a security module says no.
+        lost.add("extended attributes", matters=True)
+        return []
+    return wanted
 
 
 def _forgive(error: OSError, name: str, lost: _Losses) -> None:

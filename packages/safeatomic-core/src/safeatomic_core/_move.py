@@ -76,7 +76,8 @@ def move_atomic(
         TypeError: An argument of the wrong type. Both are unchanged.
         ValueError: An argument out of range, or two names that belong to each other: a file and its
             own sidecar or lock. Both are unchanged.
-        OSError: A system call failed. The note says whether the file was moved.
+        OSError: A system call failed. The note says whether the file was moved, and whether a part
+            of the source stayed behind.
     """
     check_flag(force, "force")
     policy = Policy(
@@ -104,6 +105,7 @@ class _Move(Change):
         self._linked = False  # the destination is a second link of the source so far
         self._loose = False  # the source's sidecar is gone, but perhaps not for good
         self._source_sidecar: Retirement | None = None
+        self._left: OSError | None = None  # why the source's sidecar could not be removed
         self._src = Target(check_path(src, "src"))
         self._src.must_exist = True
         self.target = Target(check_path(dst, "dst"))
@@ -197,18 +199,15 @@ class _Move(Change):
         record = -1
         if self._carried is not None and settled and self.announcement is not None:
             # Only now: before, a crash could bring the source back without its sidecar.
-            assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
             self._loose = True
-            try:
-                self._source_sidecar.take_away()
-            except FileExistsError as error:
-                _log.warning("%r: its sidecar stays behind (%s)", src.path, error)
-            self._source_sidecar.drop_displaced()
+            self._take_sidecar_away()
             record = self.announcement.fd
         gone = settle_directory(src, self.policy.safety, renamed=self._source.fd, witness=record)
         self.settled = settled and gone
         self._loose = False
         self._report(_trace.SETTLE, {"durable": self.settled})
+        if self._left is not None:
+            raise self._left
 
     # ---------------------------------------------------------------- what it says when it fails
 
@@ -218,6 +217,8 @@ class _Move(Change):
 
     def doing(self) -> str:
         """Say what is being done."""
+        if self._left is not None and self.settled:
+            return "remove the source's checksum sidecar"
         return f"move {self._src.path!r}"
 
     def translated(self, error: OSError) -> BaseException:
@@ -234,17 +235,31 @@ class _Move(Change):
 
     def path_of(self, error: OSError) -> str:
         """Return the path of the caller's that an error is about."""
+        if error is self._left:
+            return self._src.path + SIDECAR_SUFFIX
         name = error.filename if isinstance(error.filename, str) else ""
         if name.startswith((self._src.path, self.target.path)):
             return name
         about = self.about(error)
         return str(about.named(error).filename) if name else about.path
 
+    def outcome(self) -> str:
+        """Say what became of the two names."""
+        outcome = super().outcome()
+        if self.published and self._linked and self._src.shows_what_was_found():
+            outcome += f", and the source {self._src.path!r} still has its name"
+        if self._left is not None:
+            sidecar = self._src.path + SIDECAR_SUFFIX
+            outcome += f" with its checksum, and the source's sidecar {sidecar!r} stays behind"
+        return outcome
+
     def about(self, error: OSError) -> Target:
         """Return which of the two names an error is about."""
         src, dst = self._src, self.target
         if self.step == _trace.ACQUIRE and self._acquired is not None:
             return self._acquired
+        if error is self._left:
+            return src
         name = error.filename if isinstance(error.filename, str) else ""
         if not name:  # a call on a descriptor: the step tells which
             return src if self.step == _trace.HARDEN else dst
@@ -358,6 +373,17 @@ class _Move(Change):
         """Rename without replacing, by a hard link where the kernel has no such rename."""
         src, dst = self._src, self.target
         self._linked = rename_new(src.name, dst.name, src.dir_fd, dst.dir_fd)
+
+    def _take_sidecar_away(self) -> None:
+        """Remove the source's sidecar; one that cannot be removed changes nothing for the file."""
+        assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
+        try:
+            self._source_sidecar.take_away()
+        except FileExistsError as error:
+            _log.warning("%r: its sidecar stays behind (%s)", self._src.path, error)
+        except OSError as error:
+            self._left = error  # raised once everything else is done
+        self._source_sidecar.drop_displaced()
 
     def _hard_links_of_one_file(self) -> bool:
         a, b = self._src.status, self.target.status

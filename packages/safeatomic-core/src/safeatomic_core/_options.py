@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import codecs
 import io
+from _contextvars import ContextVar  # contextvars itself is slow to import
 
+from ._hashes import digest_size, hashlib_loads
 from ._types import CONCURRENCY, SAFETY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import ContextVar
     from types import TracebackType
     from typing import Any, ParamSpec, TypeVar
 
@@ -54,19 +55,12 @@ class Defaults:
 
 
 _LIBRARY_DEFAULTS = Defaults("utf-8", "sha256", 0, 0.1)
-_made: dict[str, ContextVar[Defaults]] = {}  # the scope, once somebody has set a default
+_scope = ContextVar("safeatomic_defaults", default=_LIBRARY_DEFAULTS)
 
 
 def defaults() -> Defaults:
     """Return the defaults in force for the caller."""
-    return _made["scope"].get() if _made else _LIBRARY_DEFAULTS
-
-
-def _scope() -> ContextVar[Defaults]:
-    """Return the variable behind the scopes, the same one to every thread that comes first."""
-    from contextvars import ContextVar  # slow to import, and most programs set no default
-
-    return _made.setdefault("scope", ContextVar("safeatomic_defaults", default=_LIBRARY_DEFAULTS))
+    return _scope.get()
 
 
 class safeatomic_config:  # noqa: N801 - reads as the function it is used as
@@ -113,7 +107,7 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
             name: getattr(outer, name) if value is None else value
             for name, value in self._given.items()
         }
-        _scope().set(Defaults(**inner, outer=outer, given_by=self))  # type: ignore[arg-type]
+        _scope.set(Defaults(**inner, outer=outer, given_by=self))  # type: ignore[arg-type]
 
     def __exit__(
         self,
@@ -125,7 +119,7 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
         present: Defaults | None = defaults()
         while present is not None:
             if present.given_by is self and present.outer is not None:
-                _scope().set(present.outer)
+                _scope.set(present.outer)
                 return
             present = present.outer
 
@@ -186,16 +180,14 @@ def check_algorithm(algo: object, argument: str = "checksum_algo") -> str:
     known = _checked_algorithms.get(algo)
     if known is not None:
         return known
-    import hashlib  # a quarter of the package's import time, and not every program hashes
-
     name = algo.lower()
-    length = 0
-    if name in hashlib.algorithms_available:
-        try:
-            length = hashlib.new(name, usedforsecurity=False).digest_size
-        except ValueError:  # listed, but switched off by the OpenSSL in use
-            length = 0
+    length = digest_size(name)
     if length == 0:
+        if name != "sha256" and not hashlib_loads():
+            raise ValueError(
+                f"{argument} {algo!r} cannot be computed, because hashlib cannot be loaded any "
+                "more; use 'sha256', or import hashlib before the process enters a chroot"
+            )
         raise ValueError(
             f"{argument} {algo!r} is not a fixed-length hash of this Python; "
             "use 'sha256', 'sha512', 'blake2b' or another name that hashlib offers"

@@ -56,9 +56,10 @@ class Sidecar:
         claim: What it says of the file: of one of ours or of a list.
         flaw: What it is instead of ours, as "the checksum sidecar …" goes on; None if it is ours or
             not there.
+        fits: Whether the filesystem has room for such a name.
     """
 
-    __slots__ = ("_handle", "_held", "claim", "flaw", "kind", "raw", "record", "status")
+    __slots__ = ("_handle", "_held", "claim", "fits", "flaw", "kind", "raw", "record", "status")
 
     def __init__(self, target: Target, hint: str) -> None:
         """Look at it.
@@ -78,6 +79,7 @@ class Sidecar:
         self.record: Checksum | None = None
         self.claim: Checksum | None = None
         self.flaw: str | None = None
+        self.fits = True
         try:
             self._handle.open(
                 kernel.open, target.name + SIDECAR_SUFFIX, _OPEN, dir_fd=target.dir_fd
@@ -86,7 +88,8 @@ class Sidecar:
             return
         except OSError as error:
             # A name that is too long cannot be there: its file's name just fits.
-            if error.errno != errno.ENAMETOOLONG:
+            self.fits = error.errno != errno.ENAMETOOLONG
+            if self.fits:
                 self._refuse_to_open(target, error)
             return
         except BaseException:

@@ -134,11 +134,14 @@ class Verification:
         flaw = self._sidecar.flaw
         if flaw is not None:
             return not_a_record(self._target, flaw)
-        return FileNotFoundError(
-            errno.ENOENT,
-            "no checksum sidecar; write_checksum_file() makes one",
-            self._target.path + SIDECAR_SUFFIX,
-        )
+        reason = "no checksum sidecar; write_checksum_file() makes one"
+        if not self._sidecar.fits:
+            reason = (
+                f"no checksum sidecar, and no room for one: the file's name and {SIDECAR_SUFFIX!r} "
+                "are longer than the filesystem allows. Move the file to a shorter name to record "
+                "a checksum"
+            )
+        return FileNotFoundError(errno.ENOENT, reason, self._target.path + SIDECAR_SUFFIX)
 
     def _report(
         self,

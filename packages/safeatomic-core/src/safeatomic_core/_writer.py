@@ -9,9 +9,10 @@ from _weakref import ref  # weakref itself is slow to import
 from . import _trace
 from ._abandoned import disarm, guard
 from ._change import close
-from ._digests import hash_fd, new_hash
+from ._digests import hash_fd
 from ._errors import SafeAtomicError
 from ._forks import generation
+from ._hashes import new_hash
 from ._options import Policy, check_data, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
@@ -287,7 +288,7 @@ class AtomicWriter(io.BufferedWriter):
             return
         if exc_type is None:
             self.commit()
-        else:
+        elif self._born == generation():  # else an exception of a forked child's is to arrive
             self.abort()
 
     def __repr__(self) -> str:

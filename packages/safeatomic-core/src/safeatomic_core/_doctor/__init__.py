@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from .._guarantees import inspect_guarantees, unknown_report
+from .._hashes import UNLOADABLE
 from .._options import check_flag
 from .._target import check_path
 from .._types import Record
@@ -70,8 +72,10 @@ class DoctorReport(Record):
         Args:
             colour: Mark each status with a colour of the terminal; see `wants_colour`.
         """
-        from .layout import lines  # textwrap and re, slower to import than this package
-
+        try:
+            from .layout import lines  # textwrap and re, slower to import than this package
+        except UNLOADABLE:
+            return "\n".join(map(str, self.checks))
         return "\n".join(lines(self, colour=colour))
 
     def to_dict(self) -> dict[str, object]:
@@ -119,8 +123,10 @@ def doctor(
     text = check_path(path)
     check_flag(destructive, "destructive")
     required = _check_require(require)
-    from .examination import examine  # a third of the package, and few programs want it
-
+    try:
+        from .examination import examine  # a third of the package, and few programs want it
+    except UNLOADABLE as error:
+        return _unexamined(text, error)
     report, lines = examine(text, required, destructive=destructive)
     return DoctorReport(
         path=text,
@@ -129,6 +135,20 @@ def doctor(
         checks=tuple(DoctorCheck(*line) for line in lines),
         ok=all(status != "fail" for _, status, _ in lines),
     )
+
+
+def _unexamined(path: str, error: Exception) -> DoctorReport:
+    """Return the report of a process that cannot load the examination any more."""
+    try:
+        report = inspect_guarantees(path)
+    except OSError:
+        report = unknown_report()
+    detail = (
+        f"the checks cannot be loaded ({error}); call doctor() once before the process enters a "
+        "chroot, or gives up the right to read its installation"
+    )
+    check = DoctorCheck("inspection", "fail", detail)
+    return DoctorReport(path, report.environment, dict(report.guarantees), (check,), ok=False)
 
 
 def wants_colour(stream: TextIO) -> bool:

@@ -1,0 +1,83 @@
+"""Hash objects: hashlib's, or the interpreter's own where hashlib cannot be loaded any more.
+
+A program may enter a chroot, or give up the right to read its installation, before it hashes for
+the first time. hashlib takes as long to load as a quarter of this package, most of it for OpenSSL,
+which is faster than the interpreter's own modules; so only SHA-256 is loaded with this one.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+# Where the interpreter has them itself: from Python 3.12 on, and before.
+_OWN = {
+    "sha256": ("_sha2", "_sha256"),
+    "sha224": ("_sha2", "_sha256"),
+    "sha512": ("_sha2", "_sha512"),
+    "sha384": ("_sha2", "_sha512"),
+    "sha1": ("_sha1",),
+    "md5": ("_md5",),
+    "blake2b": ("_blake2",),
+    "blake2s": ("_blake2",),
+    "sha3_224": ("_sha3",),
+    "sha3_256": ("_sha3",),
+    "sha3_384": ("_sha3",),
+    "sha3_512": ("_sha3",),
+}
+UNLOADABLE = (ImportError, OSError)  # not found, or found and not readable
+
+
+def new_hash(algo: str) -> _Hash:
+    """Return a fresh hash object of a checked algorithm.
+
+    Raises:
+        ValueError: This Python does not offer it, or cannot load it any more.
+    """
+    try:
+        import hashlib  # see above
+    except UNLOADABLE:
+        return _own(algo)
+    if algo == "sha256":  # the default, without the search through OpenSSL's tables
+        return hashlib.sha256(usedforsecurity=False)
+    return hashlib.new(algo, usedforsecurity=False)
+
+
+def digest_size(name: str) -> int:
+    """Return an algorithm's length in bytes, 0 for one of variable length or not offered."""
+    if hashlib_loads():
+        import hashlib  # see above
+
+        if name not in hashlib.algorithms_available:  # OpenSSL knows more names than it lists
+            return 0
+    try:
+        return new_hash(name).digest_size
+    except ValueError:  # listed, but switched off by the OpenSSL in use
+        return 0
+
+
+def hashlib_loads() -> bool:
+    """Tell whether hashlib is loaded, or can be."""
+    try:
+        import hashlib  # noqa: F401 - see above
+    except UNLOADABLE:
+        return False
+    return True
+
+
+def _own(algo: str) -> _Hash:
+    """Return a hash object of the interpreter's own."""
+    for name in _OWN.get(algo, ()):
+        try:
+            made: _Hash = getattr(__import__(name), algo)()
+        except UNLOADABLE:
+            continue
+        return made
+    raise ValueError(f"{algo} cannot be computed: hashlib cannot be loaded")
+
+
+try:
+    _own("sha256")  # loaded in time
+except ValueError:
+    pass  # an interpreter without one
