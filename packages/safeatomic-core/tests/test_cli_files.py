@@ -73,7 +73,9 @@ def test_write_publishes_nothing_when_its_input_fails(
 ) -> None:
     stdin(OSError(5, "input failed"))
     assert main(["write", str(target)]) == 2
-    assert capsys.readouterr().err == "safeatomic: standard input: input failed\n"
+    assert capsys.readouterr().err == (
+        "safeatomic: standard input: input failed; the target is unchanged\n"
+    )
     assert main(["write", str(target), "--from", str(target.with_name("missing"))]) == 2
     assert "No such file" in capsys.readouterr().err
     assert target.read_bytes() == b"old"

@@ -29,7 +29,7 @@ _WORDS = (
     (r"write_checksum=True", "--checksum"),
     (r"check_checksum=True", "--check"),
     (r"force=True", "--force"),
-    (r"mode=", "--mode"),
+    (r"\bmode=", "--mode"),
     (r"(?:AND|and|or) '(safeatomic [^']*)'", r"or '\1'"),
     (r"release_stale_lock\(max_age_s=…\)", "'safeatomic unlock --stale --max-age S'"),
     (r"release_stale_lock\(\)", "'safeatomic unlock --stale'"),
@@ -42,7 +42,12 @@ _WORDS = (
     (r"\[Errno \d+\] ", ""),
 )
 _CLAUSE = re.compile(r"(?<=[.;:]) ")
-_PYTHON = re.compile(r"\b[a-z_]+=(?!=)|\b\w+\(\)|\b[A-Z]\w+Error\b")
+_ARGUMENTS = (
+    "algo|check_checksum|checksum_algo|concurrency|delay|destructive|encoding|expected|force|"
+    "max_age_s|mode|overwrite|preserve_metadata|require|retries|safety|session|write_checksum"
+)
+# Not any word before an equals sign: that may be the mount option which is the reason.
+_PYTHON = re.compile(rf"\b(?:{_ARGUMENTS})=|\b\w+\((?:\)|\w+=)|\b[A-Z]\w+Error\b")
 # A name, in which anything may stand, as Python quotes it; not a command, and no argument's value.
 _NAME = re.compile(r"(?<![\w=])(?:'(?!safeatomic )(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
 _HIDDEN = re.compile("\0(\\d+)\0")
@@ -66,14 +71,15 @@ def explained(error: BaseException, options: Container[str]) -> str:
         return f"{_shown(error.path)}: {own_words(refusal, options)}"
     if isinstance(error, ChecksumMismatchError):
         return (
-            f"{_shown(error.path)}: it does not match its checksum: recorded "
-            f"{error.expected}, found {error.actual}. It was changed by other means or is damaged: restore it from a good "
-            "copy; if the change was meant, record it with 'safeatomic checksum'"
+            f"{_shown(error.path)}: it does not match its checksum: recorded {error.expected}, "
+            f"found {error.actual}. It was changed by other means or is damaged: restore it from a "
+            "good copy; if the change was meant, record it with 'safeatomic checksum'"
         )
     if isinstance(error, CrossDeviceAtomicityError):
         return (
             f"cannot move {_shown(error.src)} to {_shown(error.dst)} atomically: they are on "
-            "different devices or mounts. Both are unchanged. Use 'safeatomic write DST --from SRC', then remove SRC"
+            "different devices or mounts. Both are unchanged. Use 'safeatomic write DST --from "
+            "SRC', then remove SRC"
         )
     if isinstance(error, LockError):
         # Both arguments are texts of the library's; the path goes round the search for words.
@@ -93,11 +99,16 @@ def _shown(path: str) -> str:
     return path.replace("\\", "\\\\")
 
 
-def own_words(text: str, options: Container[str]) -> str:
+def own_words(text: str, options: Container[str] | None) -> str:
     """Return a text of the library's without the names of Python's arguments and functions.
 
     A clause in which one is left over, or that needs an option which the subcommand does not have,
     is left out.
+
+    Args:
+        text: What the library says.
+        options: The options of the subcommand; None for a text about other commands, of which
+            nothing is left out.
     """
     names: list[str] = []
 
@@ -109,8 +120,9 @@ def own_words(text: str, options: Container[str]) -> str:
     for pattern, word in _WORDS:
         text = re.sub(pattern, word, text)
     first, *advice = _CLAUSE.split(text)
-    kept = [first, *(clause for clause in advice if _applies(clause, options))]
-    return _HIDDEN.sub(lambda place: names[int(place[1])], " ".join(kept).rstrip(";: "))
+    if options is not None:
+        advice = [clause for clause in advice if _applies(clause, options)]
+    return _HIDDEN.sub(lambda place: names[int(place[1])], " ".join([first, *advice]).rstrip(";: "))
 
 
 def outcome(error: BaseException) -> str | None:
