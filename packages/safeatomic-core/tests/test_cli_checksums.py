@@ -234,7 +234,9 @@ def test_verify_has_four_answers(target: Path, capsys: pytest.CaptureFixture[str
     Path(f"{paths['odd']}.sha256").write_bytes(b"junk")
     paths["dir"].mkdir()
     assert main(["verify", *map(str, paths.values())]) == 1
-    lines = capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    assert "-r goes through the files below it" in captured.err
+    lines = captured.out.splitlines()
     answers = [
         line.removeprefix(f"{path}: ") for line, path in zip(lines, paths.values(), strict=True)
     ]

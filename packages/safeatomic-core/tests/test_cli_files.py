@@ -17,6 +17,7 @@ from safeatomic_core import (
 )
 from safeatomic_core._cli import commands, main, output, progress
 from safeatomic_core._cli.progress import Progress, size_of_stream
+from safeatomic_core._errors import UNCHANGED
 from safeatomic_core._posix import kernel
 
 
@@ -92,7 +93,7 @@ def test_an_input_that_cannot_be_read_is_named(
         commands.read_input(Failing(OSError(5, "input failed")))  # type: ignore[arg-type]
     assert caught.value.filename == "new.conf"
     assert main(["write", str(target), "--from", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"safeatomic: {tmp_path}: Is a directory\n"
+    assert capsys.readouterr().err == f"safeatomic: {tmp_path}: Is a directory; {UNCHANGED}\n"
 
 
 def test_an_interrupt_after_publication_says_that_the_file_is_new(

@@ -40,7 +40,7 @@ def write(arguments: Namespace) -> int:
             writer = open_writer(arguments, arguments.path, overwrite=not arguments.no_clobber)
             with Deciding(writer), Progress(source.size(), asked=arguments.progress) as progress:
                 _fill(arguments, source.stream, writer, progress.advance)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, OSError) as error:
         if wording.outcome(error) is None:
             error.add_note(f"safeatomic: interrupted; {UNCHANGED}")
         raise

@@ -78,9 +78,9 @@ def clean(arguments: Namespace) -> int:
     for name, size in found:
         output.say(f"{verb} {output.name(os.path.join(directory, name))} ({size} bytes)")
     failures: list[BaseException] = []
-    for error in refused:
-        path = os.path.join(directory, str(error.filename))
-        failures.append(OSError(error.errno, f"cannot remove it: {error.strerror}", path))
+    for kept in refused:
+        path = os.path.join(directory, str(kept.filename))
+        failures.append(OSError(kept.errno, f"cannot remove it: {kept.strerror}", path))
     for info in _locks_in(directory, failures):
         try:
             path = info.lock_path.removesuffix(LOCK_SUFFIX)
