@@ -163,7 +163,7 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
     ("code", "step", "words"),
     [
         (errno.EPERM, _trace.PUBLISH, "immutable or append-only"),
-        (errno.EACCES, _trace.PUBLISH, "no longer change"),
+        (errno.EACCES, _trace.PUBLISH, "security module"),
         (errno.ENOSPC, _trace.PUBLISH, "full"),
         (errno.EBUSY, _trace.PUBLISH, "bind-mounted"),
         (errno.EPERM, _trace.STAGE, "lsattr -d"),
@@ -171,7 +171,12 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
         (errno.EPERM, _trace.GATE, "The file may be immutable"),
         (errno.EPERM, _trace.RELEASE, "immutable or append-only"),
         (errno.EACCES, _trace.STAGE, "security module"),
-        (errno.EACCES, _trace.RELEASE, "no longer change"),
+        (errno.EACCES, _trace.RELEASE, "security module"),
+        (errno.EACCES, _trace.GATE, "security module"),
+        (errno.EBUSY, _trace.STAGE, ""),
+        (errno.EINVAL, _trace.SETTLE, "cannot flush a directory"),
+        (errno.ENOSYS, _trace.SETTLE, "safety='warn'"),
+        (errno.EINVAL, _trace.HARDEN, ""),
         (errno.EACCES, _trace.FILL, ""),
         (errno.EIO, _trace.HARDEN, "do not trust this disk"),
         (errno.ENOENT, _trace.GATE, "There is no such file"),
@@ -214,10 +219,69 @@ def test_a_directory_that_takes_no_file_of_this_user_is_named(
     opened: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
-    monkeypatch.setattr(kernel, "access", lambda *_args: False)
+    allow(monkeypatch, {".": os.X_OK})
     place = os.path.dirname(opened.path)
     text = advise(denied, _trace.STAGE, opened)
     assert f"may not create files in the directory {place!r}" in text
+    for step in (_trace.PUBLISH, _trace.RELEASE):
+        assert f"may no longer change {place!r}" in advise(denied, step, opened)
+
+
+@pytest.mark.parametrize("step", [_trace.GATE, _trace.ACQUIRE, _trace.PUBLISH])
+def test_a_directory_that_may_be_listed_and_not_entered_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    allow(monkeypatch, {".": os.R_OK | os.W_OK})
+    text = advise(denial(errno.EACCES, opened.name), step, opened)
+    assert f"may not enter {os.path.dirname(opened.path)!r} (mode " in text
+
+
+@pytest.mark.parametrize("step", [_trace.GATE, _trace.ACQUIRE])
+def test_a_file_that_may_not_be_written_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK, opened.name: os.R_OK})
+    text = advise(denial(errno.EACCES, opened.name), step, opened)
+    assert "may not write the file (mode 0640" in text
+    assert "immutable" in advise(denial(errno.EPERM, opened.name), step, opened)
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "what"),
+    [
+        ("data.bin", _trace.PUBLISH, "The file is probably"),
+        ("data.bin.sha256", _trace.ANNOUNCE, "The checksum sidecar is probably"),
+        ("data.bin.lock", _trace.RELEASE, "The lock file is probably"),
+        ("data.bin", _trace.GATE, ""),
+        (".safeatomic-tmp-0123456789abcdef.tmp", _trace.STAGE, ""),
+    ],
+)
+def test_only_a_name_that_is_replaced_or_removed_may_be_mounted_over(
+    opened: Target, name: str, step: str, what: str
+) -> None:
+    text = advise(denial(errno.EBUSY, name), step, opened)
+    assert what in text
+    assert ("bind-mounted" in text) == bool(what)
+
+
+def test_a_sidecar_that_may_not_be_read_says_whose_it_is(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Path(f"{opened.path}.sha256")
+    refused = OSError(errno.EACCES, "cannot read the checksum sidecar: Permission denied")
+    assert advise(refused, _trace.ANNOUNCE, opened) == ""
+    side.touch(0o600)
+    assert "security module" in advise(refused, _trace.ANNOUNCE, opened)
+    allow(monkeypatch, {".": os.X_OK})
+    text = advise(refused, _trace.ANNOUNCE, opened)
+    assert f"may not read {side.name!r} (mode 0600, owner {os.geteuid()})" in text
+
+
+def allow(monkeypatch: pytest.MonkeyPatch, modes: dict[str, int]) -> None:
+    """Let the user do just so much with each name, as far as `faccessat` says."""
+    monkeypatch.setattr(
+        kernel, "access", lambda name, mode, _dir_fd: mode & modes.get(name, 0) == mode
+    )
 
 
 def test_a_refused_link_is_told_from_a_refused_file(opened: Target) -> None:
@@ -226,8 +290,12 @@ def test_a_refused_link_is_told_from_a_refused_file(opened: Target) -> None:
     assert "hard link by which a lock gets its name" in text
 
 
-def test_content_that_may_not_be_read_for_its_checksum_is_named(opened: Target) -> None:
+def test_content_that_may_not_be_read_for_its_checksum_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
     denied = OSError(errno.EACCES, os.strerror(errno.EACCES), opened.name)
+    assert "security module" in advise(denied, _trace.ANNOUNCE, opened)
+    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
     text = advise(denied, _trace.ANNOUNCE, opened)
     assert "may not read the file" in text
 
@@ -245,7 +313,7 @@ def test_a_file_that_must_exist_is_said_to_be_gone(opened: Target, tmp_path: Pat
 
 def test_an_unsealed_record_asks_for_another_write(opened: Target) -> None:
     broken = OSError(errno.EIO, os.strerror(errno.EIO))
-    assert "write again" in advise(broken, _trace.SEAL, opened)
+    assert "until the next write" in advise(broken, _trace.SEAL, opened)
 
 
 def test_a_message_of_our_own_is_not_explained_once_more(opened: Target) -> None:

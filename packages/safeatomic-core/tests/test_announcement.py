@@ -134,6 +134,20 @@ def test_a_holder_that_was_forced_away_restores_under_a_lock_of_its_own(
     assert not is_locked(target)
 
 
+def test_a_recording_that_lost_its_lock_is_not_called_a_write(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forced(fd: int) -> None:
+        monkeypatch.undo()
+        force_release_lock(target)
+        os.fsync(fd)
+
+    monkeypatch.setattr(kernel, "fsync", forced, raising=False)
+    with pytest.raises(LockError, match="removed by force while the checksum") as caught:
+        write_checksum_file(target)
+    assert str(caught.value).endswith("then record it again")
+
+
 def test_a_holder_that_was_forced_away_leaves_things_to_the_next_one(
     target: Path, side: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

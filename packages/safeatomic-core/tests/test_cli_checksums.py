@@ -205,7 +205,13 @@ def test_a_failed_last_flush_is_every_record_s_error(tmp_path: Path, faults: Any
 
     faults.fail("fsync", 5, when=last)
     results = dict(_checksum_api.record_checksums([*paths, str(tmp_path / "missing")]))
-    assert [type(results[path]) for path in paths] == [OSError, OSError]
+    for path in paths:
+        error = results[path]
+        assert isinstance(error, OSError)
+        assert (error.errno, error.filename) == (5, path)
+        assert "cannot write the checksum sidecar: Input/output error (EIO)" in str(error)
+        assert error.__notes__ == ["safeatomic: Announce failed; the target is unchanged"]
+        assert error.__cause__ is not None
     assert isinstance(results[str(tmp_path / "missing")], FileNotFoundError)
 
 
@@ -228,7 +234,9 @@ def test_verify_has_four_answers(target: Path, capsys: pytest.CaptureFixture[str
     Path(f"{paths['odd']}.sha256").write_bytes(b"junk")
     paths["dir"].mkdir()
     assert main(["verify", *map(str, paths.values())]) == 1
-    lines = capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    assert "-r goes through the files below it" in captured.err
+    lines = captured.out.splitlines()
     answers = [
         line.removeprefix(f"{path}: ") for line, path in zip(lines, paths.values(), strict=True)
     ]

@@ -17,6 +17,7 @@ from safeatomic_core import (
 )
 from safeatomic_core._cli import commands, main, output, progress
 from safeatomic_core._cli.progress import Progress, size_of_stream
+from safeatomic_core._errors import UNCHANGED
 from safeatomic_core._posix import kernel
 
 
@@ -73,7 +74,9 @@ def test_write_publishes_nothing_when_its_input_fails(
 ) -> None:
     stdin(OSError(5, "input failed"))
     assert main(["write", str(target)]) == 2
-    assert capsys.readouterr().err == "safeatomic: standard input: input failed\n"
+    assert capsys.readouterr().err == (
+        "safeatomic: standard input: input failed; the target is unchanged\n"
+    )
     assert main(["write", str(target), "--from", str(target.with_name("missing"))]) == 2
     assert "No such file" in capsys.readouterr().err
     assert target.read_bytes() == b"old"
@@ -90,7 +93,7 @@ def test_an_input_that_cannot_be_read_is_named(
         commands.read_input(Failing(OSError(5, "input failed")))  # type: ignore[arg-type]
     assert caught.value.filename == "new.conf"
     assert main(["write", str(target), "--from", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"safeatomic: {tmp_path}: Is a directory\n"
+    assert capsys.readouterr().err == f"safeatomic: {tmp_path}: Is a directory; {UNCHANGED}\n"
 
 
 def test_an_interrupt_after_publication_says_that_the_file_is_new(

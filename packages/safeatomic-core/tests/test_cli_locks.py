@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -165,6 +166,19 @@ def test_clean_goes_on_after_a_lock_that_cannot_be_removed(
     monkeypatch.setattr(locks, "release_stale_lock", release)
     assert main(["clean", str(target.parent)]) == 2
     assert "Permission denied" in capsys.readouterr().err
+
+
+def test_clean_says_what_it_could_not_remove(
+    target: Path, faults: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orphan = target.with_name(".safeatomic-tmp-0123456789abcdef.tmp")
+    orphan.touch()
+    faults.fail("unlink", errno.EROFS)
+    assert main(["clean", str(target.parent)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    reason = os.strerror(errno.EROFS)
+    assert captured.err == f"safeatomic: {orphan}: cannot remove it: {reason}\n"
 
 
 def test_a_refusal_never_says_that_nobody_holds_the_lock(target: Path) -> None:

@@ -73,6 +73,18 @@ def test_a_name_that_looks_like_an_argument_keeps_its_sentence() -> None:
     assert text == "it failed; the file 'a=b(1)' is in the way"
 
 
+@pytest.mark.parametrize(
+    "name", ["force=True", "a; b=c", "x. use(y)", "it's; retries=3", 'say "no"; a=1', "[Errno 5] x"]
+)
+def test_a_name_that_is_quoted_is_left_as_it_is(name: str) -> None:
+    text = f"the directory {name!r} does not exist; create it first"
+    assert wording.own_words(text, ()) == text
+    text = f"{name!r}: no flush ([Errno 5] no); pass force=True. Or {name!r}"
+    assert wording.own_words(text, ("--force",)) == (
+        f"{name!r}: no flush (no); use --force. Or {name!r}"
+    )
+
+
 def test_each_error_has_its_own_words() -> None:
     mismatch = wording.explained(ChecksumMismatchError("f", "00", "11"), ())
     assert "'safeatomic checksum'" in mismatch

@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import release_lock, try_acquire_lock, write_atomic_bytes
+from safeatomic_core import (
+    LockError,
+    inspect_lock,
+    release_lock,
+    try_acquire_lock,
+    write_atomic_bytes,
+)
 from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._doctor import checks as look
@@ -196,11 +202,22 @@ def test_a_dead_lock_of_another_kind_must_be_removed(at: At, target: Path) -> No
     assert "release_stale_lock()" in detail
 
 
-def test_a_lock_of_another_host_is_unknown(at: At, target: Path) -> None:
+def test_a_lock_of_another_host_is_in_every_writer_s_way(at: At, target: Path) -> None:
     write_lock(target, kernel_lock="", hostname="elsewhere")
     status, detail = look.lock(at(target))
-    assert status == "warn"
+    assert status == "fail"
     assert "elsewhere" in detail
+    with pytest.raises(LockError):
+        write_atomic_bytes(target, b"new")
+
+
+def test_a_lock_that_may_not_be_read_is_another_user_s(at: At, target: Path, faults: Any) -> None:
+    write_lock(target)
+    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: name.endswith(".lock"))
+    status, detail = look.lock(at(target))
+    assert status == "warn"
+    assert "another user" in detail
+    assert str(inspect_lock(target)) == f"{target}: locked (alive: unknown)"
 
 
 def test_a_corrupt_lock_fails(at: At, target: Path) -> None:

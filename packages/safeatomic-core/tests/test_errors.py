@@ -98,8 +98,3 @@ def test_an_explained_error_keeps_its_class_and_errno(code: int) -> None:
 def test_an_error_without_errno_becomes_an_io_error() -> None:
     explained = explain(OSError("odd"), "do it", "/a", UNCHANGED)
     assert explained.errno == errno.EIO
-
-
-def test_the_busy_error_names_the_bind_mount() -> None:
-    explained = explain(OSError(errno.EBUSY, "busy"), "replace", "/a", UNCHANGED)
-    assert "bind-mounted" in str(explained)

@@ -175,6 +175,16 @@ def test_a_stack_that_is_nearly_used_up_says_nothing_of_the_file() -> None:
         assert result is not None, "a lock was taken for another tool's"
 
 
+def test_an_empty_lock_names_the_tools_that_leave_one(tmp_path: Path, dir_fd: int) -> None:
+    place(tmp_path, b"")
+    found = look(dir_fd, "data.lock")
+    assert "as flock(1), filelock and portalocker leave theirs" in found.describe()
+    place(tmp_path, b"damaged")
+    found.look(dir_fd, "data.lock")
+    assert "portalocker" not in found.describe()
+    found.close()
+
+
 @pytest.mark.parametrize("raw", [b"", b"\0" * 4096, b"123", b"123\n", b"a b\r\n", b"[]", b"{}"])
 def test_what_looks_like_a_lock_of_some_tool(tmp_path: Path, dir_fd: int, raw: bytes) -> None:
     place(tmp_path, raw)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._target import Target
 
 _DENIED = (errno.EACCES, errno.EPERM)
+_NOT_FLUSHED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _MAKES = (_trace.ACQUIRE, _trace.STAGE, _trace.ANNOUNCE)  # steps that create a name
 
 
@@ -58,15 +59,25 @@ def advise(error: OSError, step: str, target: Target) -> str:
     if reason == os.strerror(code):  # a message of our own says what to do already
         sentences.append(_of_place(error, step, target) or general_advice(code))
     elif reason.startswith(CANNOT):  # a sidecar's, which says what could not be read
-        sentences.append(general_advice(code))
+        sentences.append(_of_sidecar(code, target) or general_advice(code))
     if step == _trace.SEAL:
-        sentences.append("The sidecar still accepts the previous content as well; write again")
+        sentences.append(
+            "The sidecar still accepts the previous content as well, until the next write with a "
+            "checksum or recording of one"
+        )
     return ". ".join(filter(None, sentences))
 
 
 def _of_place(error: OSError, step: str, target: Target) -> str:
     """Return what follows from the place as it is now."""
     code = error.errno or 0
+    if code == errno.EBUSY:
+        return _of_mount(error, step, target)
+    if step == _trace.SETTLE and code in _NOT_FLUSHED:
+        return (
+            "This filesystem cannot flush a directory, so nothing here is known to survive a "
+            "crash of the machine; write elsewhere, or pass safety='warn'"
+        )
     if target.dir_fd < 0:
         return _of_path(code, target)
     try:
@@ -77,8 +88,10 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
         return _of_missing(_name_in(error), step, target, directory)
     if code not in _DENIED:
         return ""
-    if step == _trace.GATE and code == errno.EPERM:
-        return _of_attributes(target, target.name, "The file", f"lsattr {_place(target)}")
+    if not kernel.access(".", os.X_OK, target.dir_fd):
+        return f"This user may not enter {_directory(target)!r} ({_owner(directory)})"
+    if step == _trace.GATE or (step == _trace.ACQUIRE and _name_in(error) == target.name):
+        return _of_closed_file(code, target)
     if step in _MAKES:
         return _of_closed_directory(error, step, target, directory)
     if step == _trace.PUBLISH:
@@ -103,6 +116,8 @@ def _of_path(code: int, target: Target) -> str:
         if target.must_exist:
             return f"There is no such file, and no directory {directory!r}"
         return f"The directory {directory!r} does not exist; create it first"
+    if code == errno.EPERM:
+        return _of_guard(f"This error is not about the mode of {directory!r}")
     if code == errno.EACCES:
         try:
             status = kernel.stat(directory)
@@ -145,6 +160,52 @@ def _of_missing(name: str, step: str, target: Target, directory: os.stat_result)
     return ""
 
 
+def _of_closed_file(code: int, target: Target) -> str:
+    """Return what to do about a target that may not be written, or not be looked at."""
+    status = target.status
+    if status is not None and not kernel.access(target.name, os.W_OK, target.dir_fd):
+        if code == errno.EPERM:
+            return _of_attributes(target, target.name, "The file", f"lsattr {_place(target)}")
+        return (
+            f"This user may not write the file ({_owner(status)}), and what may not be written is "
+            "not replaced, either"
+        )
+    if code == errno.EPERM:
+        return _of_attributes(target, target.name, "The file", f"lsattr {_place(target)}")
+    return _of_guard(f"The mode of {_place(target)!r} lets this user write it")
+
+
+def _of_mount(error: OSError, step: str, target: Target) -> str:
+    """Return what to do about a name that is in use: of a file that is mounted over it."""
+    name = _name_in(error)
+    if name == target.name + SIDECAR_SUFFIX:
+        what = "The checksum sidecar"
+    elif name == target.name + LOCK_SUFFIX:
+        what = "The lock file"
+    elif step == _trace.PUBLISH:
+        what = "The file"
+    else:
+        return ""
+    return (
+        f"{what} is probably a single bind-mounted file, which cannot be replaced by rename; "
+        "mount its directory instead"
+    )
+
+
+def _of_sidecar(code: int, target: Target) -> str:
+    """Return what to do about a sidecar that could not be read."""
+    if code not in _DENIED or target.dir_fd < 0:
+        return ""
+    name = target.name + SIDECAR_SUFFIX
+    try:
+        status = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False)
+    except OSError:
+        return ""
+    if kernel.access(name, os.R_OK, target.dir_fd):
+        return _of_guard(f"The mode of {name!r} lets this user read it")
+    return f"This user may not read {name!r} ({_owner(status)})"
+
+
 def _of_closed_directory(
     error: OSError, step: str, target: Target, directory: os.stat_result
 ) -> str:
@@ -152,6 +213,8 @@ def _of_closed_directory(
     place = _directory(target)
     if step == _trace.ANNOUNCE:
         if _name_in(error) == target.name and target.status is not None:
+            if kernel.access(target.name, os.R_OK, target.dir_fd):
+                return _of_guard("The mode of the file lets this user read it")
             return (
                 f"This user may not read the file ({_owner(target.status)}), whose present content "
                 "the checksum has to describe"
@@ -173,8 +236,8 @@ def _of_closed_directory(
     if step == _trace.ACQUIRE and error.filename2 is not None:
         return (
             "The directory may be written, so it is the hard link by which a lock gets its name "
-            "that is refused (Android does so, and some sandboxes); pass concurrency='none' if "
-            "nothing else writes the file"
+            "that is refused (Android does so, and some sandboxes); if nothing else writes the "
+            "file, make changes with concurrency='none', which take no lock"
         )
     return _of_guard(f"The mode of the directory {place!r} lets this user create files")
 
@@ -187,6 +250,8 @@ def _of_rename(code: int, target: Target, name: str, directory: os.stat_result) 
     if code == errno.EPERM:
         place = os.path.join(_directory(target), name)
         return _of_attributes(target, name, "The file or its directory", f"lsattr {place}")
+    if kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
+        return _of_guard(f"The mode of the directory {_directory(target)!r} lets this user do it")
     return f"This user may no longer change {_directory(target)!r} ({_owner(directory)})"
 
 
@@ -199,7 +264,7 @@ def _of_attributes(target: Target, name: str, what: str, command: str) -> str:
     if any(flags & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for flags in known):
         return f"{what} is immutable or append-only ('{command}' shows it)"
     if len(known) == len(found):
-        place = os.path.join(_directory(target), name)
+        place = os.path.join(_directory(target), name) if name else _directory(target)
         return _of_guard(f"{what} is neither immutable nor append-only ({place!r})")
     return f"{what} may be immutable or append-only ('{command}' shows it)"
 

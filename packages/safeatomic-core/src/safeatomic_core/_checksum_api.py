@@ -229,10 +229,21 @@ def _record_together(
             try:
                 batch.settle()
             except OSError as error:
-                results = [(path, failure or error) for path, failure in results]
+                results = [
+                    (path, failure or _unsettled(error, path, policy)) for path, failure in results
+                ]
             finally:
                 batch.close()
     return results
+
+
+def _unsettled(error: OSError, path: str, policy: Policy) -> Exception:
+    """Return the error of a file whose record is there, and perhaps not durable."""
+    recording = _Recording(path, policy)
+    recording.step = _trace.ANNOUNCE
+    result = recording.explained(error)
+    assert isinstance(result, Exception)  # noqa: S101 - it stays an OSError
+    return result
 
 
 def _record_one(
@@ -302,6 +313,13 @@ class _Recording(Change):
     def doing(self) -> str:
         """Say what is being done."""
         return "write the checksum sidecar"
+
+    def lost_lock(self) -> str:
+        """Say what a lock that was taken away means here."""
+        return (
+            "the lock was removed by force while the checksum was being recorded; the target is "
+            "unchanged. Find out who called force_release_lock(), then record it again"
+        )
 
     def undo(self) -> None:
         """Undo nothing: an announced record describes the content that is there."""

@@ -191,10 +191,6 @@ _GENERAL = {
         "The name, with the suffix of its sidecar where one is needed, is longer than the "
         "filesystem allows; use a shorter one"
     ),
-    errno.EBUSY: (
-        "The target is probably a single bind-mounted file, which cannot be replaced by rename; "
-        "mount its directory instead"
-    ),
     errno.EMFILE: "This process has too many open files ('ulimit -n' shows the limit)",
     errno.ENFILE: "The system has too many open files",
     errno.EIO: "The device reports an error; check the kernel log, and do not trust this disk",

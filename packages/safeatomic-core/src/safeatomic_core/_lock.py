@@ -340,8 +340,8 @@ class Lock:
         """Return the error of a place where no lock of this kind can be made."""
         return LockError(
             self.target.path,
-            f"locks cannot work here: {what} ({error.strerror or error}); pass concurrency='none' "
-            "if you exclude writers yourself",
+            f"locks cannot work here: {what} ({error.strerror or error}); if you exclude writers "
+            "yourself, make changes with concurrency='none', which take no lock",
         )
 
     def _drop_name_of(self, temp: Temp) -> None:

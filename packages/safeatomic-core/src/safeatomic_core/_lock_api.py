@@ -71,6 +71,8 @@ class LockInfo(Record):
             return f"{self.path}: locked by a file that is not a lock of this library"
         age = self.age_s
         since = "" if age is None else f", {age_text(age)} ago"
+        if self.pid is None:
+            return f"{self.path}: locked (alive: {self.alive})"
         return (
             f"{self.path}: locked by process {self.pid} on {self.hostname}{since} "
             f"(alive: {self.alive})"
@@ -297,10 +299,11 @@ def inheritable_lock(path: StrPath) -> tuple[int, str, str] | None:
     """
     target = locate(path)
     try:
-        lock = kept_lock(target)
-        if lock is None:
-            return None
-        return lock.fd, _lock_path(target), lock.token
+        with Naming(target):
+            lock = kept_lock(target)
+            if lock is None:
+                return None
+            return lock.fd, _lock_path(target), lock.token
     finally:
         target.close()
 

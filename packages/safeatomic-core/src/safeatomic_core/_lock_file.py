@@ -131,8 +131,14 @@ class Found:
                     f"{unlike} has the name of its lock, which counts as held; if that is not the "
                     "lock of another program, move it away"
                 )
+            if not self.size:
+                return (
+                    "its lock file is empty, as flock(1), filelock and portalocker leave theirs; "
+                    "if none of them is using it, remove it with force_release_lock() or "
+                    "'safeatomic unlock --force'"
+                )
             return (
-                "its lock file is not a lock of this library (empty, damaged or another tool's); "
+                "its lock file is not a lock of this library (damaged or another tool's); "
                 "inspect it, and if it is not needed, remove it with force_release_lock() or "
                 "'safeatomic unlock --force'"
             )

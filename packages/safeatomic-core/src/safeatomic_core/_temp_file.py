@@ -186,7 +186,11 @@ def is_temp_name(name: str) -> bool:
 
 
 def orphans(
-    dir_fd: int, *, remove: bool, named: Container[str] = frozenset()
+    dir_fd: int,
+    *,
+    remove: bool,
+    named: Container[str] = frozenset(),
+    refused: list[OSError] | None = None,
 ) -> list[tuple[str, int]]:
     """Find the temps in a directory whose writers are proven dead.
 
@@ -195,6 +199,7 @@ def orphans(
         remove: Unlink them as well.
         named: Tokens of dead locks that were taken over. They prove whose a temp is that may not be
             opened, since it is another user's.
+        refused: Gets the error of each proven orphan that could not be removed.
 
     Returns:
         Name and size in bytes of each orphan (removed or not). What cannot be opened, flocked or
@@ -204,15 +209,18 @@ def orphans(
     found = []
     for name in sorted(kernel.listdir(dir_fd)):
         if is_temp_name(name):
-            size = _reap(name, dir_fd, remove, named)
+            size = _reap(name, dir_fd, remove, named, refused)
             if size is not None:
                 found.append((name, size))
     return found
 
 
-def _reap(name: str, dir_fd: int, remove: bool, named: Container[str]) -> int | None:
+def _reap(
+    name: str, dir_fd: int, remove: bool, named: Container[str], refused: list[OSError] | None
+) -> int | None:
     """Return the size of a proven orphan, unlinking it if asked; None for anything else."""
     opened = Held()
+    proven = False
     try:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
@@ -234,9 +242,12 @@ def _reap(name: str, dir_fd: int, remove: bool, named: Container[str]) -> int | 
         named_now = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         if identity(status) != identity(named_now):
             return None
+        proven = True
         if remove:
             kernel.unlink(name, dir_fd=dir_fd)
-    except OSError:
+    except OSError as error:
+        if proven and refused is not None and error.errno != errno.ENOENT:
+            refused.append(OSError(error.errno, error.strerror, name))
         return None
     else:
         return status.st_size

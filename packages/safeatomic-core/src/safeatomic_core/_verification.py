@@ -126,8 +126,8 @@ class Verification:
     def _require_algorithm(self, claim: Checksum) -> None:
         if self._requested not in (None, claim.algo, claim.alias):
             raise ValueError(
-                f"checksum_algo={self._requested!r}, but the sidecar of {self._target.path!r} "
-                f"records {claim.algo!r}; leave checksum_algo out to check what is recorded"
+                f"{self._requested!r} is asked for, but the sidecar of {self._target.path!r} "
+                f"records {claim.algo!r}; leave the algorithm out to check what is recorded"
             )
 
     def _nothing_recorded(self) -> Exception:

@@ -81,5 +81,6 @@ def _run(arguments: argparse.Namespace) -> int:
         output.complain(wording.explained(error, arguments.options))
         return arguments.conflict_exit if wording.is_contention(error) else ERROR
     except (SafeAtomicError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        output.complain(wording.explained(error, arguments.options))
+        text, fate = wording.explained(error, arguments.options), wording.outcome(error)
+        output.complain(text if fate is None or fate in text else f"{text}; {fate}")
         return ERROR

@@ -43,6 +43,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     given = list(argv)
     if given and given[0] == "help":
+        if len(given) > 2:
+            parser.error("'help' takes the name of one command")
         given = [*given[1:2], "--help"]
     known = parser._option_string_actions  # noqa: SLF001 - its only name
     if given and given[0].startswith("-") and given[0].partition("=")[0] not in known:
@@ -52,6 +54,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         # What follows the first of them belongs to the command, further ones included.
         at = given.index("--")
         given, command = given[:at], given[at + 1 :]
+    parsed: argparse.Namespace
     parsed, extra = parser.parse_known_args(given)
     if extra:
         _refuse(parsed, extra)
@@ -66,7 +69,7 @@ def _refuse(parsed: argparse.Namespace, extra: list[str]) -> NoReturn:
     parser: Parser = parsed.parser
     if getattr(parsed, "command", None):  # the option is the command's
         parser.error("put '--' before the command")
-    if extra[0].startswith("-"):
+    if extra[0].startswith("-") and extra[0] != "-":
         parser.error(f"unknown option {extra[0]!r}")
     if parsed.run is commands.write:
         first, second = map(shlex.quote, (parsed.path, extra[0]))
@@ -94,9 +97,9 @@ def _settle_waiting(parsed: argparse.Namespace) -> None:
         return
     if parsed.retries is not None:
         parsed.parser.error("--wait and --retries exclude each other")
-    if parsed.delay is None:
+    if not parsed.delay:
         parsed.delay = _POLL
-    attempts = wait / parsed.delay if parsed.delay else 0
+    attempts = wait / parsed.delay
     parsed.retries = _MOST if attempts >= _MOST else math.ceil(attempts)
 
 

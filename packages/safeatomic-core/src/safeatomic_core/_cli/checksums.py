@@ -96,6 +96,8 @@ def _expanded(
 ) -> list[str]:
     """Return the paths that were given, with -r the files below them in place of directories."""
     if not arguments.recursive:
+        if any(os.path.isdir(path) for path in arguments.paths):
+            output.complain("a directory is given; -r goes through the files below it")
         return list(arguments.paths)
     paths: list[str] = []
     for path in arguments.paths:

@@ -6,8 +6,8 @@ import errno
 import os
 import sys
 
-from .._doctor import doctor, wants_colour
-from .._errors import NEW, UNCHANGED, ChecksumMismatchError, SafeAtomicError
+from .._doctor import DoctorCheck, DoctorReport, doctor, wants_colour
+from .._errors import NEW, UNCHANGED, ChecksumMismatchError, SafeAtomicError, explain
 from .._guarantees import inspect_guarantees
 from .._move import move_atomic
 from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
@@ -31,11 +31,16 @@ def write(arguments: Namespace) -> int:
     try:
         with _Input(arguments.source) as source:
             if arguments.parents:
-                make_parents(arguments.path)
+                try:
+                    make_parents(arguments.path)
+                except OSError as error:
+                    raise explain(
+                        error, "make the missing directories", arguments.path, UNCHANGED
+                    ) from error
             writer = open_writer(arguments, arguments.path, overwrite=not arguments.no_clobber)
             with Deciding(writer), Progress(source.size(), asked=arguments.progress) as progress:
                 _fill(arguments, source.stream, writer, progress.advance)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, OSError) as error:
         if wording.outcome(error) is None:
             error.add_note(f"safeatomic: interrupted; {UNCHANGED}")
         raise
@@ -120,8 +125,8 @@ def inspect(arguments: Namespace) -> int:
 
 def doctor_(arguments: Namespace) -> int:
     """Print what the doctor found."""
-    report = doctor(
-        arguments.path, destructive=arguments.destructive, require=arguments.require or None
+    report = _in_own_words(
+        doctor(arguments.path, destructive=arguments.destructive, require=arguments.require or None)
     )
     if arguments.json:
         output.say_json(report.to_dict())
@@ -131,6 +136,20 @@ def doctor_(arguments: Namespace) -> int:
         for line in report.summary(colour=colour).split("\n"):
             output.say_coloured(line) if colour else output.say(line)
     return OK if report.ok else NO
+
+
+def _in_own_words(report: DoctorReport) -> DoctorReport:
+    """Return a report whose details name what can be typed, not what can be called."""
+    return DoctorReport(
+        path=report.path,
+        environment=report.environment,
+        guarantees=dict(report.guarantees),
+        checks=tuple(
+            DoctorCheck(check.name, check.status, wording.own_words(check.detail, None))
+            for check in report.checks
+        ),
+        ok=report.ok,
+    )
 
 
 def make_parents(path: str) -> None:

@@ -66,13 +66,21 @@ def clean(arguments: Namespace) -> int:
     directory = arguments.directory
     verb = "would remove" if arguments.dry_run else "removed"
     dir_fd = kernel.open(directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    refused: list[OSError] = []
     try:
-        found = _temp_file.orphans(dir_fd, remove=not arguments.dry_run)
+        found = _temp_file.orphans(dir_fd, remove=not arguments.dry_run, refused=refused)
+    except OSError as error:
+        if error.filename is None:  # of a call with the descriptor
+            error.filename = directory
+        raise
     finally:
         close_quietly(dir_fd)
     for name, size in found:
         output.say(f"{verb} {output.name(os.path.join(directory, name))} ({size} bytes)")
     failures: list[BaseException] = []
+    for kept in refused:
+        path = os.path.join(directory, str(kept.filename))
+        failures.append(OSError(kept.errno, f"cannot remove it: {kept.strerror}", path))
     for info in _locks_in(directory, failures):
         try:
             path = info.lock_path.removesuffix(LOCK_SUFFIX)

@@ -23,6 +23,12 @@ class Parser(argparse.ArgumentParser):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(*args, **{"allow_abbrev": False, "formatter_class": formatter, **kwargs})
         self.color = False  # what Python 3.14 draws would get into the manual page and the docs
+        self._given: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments, and remember them for messages."""
+        self._given = list(args or ())
+        return super().parse_known_args(args, namespace)
 
     def _print_message(self, message: str, _file: object = None) -> None:
         """Print help to standard output; unlike argparse, do not ignore that it cannot be."""
@@ -30,8 +36,22 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where to read on, then leave."""
+        unknown = self._unknown_option()
+        if unknown is not None and message.startswith("the following arguments are required"):
+            # It was taken for an option, so the argument that it was to be is missing.
+            message = f"unknown option {unknown!r} ('--' goes before names that begin with '-')"
         complain(f"{message}; see '{self.prog} --help'")
         raise SystemExit(ERROR)
+
+    def _unknown_option(self) -> str | None:
+        """Return the first argument that looks like an option and is none."""
+        for text in self._given:
+            if text == "--":
+                break
+            name = text.partition("=")[0]
+            if name[:1] == "-" != text and name not in self._option_string_actions:
+                return text
+        return None
 
 
 def add_checksum(parser: Parser) -> None:

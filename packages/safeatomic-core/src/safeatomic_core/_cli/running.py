@@ -76,17 +76,18 @@ def _named(environment: dict[str, str]) -> dict[str, object]:
 
 def _release(path: str) -> None:
     """Release the lock of a command that has ended; its own status stands whatever happens here."""
+    name = output.name(path)
     try:
         _clear_up(path)
     except (OSError, SafeAtomicError) as error:
-        output.complain(f"warning: {wording.explained(error, ())}")
+        why = wording.explained(error, ())
+        output.complain(f"warning: what is left beside {name} was not cleared up: {why}")
     try:
         if not release_lock(path):
-            output.complain(
-                f"warning: the lock of {output.name(path)} was taken away while the command ran"
-            )
+            output.complain(f"warning: the lock of {name} was taken away while the command ran")
     except (OSError, SafeAtomicError) as error:
-        output.complain(f"warning: {wording.explained(error, ())}")
+        why = wording.explained(error, ())
+        output.complain(f"warning: the lock of {name} was not released: {why}")
 
 
 def _clear_up(path: str) -> None:
@@ -134,8 +135,8 @@ def _filter(command: list[str], source: int, writer: AtomicWriter) -> int:
     pump = _Pump(read_end, writer)
     try:
         with Child() as child:
-            kernel.lseek(source, 0, os.SEEK_SET)
             try:
+                kernel.lseek(source, 0, os.SEEK_SET)
                 pump.start()
                 child.start(command, dict(os.environ), streams=((source, 0), (write_end, 1)))
             finally:
@@ -163,6 +164,10 @@ class _Pump(threading.Thread):
         try:
             while (chunk := kernel.read(self._fd, _CHUNK)) and not self._given_up:
                 self._writer.write(chunk)
+        except OSError as error:
+            if error.filename is None:  # not the writer's, so the pipe's
+                error.filename = "output of the filter"
+            self._failure = error
         except BaseException as error:  # noqa: BLE001 - raised where the result is wanted
             self._failure = error
         finally:

@@ -29,7 +29,7 @@ _WORDS = (
     (r"write_checksum=True", "--checksum"),
     (r"check_checksum=True", "--check"),
     (r"force=True", "--force"),
-    (r"mode=", "--mode"),
+    (r"\bmode=", "--mode"),
     (r"(?:AND|and|or) '(safeatomic [^']*)'", r"or '\1'"),
     (r"release_stale_lock\(max_age_s=…\)", "'safeatomic unlock --stale --max-age S'"),
     (r"release_stale_lock\(\)", "'safeatomic unlock --stale'"),
@@ -39,10 +39,18 @@ _WORDS = (
     (r"write_atomic(?:_bytes)?\(\)", "'safeatomic write'"),
     (r"('safeatomic [^']*') or \1", r"\1"),
     (r"\bpass (?=--)", "use "),
+    (r"\[Errno \d+\] ", ""),
 )
 _CLAUSE = re.compile(r"(?<=[.;:]) ")
-_PYTHON = re.compile(r"\b[a-z_]+=(?!=)|\b\w+\(\)|\b[A-Z]\w+Error\b")
-_QUOTED = re.compile(r"(?<!=)'[^']*'")  # a name, in which anything may stand
+_ARGUMENTS = (
+    "algo|check_checksum|checksum_algo|concurrency|delay|destructive|encoding|expected|force|"
+    "max_age_s|mode|overwrite|preserve_metadata|require|retries|safety|session|write_checksum"
+)
+# Not any word before an equals sign: that may be the mount option which is the reason.
+_PYTHON = re.compile(rf"\b(?:{_ARGUMENTS})=|\b\w+\((?:\)|\w+=)|\b[A-Z]\w+Error\b")
+# A name, in which anything may stand, as Python quotes it; not a command, and no argument's value.
+_NAME = re.compile(r"(?<![\w=])(?:'(?!safeatomic )(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
+_HIDDEN = re.compile("\0(\\d+)\0")
 _OTHER_COMMAND = re.compile(r"'safeatomic [^']*'")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
@@ -55,47 +63,66 @@ def explained(error: BaseException, options: Container[str]) -> str:
         options: The options of the subcommand that was used; advice that needs others is left out.
     """
     if isinstance(error, UnsupportedEnvironmentError):
-        return own_words(
-            f"{error.path}: it is on {error.filesystem}, where {error.guarantee} is {error.level}: "
+        refusal = (
+            f"it is on {error.filesystem}, where {error.guarantee} is {error.level}: "
             f"{error.reason}. Nothing was touched. {error.advice}; to go on without this guarantee "
-            "use --safety warn (or best_effort)",
-            options,
+            "use --safety warn (or best_effort)"
         )
+        return f"{_shown(error.path)}: {own_words(refusal, options)}"
     if isinstance(error, ChecksumMismatchError):
         return (
-            f"{error.path}: it does not match its checksum: recorded {error.expected}, found "
-            f"{error.actual}. It was changed by other means or is damaged: restore it from a good "
-            "copy; if the change was meant, record it with 'safeatomic checksum'"
+            f"{_shown(error.path)}: it does not match its checksum: recorded {error.expected}, "
+            f"found {error.actual}. It was changed by other means or is damaged: restore it from a "
+            "good copy; if the change was meant, record it with 'safeatomic checksum'"
         )
     if isinstance(error, CrossDeviceAtomicityError):
         return (
-            f"cannot move {error.src} to {error.dst} atomically: they are on different devices or "
-            "mounts. Both are unchanged. Use 'safeatomic write DST --from SRC', then remove SRC"
+            f"cannot move {_shown(error.src)} to {_shown(error.dst)} atomically: they are on "
+            "different devices or mounts. Both are unchanged. Use 'safeatomic write DST --from "
+            "SRC', then remove SRC"
         )
     if isinstance(error, LockError):
         # Both arguments are texts of the library's; the path goes round the search for words.
-        return f"cannot lock {error.path}: {own_words(error.reason, options)}"
+        return f"cannot lock {_shown(error.path)}: {own_words(error.reason, options)}"
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, OSError) and error.strerror:
         text = own_words(error.strerror, options)
         if error.filename is None:
             return text
-        return f"{os.fsdecode(error.filename)}: {text}"
+        return f"{_shown(os.fsdecode(error.filename))}: {text}"
     return own_words(str(error), options)
 
 
-def own_words(text: str, options: Container[str]) -> str:
+def _shown(path: str) -> str:
+    """Return a path so that, when what cannot be printed is escaped, no two look the same."""
+    return path.replace("\\", "\\\\")
+
+
+def own_words(text: str, options: Container[str] | None) -> str:
     """Return a text of the library's without the names of Python's arguments and functions.
 
     A clause in which one is left over, or that needs an option which the subcommand does not have,
     is left out.
+
+    Args:
+        text: What the library says.
+        options: The options of the subcommand; None for a text about other commands, of which
+            nothing is left out.
     """
+    names: list[str] = []
+
+    def hide(name: re.Match[str]) -> str:
+        names.append(name[0])
+        return f"\0{len(names) - 1}\0"
+
+    text = _NAME.sub(hide, text.replace("\0", "\\0"))
     for pattern, word in _WORDS:
         text = re.sub(pattern, word, text)
     first, *advice = _CLAUSE.split(text)
-    kept = [first, *(clause for clause in advice if _applies(clause, options))]
-    return " ".join(kept).rstrip(";: ")
+    if options is not None:
+        advice = [clause for clause in advice if _applies(clause, options)]
+    return _HIDDEN.sub(lambda place: names[int(place[1])], " ".join([first, *advice]).rstrip(";: "))
 
 
 def outcome(error: BaseException) -> str | None:
@@ -114,7 +141,7 @@ def is_contention(error: LockError) -> bool:
 
 
 def _applies(clause: str, options: Container[str]) -> bool:
-    if _PYTHON.search(_QUOTED.sub("", clause)):
+    if _PYTHON.search(clause):
         return False
     own = _OTHER_COMMAND.sub("", clause)
     return all(option in options for option in _OPTION.findall(own))

@@ -323,11 +323,13 @@ def lock(place: Place) -> Finding:
     holder = f"process {info.pid} on {shown(str(info.hostname))}{since}"
     if info.alive == "yes":
         return passed(f"held by {holder}, which is alive")
+    if info.alive == "unknown" and info.pid is None:
+        return warned("held by another user, whose lock file this one may not read")
     if info.alive == "unknown":
-        return warned(
-            f"held by {holder}, and whether that process is running could not be determined; if "
-            "it is not, remove the lock with release_stale_lock(max_age_s=...) or "
-            "force_release_lock()",
+        return failed(
+            f"held by {holder}, and whether that process is running could not be determined, so "
+            "no writer takes it over; if it is not, remove the lock with "
+            "release_stale_lock(max_age_s=…) or force_release_lock()",
         )
     if _heals_itself(info.raw):
         return warned(f"left behind by {holder}, which is dead; the next writer takes it over")
