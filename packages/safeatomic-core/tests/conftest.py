@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,24 @@ def target(tmp_path: Path) -> Path:
 def listing(tmp_path: Path) -> Callable[[], list[str]]:
     """Return the names in the test's directory when called."""
     return lambda: sorted(os.listdir(tmp_path))
+
+
+@pytest.fixture
+def signals_not_ignored() -> Iterator[None]:
+    """Let programs that a test starts end by signals, also where the tests run behind nohup or &.
+
+    What is ignored stays so in a program that is started (execve(2)).
+    """
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) is signal.SIG_IGN
+    }
+    for number in before:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

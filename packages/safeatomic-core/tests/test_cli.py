@@ -126,6 +126,7 @@ def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"safeatomic {__version__}\n"
 
 
+@pytest.mark.usefixtures("signals_not_ignored")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cleans_up_and_says_what_became_of_the_file(target: Path, number: int) -> None:
     process = subprocess.Popen(

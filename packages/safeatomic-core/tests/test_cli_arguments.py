@@ -37,6 +37,8 @@ from safeatomic_core._cli.completion import subcommands
         (["lock", "x"], "no command is given"),
         (["lock", "x", "a", "--", "b"], "put '--' before the command"),
         (["lock", "x", "--close", "true"], "put '--' before the command"),
+        (["edit", "x", "--checksum", "sort"], "put '--' before the command"),
+        (["lock", "x", "--wait", "0", "ls", "."], "put '--' before the command"),
         (["lock", "x", "ls", "-l"], "put '--' before the command"),
         (["unlock", "x"], "--stale --force"),
         (["unlock", "x", "--force", "--max-age", "0"], "--max-age goes with --stale"),
@@ -65,6 +67,7 @@ def test_a_command_s_own_arguments_arrive_unchanged() -> None:
         *("cargo", "test", "--", "-x"),
     ]
     assert parse(["lock", "f", "cargo", "test"]).command == ["cargo", "test"]
+    assert parse(["lock", "--close", "f", "cargo", "test"]).command == ["cargo", "test"]
     assert parse(["edit", "f", "--", "--"]).command == ["--"]
 
 

@@ -189,6 +189,7 @@ def test_what_a_killed_writer_left_under_the_lock_is_swept(target: Path, listing
     assert listing() == ["data.bin"]
 
 
+@pytest.mark.usefixtures("signals_not_ignored")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 @pytest.mark.parametrize("command", ["lock", "edit"])
 def test_signals_for_the_wrapper_reach_the_command(target: Path, command: str, number: int) -> None:

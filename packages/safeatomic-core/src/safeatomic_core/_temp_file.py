@@ -134,11 +134,16 @@ class Temp(Held):
 
 
 def fresh_names(prefix: str, token: str) -> Iterator[str]:
-    """Yield names of temps to try, the one of the lock's token first."""
-    if token:
-        yield f"{prefix}{token}{SUFFIX}"
-    for _ in range(_ATTEMPTS):
-        yield f"{prefix}{os.urandom(8).hex()}{SUFFIX}"
+    """Return names of temps to try, the one of the lock's token first.
+
+    Not a generator: an interrupt while the interpreter closes one would be dropped.
+    """
+
+    def name(attempt: int) -> str:
+        unique = os.urandom(8).hex() if attempt or not token else token
+        return f"{prefix}{unique}{SUFFIX}"
+
+    return map(name, range(_ATTEMPTS + bool(token)))
 
 
 def unlink_if_there(name: str, dir_fd: int) -> None:

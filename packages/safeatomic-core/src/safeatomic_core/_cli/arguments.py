@@ -59,7 +59,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if extra:
         _refuse(parsed, extra)
     if given[0] in _RUNNERS:
-        _set_command(parsed, command)
+        _set_command(parsed, command, given)
     _settle_waiting(parsed)
     return parsed
 
@@ -82,8 +82,15 @@ def _refuse(parsed: argparse.Namespace, extra: list[str]) -> NoReturn:
     parser.error(f"too many arguments: {' '.join(map(repr, extra))}")
 
 
-def _set_command(parsed: argparse.Namespace, command: list[str]) -> None:
-    if command and parsed.command:
+def _set_command(parsed: argparse.Namespace, command: list[str], given: list[str]) -> None:
+    """Take the command from behind ``--``, or from the words that follow the path at once.
+
+    Newer releases of argparse also take words behind an option, which older ones refuse: whether a
+    command line works must not depend on the interpreter.
+    """
+    words = [parsed.path, *parsed.command]
+    at_once = any(given[at : at + len(words)] == words for at in range(len(given)))
+    if parsed.command and (command or not at_once):
         parsed.parser.error("put '--' before the command")
     parsed.command = command or parsed.command
     if not parsed.command:
