@@ -142,7 +142,8 @@ def test_every_public_name_is_in_a_program_that_runs() -> None:
 def messages() -> str:
     """Return every text of the code, with … where a value is put in."""
     texts = []
-    packages = [Path(file).parent for file in (safeatomic_core.__file__, safeatomic_formats.__file__)]
+    files = (safeatomic_core.__file__, safeatomic_formats.__file__)
+    packages = [Path(file).parent for file in files]
     for path in (path for package in packages for path in package.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
