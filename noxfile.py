@@ -179,11 +179,11 @@ def build(session: nox.Session) -> None:
 @nox.session(requires=["wheels"], allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Check types in the sources and tests, then as a user of the installed wheels sees them."""
-    install(session, *NEEDS[META], extra="ruamel", groups=["types", "coverage"])
+    install(session, *NEEDS[META], extra="ruamel", groups=["types", "coverage", "docs"])
     session.run("mypy", *(f"packages/{package}/src" for package in PACKAGES))
     for package in PACKAGES:
         session.run("mypy", f"packages/{package}/tests")
-    session.run("mypy", "tests-integration", "formal")
+    session.run("mypy", "tests-integration", "formal", "docs")
     session.run("mypy", "noxfile.py")
     pytest(session, "tests-integration/test_typing.py")
 

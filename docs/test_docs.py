@@ -132,6 +132,19 @@ def test_the_shell_lines_about_vendoring_run_in_a_fresh_package(tmp_path: Path) 
     assert not (vendored / "_cli").exists()
 
 
+def test_the_size_of_a_vendored_copy_is_about_what_the_page_says() -> None:
+    page = (DOCS / "vendoring.md").read_text("utf-8")
+    folder = Path(safeatomic_core.__file__).parent
+    sources = list(folder.rglob("*.py"))
+    lines = sum(path.read_text("utf-8").count("\n") for path in sources)
+    size = sum(path.stat().st_size for path in sources)
+    command = sum(path.stat().st_size for path in (folder / "_cli").rglob("*.py"))
+    said = re.search(r"some ([\d,]+) lines.*?(\d+) KB.*?(\d+) KB", page)
+    assert said is not None
+    for found, stated in zip((lines, size / 1000, command / 1000), said.groups(), strict=True):
+        assert abs(found / int(stated.replace(",", "")) - 1) < 0.2, (found, stated)
+
+
 def test_every_public_name_is_in_a_program_that_runs() -> None:
     programs = [code for page in PAGES for code in blocks(page, "python")]
     programs += [path.read_text("utf-8") for path in (DOCS / "examples").glob("*.py")]
@@ -142,7 +155,8 @@ def test_every_public_name_is_in_a_program_that_runs() -> None:
 def messages() -> str:
     """Return every text of the code, with … where a value is put in."""
     texts = []
-    packages = [Path(package.__file__).parent for package in (safeatomic_core, safeatomic_formats)]
+    files = (safeatomic_core.__file__, safeatomic_formats.__file__)
+    packages = [Path(file).parent for file in files]
     for path in (path for package in packages for path in package.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):

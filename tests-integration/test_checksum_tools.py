@@ -89,7 +89,7 @@ def table() -> dict[str, str]:
 
 def judge(tool: Tool, directory: Path, names: list[str]) -> tuple[list[str], list[str]]:
     """Return the names whose sidecar is refused when sound, and accepted beside damaged data."""
-    refused, deaf = [], []
+    refused, missed = [], []
     for name in names:
         path = directory / name
         sa.write_atomic_bytes(path, b"old", write_checksum=True, checksum_algo=tool.algo)
@@ -98,8 +98,8 @@ def judge(tool: Tool, directory: Path, names: list[str]) -> tuple[list[str], lis
             refused.append(name)
         path.write_bytes(b"Content")
         if accepts(tool, directory, name):
-            deaf.append(name)
-    return refused, deaf
+            missed.append(name)
+    return refused, missed
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -110,9 +110,9 @@ def test_a_tool_accepts_our_sidecars_and_notices_damage(
     if shutil.which(tool.command[0]) is None:
         table[name] = "not installed"
         pytest.skip(f"no {tool.command[0]} on this machine")
-    refused, deaf = judge(tool, tmp_path, NAMES)
+    refused, missed = judge(tool, tmp_path, NAMES)
     table[name] = f"{len(NAMES) - len(refused)} of {len(NAMES)}"
-    assert deaf == []
+    assert missed == []
     assert set(refused) <= set(tool.refuses)
     tally["sidecars with odd names accepted by other tools"] += len(NAMES) - len(refused)
 

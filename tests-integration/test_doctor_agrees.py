@@ -333,8 +333,8 @@ def test_probes_by_root_in_somebodys_directory_write_nothing_outside_it(tmp_path
                 except OSError:
                     continue
 
-    thief = threading.Thread(target=swap)
-    thief.start()
+    swapper = threading.Thread(target=swap)
+    swapper.start()
     try:
         for _ in range(20):
             doctor(yard / "f", destructive=True)
@@ -343,7 +343,7 @@ def test_probes_by_root_in_somebodys_directory_write_nothing_outside_it(tmp_path
                     (yard / name).unlink()
     finally:
         stop.set()
-        thief.join()
+        swapper.join()
     assert snapshot(outside) == before
     assert swapped > 0
 

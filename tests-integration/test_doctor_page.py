@@ -30,7 +30,7 @@ def schema() -> dict[str, Any]:
 
 
 def flaws(value: object, rule: dict[str, Any], where: str = "report") -> list[str]:
-    """Hold a value against the part of JSON Schema that the page uses; no field may be unknown."""
+    """Compare a value with the part of JSON Schema that the page uses; no field may be unknown."""
     kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
     if not any(isinstance(value, TYPES[kind]) for kind in kinds):
         return [f"{where}: {value!r} is no {' or '.join(kinds)}"]

@@ -105,7 +105,7 @@ def test_a_member_s_checked_write_locks_no_other_member_out(shared: Path) -> Non
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o604])
 @pytest.mark.parametrize("call", ["write", "record", "move", "put back"])
-def test_whoever_may_read_the_data_may_read_the_digest_and_nobody_else(
+def test_those_who_can_read_the_data_can_read_the_digest_and_nobody_else(
     place: Path, mode: int, call: str
 ) -> None:
     folder = place / "open"

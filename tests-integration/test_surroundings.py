@@ -153,7 +153,7 @@ def test_without_proc_everything_is_unknown_and_strict_refuses(tmp_path: Path) -
 
 # ------------------------------------------------------------------- who eats fsync in this process
 
-EATER = "int fsync(int fd) { (void)fd; return 0; }\n"
+SUPPRESSOR = "int fsync(int fd) { (void)fd; return 0; }\n"
 ASK = """
 import sys
 from safeatomic_core import UnsupportedEnvironmentError, doctor, write_atomic_bytes
@@ -170,7 +170,7 @@ except UnsupportedEnvironmentError as error:
 
 @pytest.mark.parametrize("python", [sys.executable, "/usr/bin/python3"])
 @pytest.mark.parametrize("library", ["libeatmydata.so", "libharmless.so"])
-def test_a_preloaded_fsync_eater_is_found_whatever_its_name(
+def test_a_preloaded_fsync_suppressor_is_found_whatever_its_name(
     tmp_path: Path, library: str, python: str
 ) -> None:
     # The system's interpreter is often not position-independent, which hides the provider.
@@ -184,9 +184,11 @@ def test_a_preloaded_fsync_eater_is_found_whatever_its_name(
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler to build the library with")
-    (tmp_path / "eater.c").write_text(EATER)
+    (tmp_path / "suppressor.c").write_text(SUPPRESSOR)
     built = tmp_path / library
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", built, tmp_path / "eater.c"], check=True)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-o", built, tmp_path / "suppressor.c"], check=True
+    )
 
     def body(place: Path) -> str:
         done = subprocess.run(

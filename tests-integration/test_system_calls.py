@@ -34,7 +34,7 @@ COUNTS = {
     "read-checked": (12, 0, 0, 0),
     "reader": (9, 0, 0, 0),
     "verify": (13, 0, 0, 0),
-    "bless": (39, 2, 2, 1),
+    "record-file": (39, 2, 2, 1),
     "move": (40, 1, 2, 1),
     "move-checked": (69, 2, 4, 3),
     "lock": (8, 0, 0, 0),
@@ -88,7 +88,7 @@ ORDER = {
     "read-checked": (),
     "reader": (),
     "verify": (),
-    "bless": (
+    "record-file": (
         "link_anonymous lock",
         "fsync target",
         "fsync directory",

@@ -360,7 +360,7 @@ def test_a_link_of_somebody_else_s_in_a_sticky_directory_is_not_followed(common:
 
 @every_place
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o600])
-def test_whoever_may_read_the_data_verifies_it_and_nobody_else_learns_the_digest(
+def test_those_who_can_read_the_data_verify_it_and_nobody_else_learns_the_digest(
     common: Path, place: Place, mode: int
 ) -> None:
     """Recorded by each user who can; fewer only where the data's group cannot be given."""

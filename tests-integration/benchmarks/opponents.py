@@ -1,4 +1,4 @@
-"""What the library is held against: the bare protocol, and other people's ways to do the same.
+"""What the library is compared with: the bare protocol, and other people's ways to do the same.
 
 The bare protocol is the least that makes a replacement atomic and durable, in plain `os` calls:
 open O_EXCL, write, fsync, close, rename, open the directory, fsync, close. It takes no lock, checks
@@ -20,7 +20,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def bare_write(path: str, data: bytes) -> None:
-    """Replace a file by the bare protocol."""
+    """Replace a file with the bare protocol."""
     temp = path + ".tmp"
     fd = os.open(temp, _TEMP, 0o666)
     os.write(fd, data)
@@ -33,7 +33,7 @@ def bare_write(path: str, data: bytes) -> None:
 
 
 def bare_write_all(path: str, data: bytes) -> None:
-    """Replace a file by the bare protocol, with contents that one write(2) may not take."""
+    """Replace a file with the bare protocol, with contents that one write(2) may not take."""
     temp = path + ".tmp"
     fd = os.open(temp, _TEMP, 0o666)
     view = memoryview(data)

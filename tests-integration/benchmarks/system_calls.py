@@ -127,7 +127,9 @@ def modes() -> list[Mode]:
         ),
         Mode("reader", "AtomicReader()", "one read()", _plain, _read_stream),
         Mode("verify", "verify_checksum()", "", _paired, verify_checksum),
-        Mode("bless", "write_checksum_file()", "no sidecar before", _plain, write_checksum_file),
+        Mode(
+            "record-file", "write_checksum_file()", "no sidecar before", _plain, write_checksum_file
+        ),
         Mode("move", "move_atomic()", "no sidecar", _plain, _move),
         Mode("move-checked", "move_atomic()", "with a sidecar", _paired, _move),
         Mode("lock", "try_acquire_lock()", "", _plain, try_acquire_lock),

@@ -56,8 +56,8 @@ def tool() -> tlc.Tlc:
         return tlc.find_tlc()
     except tlc.ToolMissingError as missing:
         if os.environ.get("CI") == "true":
-            pytest.fail(f"on CI the crash images must be held against the models: {missing}")
-        pytest.skip(f"CRASH IMAGES WERE NOT HELD AGAINST THE MODELS: {missing}")
+            pytest.fail(f"on CI the crash images must be compared with the models: {missing}")
+        pytest.skip(f"CRASH IMAGES WERE NOT COMPARED WITH THE MODELS: {missing}")
 
 
 @pytest.mark.parametrize("model", WORKLOADS)

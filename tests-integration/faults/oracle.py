@@ -223,7 +223,7 @@ def _pair_flaw(state: State, name: Name, version: Version) -> str | None:
         return f"the sidecar of {name[1]} is malformed: {wrong}"
     match = agreeing(found, lambda algo: hash_bytes(version.content, algo))
     if version.corrupt:
-        return None if match is None else f"corrupt content of {name[1]} was blessed"
+        return None if match is None else f"corrupt content of {name[1]} was accepted as good"
     if match is None:
         return f"false alarm: {name[1]} does not match its sidecar"
     return None

@@ -41,11 +41,11 @@ class Start:
 
     Attributes:
         files: The data files.
-        sidecars: For each data file that has one, the contents its sidecar speaks of: the new one,
+        sidecars: For each data file that has one, the contents its sidecar describes: the new one,
             then the previous ones.
         unsynced: Data files that nobody flushed.
         dead_locks: Data files with the lock of a dead writer.
-        replaced: Data files that somebody replaced by a rename without flushing the directory.
+        replaced: Data files that somebody renamed over without flushing the directory.
         flushed: Whether that somebody flushed the content at least.
     """
 
@@ -114,7 +114,7 @@ def materialize(root: str, state: State) -> None:
 
 
 def sidecar(name: str, *contents: bytes) -> bytes:
-    """Return the bytes of a sidecar that speaks of some contents."""
+    """Return the bytes of a sidecar that describes some contents."""
     digests = tuple(("sha256", hash_bytes(one, "sha256")) for one in contents)
     found = Checksum("sha256", digests[0][1], digests[1:])
     return format_record(name, found)[0]

@@ -2,7 +2,7 @@
 
 The system calls of real operations are recorded (`simulation.Recorder`) and replayed on a disk
 that may keep or lose each change that was not flushed (`simulation.Disk`); each state that a crash
-at any point can leave is held against what was promised (`oracle`). After a kill, an error or a
+at any point can leave is compared with what was promised (`oracle`). After a kill, an error or a
 crash another write follows, and crashes at each of its points are looked at in turn. The mutants,
 records with a flush left out or two steps exchanged, show that each flush and each order is
 needed.

@@ -369,7 +369,7 @@ def test_an_interrupt_around_the_rename_is_told_truly(
     assert listing() == ["data.bin"]
 
 
-def test_corruption_that_was_there_is_not_blessed_by_an_announce(target: Path) -> None:
+def test_corruption_that_was_there_is_not_accepted_by_an_announce(target: Path) -> None:
     write_atomic_bytes(target, b"good", write_checksum=True)
     target.write_bytes(b"rotten")
     seen: list[bool] = []

@@ -158,7 +158,7 @@ def test_an_interrupt_anywhere_in_an_owner_loses_no_descriptor_and_delays_no_for
         # Whoever makes an owner closes it, again if it was cut short before it began.
         for owner in owners:
             owner.close()
-        assert not _forks._busy, f"interrupt {number} would delay a fork"
+        assert not _forks._opening_or_closing, f"interrupt {number} would delay a fork"
         assert not [fd for fd in _forks._held if shows(fd, tmp_path / "held")], number
     assert number > 100
     assert not [fd for fd in range(3, 200) if shows(fd, tmp_path / "held")]
@@ -246,7 +246,7 @@ class _Forking:
         _forks._one_at_a_time.release()
 
 
-def test_whoever_opens_or_closes_during_a_fork_waits_for_it(tmp_path: Path) -> None:
+def test_a_thread_that_opens_or_closes_during_a_fork_waits_for_it(tmp_path: Path) -> None:
     held = Held()
     with _Forking():
         opening = threading.Thread(target=held.open, args=(os.open, tmp_path / "held", _CREATE))

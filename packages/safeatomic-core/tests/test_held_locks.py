@@ -100,7 +100,7 @@ def test_a_copy_made_before_is_another_holder(data: Path) -> None:
     assert release_lock(data)
 
 
-def test_whoever_runs_in_the_thread_of_the_holder_does_not_wait_for_it(held: Path) -> None:
+def test_what_runs_in_the_thread_of_the_holder_does_not_wait_for_it(held: Path) -> None:
     other = contextvars.copy_context()
     with pytest.raises(LockError, match="did not wait") as caught:
         other.run(write_atomic_bytes, held, b"x", retries=1000, delay=1000)

@@ -125,7 +125,7 @@ def test_waiting_ends_after_retries_times_delay(
     assert naps == [0.0] * 7
 
 
-def test_whoever_loses_again_and_again_looks_more_often(
+def test_a_waiter_that_loses_again_and_again_looks_more_often(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]

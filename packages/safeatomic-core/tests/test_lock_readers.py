@@ -166,7 +166,7 @@ def test_a_lock_is_readable_by_exactly_those_who_could_remove_it(
 
 @needs_root
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
-def test_whoever_could_remove_a_dead_lock_gets_past_it(directory: Path, place: Place) -> None:
+def test_anyone_who_could_remove_a_dead_lock_gets_past_it(directory: Path, place: Place) -> None:
     made = make(directory, place)
     lock = made / "f.lock"
 

@@ -67,7 +67,7 @@ def applied(name: str | None) -> Iterator[None]:
 
 
 def _replace(owner: object, attribute: str, make: Callable[[Any], Any]) -> Any:
-    """Replace an attribute by what is made from it, undone by the caller's ``with``."""
+    """Replace an attribute with what is made from it, undone by the caller's ``with``."""
     return mock.patch.object(owner, attribute, make(getattr(owner, attribute)))
 
 

@@ -84,7 +84,7 @@ class Sighting(NamedTuple):
 
 @dataclass
 class Report:
-    """What came out of a scenario; everything in it can be told in JSON.
+    """What came out of a scenario; everything in it can be written as JSON.
 
     Attributes:
         spec: The scenario.
@@ -278,7 +278,7 @@ def _judge(
 def _conclude(
     report: Report, workload: Workload, plan: Plan, findings: Mapping[int, Findings]
 ) -> Report:
-    """Hold what was found against what may be seen at each point; return the report."""
+    """Compare what was found with what may be seen at each point; return the report."""
     points = [point for point in plan.points if point.image in findings]
     report.images = len(findings)
     report.points = len(points)

@@ -46,7 +46,7 @@ class Line:
     """What one line says.
 
     Attributes:
-        algo: The algorithm of a tagged line; empty for one that is to be told by its length.
+        algo: The algorithm of a tagged line; empty where the digest's length names it.
         digest: The digest, lower-case hexadecimal.
         name: The name, None if the line has none.
     """

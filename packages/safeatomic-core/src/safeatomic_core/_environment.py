@@ -23,7 +23,7 @@ _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Environment(Record):
-    """The place a file lives in, as far as the guarantees depend on it.
+    """The location of a file, as far as the guarantees depend on it.
 
     Attributes:
         platform: `sys.platform`.

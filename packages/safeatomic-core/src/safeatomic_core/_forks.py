@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 # A fork waits until nobody is between opening and remembering, or between forgetting and closing.
 # Those who are do not wait for each other: creating a file may block on the journal.
 _held: dict[int, tuple[int, int]] = {}  # descriptor: the device and inode number it was opened on
-_busy: dict[object, int] = {}  # one entry for each call that is in between: the thread it runs in
+_opening_or_closing: dict[object, int] = {}  # one entry for each such call: its thread
 _forking: list[int] = []  # the thread that is about to fork
 _one_at_a_time = RLock()  # held by that thread; reentrant: a signal handler may fork, too
-_births: list[None] = []  # one entry for each fork between the first process and this one
+_forks_so_far: list[None] = []  # one entry for each fork between the first process and this one
 _doomed: list[tuple[int, int]] = []  # what a child closes: each descriptor, and the number after it
 _hooks_set: list[bool] = []
 _UNKNOWN = (-1, -1)
@@ -53,7 +53,7 @@ def generation() -> int:
     """
     if not _hooks_set:
         _set_hooks()
-    return len(_births)
+    return len(_forks_so_far)
 
 
 class Held(Descriptor):
@@ -77,9 +77,9 @@ class Held(Descriptor):
                 fd = super().open(opener, *args, **kwargs)
                 _held[fd] = _UNKNOWN
             finally:
-                _busy.pop(token, None)
+                _opening_or_closing.pop(token, None)
         finally:
-            _busy.pop(token, None)  # an interrupt may have come before the first
+            _opening_or_closing.pop(token, None)  # an interrupt may have come before the first
         return fd
 
     def shows(self, status: os.stat_result) -> None:
@@ -106,9 +106,9 @@ class Held(Descriptor):
                 if self._held:
                     _held.setdefault(self.fd, _UNKNOWN)
             finally:
-                _busy.pop(token, None)
+                _opening_or_closing.pop(token, None)
         finally:
-            _busy.pop(token, None)
+            _opening_or_closing.pop(token, None)
         if status is not None:
             self.shows(status)
 
@@ -136,9 +136,9 @@ class Held(Descriptor):
                 _held.pop(fd, None)
                 close_all(self._held)
             finally:
-                _busy.pop(token, None)
+                _opening_or_closing.pop(token, None)
         finally:
-            _busy.pop(token, None)
+            _opening_or_closing.pop(token, None)
 
     def valid(self) -> bool:
         """Tell whether the descriptor is open and still shows what was opened."""
@@ -160,7 +160,7 @@ def _enter(token: object) -> None:
 
     The hooks are set: whoever calls has a `Held`.
     """
-    _busy[token] = get_ident()
+    _opening_or_closing[token] = get_ident()
     if _forking:
         _let_fork_pass(token)
 
@@ -175,11 +175,11 @@ def _let_fork_pass(token: object) -> None:
     thread = get_ident()
     deadline = time.monotonic() + _LONGEST_WAIT
     while _forking and thread not in _forking:
-        _busy.pop(token, None)
+        _opening_or_closing.pop(token, None)
         late = time.monotonic() > deadline
         if not late:
             time.sleep(_PAUSE)
-        _busy[token] = thread
+        _opening_or_closing[token] = thread
         if late:
             _log.warning("a fork takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)
             return
@@ -210,8 +210,8 @@ def _set_hooks() -> None:
             after_in_parent=_forking.clear,
             after_in_child=partial(any, _Doomed()),
         )
-        os.register_at_fork(after_in_child=partial(_births.append, None))
-        for state in (_held, _busy, _forking, _doomed):
+        os.register_at_fork(after_in_child=partial(_forks_so_far.append, None))
+        for state in (_held, _opening_or_closing, _forking, _doomed):
             os.register_at_fork(after_in_child=state.clear)
         os.register_at_fork(
             before=_one_at_a_time.acquire,
@@ -238,10 +238,10 @@ def _make_ready() -> None:
     if thread not in _forking:
         _forking.append(thread)
     deadline = time.monotonic() + _LONGEST_WAIT
-    while any(other != thread for other in list(_busy.values())):
+    while any(other != thread for other in list(_opening_or_closing.values())):
         if time.monotonic() > deadline:
             _log.warning("opening a file takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)
-            _busy.clear()  # the next fork need not wait for them again
+            _opening_or_closing.clear()  # the next fork need not wait for them again
             break
         time.sleep(_PAUSE)
     # What the program has closed behind our back is not the child's to close either.

@@ -127,7 +127,7 @@ def _report_on(verdict: Verdict) -> GuaranteeReport:
 
 
 def nearest_directory(path: str) -> str:
-    """Return the directory a file lives in, or the nearest one above it that exists.
+    """Return the directory of a file, or the nearest one above it that exists.
 
     Symbolic links are followed, dangling ones to where they point.
 

@@ -103,7 +103,7 @@ class _Move(Change):
         self._acquired: Target | None = None  # whose lock is being asked for
         self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
         self._linked = False  # the destination is a second link of the source so far
-        self._loose = False  # the source's sidecar is gone, but perhaps not for good
+        self._source_sidecar_undurable = False  # gone, but perhaps not for good
         self._source_sidecar: Retirement | None = None
         self._left: OSError | None = None  # why the source's sidecar could not be removed
         self._src = Target(check_path(src, "src"))
@@ -179,7 +179,7 @@ class _Move(Change):
         self.step = _trace.SETTLE
         assert self.announcement is not None  # noqa: S101 - made by announce()
         self.announcement.drop_displaced()
-        self.settled = settle_directory(self.target, self.policy.safety, renamed=self._source.fd)
+        self.settled = settle_directory(self.target, self.policy.safety, renamed_fd=self._source.fd)
         self._report(_trace.SETTLE, {"durable": self.settled})
         if self._linked:
             kernel.unlink(self._src.name, dir_fd=self._src.dir_fd)
@@ -199,12 +199,14 @@ class _Move(Change):
         record = -1
         if self._carried is not None and settled and self.announcement is not None:
             # Only now: before, a crash could bring the source back without its sidecar.
-            self._loose = True
+            self._source_sidecar_undurable = True
             self._take_sidecar_away()
             record = self.announcement.fd
-        gone = settle_directory(src, self.policy.safety, renamed=self._source.fd, witness=record)
+        gone = settle_directory(
+            src, self.policy.safety, renamed_fd=self._source.fd, barrier_fd=record
+        )
         self.settled = settled and gone
-        self._loose = False
+        self._source_sidecar_undurable = False
         self._report(_trace.SETTLE, {"durable": self.settled})
         if self._left is not None:
             raise self._left
@@ -282,7 +284,7 @@ class _Move(Change):
 
     def close(self) -> None:
         """Release both locks and close every descriptor."""
-        if self._loose and self._source_lock is not None:
+        if self._source_sidecar_undurable and self._source_lock is not None:
             # Otherwise the next writer of the source would not know that a crash may bring the
             # sidecar back; a dead lock tells it to flush the directory first (R2).
             self._source_lock.leave_behind()

@@ -138,8 +138,8 @@ class Write(Change):
         """Take note that the caller has the temp's descriptor, and may change its mode."""
         if self._given_mode is None:
             if self._keeps_metadata():
-                # So that a mode which the caller sets can be told from this one. The bit means
-                # nothing on a file (inode(7)), and is gone when the mode is set.
+                # So that this mode is distinct from any that the caller sets. The bit means nothing
+                # on a file (inode(7)), and is gone when the mode is set.
                 kernel.fchmod(self.temp.fd, _OVERWRITE_MODE | stat.S_ISVTX)
             self._given_mode = kernel.fstat(self.temp.fd).st_mode
 
@@ -246,7 +246,7 @@ class Write(Change):
         self.step = _trace.SETTLE
         if self.announcement is not None:
             self.announcement.drop_displaced()
-        self.settled = settle_directory(self.target, self.policy.safety, renamed=self.temp.fd)
+        self.settled = settle_directory(self.target, self.policy.safety, renamed_fd=self.temp.fd)
         if _trace.hook is not None:
             _trace.hook(_trace.SETTLE, {"durable": self.settled})
 

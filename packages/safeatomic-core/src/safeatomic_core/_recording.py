@@ -115,7 +115,7 @@ def record_present(
 
     def sync_directory() -> None:
         if batch is None or not batch.defer(change.target):
-            settle_directory(change.target, change.policy.safety, renamed=announcement.fd)
+            settle_directory(change.target, change.policy.safety, renamed_fd=announcement.fd)
 
     while not _record(change, batch, sync_directory, on_hashed):
         change.target.look_again()  # another content has taken the name meanwhile
@@ -147,7 +147,7 @@ def _record(
         # be neither flushed nor settled.
         kernel.fsync(fd)
         if batch is None or not batch.is_durable(target, inode):
-            settle_directory(target, change.policy.safety, renamed=announcement.fd)
+            settle_directory(target, change.policy.safety, renamed_fd=announcement.fd)
         found = target.look_again()
         if found is None or identity(found) != inode:
             return False

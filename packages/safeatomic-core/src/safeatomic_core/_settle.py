@@ -23,7 +23,9 @@ _READABLE = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 OVERTAKEN = frozenset({"btrfs", "overlay", "unknown", ""})
 
 
-def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness: int = -1) -> bool:
+def settle_directory(
+    target: Target, safety: str, *, renamed_fd: int = -1, barrier_fd: int = -1
+) -> bool:
     """Flush a target's directory; True if it is durable, False if the policy goes on without.
 
     Where that flush may return too early, a file that nobody else flushes goes with it: its own
@@ -32,9 +34,9 @@ def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness:
     Args:
         target: What the directory was opened for.
         safety: As for `write_atomic_bytes`.
-        renamed: Descriptor of the file whose rename must be durable when this returns; flushed
+        renamed_fd: Descriptor of the file whose rename must be durable when this returns; flushed
             first, since ext4 and xfs under an overlay then have nothing left to do.
-        witness: Descriptor of a file of ours where a name was unlinked that must not come back;
+        barrier_fd: Descriptor of a file of ours where a name was unlinked that must not come back;
             flushed last, after a change of no effect, since an unchanged file has nothing to wait
             for.
 
@@ -44,15 +46,15 @@ def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness:
     path = target.path
     overtaken = target.filesystem in OVERTAKEN
     try:
-        if overtaken and renamed >= 0:
-            kernel.fsync(renamed)
+        if overtaken and renamed_fd >= 0:
+            kernel.fsync(renamed_fd)
         try:
             kernel.fsync(target.dir_fd)
         except OSError as error:
             _flush_reopened(target.dir_fd, error)
-        if overtaken and witness >= 0:
-            kernel.fchmod(witness, stat.S_IMODE(kernel.fstat(witness).st_mode))
-            kernel.fsync(witness)
+        if overtaken and barrier_fd >= 0:
+            kernel.fchmod(barrier_fd, stat.S_IMODE(kernel.fstat(barrier_fd).st_mode))
+            kernel.fsync(barrier_fd)
     except OSError as error:
         if safety == "strict":
             raise
@@ -67,14 +69,14 @@ def settle_directory(target: Target, safety: str, *, renamed: int = -1, witness:
     return True
 
 
-def flush_renamed(target: Target, renamed: int) -> None:
+def flush_renamed(target: Target, renamed_fd: int) -> None:
     """Flush a target's directory, and before it a renamed file where that must go with it.
 
     Raises:
         OSError: A flush failed.
     """
-    if target.filesystem in OVERTAKEN and renamed >= 0:
-        kernel.fsync(renamed)
+    if target.filesystem in OVERTAKEN and renamed_fd >= 0:
+        kernel.fsync(renamed_fd)
     kernel.fsync(target.dir_fd)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OK, NO, ERROR, REFUSED = 0, 1, 2, 3
 _COLOUR = re.compile("(\x1b\\[[0-9]*m)")
-_BYTE = range(0xDC80, 0xDD00)  # how a byte that is no UTF-8 stands in a name (PEP 383)
+_BYTE = range(0xDC80, 0xDD00)  # how a byte that is not UTF-8 appears in a name (PEP 383)
 
 
 def reserve_standard_descriptors() -> None:

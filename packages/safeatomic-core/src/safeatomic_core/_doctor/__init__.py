@@ -1,4 +1,4 @@
-"""`doctor`: look at the place a file lives in, and say what is wrong and what to do about it.
+"""`doctor`: look at the location of a file, and say what is wrong and what to do about it.
 
 `inspect_guarantees` says what a filesystem promises; this says what one finds there. Looking
 changes nothing; ``destructive=True`` also tries each promise out on files of its own. A bad
@@ -48,7 +48,7 @@ class DoctorReport(Record):
 
     Attributes:
         path: The path that was examined, as text.
-        environment: Where it lives.
+        environment: Where it is.
         guarantees: Level of each guarantee there, by name.
         checks: Every check, in a fixed order.
         ok: Whether no check failed.
@@ -100,7 +100,7 @@ class DoctorReport(Record):
 def doctor(
     path: StrPath, *, destructive: bool = False, require: Iterable[str] | str | None = None
 ) -> DoctorReport:
-    """Examine the place a file lives in, or is to live in.
+    """Examine the location of a file, existing or planned.
 
     Args:
         path: A file, which need not exist, or a directory.
