@@ -123,7 +123,7 @@ class Held(Descriptor):
                 self._close()
 
     def _close(self) -> None:
-        if self._born != len(_births):
+        if self._born != len(_forks_so_far):
             self.release()  # the parent's; this process closed its copy right after the fork
             return
         token = object()
