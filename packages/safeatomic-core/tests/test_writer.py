@@ -320,9 +320,10 @@ def test_a_failed_commit_explains_and_aborts(target: Path, listing: Listing, fau
 def test_a_position_or_size_that_is_refused_loses_nothing(target: Path, checked: bool) -> None:
     with AtomicWriter(target, write_checksum=checked) as file:
         file.write(b"first ")
-        for refused in (lambda: file.seek(-100, os.SEEK_END), lambda: file.truncate(-1)):
-            with pytest.raises(OSError, match="EINVAL"):
-                refused()
+        with pytest.raises(OSError, match="EINVAL"):
+            file.seek(-100, os.SEEK_END)
+        with pytest.raises(OSError, match="EINVAL"):
+            file.truncate(-1)
         assert file.tell() == 6
         file.write(b"second")
     assert read_atomic_bytes(target, check_checksum=checked) == b"first second"
