@@ -157,12 +157,15 @@ class AtomicWriter(io.BufferedWriter):
             SafeAtomicError: This is a forked child; the writer is its parent's.
             OSError: The temporary file cannot be written. The target is unchanged.
         """
-        self._check_open()
-        straight, self._straight = self._straight, False  # until it is known again what was done
-        with self._explaining():
-            count = super().write(data)
-        if straight and self._hash is not None:
-            self._update(data)
+        try:
+            self._check_open()
+            straight, self._straight = self._straight, False  # until it is known what was done
+            with self._explaining():
+                count = super().write(data)
+            if straight and self._hash is not None:
+                self._update(data)
+        finally:
+            del data  # a traceback that holds this frame must not hold the buffer
         self._size += count
         self._straight = straight
         return count
