@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import ctypes
 import errno
 import gc
+import hashlib
 import io
 import json
 import logging
-import mmap
 import os
 import signal
 import stat
@@ -27,13 +26,16 @@ from safeatomic_core import (
     _digests,
     _log,
     _reader,
+    compute_hash_file,
+    get_checksum_info,
     read_atomic,
     verify_checksum,
     write_atomic,
     write_atomic_bytes,
+    write_checksum_file,
 )
 from safeatomic_core._digests import HashAside
-from safeatomic_core._options import Policy, check_data
+from safeatomic_core._options import Policy
 from safeatomic_core._posix import kernel
 from safeatomic_core._protocol import Write
 
@@ -223,110 +225,78 @@ def test_what_was_opened_must_be_a_regular_file(
         read_atomic(target)
 
 
-def test_links_that_are_replaced_while_they_are_followed_are_followed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """A volume as Kubernetes mounts it: ``f`` leads to ``data/f``, ``data`` to ``v1``."""
     for version in ("v1", "v2"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "f").write_text(version)
+        write_checksum_file(tmp_path / version / "f")
     (tmp_path / "data").symlink_to("v1")
     (tmp_path / "f").symlink_to("data/f")
+    return tmp_path
+
+
+def swap(volume: Path, removed: str) -> None:
+    """Let the volume lead to its second version, and remove the first or a part of it."""
+    (volume / "next").symlink_to("v2")
+    (volume / "next").rename(volume / "data")
+    for path in [*(volume / "v1").glob(removed)]:
+        path.unlink()
+    if removed == "*":
+        (volume / "v1").rmdir()
+
+
+VERSIONS = {hashlib.sha256(text.encode()).hexdigest(): text for text in ("v1", "v2")}
+CALLS: dict[str, Callable[[Path], str]] = {  # which version it finds
+    "read": read_atomic,
+    "checked read": lambda path: read_atomic(path, check_checksum=True),
+    "reader": lambda path: AtomicReader(path, check_checksum=True).read().decode(),
+    "digest": lambda path: VERSIONS[compute_hash_file(path)],
+    "verify": lambda path: "v2" if verify_checksum(path) else "neither",
+    "record": lambda path: VERSIONS[getattr(get_checksum_info(path), "hash", "none")],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "moment"),  # in "data/f" the kernel follows the link, as for open()
+    [("f", "data"), ("f", "f"), ("f", "f.sha256"), ("data/f", "f"), ("data/f", "f.sha256")],
+)
+@pytest.mark.parametrize("removed", ["*", "f", "f.sha256"])
+@pytest.mark.parametrize("call", CALLS)
+def test_links_that_are_replaced_while_they_are_followed_are_followed_again(
+    volume: Path, monkeypatch: pytest.MonkeyPatch, call: str, moment: str, removed: str, path: str
+) -> None:
     really, swaps = kernel.open, list[str]()
 
-    def swap(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
-        if path == "f" and not swaps:
-            swaps.append(path)
-            (tmp_path / "v1" / "f").unlink()
-            (tmp_path / "next").symlink_to("v2")
-            (tmp_path / "next").rename(tmp_path / "data")
-        return really(path, flags, *args, **kwargs)
+    def swapping(name: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if str(name).endswith(moment) and not swaps:
+            swaps.append(name)
+            swap(volume, removed)
+            if moment == "data":  # a walk that has read the link already
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return really(name, flags, *args, **kwargs)
 
-    monkeypatch.setattr(kernel, "open", swap, raising=False)
-    assert read_atomic(tmp_path / "f") == "v2"
-    (tmp_path / "v2" / "f").unlink()
+    monkeypatch.setattr(kernel, "open", swapping, raising=False)
+    found = CALLS[call](volume / path)
+    if swaps and (removed == "*" or moment == "data"):
+        assert found == "v2"
+    else:  # what was opened before is one version as well
+        assert found in ("v1", "v2")
+
+
+def test_what_is_gone_is_gone_wherever_links_lead(volume: Path) -> None:
+    swap(volume, "*")
+    (volume / "v2" / "f").unlink()
+    for path in (volume / "f", volume / "data" / "f"):
+        with pytest.raises(FileNotFoundError):
+            read_atomic(path)
+    (volume / "v2" / "f.sha256").unlink()
+    (volume / "v2").rmdir()
     with pytest.raises(FileNotFoundError):
-        read_atomic(tmp_path / "f")
-
-
-def test_open_files_without_a_name_are_refused_as_what_they_are(
-    tmp_path: Path, listing: Listing
-) -> None:
-    reader, writer = os.pipe()
-    deleted = os.open(tmp_path / "gone", os.O_RDWR | os.O_CREAT)
-    (tmp_path / "gone").unlink()
-    (tmp_path / "real").write_text("old")
-    named = os.open(tmp_path / "real", os.O_RDWR)
-    try:
-        with pytest.raises(OSError, match="FIFO"):
-            write_atomic(f"/proc/self/fd/{writer}", "x")
-        with pytest.raises(OSError, match="deleted"):
-            write_atomic(f"/proc/self/fd/{deleted}", "x")
-        write_atomic(f"/proc/self/fd/{named}", "new")
-    finally:
-        for fd in (reader, writer, deleted, named):
-            os.close(fd)
-    assert listing() == ["real"]
-    assert (tmp_path / "real").read_text() == "new"
-
-
-def test_a_file_that_appears_where_a_link_leads_is_no_open_file_without_a_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "link").symlink_to("there")
-    really = kernel.stat
-
-    def just_made(path: Any, **kwargs: Any) -> os.stat_result:
-        if path == str(tmp_path / "link"):
-            (tmp_path / "there").write_text("another program's")
-        return really(path, **kwargs)
-
-    monkeypatch.setattr(kernel, "stat", just_made, raising=False)
-    write_atomic(tmp_path / "link", "x")
-    assert (tmp_path / "there").read_text() == "x"
-
-
-def test_a_link_that_leads_nowhere_is_made_a_file_where_it_leads(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to("there")
-    write_atomic(tmp_path / "link", "x")
-    assert (tmp_path / "there").read_text() == "x"
-
-
-# ------------------------------------------------------------------------------------------ buffers
-
-
-class Silent:
-    """Exports nothing."""
-
-
-def test_an_object_without_bytes_is_refused() -> None:
-    with pytest.raises(TypeError, match="Silent"):
-        check_data(Silent())
-
-
-def test_a_view_that_is_no_row_of_bytes_is_copied() -> None:
-    assert check_data(memoryview(bytes(8)).cast("B", (2, 4))) == bytes(8)
-    assert check_data(bytearray()) == b""
-
-    class Pair(ctypes.Structure):
-        _fields_ = (("a", ctypes.c_uint8), ("b", ctypes.c_uint16))
-
-    assert check_data(Pair(1, 2)) == bytes(Pair(1, 2))
-    with pytest.raises(TypeError, match="contiguous"):  # a plain file does not take it either
-        check_data(memoryview(b"abcdef")[::2])
-
-
-def test_a_failed_write_holds_no_buffer(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), mmap.mmap(-1, 10) as data:
-        write_atomic_bytes(tmp_path / "missing" / "f", data)  # type: ignore[arg-type]
-    grown = bytearray()
-    write_atomic_bytes(tmp_path / "f", grown)
-    grown += b"x"
-    write_atomic_bytes(tmp_path / "f", grown)
-    grown += b"y"
-    with AtomicWriter(tmp_path / "f", write_checksum=True) as file:
-        file.write(grown)
-        grown += b"z"
-    assert (tmp_path / "f").read_bytes() == b"xy"
+        read_atomic(volume / "f")
+    with pytest.raises(FileNotFoundError):
+        get_checksum_info(volume / "f")
 
 
 @pytest.mark.parametrize("mode", [True, "0600", 0o600 + 0.5])

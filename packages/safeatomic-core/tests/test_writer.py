@@ -23,6 +23,7 @@ from safeatomic_core import (
     LockError,
     SafeAtomicError,
     is_locked,
+    read_atomic_bytes,
     release_lock,
     try_acquire_lock,
     verify_checksum,
@@ -313,6 +314,34 @@ def test_a_failed_commit_explains_and_aborts(target: Path, listing: Listing, fau
     assert "aborted" in repr(file)
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_position_or_size_that_is_refused_loses_nothing(target: Path, checked: bool) -> None:
+    with AtomicWriter(target, write_checksum=checked) as file:
+        file.write(b"first ")
+        with pytest.raises(OSError, match="EINVAL"):
+            file.seek(-100, os.SEEK_END)
+        with pytest.raises(OSError, match="EINVAL"):
+            file.truncate(-1)
+        assert file.tell() == 6
+        file.write(b"second")
+    assert read_atomic_bytes(target, check_checksum=checked) == b"first second"
+
+
+@pytest.mark.parametrize("call", ["seek", "truncate"])
+def test_what_a_flush_before_a_seek_lost_is_not_published(
+    target: Path, faults: Any, call: str
+) -> None:
+    file = AtomicWriter(target)
+    file.write(b"first")
+    faults.fail("write", errno.EINVAL)
+    with pytest.raises(OSError, match="EINVAL"):
+        getattr(file, call)(0)
+    faults.rules.clear()
+    with pytest.raises(OSError, match="unchanged"):
+        file.commit()
+    assert target.read_bytes() == b"old"
 
 
 def test_a_forked_child_cannot_use_it(target: Path) -> None:

@@ -28,6 +28,7 @@ except ImportError:  # an interpreter that has it in Python only
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from ._announcement import Announcement
     from ._held_locks import Mark
@@ -290,6 +291,39 @@ class Change:
 
     def _why(self, error: Exception) -> tuple[str, Exception]:
         return self.target.path, error
+
+
+class Explaining:
+    """Explain a system error that leaves a ``with`` block in the middle of a change."""
+
+    __slots__ = ("_change", "_harmless", "_step", "_tell")
+
+    def __init__(
+        self,
+        change: Change,
+        step: str,
+        tell: Callable[[BaseException], None],
+        harmless: tuple[int, ...],
+    ) -> None:
+        """Begin nothing yet; ``tell`` is called with an error unless its errno is harmless."""
+        self._change, self._step, self._tell, self._harmless = change, step, tell, harmless
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # A signal handler's exception is none of ours.
+        if isinstance(exc, OSError) and exc.errno is not None:
+            self._change.step = self._step
+            explained = self._change.explained(exc)
+            if exc.errno not in self._harmless:
+                self._tell(explained)
+            raise explained from exc
 
 
 def require_stack() -> None:

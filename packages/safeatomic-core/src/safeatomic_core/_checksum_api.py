@@ -75,7 +75,15 @@ def compute_hash_data(data: Buffer, *, algo: str | None = None) -> str:
         TypeError: ``data`` is not bytes-like.
         ValueError: The algorithm is not known or of variable length.
     """
-    return hash_bytes(check_data(data), resolve_algorithm(algo, "algo"))
+    try:
+        view = check_data(data)
+    finally:
+        del data  # see write_atomic_bytes()
+    try:
+        return hash_bytes(view, resolve_algorithm(algo, "algo"))
+    finally:
+        if isinstance(view, memoryview):
+            view.release()
 
 
 def verify_checksum(path: StrPath, expected: str | None = None, *, algo: str | None = None) -> bool:
@@ -264,24 +272,27 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         SafeAtomicError: The file at the sidecar's name is empty, or does not describe the file.
         OSError: The directory or the sidecar cannot be read.
     """
-    target = locate(path)
-    try:
-        with Naming(target):
-            sidecar = Sidecar(target, defaults().checksum_algo)
-        sidecar.close()
-        claim = sidecar.claim
-        if claim is None:
-            if sidecar.flaw is not None:
-                raise not_a_record(target, sidecar.flaw)
-            return None
-        return ChecksumInfo(
-            path=check_path(path),
-            algo=claim.algo,
-            hash=claim.digest,
-            timestamp=sidecar.timestamp,
-        )
-    finally:
-        target.close()
+    while True:
+        target = locate(path)
+        try:
+            with Naming(target):
+                sidecar = Sidecar(target, defaults().checksum_algo)
+            sidecar.close()
+            claim = sidecar.claim
+            if claim is None:
+                if sidecar.flaw is not None:
+                    raise not_a_record(target, sidecar.flaw)
+                if target.leads_elsewhere():
+                    continue
+                return None
+            return ChecksumInfo(
+                path=check_path(path),
+                algo=claim.algo,
+                hash=claim.digest,
+                timestamp=sidecar.timestamp,
+            )
+        finally:
+            target.close()
 
 
 class _Recording(Change):

@@ -125,27 +125,27 @@ def write_atomic_bytes(
             or new, durability unconfirmed, if the flush of the directory failed; or new, if the
             checksum could not be sealed. The note says which.
     """
-    policy = Policy(
-        concurrency=concurrency,
-        preserve_metadata=preserve_metadata,
-        write_checksum=write_checksum,
-        checksum_algo=checksum_algo,
-        retries=retries,
-        delay=delay,
-        session=session,
-        safety=safety,
-        mode=mode,
-        overwrite=overwrite,
-    )
-    if type(data) is bytes:
-        _write(path, data, policy)
-        return
-    view = check_data(data)
     try:
-        _write(path, view, policy)
+        policy = Policy(
+            concurrency=concurrency,
+            preserve_metadata=preserve_metadata,
+            write_checksum=write_checksum,
+            checksum_algo=checksum_algo,
+            retries=retries,
+            delay=delay,
+            session=session,
+            safety=safety,
+            mode=mode,
+            overwrite=overwrite,
+        )
+        view = data if type(data) is bytes else check_data(data)
     finally:
         # The traceback of an error holds our frames: an mmap or a bytearray that still shows
         # through one of them could not be closed or resized by who handles the error.
+        del data
+    try:
+        _write(path, view, policy)
+    finally:
         if isinstance(view, memoryview):
             view.release()
 

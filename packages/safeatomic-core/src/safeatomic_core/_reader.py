@@ -245,19 +245,13 @@ class _Opened:
     def open(self) -> None:
         """Open the file, and look at what was opened: a name may change before it is."""
         target = self._target
-        seen: tuple[str, tuple[int, int]] | None = None
         while True:
             target.open()
             try:
                 self._open_target()
             except FileNotFoundError:
-                # Where links lead is changed by replacing them (the volumes of Kubernetes do so):
-                # what has gone from one place is at another by now, unless it is the same place.
-                with self.naming():
-                    place = (target.name, identity(target.directory()))
-                if not target.linked or place == seen:
+                if not target.leads_elsewhere():
                     raise
-                seen = place
             else:
                 return
 

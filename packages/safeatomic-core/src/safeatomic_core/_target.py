@@ -30,6 +30,7 @@ LOCK_SUFFIX = ".lock"
 SIDECAR_SUFFIX = ".sha256"
 
 _DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+_RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
 _MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 _STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 
@@ -92,11 +93,23 @@ class Target:
             OSError: The directory cannot be opened. Nothing was touched.
         """
         self._flushes = flushes
+        attempts = _RESOLUTIONS
         try:
-            self._open_parent(self.path)
-            status = self.look_again()
-            if follow and status is not None and stat.S_ISLNK(status.st_mode):
-                self._follow()
+            while attempts:
+                attempts -= 1
+                self.linked = False
+                try:
+                    self._open_parent(self.path)
+                    status = self.look_again()
+                    if follow and status is not None and stat.S_ISLNK(status.st_mode):
+                        self._follow()
+                except FileNotFoundError:
+                    # Where links lead is changed by replacing them (the volumes of Kubernetes do
+                    # so): what is gone may be somewhere else by now.
+                    if not (self.linked and attempts):
+                        raise
+                else:
+                    return
         except OSError as error:  # not `Naming`, which would slow every read and write down
             named = self.named(error)
             if named is not error:
@@ -163,6 +176,22 @@ class Target:
         except FileNotFoundError:
             self.status = None
         return self.status
+
+    def leads_elsewhere(self) -> bool:
+        """Tell whether the path leads to another place by now, because a link was replaced.
+
+        What has gone from one place may be at the other. The directory must still be open: its
+        number would be used again.
+        """
+        again = Target(self.path)
+        try:
+            again.open()
+            places = [(place.name, *identity(place.directory())) for place in (again, self)]
+            return places[0] != places[1]
+        except OSError:
+            return False
+        finally:
+            again.close()
 
     def directory(self) -> os.stat_result:
         """Return what the directory was when first asked; it stays the same one while open.

@@ -113,6 +113,8 @@ class Verification:
         if not current:
             return False
         if claim is None:
+            if not self._sidecar.exists and target.leads_elsewhere():
+                return False  # the place was removed, the sidecar first
             raise self._nothing_recorded()
         self._require_algorithm(claim)
         unknown = next((algo for algo, _ in claim.digests if digest_length(algo) is None), None)

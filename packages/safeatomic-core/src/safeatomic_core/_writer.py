@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from _weakref import ref  # weakref itself is slow to import
 
 from . import _trace
 from ._abandoned import disarm, guard
-from ._change import close
+from ._change import Explaining, close
 from ._digests import hash_fd
 from ._errors import SafeAtomicError
 from ._forks import generation
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ._types import Concurrency, Safety, StrPath
 
 _BUFFER = 131072  # bytes gathered before a system call
+_MOVED_NOTHING = (errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)  # lseek(2), ftruncate(2)
 
 
 class AtomicWriter(io.BufferedWriter):
@@ -155,12 +157,15 @@ class AtomicWriter(io.BufferedWriter):
             SafeAtomicError: This is a forked child; the writer is its parent's.
             OSError: The temporary file cannot be written. The target is unchanged.
         """
-        self._check_open()
-        straight, self._straight = self._straight, False  # until it is known again what was done
-        with self._explaining():
-            count = super().write(data)
-        if straight and self._hash is not None:
-            self._update(data)
+        try:
+            self._check_open()
+            straight, self._straight = self._straight, False  # until it is known what was done
+            with self._explaining():
+                count = super().write(data)
+            if straight and self._hash is not None:
+                self._update(data)
+        finally:
+            del data  # a traceback that holds this frame must not hold the buffer
         self._size += count
         self._straight = straight
         return count
@@ -176,6 +181,8 @@ class AtomicWriter(io.BufferedWriter):
         self._check_open()
         straight, self._straight = self._straight, False
         with self._explaining():
+            super().flush()
+        with self._explaining(harmless=_MOVED_NOTHING):
             position = super().seek(offset, whence)
         self._straight = straight and position == self._size
         return position
@@ -190,6 +197,8 @@ class AtomicWriter(io.BufferedWriter):
         self._check_open()
         straight, self._straight = self._straight, False
         with self._explaining():
+            super().flush()
+        with self._explaining(harmless=_MOVED_NOTHING):
             length = super().truncate(size)
         self._straight = straight and length == self._size
         return length
@@ -314,9 +323,9 @@ class AtomicWriter(io.BufferedWriter):
             raise ValueError("I/O operation on a closed AtomicWriter")
         return write
 
-    def _explaining(self) -> _Explaining:
+    def _explaining(self, harmless: tuple[int, ...] = ()) -> Explaining:
         assert self._write is not None  # noqa: S101 - callers have just checked
-        return _Explaining(self, self._write)
+        return Explaining(self._write, _trace.FILL, self._refuse_commit, harmless)
 
     def _refuse_commit(self, failure: BaseException) -> None:
         self._failure = failure
@@ -373,28 +382,3 @@ class AtomicWriter(io.BufferedWriter):
             return self._write.fail(error)
         finally:
             self._decide("aborted")
-
-
-class _Explaining:
-    """Explain an error that leaves a ``with`` block, and refuse to publish what it left."""
-
-    def __init__(self, writer: AtomicWriter, write: Write) -> None:
-        self._writer = writer
-        self._write = write
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # A signal handler's exception is none of ours: the stream below is written in C, and knows
-        # what it has written.
-        if isinstance(exc, OSError) and exc.errno is not None:
-            self._write.step = _trace.FILL
-            explained = self._write.explained(exc)
-            self._writer._refuse_commit(explained)  # noqa: SLF001 - a part of it
-            raise explained from exc
