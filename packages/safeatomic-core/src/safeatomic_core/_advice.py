@@ -54,7 +54,7 @@ def advise(error: OSError, step: str, target: Target) -> str:
     code = error.errno or 0
     reason = error.strerror or ""
     sentences = []
-    if target.linked:
+    if target.linked and code != errno.ELOOP:  # a loop leads nowhere
         sentences.append(f"The path is a link to {_place(target)!r}")
     if reason == os.strerror(code):  # a message of our own says what to do already
         sentences.append(_of_place(error, step, target) or general_advice(code))
@@ -308,6 +308,10 @@ def _directory(target: Target) -> str:
 
 def _place(target: Target) -> str:
     """Return where the file really is."""
-    if target.dir_fd < 0:
-        return os.path.realpath(target.path)
+    status = target.status
+    if target.dir_fd < 0 or (status is not None and stat.S_ISLNK(status.st_mode)):
+        try:
+            return os.path.realpath(target.path)
+        except OSError:  # the working directory was removed
+            return target.path
     return os.path.join(_directory(target), target.name)
