@@ -96,6 +96,8 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
         return _of_closed_directory(error, step, target, directory)
     if step == _trace.PUBLISH:
         return _of_rename(code, target, target.name, directory)
+    if step in (_trace.FILL, _trace.HARDEN, _trace.SEAL) and code == errno.EPERM:
+        return _of_guard("Nothing about an open file makes this error")
     if step == _trace.RELEASE:
         return _of_rename(code, target, target.name + LOCK_SUFFIX, directory)
     return ""
@@ -103,7 +105,7 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
 
 def _of_path(code: int, target: Target) -> str:
     """Return what to do about a directory that could not be opened."""
-    path = target.path
+    path = _place(target) if target.linked else target.path
     directory = os.path.dirname(path) or "."
     if code == errno.ENOENT:
         if _working_directory_is_gone() and not os.path.isabs(path):
@@ -224,6 +226,9 @@ def _of_closed_directory(
             return _of_sticky_directory(target, name, directory) or _of_attributes(
                 target, name, what, command
             )
+    lock = target.name + LOCK_SUFFIX
+    if error.errno == errno.EPERM and _name_in(error) == lock:
+        return _of_rename(errno.EPERM, target, lock, directory)
     if error.errno == errno.EPERM:
         return _of_attributes(target, "", "The directory", f"lsattr -d {place}")
     if not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
