@@ -191,7 +191,6 @@ _NOT_EXPLAINED = {
     "while constructing a mapping": "the place, before the message",
     "second occurrence": "the second place of a message",
     "fields, not": "a record that is made by hand",
-    "missing": "the same",
     "unexpected field": "the same",
 }
 _REPORTS = ("warning", "warn_caller")
