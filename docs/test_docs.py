@@ -196,6 +196,50 @@ def test_every_piece_of_advice_is_explained() -> None:
         assert any(fragment in text for fragment in fragments), f"nothing explains {text!r}"
 
 
+# What is raised inside the packages and reaches nobody, or is said in another message's words.
+_NOT_SEEN = {"MalformedError", "AttributeError"}
+_NOT_EXPLAINED = {
+    "no such disk in /proc/partitions": "caught where it is asked",
+    "no ctypes, hence no statfs": "caught where it is asked",
+    "the name is taken": "caught, and told as another error",
+    "while constructing a mapping": "the place, before the message",
+    "second occurrence": "the second place of a message",
+    "fields, not": "a record that is made by hand",
+    "unexpected field": "the same",
+}
+_REPORTS = ("warning", "warn_caller")
+
+
+def reported_messages() -> list[str]:
+    """Return every text with which an error is made or a warning given, … for what varies."""
+    found = []
+    packages = [Path(package.__file__).parent for package in (safeatomic_core, safeatomic_formats)]
+    for path in (path for package in packages for path in package.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in _NOT_SEEN or not name.endswith(("Error", *_REPORTS)):
+                continue
+            for text in node.args:
+                if isinstance(text, (ast.Constant, ast.JoinedStr)):
+                    parts = getattr(text, "values", [text])
+                    words = (str(getattr(part, "value", "…")) for part in parts)
+                    found.append("".join(word if word[:1] != "<" else "…" for word in words))
+    return [text for text in found if len(text) > 12 and " " in text]
+
+
+def test_every_message_is_explained() -> None:
+    fragments = [part.strip() for text in explained_messages() for part in text.split("…")]
+    known = [*filter(None, fragments), *_NOT_EXPLAINED]
+    said = reported_messages()
+    assert len(said) > 80
+    missing = [text for text in said if not any(part in text for part in known)]
+    assert not missing
+    unused = [part for part in _NOT_EXPLAINED if not any(part in text for text in said)]
+    assert not unused
+
+
 def test_every_error_is_found_by_its_name() -> None:
     page = (DOCS / "troubleshooting.md").read_text("utf-8")
     for name in safeatomic_core.__all__:

@@ -8,8 +8,16 @@ anything that is not an error of the system or of this library.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import json
 import os
+import platform
+import resource
 import shutil
+import socket
+import stat
+import struct
 import subprocess
 import threading
 from collections.abc import Callable
@@ -19,7 +27,14 @@ import pytest
 
 import mounted
 from mounting import MARKS, privately
-from safeatomic_core import SafeAtomicError, _mounts, doctor, write_atomic_bytes
+from safeatomic_core import (
+    SafeAtomicError,
+    _mounts,
+    doctor,
+    try_acquire_lock,
+    write_atomic_bytes,
+    write_checksum_file,
+)
 from safeatomic_core._doctor import subject
 
 pytestmark = [
@@ -238,8 +253,313 @@ def a_directory_at_the_sidecars_name(work: Path) -> Path:
     return target
 
 
+def a_socket(work: Path) -> Path:
+    os.chdir(work)  # a socket's path is short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+    return work / "socket"
+
+
+def a_device(work: Path) -> Path:
+    os.mknod(work / "device", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    return work / "device"
+
+
+def through_proc_to_a_file_without_a_name(work: Path) -> Path:
+    fd = os.open(work / "gone", os.O_RDWR | os.O_CREAT, 0o666)
+    os.unlink(work / "gone")
+    return Path(f"/dev/fd/{fd}")
+
+
+def through_proc_to_an_open_file(work: Path) -> Path:
+    return Path(f"/dev/fd/{os.open(target_in(work / 'd'), os.O_RDWR)}")
+
+
+def a_link_to_a_place_that_is_read_only(work: Path) -> Path:
+    (work / "link").symlink_to(read_only_mount(work))
+    return work / "link"
+
+
+def a_link_into_a_missing_directory(work: Path) -> Path:
+    (work / "link").symlink_to("no/f")
+    return work / "link"
+
+
+def somebody_elses_link_in_a_sticky_directory(work: Path) -> Path:
+    target = target_in(work / "d", mode=0o1777)
+    link = target.with_name("link")
+    link.symlink_to("f")
+    os.lchown(link, OTHER, OTHER)
+    return link
+
+
+def below_a_dead_file_server(work: Path) -> Path:
+    point = work / "m"
+    point.mkdir()
+    server = os.open("/dev/fuse", os.O_RDWR)
+    mounted.mount("dead", point, "fuse", f"fd={server},rootmode=40000,user_id=0,group_id=0")
+    os.close(server)
+    return point / "a" / "f"
+
+
+def on_an_overlay(work: Path, layers: str = "lowerdir=lower,upperdir=upper,workdir=work") -> Path:
+    os.chdir(work)
+    for name in ("lower", "upper", "work", "m"):
+        (work / name).mkdir()
+    (work / "lower" / "f").write_bytes(b"old")
+    mounted.mount("overlay", work / "m", "overlay", layers)
+    return work / "m" / "f"
+
+
+def on_an_overlay_without_an_upper_layer(work: Path) -> Path:
+    return on_an_overlay(work, "lowerdir=lower:upper")
+
+
+def bound_read_only(work: Path) -> Path:
+    target = target_in(work / "d")
+    point = work / "m"
+    point.mkdir()
+    mounted.mount(str(target.parent), point, "none", flags=0x1000)
+    mounted.mount("none", point, "none", flags=0x1000 | 0x20 | 0x1)  # bind, remount, read-only
+    return point / "f"
+
+
+def a_snapshot_that_is_read_only(work: Path) -> Path:
+    place = mounted._btrfs_subvolume(work)
+    (place / "f").write_bytes(b"old")
+    subprocess.run(["btrfs", "property", "set", place, "ro", "true"], check=True)
+    return place / "f"
+
+
+def fill(place: Path, blocks: int = 1) -> None:
+    with contextlib.suppress(OSError), (place / "filler").open("wb", buffering=0) as file:
+        while file.write(bytes(1024 * blocks)):
+            pass
+
+
+def full_ext4(work: Path) -> Path:
+    point = mounted._ext(work)
+    (point / "f").write_bytes(b"old")
+    fill(point)
+    return point / "f"
+
+
+def full_for_everybody_but_root(work: Path) -> Path:
+    point = mounted._ext(work, "-m", "50")
+    target = target_in(point / "d", mode=0o777)
+    if os.fork() == 0:
+        become(STRANGER)
+        fill(target.parent)
+        os._exit(0)
+    os.wait()
+    return target
+
+
+def full_but_for_roots_reserve(work: Path) -> Path:
+    target = full_for_everybody_but_root(work)
+    become(STRANGER)
+    return target
+
+
+def with_one_inode_left(work: Path) -> Path:
+    point = mounted._ext(work, "-N", "16")
+    with contextlib.suppress(OSError):
+        for number in range(100):
+            (point / f"f{number}").touch()
+    (point / "f1").unlink()
+    return point / "f0"
+
+
+def with_a_limit_on_the_size_of_files(work: Path, most: int = 10) -> Path:
+    target = target_in(work / "d")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+    return target
+
+
+def with_a_limit_that_is_large_enough(work: Path) -> Path:
+    return with_a_limit_on_the_size_of_files(work, 4096)
+
+
+def without_descriptors(work: Path) -> Path:
+    target = target_in(work / "d")
+    most = 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with contextlib.suppress(OSError):
+        while True:
+            os.dup(2)
+    os.close(most - 1)
+    return target
+
+
+def filtered(work: Path, call: str, code: int) -> Path:
+    """Let a filter answer one system call with an error, as sandboxes do (seccomp(2))."""
+    target = target_in(work / "d")
+    number = CALLS.get(platform.machine(), {}).get(call)
+    if number is None:
+        raise mounted.NotPossibleError("the numbers of the system calls are not listed")
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+    instructions = [  # load the number; if it is this one, return the error; allow the rest
+        (0x20, 0, 0, 0),
+        (0x15, 0, 1, number),
+        (0x06, 0, 0, 0x50000 | code),
+        (0x06, 0, 0, 0x7FFF0000),
+    ]
+    program = ctypes.create_string_buffer(
+        b"".join(struct.pack("HBBI", *one) for one in instructions)
+    )
+    pointer = struct.pack("HxxxxxxQ", len(instructions), ctypes.addressof(program))
+    header = ctypes.create_string_buffer(pointer)
+    if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, ctypes.addressof(header), 0, 0) != 0:
+        raise mounted.NotPossibleError("no seccomp here")
+    return target
+
+
+CALLS = {
+    "x86_64": {"linkat": 265, "flock": 73, "fsync": 74, "renameat": 264, "renameat2": 316,
+               "fchmod": 91, "faccessat2": 439, "statx": 332, "fstatfs": 138, "ioctl": 16,
+               "unlinkat": 263, "quotactl": 179},
+    "aarch64": {"linkat": 37, "flock": 32, "fsync": 82, "renameat2": 276, "fchmod": 52,
+                "faccessat2": 439, "statx": 291, "fstatfs": 44, "ioctl": 29, "unlinkat": 35,
+                "quotactl": 60},
+}  # fmt: skip
+
+
+def without_links(work: Path) -> Path:
+    return filtered(work, "linkat", errno.EPERM)
+
+
+def without_flock(work: Path) -> Path:
+    return filtered(work, "flock", errno.ENOSYS)
+
+
+def without_flushes(work: Path) -> Path:
+    return filtered(work, "fsync", errno.EACCES)
+
+
+def without_modes(work: Path) -> Path:
+    return filtered(work, "fchmod", errno.EPERM)
+
+
+def without_the_exchange_of_names(work: Path) -> Path:
+    return filtered(work, "renameat2", errno.EPERM)
+
+
+def without_the_newer_access(work: Path) -> Path:
+    return filtered(work, "faccessat2", errno.EPERM)
+
+
+def without_statx(work: Path) -> Path:
+    return filtered(work, "statx", errno.EPERM)
+
+
+def without_attributes(work: Path) -> Path:
+    return filtered(work, "ioctl", errno.EPERM)
+
+
+def without_statfs(work: Path) -> Path:
+    return filtered(work, "fstatfs", errno.EPERM)
+
+
+def without_quotactl(work: Path) -> Path:
+    return filtered(work, "quotactl", errno.EPERM)
+
+
+def a_lock_that_is_a_fifo(work: Path) -> Path:
+    target = target_in(work / "d")
+    os.mkfifo(f"{target}.lock")
+    return target
+
+
+def an_empty_lock(work: Path) -> Path:
+    target = target_in(work / "d")
+    Path(f"{target}.lock").touch()
+    return target
+
+
+def a_lock_of_another_host(work: Path) -> Path:
+    target = target_in(work / "d")
+    fields = {"pid": 1, "hostname": "elsewhere", "timestamp": "2026-01-01T00:00:00Z"}
+    Path(f"{target}.lock").write_text(json.dumps({"version": 1, "session_hash": None, **fields}))
+    return target
+
+
+def die_holding(target: Path, user: int = 0) -> None:
+    if os.fork() == 0:
+        become(user)
+        try_acquire_lock(target)
+        os._exit(0)
+    os.wait()
+
+
+def a_dead_lock(work: Path) -> Path:
+    target = target_in(work / "d")
+    die_holding(target)
+    return target
+
+
+def a_dead_lock_that_is_immutable(work: Path) -> Path:
+    target = a_dead_lock(work)
+    chattr("+i", Path(f"{target}.lock"))
+    return target
+
+
+def another_users_dead_lock_in_a_sticky_directory(work: Path) -> Path:
+    target = target_in(work / "d", mode=0o1777).with_name("new")
+    die_holding(target, OTHER)
+    become(STRANGER)
+    return target
+
+
+def recorded(work: Path, *, mode: int = 0o755) -> Path:
+    target = target_in(work / "d", mode=mode, owner=STRANGER)
+    write_checksum_file(target)
+    return target
+
+
+def a_checksum_that_is_immutable(work: Path) -> Path:
+    target = recorded(work)
+    chattr("+i", Path(f"{target}.sha256"))
+    return target
+
+
+def a_checksum_that_is_mounted(work: Path) -> Path:
+    target = recorded(work)
+    shutil.copy(f"{target}.sha256", work / "source")
+    mounted.mount(str(work / "source"), Path(f"{target}.sha256"), "none", flags=0x1000)
+    return target
+
+
+def somebody_elses_checksum_in_a_sticky_directory(work: Path) -> Path:
+    target = recorded(work, mode=0o1777)
+    os.chown(f"{target}.sha256", OTHER, OTHER)
+    os.chmod(f"{target}.sha256", 0o644)
+    become(STRANGER)
+    return target
+
+
+def somebody_elses_checksum_that_may_not_be_read(work: Path) -> Path:
+    target = recorded(work, mode=0o777)
+    os.chown(f"{target}.sha256", OTHER, OTHER)
+    os.chmod(f"{target}.sha256", 0o600)
+    become(STRANGER)
+    return target
+
+
 GOOD = [
     ordinary,
+    through_proc_to_an_open_file,
+    on_an_overlay,
+    full_for_everybody_but_root,
+    with_a_limit_that_is_large_enough,
+    without_the_exchange_of_names,
+    without_the_newer_access,
+    without_statx,
+    without_attributes,
+    without_statfs,
+    without_quotactl,
+    a_dead_lock,
+    somebody_elses_checksum_that_may_not_be_read,
     another_programs_list_at_the_sidecars_name,
     a_directory_at_the_sidecars_name,
     absent,
@@ -273,6 +593,33 @@ BAD = [
     in_sys,
     in_a_removed_working_directory,
     a_lock_of_another_tool,
+    a_socket,
+    a_device,
+    through_proc_to_a_file_without_a_name,
+    a_link_to_a_place_that_is_read_only,
+    a_link_into_a_missing_directory,
+    somebody_elses_link_in_a_sticky_directory,
+    below_a_dead_file_server,
+    bound_read_only,
+    on_an_overlay_without_an_upper_layer,
+    a_snapshot_that_is_read_only,
+    full_ext4,
+    full_but_for_roots_reserve,
+    with_one_inode_left,
+    with_a_limit_on_the_size_of_files,
+    without_descriptors,
+    without_links,
+    without_flock,
+    without_flushes,
+    without_modes,
+    a_lock_that_is_a_fifo,
+    an_empty_lock,
+    a_lock_of_another_host,
+    a_dead_lock_that_is_immutable,
+    another_users_dead_lock_in_a_sticky_directory,
+    a_checksum_that_is_immutable,
+    a_checksum_that_is_mounted,
+    somebody_elses_checksum_in_a_sticky_directory,
 ]
 
 

@@ -113,10 +113,15 @@ def run(directory: Path, prepare: Callable[[Path], None], argv: str, fault: Inje
     finally:
         os.chdir(here)
         sa.release_lock(directory / "target")  # a release that failed keeps the descriptor
-    said = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    said = [_text(stream) for stream in (out, err)]
     target = directory / "target"
     content = target.read_bytes() if target.exists() else None
     return Outcome(status, said[0], said[1], content)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    assert isinstance(stream.buffer, io.BytesIO)
+    return stream.buffer.getvalue().decode()
 
 
 def flaws(name: str, argv: str, result: Outcome) -> list[str]:

@@ -353,6 +353,18 @@ def denial(code: int, name: str) -> OSError:
     return OSError(code, os.strerror(code), name)
 
 
+def test_a_link_is_said_to_lead_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "link").symlink_to("place")
+    (tmp_path / "up").symlink_to("place/..")
+    (tmp_path / "loop").symlink_to("loop")
+    assert f"is a link to '{tmp_path}/place'" in advice_of(lambda: write(tmp_path / "link"))
+    assert f"is a link to '{tmp_path}'" in advice_of(lambda: write(tmp_path / "up"))
+    text = advice_of(lambda: write(tmp_path / "loop"))
+    assert "is a link to" not in text
+    assert "loop of symbolic links" in text
+
+
 def test_a_source_that_vanished_is_not_a_temporary_file(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

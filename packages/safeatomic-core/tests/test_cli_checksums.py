@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,49 @@ def test_a_tree_is_recorded_and_verified(tree: Path, capsys: pytest.CaptureFixtu
     assert f"{tree}/new: NO SIDECAR\n" in out
     assert main(["verify", "-r", "-q", "--ignore-missing", str(tree), str(tree / "b")]) == 0
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("command", ["checksum", "verify"])
+def test_a_file_that_is_removed_after_the_walk_is_nobody_s_error(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    for name in ("a", "b"):
+        write_atomic_bytes(tmp_path / name, b"x", write_checksum=True)
+
+    def remove(_paths: object) -> int:  # called between the walk and the work
+        for name in ("b", "b.sha256"):
+            (tmp_path / name).unlink(missing_ok=True)
+        return 0
+
+    monkeypatch.setattr("safeatomic_core._cli.checksums.total_size", remove)
+    assert main([command, "-r", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{tmp_path}/a")
+    assert captured.out.count("\n") == 1
+    assert captured.err == ""
+    assert main([command, "-r", str(tmp_path), str(tmp_path / "b")]) == 2  # this one was named
+
+
+def test_a_tree_may_be_deeper_than_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    deep = "d"
+    os.mkdir(deep)
+    for _ in range(sys.getrecursionlimit() + 100):  # more than os.makedirs can
+        deep += "/d"
+        os.mkdir(deep)
+    Path(deep, "bottom").write_bytes(b"x")
+    try:
+        assert main(["checksum", "-r", "d"]) == 0
+        assert capsys.readouterr().out == f"{deep}/bottom.sha256\n"
+        assert main(["verify", "-r", "d"]) == 0
+    finally:
+        while deep:  # pytest removes trees by recursion
+            for name in os.listdir(deep):
+                os.unlink(os.path.join(deep, name))
+            os.rmdir(deep)
+            deep = os.path.dirname(deep)
 
 
 def test_a_directory_that_cannot_be_read_is_an_error_of_its_own(

@@ -32,6 +32,7 @@ LOOKS = (
     "parent_writable",
     "parent_trust",
     "parent_symlink",
+    "process",
     "filesystem",
     "durability",
     "fsync_provider",

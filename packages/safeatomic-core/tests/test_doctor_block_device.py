@@ -186,3 +186,24 @@ def test_this_machine_has_an_answer(tmp_path: Path) -> None:
     status, detail = block.write_cache(environment)
     assert status in ("pass", "fail", "unknown")
     assert detail
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "said", "reserved"),
+    [("ext4", "655\n", 655), ("ext4", "odd", 0), ("ext4", None, 0), ("xfs", "655", 0)],
+)
+def test_what_ext4_keeps_for_itself(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    filesystem: str,
+    said: str | None,
+    reserved: int,
+) -> None:
+    monkeypatch.setattr(block, "SYSFS", str(tmp_path))
+    Machine(tmp_path).device("loop0", "7:0", "write through")
+    if said is not None:
+        place = tmp_path / "fs" / "ext4" / "loop0"
+        place.mkdir(parents=True)
+        (place / "reserved_clusters").write_text(said)
+    mount = parse_mount(f"1 1 7:0 / /mnt rw - {filesystem} /dev/loop0 rw".encode())
+    assert block.reserved_by_ext4(describe(mount, os.makedev(7, 0))) == reserved

@@ -19,8 +19,8 @@ from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
+from safeatomic_core._doctor import block_device, permissions, process, storage
 from safeatomic_core._doctor import checks as look
-from safeatomic_core._doctor import permissions, process, storage
 from safeatomic_core._doctor.subject import Place, SkippedError, shown, size_text
 from safeatomic_core._guarantees import GuaranteeReport
 from safeatomic_core._posix import intercept
@@ -375,6 +375,7 @@ def with_statvfs(**values: int) -> intercept:
         (1000, 5000, "pass", "the file has 4.9 KiB"),
         (300, 100_000, "warn", "tight"),
         (10, 100_000, "warn", "do not fit at once"),
+        (1, 0, "fail", "free some space"),
         (0, 0, "fail", "free some space"),
     ],
 )
@@ -388,6 +389,16 @@ def test_free_space_is_held_against_the_file(
     assert word in found[1]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="others may not use the reserve")
+@pytest.mark.parametrize(("free", "status"), [(655, "fail"), (656, "fail"), (657, "warn")])
+def test_what_ext4_keeps_for_itself_is_not_free(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch, free: int, status: str
+) -> None:
+    monkeypatch.setattr(block_device, "reserved_by_ext4", lambda _environment: 655)
+    with with_statvfs(f_bavail=0, f_bfree=free):
+        assert storage.free_space(at(target))[0] == status
+
+
 def test_a_filesystem_without_a_size_is_unknown(at: At, tmp_path: Path) -> None:
     with with_statvfs(f_blocks=0):
         assert storage.free_space(at(tmp_path / "f"))[0] == "unknown"
@@ -395,7 +406,7 @@ def test_a_filesystem_without_a_size_is_unknown(at: At, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("total", "free", "status"),
-    [(0, 0, "pass"), (100, 0, "fail"), (100, 9, "warn"), (100, 50, "pass")],
+    [(0, 0, "pass"), (100, 0, "fail"), (100, 1, "fail"), (100, 9, "warn"), (100, 50, "pass")],
 )
 def test_free_inodes(at: At, tmp_path: Path, total: int, free: int, status: str) -> None:
     with with_statvfs(f_files=total, f_favail=free, f_ffree=free):

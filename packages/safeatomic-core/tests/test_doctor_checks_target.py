@@ -215,7 +215,7 @@ def test_a_lock_that_may_not_be_read_is_another_user_s(at: At, target: Path, fau
     write_lock(target)
     faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: name.endswith(".lock"))
     status, detail = look.lock(at(target))
-    assert status == "warn"
+    assert status == "fail"
     assert "another user" in detail
     assert str(inspect_lock(target)) == f"{target}: locked (alive: unknown)"
 

@@ -54,7 +54,7 @@ def advise(error: OSError, step: str, target: Target) -> str:
     code = error.errno or 0
     reason = error.strerror or ""
     sentences = []
-    if target.linked:
+    if target.linked and code != errno.ELOOP:  # a loop leads nowhere
         sentences.append(f"The path is a link to {_place(target)!r}")
     if reason == os.strerror(code):  # a message of our own says what to do already
         sentences.append(_of_place(error, step, target) or general_advice(code))
@@ -98,6 +98,8 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
         return _of_rename(code, target, target.name, directory)
     if step == _trace.SETTLE and _name_in(error):  # a move's source, or its sidecar
         return _of_rename(code, target, _name_in(error), directory)
+    if step in (_trace.FILL, _trace.HARDEN, _trace.SEAL) and code == errno.EPERM:
+        return _of_guard("Nothing about an open file makes this error")
     if step == _trace.RELEASE:
         return _of_rename(code, target, target.name + LOCK_SUFFIX, directory)
     return ""
@@ -105,7 +107,7 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
 
 def _of_path(code: int, target: Target) -> str:
     """Return what to do about a directory that could not be opened."""
-    path = target.path
+    path = _place(target) if target.linked else target.path
     directory = os.path.dirname(path) or "."
     if code == errno.ENOENT:
         if _working_directory_is_gone() and not os.path.isabs(path):
@@ -226,6 +228,9 @@ def _of_closed_directory(
             return _of_sticky_directory(target, name, directory) or _of_attributes(
                 target, name, what, command
             )
+    lock = target.name + LOCK_SUFFIX
+    if error.errno == errno.EPERM and _name_in(error) == lock:
+        return _of_rename(errno.EPERM, target, lock, directory)
     if error.errno == errno.EPERM:
         return _of_attributes(target, "", "The directory", f"lsattr -d {place}")
     if not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
@@ -310,6 +315,10 @@ def _directory(target: Target) -> str:
 
 def _place(target: Target) -> str:
     """Return where the file really is."""
-    if target.dir_fd < 0:
-        return os.path.realpath(target.path)
+    status = target.status
+    if target.dir_fd < 0 or (status is not None and stat.S_ISLNK(status.st_mode)):
+        try:
+            return os.path.realpath(target.path)
+        except OSError:  # the working directory was removed
+            return target.path
     return os.path.join(_directory(target), target.name)

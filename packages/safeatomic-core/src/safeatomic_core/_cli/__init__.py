@@ -14,6 +14,7 @@ from .arguments import build_parser as build_parser
 from .arguments import parse
 from .diagnostics import Diagnostics
 from .output import ERROR, REFUSED
+from .patience import Patience
 from .signals import Ended, Ending
 
 TYPE_CHECKING = False
@@ -35,13 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     try:
-        return _main(argv)
+        output.reserve_standard_descriptors()
+        with Patience():
+            return _main(argv)
     except KeyboardInterrupt:  # outside of what is being done, where `_run` says more
         return _SIGNALLED + _SIGINT
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    output.reserve_standard_descriptors()
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
     except SystemExit as leaving:

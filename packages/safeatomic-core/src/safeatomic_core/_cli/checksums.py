@@ -37,7 +37,7 @@ def checksum(arguments: Namespace) -> int:
         status = max(status, _status_of(error, arguments))
 
     with Progress(None, asked=False) as progress:
-        paths = _expanded(arguments, failed)
+        paths, walked = _expanded(arguments, failed)
     with Progress(total_size(paths), asked=arguments.progress) as progress:
         recorded = record_checksums(
             paths,
@@ -49,6 +49,8 @@ def checksum(arguments: Namespace) -> int:
             on_hashed=progress.advance,
         )
         for path, error in recorded:
+            if isinstance(error, FileNotFoundError) and path in walked and _is_gone(path):
+                continue  # removed since the walk
             if error is not None:
                 failed(error)
             elif not arguments.quiet:
@@ -61,11 +63,13 @@ def verify(arguments: Namespace) -> int:
     """Check files against their sidecars, one line each."""
     results: list[dict[str, str | None]] = []
     failures: list[BaseException] = []
-    paths = _expanded(arguments, failures.append, recorded=True)
+    paths, walked = _expanded(arguments, failures.append, recorded=True)
     counts = dict.fromkeys(_STATUS, 0)
     with Progress(total_size(paths), asked=arguments.progress) as progress:
         for path in paths:
             verdict, detail = _verdict(path, progress.advance, arguments)
+            if verdict == "UNREADABLE" and path in walked and _is_gone(path):
+                continue  # removed since the walk
             if arguments.ignore_missing and verdict in ("NO SIDECAR", "MISSING"):
                 continue
             verdict = "UNREADABLE" if verdict == "MISSING" else verdict
@@ -93,19 +97,26 @@ _STATUS = {"OK": OK, "MISMATCH": NO, "NO SIDECAR": NO, "UNREADABLE": ERROR}
 
 def _expanded(
     arguments: Namespace, on_error: Callable[[OSError], None], *, recorded: bool = False
-) -> list[str]:
-    """Return the paths that were given, with -r the files below them in place of directories."""
+) -> tuple[list[str], set[str]]:
+    """Return the paths that were given, with -r the files below them in place of directories.
+
+    Returns:
+        All of them, and those that nobody has named.
+    """
     if not arguments.recursive:
         if any(os.path.isdir(path) for path in arguments.paths):
             output.complain("a directory is given; -r goes through the files below it")
-        return list(arguments.paths)
+        return list(arguments.paths), set()
     paths: list[str] = []
+    walked: set[str] = set()
     for path in arguments.paths:
         if os.path.isdir(path):
-            paths += files_below(path, on_error, recorded=recorded)
+            below = list(files_below(path, on_error, recorded=recorded))
+            paths += below
+            walked.update(below)
         else:
             paths.append(path)
-    return paths
+    return paths, walked.difference(arguments.paths)
 
 
 def _verdict(
@@ -126,6 +137,11 @@ def _verdict(
             return "UNREADABLE", error.strerror
         return "UNREADABLE", wording.explained(error, arguments.options)
     return "OK", None
+
+
+def _is_gone(path: str) -> bool:
+    """Tell whether nothing is left of a file: neither it nor a sidecar that says what it was."""
+    return not os.path.lexists(path) and not os.path.lexists(path + SIDECAR_SUFFIX)
 
 
 def _is_bare(path: str) -> bool:

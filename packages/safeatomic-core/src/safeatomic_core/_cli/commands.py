@@ -212,13 +212,16 @@ class _Input:
 
 
 def read_input(source: BinaryIO) -> bytes:
-    """Return the next bytes of the input.
+    """Return the next bytes of the input, as soon as there are some.
+
+    Not by way of the buffer: it reads on after the first Ctrl-D of a terminal, for want of more.
 
     Raises:
         OSError: It cannot be read; the error names it.
     """
+    raw: BinaryIO = getattr(source, "raw", source)
     try:
-        return source.read(_CHUNK)
+        return raw.read(_CHUNK)
     except OSError as error:
         name = getattr(source, "name", None)
         shown = name if isinstance(name, str) and name != "<stdin>" else "standard input"

@@ -30,13 +30,23 @@ def files_below(
     Yields:
         The path of each regular file that is neither a sidecar nor a lock nor a temp of ours.
     """
+    waiting = [directory]  # not by recursion: a tree may be deeper than the stack
+    while waiting:
+        below: list[str] = []
+        yield from _files_in(waiting.pop(), below, on_error, recorded=recorded)
+        waiting += reversed(below)
+
+
+def _files_in(
+    directory: str, below: list[str], on_error: Callable[[OSError], None], *, recorded: bool
+) -> Iterator[str]:
+    """Yield the files of one directory; add the directories in it to ``below``."""
     try:
         names = sorted(kernel.listdir(directory))
     except OSError as error:
         on_error(OSError(error.errno, error.strerror, directory))
         return
     present = set(names)
-    below = []
     for name in names:
         path = os.path.join(directory, name)
         try:
@@ -56,8 +66,6 @@ def files_below(
                 yield path.removesuffix(SIDECAR_SUFFIX)
         elif not _is_lock(name, path, present):
             yield path
-    for path in below:
-        yield from files_below(path, on_error, recorded=recorded)
 
 
 def _is_record(path: str) -> bool:

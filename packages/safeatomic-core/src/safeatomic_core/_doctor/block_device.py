@@ -108,6 +108,15 @@ def find(environment: Environment) -> Layer | None:
     return Layer(directory) if os.path.isdir(directory) else None
 
 
+def reserved_by_ext4(environment: Environment) -> int:
+    """Return how many clusters (blocks, mostly) an ext4 keeps for itself; 0 if it does not say."""
+    if environment.filesystem != "ext4":
+        return 0
+    name = os.path.basename(os.path.realpath(f"{SYSFS}/dev/block/{environment.device}"))
+    number = _read(f"{SYSFS}/fs/ext4/{name}/reserved_clusters")
+    return int(number) if number.isdecimal() else 0
+
+
 def _dropping_over_caching(layer: Layer) -> tuple[str, str] | None:
     """Return a layer that sends no flushes and one below it that needs them."""
     for below in layer.below:

@@ -93,8 +93,7 @@ def parent_writable(place: Place) -> Finding:
             "the directory is append-only: names in it can be neither replaced nor removed "
             f"('chattr -a {shown(place.directory)}')"
         )
-    effective = os.access in os.supports_effective_ids
-    if not os.access(".", os.W_OK | os.X_OK, dir_fd=place.dir_fd, effective_ids=effective):
+    if not permissions.may_in_directory(os.W_OK | os.X_OK, place.dir_fd):
         return failed(
             f"this user may not create files in the directory ({_owner_of(place)}): it takes write "
             "and search permission; ask its owner, or write elsewhere"
@@ -324,7 +323,10 @@ def lock(place: Place) -> Finding:
     if info.alive == "yes":
         return passed(f"held by {holder}, which is alive")
     if info.alive == "unknown" and info.pid is None:
-        return warned("held by another user, whose lock file this one may not read")
+        return failed(
+            "its lock file cannot be examined, so it counts as held; it belongs to another user: "
+            "ask that user"
+        )
     if info.alive == "unknown":
         return failed(
             f"held by {holder}, and whether that process is running could not be determined, so "
@@ -332,11 +334,33 @@ def lock(place: Place) -> Finding:
             "release_stale_lock(max_age_s=…) or force_release_lock()",
         )
     if _heals_itself(info.raw):
+        kept = _kept_in_place(place, os.path.basename(info.lock_path))
+        if kept is not None:
+            return failed(f"left behind by {holder}, which is dead, and {kept}")
         return warned(f"left behind by {holder}, which is dead; the next writer takes it over")
     return failed(
         f"left behind by {holder}, which is dead; it was not taken with flock and is not taken "
         "over silently: remove it with release_stale_lock() or 'safeatomic unlock --stale'",
     )
+
+
+def _kept_in_place(place: Place, name: str) -> str | None:
+    """Say what about a sidecar makes the kernel refuse to rename or remove it; None if nothing."""
+    path = shown(place.join(name))
+    flags = _mounts.attributes(place.dir_fd, name) or 0
+    for flag, word, option in _ATTRIBUTES:
+        if flags & flag:
+            return f"{shown(name)} is {word}: it cannot be removed ('chattr -{option} {path}')"
+    if is_mount_point(place.dir_fd, name):
+        return f"{shown(name)} is itself a mount point: it cannot be removed ('umount {path}')"
+    status = need_directory(place)
+    file = kernel.stat(name, dir_fd=place.dir_fd, follow_symlinks=False)
+    if status.st_mode & stat.S_ISVTX and not permissions.may_replace_in_sticky(status, file):
+        return (
+            f"{shown(name)} belongs to user {file.st_uid} in a sticky directory, where only its "
+            "owner may remove it"
+        )
+    return None
 
 
 def _heals_itself(raw: str | None) -> bool:
@@ -361,6 +385,9 @@ def checksum(place: Place) -> Finding:
             f"{name} is not a checksum sidecar of this file: it {sidecar.flaw}. A plain write "
             "leaves it alone; before one with a checksum, look at it and move it away"
         )
+    kept = _kept_in_place(place, place.name + SIDECAR_SUFFIX)
+    if kept is not None:
+        return failed(f"every write replaces or removes the checksum, and {kept}")
     if place.target is None:
         return warned(f"{name} is there, but the file it describes is not; delete it, or restore")
     try:

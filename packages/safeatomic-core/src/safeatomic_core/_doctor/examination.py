@@ -11,7 +11,7 @@ from .._errors import SafeAtomicError, explain
 from .._guarantees import inspect_guarantees, unknown_report
 from .._types import CRASH_DURABILITY, GUARANTEES
 from . import checks as look
-from . import storage
+from . import limits, storage
 from .probes import Probes
 from .subject import Place
 
@@ -70,6 +70,7 @@ def _inspections(
         ("parent_writable", lambda: look.parent_writable(place)),
         ("parent_trust", lambda: look.parent_trust(place)),
         ("parent_symlink", lambda: look.parent_symlink(place)),
+        ("process", lambda: limits.process(place)),
         ("filesystem", lambda: storage.filesystem(place, report)),
         ("durability", lambda: storage.durability(place, report)),
         ("fsync_provider", lambda: storage.fsync_provider(place)),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _IT = CRASH_DURABILITY
 _TIGHT = 1 << 20  # bytes; less than this beside the new content is called tight
+_FEWEST = 2  # inodes, and blocks: a lock and a temp at once
 _FEW_INODES = 16  # a checked write needs four for a moment: temp, lock, two sidecars
 
 
@@ -99,13 +100,14 @@ def free_space(place: Place) -> Finding:
     found = kernel.fstatvfs(place.dir_fd)
     if found.f_blocks == 0:
         return unknown("the filesystem does not say how large it is")
-    free = (found.f_bfree if permissions.may_use_reserve() else found.f_bavail) * found.f_frsize
+    blocks = _free_blocks(place, found)
+    free = blocks * found.f_frsize
     target = place.target
     size = target.st_size if target is not None and stat.S_ISREG(target.st_mode) else 0
     text = f"{size_text(free)} free"
     if size:
         text += f", the file has {size_text(size)}"
-    if free == 0:
+    if blocks < _FEWEST:
         return failed(
             f"{text}: a write needs room for the old and the new version at once; free some space",
         )
@@ -116,6 +118,18 @@ def free_space(place: Place) -> Finding:
     return passed(text)
 
 
+def _free_blocks(place: Place, found: os.statvfs_result) -> int:
+    """Return the blocks that this user may fill.
+
+    Root may use what is kept back for it. Ext4 also keeps some for its own needs, which it counts
+    as free and gives to nobody (Documentation/ABI/testing/sysfs-fs-ext4, reserved_clusters).
+    """
+    if not permissions.may_use_reserve():
+        return found.f_bavail
+    own = block_device.reserved_by_ext4(place.environment)
+    return max(found.f_bavail, found.f_bfree - own, 0)
+
+
 def free_inodes(place: Place) -> Finding:
     """Say whether files can still be created."""
     need_directory(place)
@@ -124,8 +138,11 @@ def free_inodes(place: Place) -> Finding:
         return passed("the filesystem has no fixed number of inodes")
     free = found.f_ffree if permissions.may_use_reserve() else found.f_favail
     text = f"{free} of {found.f_files} inodes free"
-    if free == 0:
-        return failed(f"{text}: no file can be created; delete some ('df -i')")
+    if free < _FEWEST:
+        return failed(
+            f"{text}: a write needs {_FEWEST}, for a lock and the new content; delete some "
+            "files ('df -i')"
+        )
     if free < _FEW_INODES:
         return warned(f"{text}: a write needs up to four for a moment; delete some files ('df -i')")
     return passed(text)

@@ -1,0 +1,98 @@
+"""What keeps this process from writing, wherever the file is: a sandbox, and resource limits."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from .._lock_payload import payload
+from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from .subject import failed, need_directory, passed, size_text, warned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .subject import Finding, Place
+
+_NO_FILE = 0x3FFFFFFF  # a descriptor that nobody has
+_LOOKED_AT = (errno.EBADF, errno.ENOENT)  # what the kernel answers once it looks at the arguments
+_NEEDED, _NEEDED_WITH_CHECKSUM = 3, 5  # descriptors that a write has open at once
+_DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+
+
+def process(place: Place) -> Finding:
+    """Say whether this process may make the calls of a write, on files that are large enough."""
+    need_directory(place)
+    refused = _refused_calls(place)
+    if refused:
+        return failed(
+            f"this process may not call {', '.join(refused)}, so every write fails: a sandbox "
+            "(seccomp) refuses; allow it in the profile of the service or container"
+        )
+    return _file_size(place) or _descriptors(place) or passed("no limit keeps it from writing")
+
+
+def _refused_calls(place: Place) -> list[str]:
+    """Return the system calls that are refused whatever their arguments.
+
+    A filter answers before anything is looked at. The kernel knows that nobody has this descriptor,
+    and that no file has an empty name (path_resolution(7)): nothing is changed.
+    """
+    both = {"src_dir_fd": place.dir_fd, "dst_dir_fd": place.dir_fd}
+    calls: dict[str, Callable[[], object]] = {
+        "fsync": lambda: kernel.fsync(_NO_FILE),
+        "fchmod": lambda: kernel.fchmod(_NO_FILE, 0o600),
+        "pwrite": lambda: kernel.pwrite(_NO_FILE, b"", 0),
+        "flock": lambda: kernel.flock(_NO_FILE, LOCK_EX | LOCK_NB),
+        "rename": lambda: kernel.rename("", "", **both),
+        "link": lambda: kernel.link("", "", **both, follow_symlinks=False),
+    }
+    refused = []
+    for name, call in calls.items():
+        try:
+            call()
+        except OSError as error:
+            if error.errno not in _LOOKED_AT:
+                code = errno.errorcode.get(error.errno or 0, str(error.errno))
+                refused.append(f"{name} ({code})")
+    return refused
+
+
+def _file_size(place: Place) -> Finding | None:
+    """Say what the limit for the size of a file prevents; None if nothing."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    text = f"this process may not write files of more than {size_text(limit)} ('ulimit -f')"
+    if limit < len(payload(None, "0" * 16)):
+        return failed(f"{text}, which is less than a lock has")
+    target = place.target
+    if target is not None and stat.S_ISREG(target.st_mode) and target.st_size > limit:
+        return warned(f"{text}, and the file has {size_text(target.st_size)}")
+    return None
+
+
+def _descriptors(place: Place) -> Finding | None:
+    """Say whether there are descriptors enough; None if there are."""
+    opened = [place.dir_fd]
+    try:
+        while len(opened) < _NEEDED_WITH_CHECKSUM:
+            opened.append(kernel.open(".", _DIRECTORY, dir_fd=place.dir_fd))
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return None
+        whose = "system" if error.errno == errno.ENFILE else "process"
+        text = f"the {whose} may open only {len(opened)} more files ('ulimit -n', 'lsof')"
+        if len(opened) < _NEEDED:
+            return failed(f"{text}, and a write needs {_NEEDED}")
+        return warned(f"{text}, and a write with a checksum needs {_NEEDED_WITH_CHECKSUM}")
+    finally:
+        for fd in opened[1:]:
+            close_quietly(fd)
+    return None

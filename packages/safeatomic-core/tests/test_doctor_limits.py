@@ -1,0 +1,100 @@
+"""What the doctor sees of a sandbox and of the limits of the process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core._doctor import limits
+from safeatomic_core._doctor.subject import Place
+from safeatomic_core._posix import kernel
+
+At = Callable[..., Place]
+
+
+def test_without_limits_nothing_keeps_the_process_from_writing(at: At, target: Path) -> None:
+    before = os.listdir(target.parent)
+    assert limits.process(at(target)) == ("pass", "no limit keeps it from writing")
+    assert os.listdir(target.parent) == before
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod", "pwrite", "flock", "rename", "link"])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EACCES])
+def test_a_call_that_a_filter_refuses_is_named(
+    at: At, target: Path, faults: Any, call: str, code: int
+) -> None:
+    place = at(target)
+    faults.fail(call, code)
+    status, detail = limits.process(place)
+    assert status == "fail"
+    assert f"may not call {call} ({errno.errorcode[code]}), so" in detail
+
+
+@pytest.fixture
+def limit() -> Iterator[Callable[[int, int], None]]:
+    before = {which: resource.getrlimit(which) for which in (resource.RLIMIT_FSIZE,)}
+
+    def put(which: int, soft: int) -> None:
+        resource.setrlimit(which, (soft, resource.getrlimit(which)[1]))
+
+    yield put
+    for which, values in before.items():
+        resource.setrlimit(which, values)
+
+
+@pytest.mark.parametrize(
+    ("most", "size", "status", "said"),
+    [
+        (0, 0, "fail", "less than a lock has"),
+        (100, 0, "fail", "less than a lock has"),
+        (4096, 4096, "pass", "no limit"),
+        (4096, 4097, "warn", "the file has 4"),
+    ],
+)
+def test_the_limit_for_a_file_s_size(
+    at: At, target: Path, limit: Any, most: int, size: int, status: str, said: str
+) -> None:
+    target.write_bytes(bytes(size))
+    place = at(target)
+    limit(resource.RLIMIT_FSIZE, most)
+    found = limits.process(place)
+    assert found[0] == status
+    assert said in found[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "room", "status", "said"),
+    [
+        (errno.EMFILE, 1, "fail", "the process may open only 2 more files"),
+        (errno.ENFILE, 1, "fail", "the system may open only 2 more files"),
+        (errno.EMFILE, 2, "warn", "a write with a checksum needs 5"),
+        (errno.EMFILE, 4, "pass", "no limit"),
+        (errno.EIO, 0, "pass", "no limit"),
+    ],
+)
+def test_descriptors_are_counted_and_given_back(
+    at: At, target: Path, monkeypatch: Any, code: int, room: int, status: str, said: str
+) -> None:
+    place = at(target)
+    opened: list[int] = []
+    closed: list[int] = []
+
+    def open_some(*_args: Any, **_options: Any) -> int:
+        if len(opened) == room:
+            raise OSError(code, os.strerror(code))
+        opened.append(1000 + len(opened))
+        return opened[-1]
+
+    monkeypatch.setattr(kernel, "open", open_some, raising=False)
+    monkeypatch.setattr(kernel, "close", closed.append, raising=False)
+    found = limits.process(place)
+    monkeypatch.undo()
+    assert found[0] == status
+    assert said in found[1]
+    assert closed == opened
