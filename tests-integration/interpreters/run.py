@@ -28,8 +28,10 @@ _PACKAGES = ("safeatomic-core", "safeatomic-formats", "safeatomic")
 _ANYWHERE = ("forks", "contention")
 # An error at the N-th system call, an interrupt at the N-th bytecode: a run has to repeat itself,
 # and where a collector decides when a finalizer closes a descriptor (PyPy) it does not.
-_COUNTED = ("interrupts", "errors", "kills")
-_COUNTED_BY_DEFAULT = {"python3.14": 1, "python3.15": 2}  # the others take minutes: with --long
+_COUNTED = ("interrupts", "errors")
+# These take minutes and depend on the interpreter least: with --long, errors also on the newest.
+_LONG = ("errors", "kills")
+_NEWEST = "python3.15"
 
 
 def main(tools: Path, reports: Path, options: list[str]) -> int:
@@ -72,8 +74,12 @@ class _Tried(TypedDict):
 
 def _suites(interpreter: str, options: list[str]) -> dict[str, list[str]]:
     """Return the arguments of each suite that makes sense on an interpreter."""
-    counted = len(_COUNTED) if "--long" in options else _COUNTED_BY_DEFAULT.get(interpreter, 0)
-    faults = _ANYWHERE + (() if interpreter.startswith("pypy") else _COUNTED[:counted])
+    faults = [*_ANYWHERE, *_COUNTED, "kills"]
+    if interpreter.startswith("pypy"):
+        faults = [name for name in faults if name not in _COUNTED]
+    if "--long" not in options:
+        kept = ("errors",) if interpreter == _NEWEST else ()
+        faults = [name for name in faults if name not in _LONG or name in kept]
     # Each in a process of its own: an interrupt between two bytecodes may leave any lock taken.
     return {
         **{package: [f"packages/{package}/tests"] for package in _PACKAGES},
