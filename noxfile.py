@@ -49,6 +49,32 @@ def wheels(session: nox.Session) -> None:
 
 
 @nox.session(requires=["wheels"], allow_parallel=True)
+def kernels(session: nox.Session) -> None:
+    """Make and judge crash images on the kernels of other Debian releases, in QEMU."""
+    install(session, CORE, groups=["crash"])
+    pytest(session, "tests-integration/kernels")
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
+def interpreters(session: nox.Session) -> None:
+    """Run the tests on CPython 3.14, 3.15 and PyPy, from Debian's next suite in its own folder."""
+    tools = Path(session.create_tmp()) / "tools"
+    shutil.rmtree(tools, ignore_errors=True)
+    # One folder for all, so nothing in it may be compiled, as hypothesis is from 6.130 on.
+    needed = [*wheels_of(*PACKAGES, extra="ruamel"), *tools_of("test"), "hypothesis<6.130"]
+    session.run("pip", "install", "--quiet", "--target", str(tools), *needed)
+    for old in REPORTS.glob("py*.xml"):
+        old.unlink()
+    script = "tests-integration/interpreters/run.py"
+    try:
+        session.run("python", script, str(tools), str(REPORTS), *session.posargs)
+    except nox.command.CommandFailed as error:
+        if error.return_code == 77:
+            session.skip("no other interpreters: see above")
+        raise
+
+
+@nox.session(requires=["wheels"], allow_parallel=True)
 def crash(session: nox.Session) -> None:
     """Enumerate crash states, kill writers, inject errors on real filesystems (-- --long)."""
     install(session, CORE, groups=["crash"])
@@ -66,32 +92,6 @@ def formal(session: nox.Session) -> None:
     except nox.command.CommandFailed as error:
         if error.return_code == 77 and "CI" not in os.environ:
             session.skip("no Java 11 or newer")
-        raise
-
-
-@nox.session(requires=["wheels"], allow_parallel=True, default=False)
-def kernels(session: nox.Session) -> None:
-    """Make and judge crash images on the kernels of other Debian releases, in QEMU."""
-    install(session, CORE, groups=["crash"])
-    pytest(session, "tests-integration/kernels")
-
-
-@nox.session(requires=["wheels"], allow_parallel=True, default=False)
-def interpreters(session: nox.Session) -> None:
-    """Run the tests on CPython 3.14, 3.15 and PyPy, from Debian's next suite in its own folder."""
-    tools = Path(session.create_tmp()) / "tools"
-    shutil.rmtree(tools, ignore_errors=True)
-    # One folder for all, so nothing in it may be compiled, as hypothesis is from 6.130 on.
-    needed = [*wheels_of(*PACKAGES, extra="ruamel"), *tools_of("test"), "hypothesis<6.130"]
-    session.run("pip", "install", "--quiet", "--target", str(tools), *needed)
-    for old in REPORTS.glob("py*.xml"):
-        old.unlink()
-    script = "tests-integration/interpreters/run.py"
-    try:
-        session.run("python", script, str(tools), str(REPORTS), *session.posargs)
-    except nox.command.CommandFailed as error:
-        if error.return_code == 77:
-            session.skip("no other interpreters: see above")
         raise
 
 

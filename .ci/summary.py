@@ -8,7 +8,10 @@ import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Heading of the summary, and which figures of the integration tests belong under it.
 _EVIDENCE = {
@@ -33,17 +36,23 @@ def main(folder: Path) -> int:
         print(f"{session['duration']:7.1f} s  {session['result']:8} {name}")
     _print_interpreters(folder, sessions)
     _print_figures(folder)
+    passed, failed, skipped = _counts(folder.glob("*.xml"))
+    lost = sum(session["result"] not in {"success", "skipped"} for session in sessions)
+    if lost:
+        print(f"{lost} of {len(sessions)} sessions failed")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or lost else 0
+
+
+def _counts(paths: Iterable[Path]) -> tuple[int, int, int]:
+    """Return how many tests passed, failed and were skipped, by files in JUnit form."""
     total = failed = skipped = 0
-    for path in folder.glob("*.xml"):
+    for path in paths:
         for suite in ET.parse(path).getroot().iter("testsuite"):
             total += int(suite.get("tests", 0))
             failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
             skipped += int(suite.get("skipped", 0))
-    lost = sum(session["result"] not in {"success", "skipped"} for session in sessions)
-    if lost:
-        print(f"{lost} of {len(sessions)} sessions failed")
-    print(f"{total - failed - skipped} passed, {failed} failed, {skipped} skipped")
-    return 1 if failed or lost else 0
+    return total - failed - skipped, failed, skipped
 
 
 def _print_interpreters(folder: Path, sessions: list[dict[str, Any]]) -> None:
@@ -54,13 +63,15 @@ def _print_interpreters(folder: Path, sessions: list[dict[str, Any]]) -> None:
         if match:
             name = f"CPython {match[1]}"
             found[name] = found.get(name, False) or session["result"] != "skipped"
+    print("interpreters")
     tried = folder / "interpreters.json"
     if tried.exists():
-        for entry in json.loads(tried.read_text(encoding="utf-8")).values():
+        for program, entry in json.loads(tried.read_text(encoding="utf-8")).items():
             name, _, version = entry["version"].rpartition(" ")
             found.pop(f"{name} {'.'.join(version.split('.')[:2])}", None)
             found[entry["version"]] = True
-    print("interpreters")
+            passed, _, _ = _counts(folder.glob(f"{program}-*.xml"))
+            print(f"{passed:>9,}  tests passed on {entry['version']} of Debian's next suite")
     print(f"           ran on {', '.join(sorted(n for n in found if found[n])) or 'none'}")
     print(f"           not there: {', '.join(sorted(n for n in found if not found[n])) or 'none'}")
 

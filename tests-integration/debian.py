@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crash.crashlab.isolation import die_with_parent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -26,6 +28,7 @@ CACHE_VARIABLE = "SAFEATOMIC_CACHE"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _KEPT_S = 7 * 24 * 3600  # after that a suite is fetched anew
 _FETCHING_S = 600
+_NO_ANSWER_S = 30
 
 
 class NotPossibleError(Exception):
@@ -71,6 +74,9 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
     Args:
         name: Name of the folder.
         make: Fills an empty folder. What it leaves half-done is removed.
+
+    Raises:
+        NotPossibleError: It cannot be made. An older one is returned instead, if there is one.
     """
     cache = Path(os.environ[CACHE_VARIABLE])
     cache.mkdir(parents=True, exist_ok=True)
@@ -82,8 +88,11 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
         draft.mkdir()
         try:
             make(draft)
-        except BaseException:
+        except BaseException as error:
             _remove(draft)
+            if isinstance(error, NotPossibleError) and folder.exists():
+                print(f"{name} is older than a week, and could not be made anew: {error}")
+                return folder
             raise
         _remove(folder)
         draft.rename(folder)
@@ -116,7 +125,9 @@ class Archive:
             "Dir::Cache::archives": folder / "archives",
             "APT::Sandbox::User": "root",  # the folder need not be open to apt's own user
             "Acquire::Languages": "none",
-            "Acquire::Retries": "3",
+            "Acquire::Retries": "2",
+            "Acquire::http::Timeout": _NO_ANSWER_S,
+            "Acquire::https::Timeout": _NO_ANSWER_S,
         }
         self._options = [f"-o{key}={value}" for key, value in settings.items()]
         run("apt-get", *self._options, "-qq", "update")
@@ -145,7 +156,13 @@ def run(*command: str, cwd: Path | None = None) -> str:
     """
     try:
         done = subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, check=False, timeout=_FETCHING_S
+            command,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_FETCHING_S,
+            preexec_fn=die_with_parent,
         )
     except subprocess.TimeoutExpired:
         raise NotPossibleError(f"{command[0]} did not end within {_FETCHING_S} s") from None

@@ -18,6 +18,8 @@ INTERPRETERS = ("python3.14", "python3.14t", "python3.15", "python3.15t", "pypy3
 _ENTER = Path(__file__).with_name("enter.sh")
 # debootstrap has a script of this name for every suite; an older one does not know newer names.
 _SCRIPT = "/usr/share/debootstrap/scripts/sid"
+# With namespaces of its own: what a program mounts or starts ends with it, whatever ends it.
+ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
 
 
 def obtain() -> Path:
@@ -27,6 +29,7 @@ def obtain() -> Path:
         debian.NotPossibleError: It cannot be had.
     """
     debian.require("debootstrap", "unshare", "pivot_root")
+    debian.run(*ALONE, "--mount-proc", "true")  # not in a container without the privilege
     return debian.kept(f"interpreters-{SUITE}", _make)
 
 
@@ -47,13 +50,13 @@ def command(
         reports: Seen at ``/reports``; the one place that the program can leave something in.
         program: The program and its arguments.
     """
-    alone = ("--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
     places = map(str, (room, checkout, tools, reports))
-    return ["unshare", *alone, "sh", str(_ENTER), *places, *program]
+    return [*ALONE, "sh", str(_ENTER), *places, *program]
 
 
 def _make(folder: Path) -> None:
     debian.run(
+        *(*ALONE, "--mount-proc"),
         *("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
         *(SUITE, str(folder), debian.mirror(), _SCRIPT),
     )

@@ -1,7 +1,8 @@
 """Run the tests of this checkout on every interpreter of the room.
 
-``python run.py TOOLS REPORTS [PYTEST-OPTION...]``: ``TOOLS`` is a folder with pytest and our wheels
-(``pip install --target``), ``REPORTS`` gets a JUnit file for each run and ``interpreters.json``.
+``python run.py TOOLS REPORTS [OPTION...]``: ``TOOLS`` is a folder with pytest and our wheels
+(``pip install --target``), ``REPORTS`` gets a JUnit file for each run and ``interpreters.json``;
+the options, such as ``--long`` and ``--seed N``, are those of ``tests-integration``.
 Exits with 77 where there can be no room, after saying why.
 """
 
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests-integration"))
 
 import debian  # noqa: E402 - found through the line above
+from crash.crashlab.isolation import die_with_parent  # noqa: E402
 from interpreters import room  # noqa: E402
 
 NOT_POSSIBLE = 77
@@ -25,9 +27,11 @@ _PACKAGES = ("safeatomic-core", "safeatomic-formats", "safeatomic")
 # Not the simulated disk and the failing devices: what they find does not depend on the interpreter.
 _ANYWHERE = ("forks", "contention")
 # An error at the N-th system call, an interrupt at the N-th bytecode: a run has to repeat itself,
-# and where a collector decides when a finalizer closes a descriptor (PyPy) it does not. A kill
-# may leave a temp for `safeatomic clean` where the interpreter has no O_TMPFILE (PyPy again).
-_COUNTED = ("errors", "interrupts", "kills")
+# and where a collector decides when a finalizer closes a descriptor (PyPy) it does not.
+_COUNTED = ("interrupts", "errors")
+# These take minutes and depend on the interpreter least: with --long, errors also on the newest.
+_LONG = ("errors", "kills")
+_NEWEST = "python3.15"
 
 
 def main(tools: Path, reports: Path, options: list[str]) -> int:
@@ -47,11 +51,12 @@ def main(tools: Path, reports: Path, options: list[str]) -> int:
         version = _version(root, tools, reports, interpreter)
         print(f"==== {version}", flush=True)
         tried[interpreter] = {"version": version, "suites": {}}
-        for suite, paths in _suites(interpreter).items():
+        for suite, words in _suites(interpreter, options).items():
             started = time.monotonic()
             program = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-            program += [f"--junitxml=/reports/{interpreter}-{suite}.xml", *paths, *options]
-            status = subprocess.run(room.command(root, ROOT, tools, reports, program)).returncode
+            program += [f"--junitxml=/reports/{interpreter}-{suite}.xml", *words]
+            command = room.command(root, ROOT, tools, reports, program)
+            status = subprocess.run(command, preexec_fn=die_with_parent).returncode
             took = time.monotonic() - started
             print(f"---- {interpreter} {suite}: status {status}, {took:.0f} s", flush=True)
             tried[interpreter]["suites"][suite] = status
@@ -67,13 +72,18 @@ class _Tried(TypedDict):
     suites: dict[str, int]
 
 
-def _suites(interpreter: str) -> dict[str, list[str]]:
-    """Return the paths of each suite that makes sense on an interpreter."""
-    faults = _ANYWHERE if interpreter.startswith("pypy") else _ANYWHERE + _COUNTED
+def _suites(interpreter: str, options: list[str]) -> dict[str, list[str]]:
+    """Return the arguments of each suite that makes sense on an interpreter."""
+    faults = [*_ANYWHERE, *_COUNTED, "kills"]
+    if interpreter.startswith("pypy"):
+        faults = [name for name in faults if name not in _COUNTED]
+    if "--long" not in options:
+        kept = ("errors",) if interpreter == _NEWEST else ()
+        faults = [name for name in faults if name not in _LONG or name in kept]
     # Each in a process of its own: an interrupt between two bytecodes may leave any lock taken.
     return {
         **{package: [f"packages/{package}/tests"] for package in _PACKAGES},
-        **{name: [f"tests-integration/faults/test_{name}.py"] for name in faults},
+        **{name: [f"tests-integration/faults/test_{name}.py", *options] for name in faults},
     }
 
 

@@ -5,11 +5,14 @@ The disks are files in memory where there is room, because QEMU writes each bloc
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,6 +39,8 @@ _MODULES = ("loop", "fuse", "btrfs")  # what the flush tests and the judge need
 _FLUSH_TESTS = "tests-integration/crash/test_concurrent_flush.py"
 _MEMORY = "/dev/shm"
 _NEEDED_MEMORY = 2 << 30  # bytes
+_PREFIX = "safeatomic-guest-"
+_NEW_S = 60
 
 
 class Recorded(NamedTuple):
@@ -67,10 +72,12 @@ class Laboratory:
 
     def __init__(self, suite: str) -> None:
         self._suite = suite
+        for place in (_MEMORY, tempfile.gettempdir()):
+            _sweep(place)
         memory = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _NEEDED_MEMORY
-        self._folder = tempfile.TemporaryDirectory(
-            prefix="safeatomic-guest-", dir=_MEMORY if memory else None
-        )
+        self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_MEMORY if memory else None)
+        self._fd = os.open(self._folder.name, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def __enter__(self) -> Self:
         return self
@@ -82,6 +89,7 @@ class Laboratory:
         traceback: TracebackType | None,
     ) -> None:
         self._folder.cleanup()
+        os.close(self._fd)
 
     def record(self, specs: Sequence[Spec], *, flush_tests: bool = True) -> Recorded:
         """Record workloads in a guest.
@@ -154,6 +162,19 @@ class Laboratory:
             raise RuntimeError(f"{recorded.kernel.release}: no verdict:\n{done.console[-4000:]}")
         with (out / "reports.jsonl").open(encoding="utf-8") as file:
             return [Report.from_json(line) for line in file]
+
+
+def _sweep(place: str) -> None:
+    """Remove the folders that killed runs have left, which nobody holds locked any more."""
+    for path in Path(place).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                if time.time() - path.stat().st_mtime > _NEW_S:  # else it may be about to be locked
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path)
+            finally:
+                os.close(fd)
 
 
 def judged(spec: Spec, recorded: Recorded) -> Spec:
