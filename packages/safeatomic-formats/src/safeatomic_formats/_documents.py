@@ -119,4 +119,4 @@ def _name(path: StrPath) -> str:
 
 def _explain_depth(error: Exception, language: str) -> None:
     if isinstance(error, RecursionError):
-        error.add_note(f"the document is nested deeper than this reader of {language} goes")
+        error.add_note(f"the document is nested too deeply to be handled as {language} here")
