@@ -101,7 +101,7 @@ def acl_of(fd: int) -> bytes | None:
 
 
 def readers_at(target: Target) -> Readers | None:
-    """Return those who may read what stood at a target's name; None if nobody can tell."""
+    """Return those who may read what stood at a target's name; None if that could not be determined."""
     if target.status is None:
         return None
     try:
