@@ -116,7 +116,7 @@ def _labelled(match: re.Match[str]) -> str:
     if head is None:
         return match.group(0)
     labels = [
-        re.sub(r"<[^>]+>", "", cell).strip()
+        re.sub(r"<[^>]+>", "", cell).strip().replace("_", "_&#x200b;")
         for cell in re.findall(r"<th[^>]*>(.*?)</th>", head[1], re.DOTALL)
     ]
     # Long names may be broken between their words, and nowhere else if that is enough.

@@ -32,7 +32,7 @@ class ChecksumInfo(Record):
         path: The file it describes.
         algo: Name of the algorithm.
         hash: The digest in hexadecimal.
-        timestamp: When the sidecar was written, ISO 8601 in UTC; None if nobody can tell.
+        timestamp: When the sidecar was written, ISO 8601 in UTC; None if that is not known.
     """
 
     path: str
@@ -92,13 +92,13 @@ def verify_checksum(path: StrPath, expected: str | None = None, *, algo: str | N
     Args:
         path: The file. A symbolic link is followed.
         expected: The digest it should have, in hexadecimal; by default the sidecar's.
-        algo: Algorithm of ``expected``; with a sidecar, insist on this one.
+        algo: Algorithm of ``expected``; with a sidecar, require this one.
 
     Returns:
         True if the content has the digest, False if it has another.
 
     Raises:
-        FileNotFoundError: The file is missing, or its sidecar when that is asked.
+        FileNotFoundError: The file is missing, or its sidecar, if ``expected`` is left out.
         SafeAtomicError: The file at the sidecar's name does not describe the file, or names an
             algorithm this Python does not have.
         ValueError: ``expected`` is not a digest of the algorithm, or ``algo`` not the recorded one.

@@ -86,8 +86,9 @@ def write_atomic_bytes(
 ) -> None:
     """Replace a file's content with bytes, completely or not at all, and durably.
 
-    When the call returns, readers see the new content and a crash does not take it back. When it
-    raises, a note on the exception says which step failed and what became of the target.
+    When the call returns, readers see the new content and a crash does not take it back. When a
+    step fails, a note on the exception names it and says what became of the target; a wrong
+    argument has no note, since nothing was begun.
 
     Args:
         path: The file; it need not exist, its directory must. A symbolic link is followed.

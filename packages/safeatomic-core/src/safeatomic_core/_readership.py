@@ -70,7 +70,7 @@ class Readers:
         """Return those who may read both this and another file, or fewer.
 
         Args:
-            other: Those who may read the other, None if that could not be determined.
+            other: Those who may read the other, None if that is not known.
         """
         if self == other:
             return self
@@ -101,7 +101,7 @@ def acl_of(fd: int) -> bytes | None:
 
 
 def readers_at(target: Target) -> Readers | None:
-    """Return those who may read what stood at a target's name; None if nobody can tell."""
+    """Return those who may read what stood at a target's name; None if that is not known."""
     if target.status is None:
         return None
     try:

@@ -118,7 +118,7 @@ def record_present(
             settle_directory(change.target, change.policy.safety, renamed_fd=announcement.fd)
 
     while not _record(change, batch, sync_directory, on_hashed):
-        change.target.look_again()  # another content has taken the name meanwhile
+        change.target.look_again()  # other content took the name meanwhile
 
 
 def require_present(target: Target) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Each round lost means that another program changed the sidecar in the microseconds in between.
 ROUNDS = 50
-RESTLESS = "is changed by another program all the time"
+RESTLESS = "is being changed by another program again and again"
 
 
 class Retirement:
@@ -140,7 +140,7 @@ class Retirement:
                 # Somebody else has created the file: our record goes, and nothing comes back.
                 place.withdraw()
             elif moved_on:
-                place.leave("another content has taken the file's name meanwhile")
+                place.leave("other content took the file's name meanwhile")
                 return True
             elif keep:
                 place.drop()

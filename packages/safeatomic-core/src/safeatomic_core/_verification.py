@@ -46,7 +46,7 @@ class Verification:
         Args:
             target: The name the content was opened under.
             inode: Device and inode number of what was opened, which must stay open.
-            requested: Algorithm the caller insists on, or None for the recorded one.
+            requested: Algorithm the caller requires, or None for the recorded one.
             hint: Algorithm that may have made an untagged digest of its length.
 
         Raises:

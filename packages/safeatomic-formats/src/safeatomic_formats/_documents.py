@@ -109,7 +109,7 @@ def _check_encoding(text: str, encoding: str | None) -> None:
     """Refuse an encoding whose bytes would be read as another text."""
     name = resolve_encoding(encoding)
     if codecs.lookup(name).name != "utf-8" and text.encode(name).decode(name) != text:
-        raise ValueError(f"the encoding {name!r} would not give the document back")
+        raise ValueError(f"the encoding {name!r} would not return the same document")
 
 
 def _name(path: StrPath) -> str:
@@ -119,4 +119,4 @@ def _name(path: StrPath) -> str:
 
 def _explain_depth(error: Exception, language: str) -> None:
     if isinstance(error, RecursionError):
-        error.add_note(f"the document is nested deeper than {language} is followed here")
+        error.add_note(f"the document is nested too deeply to be handled as {language} here")

@@ -70,7 +70,7 @@ class DoctorReport(Record):
         details of what passed are in `checks`.
 
         Args:
-            colour: Mark each status with a colour of the terminal; see `wants_colour`.
+            colour: Mark each status with a colour of the terminal, whatever `NO_COLOR` says.
         """
         try:
             from .layout import lines  # textwrap and re, slower to import than this package

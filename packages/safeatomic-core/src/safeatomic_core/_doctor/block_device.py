@@ -58,7 +58,7 @@ def write_cache(environment: Environment) -> Finding:
     """Say whether flushes reach the device under a filesystem."""
     top = find(environment)
     if top is None:
-        return unknown("no block device of the kernel's is known to be under this filesystem")
+        return unknown("no block device is known to be under this filesystem")
     layers = top.all()
     names = " on ".join(layer.name for layer in layers)
     dropping = _dropping_over_caching(top)
