@@ -77,9 +77,9 @@ def atomic_json_dump(
         ValueError: A float is not finite, the object contains itself, or the text would not read
             back, as with the keys ``1`` and ``"1"`` in one object; the message names the place.
             The target is unchanged.
-        RecursionError: The object is nested too deeply: for the interpreter's recursion limit, or, in
-            a thread with a small stack, at more than one level for every 2 KiB of it (a ``cls`` of
-            yours is not bounded by that). The target is unchanged.
+        RecursionError: The object is nested too deeply: for the interpreter's recursion limit, or,
+            in a thread with a small stack, at more than one level for every 2 KiB of it (what a
+            ``cls`` of yours adds is not counted). The target is unchanged.
         UnicodeEncodeError: The encoding lacks a character. The target is unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
