@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ._depth import check_json, check_object
 from ._documents import dump, load
 from ._plain import without_ruamel
 from ._readback import check, place, plain
@@ -76,7 +77,9 @@ def atomic_json_dump(
         ValueError: A float is not finite, the object contains itself, or the text would not read
             back, as with the keys ``1`` and ``"1"`` in one object; the message names the place.
             The target is unchanged.
-        RecursionError: The object is nested too deeply. The target is unchanged.
+        RecursionError: The object is nested too deeply: for the interpreter's recursion limit, or,
+            in a thread with a small stack, at more than one level for every 2 KiB of it (what a
+            ``cls`` of yours adds is not counted). The target is unchanged.
         UnicodeEncodeError: The encoding lacks a character. The target is unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
@@ -130,19 +133,25 @@ def atomic_json_load(
 
     Raises:
         json.JSONDecodeError: The text is not JSON; a note names the file.
-        RecursionError: The text is nested too deeply.
+        RecursionError: The text is nested too deeply: for the interpreter's recursion limit, or, in
+            a thread with a small stack, at more than one level for every 2 KiB of it.
         UnicodeDecodeError: The bytes are not text in this encoding.
         Exception: Whatever `safeatomic_core.read_atomic` raises.
     """
     return load(
         path,
         "JSON",
-        json.loads,
+        _parse,
         encoding=encoding,
         check_checksum=check_checksum,
         checksum_algo=checksum_algo,
         safety=safety,
     )
+
+
+def _parse(text: str) -> Any:
+    check_json(text)
+    return json.loads(text)
 
 
 def _render(obj: object, **options: Any) -> str:
@@ -154,6 +163,7 @@ def _render(obj: object, **options: Any) -> str:
         raise TypeError(f"cls must be a subclass of json.JSONEncoder or None, not {cls!r}")
     if not isinstance(options["allow_nan"], bool):
         raise TypeError(f"allow_nan must be a bool, not {type(options['allow_nan']).__name__}")
+    options["default"] = check_object(obj, default)
     obj = without_ruamel(obj)
     try:
         text = json.dumps(obj, **options)

@@ -9,6 +9,7 @@ Whatever is written has been parsed again and says what the document says.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections import Counter
@@ -18,6 +19,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
 
+from . import _depth
 from ._merge import merge
 from ._plain import moment, tag_of
 from ._readback import check, same_scalar, unreadable
@@ -65,7 +67,10 @@ def load(text: str, instance: Any = None) -> object:
         instance: A configured `ruamel.yaml.YAML`, which is used as it is; the layout is its own.
     """
     if instance is not None:
-        return _required(instance).load(text)
+        given = _required(instance)
+        if _depth.levels() is not None:
+            _bound(text)
+        return given.load(text)
     document: object = converter().load(text.replace("\r\n", "\n"))
     if _ESCAPED_SURROGATE.search(text):
         _refuse_surrogates(document)
@@ -73,6 +78,12 @@ def load(text: str, instance: Any = None) -> object:
         # On the object with the line numbers, because ruamel.yaml copies that along.
         setattr(document.lc, _ATTRIBUTE, Layout(text, document))
     return document
+
+
+def _bound(text: str) -> None:
+    """Refuse a text that is too deep for this thread; what else is wrong with it is not asked."""
+    with contextlib.suppress(*_FAILURES):
+        _reader().compose(text)
 
 
 def render(document: object, present: Callable[[], str], instance: Any = None) -> str:
@@ -83,6 +94,7 @@ def render(document: object, present: Callable[[], str], instance: Any = None) -
         present: Returns what the file holds; asked only for a document that cannot carry a layout.
         instance: A configured `ruamel.yaml.YAML`, which is used as it is.
     """
+    _depth.check_object(document)
     if instance is not None:
         return _render_by(_required(instance), document)
     layout: Layout | None = None

@@ -23,6 +23,7 @@ from ruamel.yaml.representer import RepresenterError
 from ruamel.yaml.scalarstring import FoldedScalarString, ScalarString
 from ruamel.yaml.tokens import CommentToken
 
+from . import _depth
 from ._readback import plain
 
 TYPE_CHECKING = False
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # No line is ever folded: where a long line broke is not recorded, so a limit would break others.
 WIDTH = 2**31 - 1
+# Levels, whatever the stack: ruamel.yaml takes time as the square of them.
+MAX_DEPTH = 1_000
 
 _CLASSES: Any = YAML(typ="rt", pure=True)  # which classes they are differs between versions
 _STR = "tag:yaml.org,2002:str"
@@ -87,6 +90,27 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
                 self.write_pre_comment(event)
                 event.comment = [comment[0], None, *comment[2:]]
         super().expect_node(root=root, **context)
+
+
+class Resolver(_CLASSES.Resolver):  # type: ignore[misc]
+    """The resolver, which counts the levels."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._levels = min(_depth.levels() or MAX_DEPTH, MAX_DEPTH)
+        self._depth = 0
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        """Count one level more; composer and serializer call this before each node."""
+        self._depth += 1
+        if self._depth > self._levels + 1:  # a scalar is no level
+            raise _depth.error(self._levels)
+        super().descend_resolver(current_node, current_index)
+
+    def ascend_resolver(self) -> None:
+        """Count one level less; composer and serializer call this after each node."""
+        self._depth -= 1
+        super().ascend_resolver()
 
 
 class Representer(_CLASSES.Representer):  # type: ignore[misc]
@@ -157,6 +181,7 @@ def converter(**attributes: Any) -> Any:
     yaml: Any = YAML(typ="rt", pure=True)
     yaml.preserve_quotes = True
     yaml.width = WIDTH
+    yaml.Resolver = Resolver
     yaml.Representer = Representer
     yaml.Emitter = type("Emitter", (Emitter,), attributes)
     return yaml

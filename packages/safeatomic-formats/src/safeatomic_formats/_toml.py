@@ -60,8 +60,8 @@ def atomic_toml_dump(
             offset with seconds, or the text would not read back; the message names the place. The
             target is unchanged.
         RecursionError: The object is nested deeper than 1,000 levels (or than the interpreter's
-            recursion limit allows, by default some 240), or contains itself. The target is
-            unchanged.
+            recursion limit allows, by default some 240; or, in a thread with a small stack, one
+            level for every 2 KiB of it), or contains itself. The target is unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
     """

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
+from ._depth import check_object
 from ._plain import without_ruamel
 from ._readback import check, place, plain, same_scalar, unreadable
 
@@ -35,6 +36,7 @@ def render(obj: object, multiline_strings: bool) -> str:
     if not isinstance(obj, Mapping):
         raise TypeError(f"obj must be a mapping, not {type(obj).__name__}: TOML is a table")
     _check_bool("multiline_strings", multiline_strings)
+    check_object(obj)
     document: Any = _plain(without_ruamel(obj), None, 1)
 
     def text_of(part: Any) -> str:

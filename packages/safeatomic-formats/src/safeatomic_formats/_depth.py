@@ -1,0 +1,132 @@
+"""How deep a document may be in the stack that this thread has.
+
+The standard library's JSON, tomli-w and ruamel.yaml recurse through C, and the interpreter counts
+their levels without asking how much stack there is: in a thread with a small one (musl gives 128
+KiB, `threading.stack_size` sets what one likes), a document of a few hundred levels ends the
+process. So where the stack does not cover all that the interpreter would let pass, the levels are
+counted here first, without recursion. Elsewhere nothing is counted.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# Bytes that a level may take. The most that was measured is 610, by tomli-w's arrays (CPython
+# 3.11, x86-64); ruamel.yaml and the encoder of JSON take some 430, the decoder 140.
+_PER_LEVEL = 1024
+# Levels that the interpreter lets C recurse from 3.12 on, whatever the recursion limit says.
+_LEVELS_IN_C = 10_000 if sys.version_info >= (3, 12) else 0
+# What CPython's own limits are made for, and glibc gives every thread by default.
+_USUAL_STACK = 8 << 20  # bytes
+
+
+def levels() -> int | None:
+    """Return how many levels may be recursed in C; None if the interpreter's own bound suffices."""
+    allowed = max(sys.getrecursionlimit(), _LEVELS_IN_C)
+    main = threading.get_ident() == threading.main_thread().ident
+    size = _USUAL_STACK if main else _stack_size()
+    if size * 4 >= allowed * _PER_LEVEL * 3:
+        return None
+    return size // 2 // _PER_LEVEL  # the caller has used some of it
+
+
+def _stack_size() -> int:
+    """Return the size in bytes of this thread's stack; if unknown, that of musl's threads."""
+    try:
+        import ctypes  # slow to import, and the main thread does without
+
+        libc = ctypes.CDLL(None)
+        attributes = ctypes.create_string_buffer(256)  # 56 bytes in glibc on x86-64, 64 elsewhere
+        size = ctypes.c_size_t()
+        if libc.pthread_getattr_np(ctypes.c_void_p(threading.get_ident()), attributes):
+            return 128 << 10
+        libc.pthread_attr_getstacksize(attributes, ctypes.byref(size))
+        libc.pthread_attr_destroy(attributes)
+    except (ImportError, OSError, AttributeError):
+        return 128 << 10
+    return size.value
+
+
+def error(allowed: int) -> RecursionError:
+    """Return the error for a document of too many levels."""
+    return RecursionError(f"more than {allowed:,} levels, which is what is followed here")
+
+
+def check_object(obj: object, default: Callable[[Any], object] | None = None) -> Any:
+    """Refuse a document that is too deep for this thread.
+
+    Args:
+        obj: The document.
+        default: What makes plain data of other objects, called once for each of them.
+
+    Returns:
+        What to pass on as ``default``: the same, or what remembers the results.
+
+    Raises:
+        RecursionError: It has too many levels.
+    """
+    allowed = levels()
+    if allowed is None:
+        return default
+    results: dict[int, tuple[object, object]] = {}
+    level: dict[int, Any] = {id(obj): obj}
+    for _ in range(allowed + 1):
+        inner: dict[int, Any] = {}
+        for value in level.values():
+            if isinstance(value, Mapping):
+                entries: Any = value.values()
+            elif isinstance(value, list | tuple):
+                entries = value
+            elif default is None or isinstance(value, _TEXT_OR_NUMBER):
+                continue
+            else:
+                result = default(value)
+                results[id(value)] = value, result
+                entries = (result,)
+            inner |= {id(entry): entry for entry in entries if type(entry) not in _LEAVES}
+        if not inner:
+            break
+        level = inner
+    else:
+        raise error(allowed)
+    if default is None:
+        return None
+    return lambda value: results[id(value)][1] if id(value) in results else default(value)
+
+
+_TEXT_OR_NUMBER = (str, int, float, type(None))
+_LEAVES = frozenset({str, int, float, bool, type(None), bytes})
+
+
+def check_json(text: str) -> None:
+    """Refuse a JSON text that is too deep for this thread.
+
+    Raises:
+        RecursionError: It has too many levels.
+    """
+    if text.count("[") + text.count("{") < _FEW:
+        return
+    allowed = levels()
+    if allowed is None:
+        return
+    # What is no bracket outside a text goes; then, round by round, each innermost pair.
+    octets = text.encode("utf-8", "surrogatepass").replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(octets.split(b'"')[::2]).translate(_AS_ONE_KIND, _NO_BRACKETS)
+    for depth in range(allowed):
+        if depth + brackets.count(b"{") <= allowed:
+            return
+        brackets = brackets.replace(b"{}", b"")
+    if brackets:
+        raise error(allowed)
+
+
+_FEW = 16  # levels that the smallest stack has, of 32 KiB
+_AS_ONE_KIND = bytes.maketrans(b"[]", b"{}")
+_NO_BRACKETS = bytes(octet for octet in range(256) if octet not in b"[]{}")
