@@ -120,13 +120,18 @@ def test_where_nothing_can_be_imported_nothing_is_said(chroot: pytest.MonkeyPatc
         _log.warn("x", UserWarning)
 
 
-def test_a_caller_is_warned_by_the_interpreter_itself(
-    chroot: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_caller_is_warned_by_the_interpreter_itself(chroot: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[object, ...]] = []
+
+    def warn(message: str, category: type[Warning], stacklevel: int) -> None:
+        heard.append((message, category, sys._getframe(stacklevel).f_code.co_name))
+
     with chroot.context() as patch:
         patch.setitem(sys.modules, "warnings", None)
+        patch.setattr("_warnings.warn", warn)
         _log.warn_caller("heard", UserWarning)
-    assert "UserWarning: heard" in capsys.readouterr().err
+    here = "test_a_caller_is_warned_by_the_interpreter_itself"
+    assert heard == [("heard", UserWarning, here)]
 
 
 @pytest.mark.parametrize("known", [True, False])
