@@ -57,9 +57,11 @@ class Target:
         handle: The owner of the directory's descriptor.
         is_mount_point: Whether Gate found the file to be mounted itself, so that no rename works.
         must_exist: Whether the call is about a file that is there already; used in messages only.
+        lasting: Whether the program runs while this is open, and may close what it finds.
     """
 
     must_exist = False
+    lasting = False
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -232,8 +234,17 @@ class Target:
             suffix = name.removeprefix(self.name)  # of a sidecar
         return OSError(error.errno, error.strerror, self.path + suffix)
 
+    def is_open(self) -> bool:
+        """Tell whether the descriptor still shows the directory that was opened."""
+        try:
+            return identity(kernel.fstat(self.dir_fd)) == identity(self.directory())
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the directory."""
+        if self.lasting and self.dir_fd >= 0 and not self.is_open():
+            self.handle.release()  # it is another file's by now
         self.dir_fd = -1
         self.handle.close()
 

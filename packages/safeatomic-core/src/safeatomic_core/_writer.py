@@ -116,6 +116,7 @@ class AtomicWriter(io.BufferedWriter):
             overwrite=overwrite,
         )
         self._write = write = Write(path, policy)
+        write.target.lasting = True
         self._path = write.target.path
         self._guard = guard(self, write)
         try:
@@ -258,6 +259,7 @@ class AtomicWriter(io.BufferedWriter):
         write = self._check_undecided()
         write.step = _trace.FILL
         try:
+            write.require_descriptors()
             self._flush_text()
             self.close()
             if self._failure is not None:  # content that somebody went on with after an error
