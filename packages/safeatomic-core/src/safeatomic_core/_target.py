@@ -106,8 +106,7 @@ class Target:
                     if follow and status is not None and stat.S_ISLNK(status.st_mode):
                         self._follow()
                 except FileNotFoundError:
-                    # Where links lead is changed by replacing them (the volumes of Kubernetes do
-                    # so): what is gone may be somewhere else by now.
+                    # Links are replaced (as in volumes of Kubernetes): it may be elsewhere by now.
                     if not (self.linked and attempts):
                         raise
                 else:
@@ -180,10 +179,9 @@ class Target:
         return self.status
 
     def leads_elsewhere(self) -> bool:
-        """Tell whether the path leads to another place by now, because a link was replaced.
+        """Tell whether the path leads elsewhere by now: what has gone from here may be there.
 
-        What has gone from one place may be at the other. The directory must still be open: its
-        number would be used again.
+        The directory must still be open, or its number would be used again.
         """
         again = Target(self.path)
         try:
