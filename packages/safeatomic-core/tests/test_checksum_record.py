@@ -169,7 +169,7 @@ def test_other_algorithms_have_their_name_in_the_record(tmp_path: Path, algo: st
     assert not verify_checksum(path)
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("name", [*ODD_NAMES, "-"])
 def test_sha256sum_accepts_our_sidecar_without_a_warning(tmp_path: Path, name: str) -> None:
     if shutil.which("sha256sum") is None:
         pytest.skip("no sha256sum on this machine")

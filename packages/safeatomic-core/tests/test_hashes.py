@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from safeatomic_core import (
     get_checksum_info,
     inspect_lock,
     read_atomic,
+    verify_checksum,
     write_atomic,
     write_checksum_file,
 )
@@ -68,8 +70,25 @@ def test_an_algorithm_that_cannot_be_loaded_any_more_is_named(chroot: pytest.Mon
 def test_an_interpreter_without_a_sha256_of_its_own_has_none(chroot: pytest.MonkeyPatch) -> None:
     for name in ("_sha2", "_sha256"):
         chroot.setitem(sys.modules, name, None)
+    assert _hashes._find("sha256") is None
+    chroot.setattr(_hashes, "_loaded", {})
     with pytest.raises(ValueError, match="sha256 cannot be computed"):
         _hashes.new_hash("sha256")
+
+
+def test_an_interpreter_that_goes_down_still_hashes(tmp_path: Path) -> None:
+    code = (
+        "import sys, safeatomic_core as sa\n"
+        "class Last:\n"
+        "    path = sys.argv[1]\n"
+        "    def __del__(self): sa.write_atomic(self.path, 'x', write_checksum=True)\n"
+        "last = Last()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "f")], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert verify_checksum(tmp_path / "f")
 
 
 def test_a_pair_is_written_read_and_recorded(target: Path, chroot: pytest.MonkeyPatch) -> None:

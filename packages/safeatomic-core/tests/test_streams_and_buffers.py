@@ -114,6 +114,37 @@ def test_a_mode_that_is_set_through_the_descriptor_stays(target: Path) -> None:
     assert stat.S_IMODE(target.stat().st_mode) == 0o604
 
 
+@pytest.mark.parametrize("decision", ["commit", "abort", "drop"])
+def test_descriptors_that_the_program_closed_are_neither_used_nor_closed_again(
+    target: Path, tmp_path: Path, decision: str
+) -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            verify_checksum(target, "0" * 64)  # what is loaded late is loaded now
+            file, reader = AtomicWriter(target), AtomicReader(target)
+            file.write(b"buffered")
+            os.closerange(3, 256)
+            mine = [os.open(tmp_path / f"mine{n}", os.O_RDWR | os.O_CREAT) for n in range(30)]
+            reader.close()
+            if decision == "commit":
+                with pytest.raises(OSError, match="closed a descriptor"):
+                    file.commit()
+            elif decision == "abort":
+                file.abort()
+            else:
+                del file
+                gc.collect()
+            # What the test's own output goes to may have been closed as well.
+            untouched = not any(b"buffered" in os.pread(fd, 9999, 0) for fd in mine)
+        except BaseException:
+            os._exit(2)
+        os._exit(0 if untouched else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert target.read_bytes() == b"old"
+    write_atomic(target, "next")  # takes what was left over, and clears up
+
+
 def test_a_writer_whose_temp_cannot_be_asked_is_dropped_in_silence(
     target: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -57,7 +57,8 @@ class Checksum:
 
 def format_record(name: str, record: Checksum) -> tuple[bytes, int]:
     """Return a sidecar's bytes, and how many of them remain when it is sealed."""
-    sealed = format_line(os.fsencode(name), record.algo, record.digest)
+    shown = "./-" if name == "-" else name  # which tools take for the standard input
+    sealed = format_line(os.fsencode(shown), record.algo, record.digest)
     lines = [f"# previous={algo}:{digest}\n" for algo, digest in record.previous]
     return sealed + "".join(lines).encode(), len(sealed)
 

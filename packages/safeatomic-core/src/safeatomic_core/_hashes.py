@@ -9,6 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from hashlib import _Hash
 
 # Where the interpreter has them itself: from Python 3.12 on, and before.
@@ -68,16 +69,21 @@ def hashlib_loads() -> bool:
 
 def _own(algo: str) -> _Hash:
     """Return a hash object of the interpreter's own."""
+    make = _loaded.get(algo) or _find(algo)
+    if make is None:
+        raise ValueError(f"{algo} cannot be computed: hashlib cannot be loaded")
+    return make()
+
+
+def _find(algo: str) -> Callable[[], _Hash] | None:
     for name in _OWN.get(algo, ()):
         try:
-            made: _Hash = getattr(__import__(name), algo)()
+            return getattr(__import__(name), algo)  # type: ignore[no-any-return]
         except UNLOADABLE:
             continue
-        return made
-    raise ValueError(f"{algo} cannot be computed: hashlib cannot be loaded")
+    return None
 
 
-try:
-    _own("sha256")  # loaded in time
-except ValueError:
-    pass  # an interpreter without one
+_sha256 = _find("sha256")
+# An interpreter that is going down imports nothing, not even what is loaded.
+_loaded = {} if _sha256 is None else {"sha256": _sha256}

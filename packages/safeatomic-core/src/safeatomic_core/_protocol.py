@@ -122,6 +122,13 @@ class Write(Change):
         if _trace.hook is not None:
             _trace.hook(_trace.FILL, {"bytes": size})
 
+    def require_descriptors(self) -> None:
+        """Refuse to go on if the program closed one of ours: its number may be another file's."""
+        if not (self.temp.descriptor.valid() and self.target.is_open()):
+            reason = "the program closed a descriptor of this writer"
+            raise OSError(errno.EBADF, reason, self.target.path)
+        self.target.lasting = False
+
     def look_again(self) -> None:
         """See what is to be replaced as it is now, after a stream has taken its time."""
         self.target.look_again()

@@ -94,6 +94,7 @@ class AtomicReader(io.BufferedReader):
         try:
             # BufferedReader does the buffering, readline and iteration, all of it in C.
             super().__init__(kernel.raw_stream(opened.fd, "rb"))
+            opened.outlive()
             self._opened = opened
         except BaseException:
             opened.close()
@@ -239,6 +240,7 @@ class _Opened:
         self._target = Target(check_path(path))
         self._handle = Descriptor()
         self._size = 0
+        self._lasting = False
         self.fd = -1
         self.inode = (0, 0)
 
@@ -294,8 +296,20 @@ class _Opened:
         options = self._options
         return Verification(self._target, self.inode, options.requested, options.hint)
 
+    def outlive(self) -> None:
+        """Prepare for being used by the program, which may close what it finds."""
+        self._target.close()  # wanted no more
+        self._lasting = True
+
     def close(self) -> None:
         """Close the file and its directory."""
+        if self._lasting and self.fd >= 0:
+            try:
+                ours = identity(kernel.fstat(self.fd)) == self.inode
+            except OSError:
+                ours = False
+            if not ours:
+                self._handle.release()  # it is another file's by now
         self.fd = -1
         try:
             self._handle.close()

@@ -57,9 +57,11 @@ class Target:
         handle: The owner of the directory's descriptor.
         is_mount_point: Whether Gate found the file to be mounted itself, so that no rename works.
         must_exist: Whether the call is about a file that is there already; used in messages only.
+        lasting: Whether the program runs while this is open, and may close what it finds.
     """
 
     must_exist = False
+    lasting = False
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -104,8 +106,7 @@ class Target:
                     if follow and status is not None and stat.S_ISLNK(status.st_mode):
                         self._follow()
                 except FileNotFoundError:
-                    # Where links lead is changed by replacing them (the volumes of Kubernetes do
-                    # so): what is gone may be somewhere else by now.
+                    # Links are replaced (as in volumes of Kubernetes): it may be elsewhere by now.
                     if not (self.linked and attempts):
                         raise
                 else:
@@ -178,10 +179,9 @@ class Target:
         return self.status
 
     def leads_elsewhere(self) -> bool:
-        """Tell whether the path leads to another place by now, because a link was replaced.
+        """Tell whether the path leads elsewhere by now: what has gone from here may be there.
 
-        What has gone from one place may be at the other. The directory must still be open: its
-        number would be used again.
+        The directory must still be open, or its number would be used again.
         """
         again = Target(self.path)
         try:
@@ -232,8 +232,17 @@ class Target:
             suffix = name.removeprefix(self.name)  # of a sidecar
         return OSError(error.errno, error.strerror, self.path + suffix)
 
+    def is_open(self) -> bool:
+        """Tell whether the descriptor still shows the directory that was opened."""
+        try:
+            return identity(kernel.fstat(self.dir_fd)) == identity(self.directory())
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the directory."""
+        if self.lasting and self.dir_fd >= 0 and not self.is_open():
+            self.handle.release()  # it is another file's by now
         self.dir_fd = -1
         self.handle.close()
 

@@ -116,6 +116,7 @@ class AtomicWriter(io.BufferedWriter):
             overwrite=overwrite,
         )
         self._write = write = Write(path, policy)
+        write.target.lasting = True
         self._path = write.target.path
         self._guard = guard(self, write)
         try:
@@ -236,9 +237,14 @@ class AtomicWriter(io.BufferedWriter):
 
     def close(self) -> None:
         """Flush and close the stream; whether it is published is still to be decided."""
-        if self._write is None or self._born != generation():
+        write = self._write
+        if write is None or self._born != generation() or not write.temp.descriptor.valid():
             self._drop()
-        elif not self.closed:
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        if not self.closed:
             with self._explaining():
                 super().close()
 
@@ -258,8 +264,9 @@ class AtomicWriter(io.BufferedWriter):
         write = self._check_undecided()
         write.step = _trace.FILL
         try:
+            write.require_descriptors()
             self._flush_text()
-            self.close()
+            self._close()
             if self._failure is not None:  # content that somebody went on with after an error
                 raise self._failure
             write.filled(*self._measured(write))
