@@ -70,8 +70,14 @@ def test_a_removed_working_directory_is_said_to_be_removed(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     try:
-        assert "was removed" in advice_of(lambda: write("f"))
-        assert "was removed" in advice_of(lambda: write("deeper/f"))
+        for text in (
+            advice_of(lambda: write("f")),
+            advice_of(lambda: write("deeper/f")),
+            advice_of(lambda: try_acquire_lock("f", safety="best_effort")),
+        ):
+            assert "was removed" in text
+            assert "(deleted)" not in text
+            assert "immutable" not in text
     finally:
         os.chdir(tmp_path)  # the fixture goes back by a path that it asks for
 

@@ -84,8 +84,11 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
         directory = kernel.fstat(target.dir_fd)
     except OSError:
         return ""
+    if directory.st_nlink == 0 and code in (errno.ENOENT, *_DENIED):
+        place = _directory(target).removesuffix(" (deleted)")  # as /proc shows it (proc(5))
+        return f"The directory {place!r} was removed; create it again"
     if code == errno.ENOENT:
-        return _of_missing(_name_in(error), step, target, directory)
+        return _of_missing(_name_in(error), step, target)
     if code not in _DENIED:
         return ""
     if not kernel.access(".", os.X_OK, target.dir_fd):
@@ -144,10 +147,8 @@ def _working_directory_is_gone() -> bool:
     return False
 
 
-def _of_missing(name: str, step: str, target: Target, directory: os.stat_result) -> str:
+def _of_missing(name: str, step: str, target: Target) -> str:
     """Say what vanished."""
-    if directory.st_nlink == 0:
-        return f"The directory {_directory(target)!r} was removed; create it again"
     if is_temp_name(name):
         return (
             "The temporary file was removed during the write, perhaps by a cleaning job; write "
