@@ -306,6 +306,50 @@ def test_content_that_may_not_be_read_for_its_checksum_is_named(
     assert "may not read the file" in text
 
 
+def test_a_file_that_may_not_be_opened_to_be_flushed_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = denial(errno.EACCES, opened.name)
+    assert "security module" in advise(denied, _trace.HARDEN, opened)
+    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
+    assert "may not read the file (mode 0640" in advise(denied, _trace.HARDEN, opened)
+
+
+@pytest.mark.parametrize("reason", ["sticky", "immutable", "closed", "missing"])
+def test_a_refused_move_is_blamed_on_the_name_that_hinders_it(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    new = place / "new"
+    if reason != "missing":
+        new.touch()
+    real = os.stat
+
+    def of_somebody_else(name: object, **options: Any) -> os.stat_result:
+        found = real(name, **options)  # type: ignore[arg-type]
+        return os.stat_result((*found[:4], 12345, *found[5:])) if name == "new" else found
+
+    def refused(src: str, dst: str, **_options: object) -> None:
+        if reason == "sticky":
+            place.chmod(0o1777)
+            monkeypatch.setattr(kernel, "stat", of_somebody_else, raising=False)
+            monkeypatch.setattr(os, "geteuid", lambda: 54321)
+        if reason == "immutable":
+            monkeypatch.setattr(
+                _mounts, "attributes", lambda _fd, name="": _mounts.IMMUTABLE * (name == "new")
+            )
+        if reason == "closed":
+            allow(monkeypatch, {})
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), src, None, dst)
+
+    monkeypatch.setattr(kernel, "rename", refused, raising=False)
+    with pytest.raises(PermissionError) as caught:
+        move_atomic(target, new, force=True, concurrency="none", safety="best_effort")
+    assert caught.value.filename == str(target if reason == "missing" else new)
+    assert ("sticky" in str(caught.value)) == (reason == "sticky")
+
+
 def test_a_file_that_must_exist_is_said_to_be_gone(opened: Target, tmp_path: Path) -> None:
     missing = OSError(errno.ENOENT, os.strerror(errno.ENOENT), opened.name)
     assert "moved or deleted" not in advise(missing, _trace.PUBLISH, opened)
