@@ -70,8 +70,14 @@ def test_a_removed_working_directory_is_said_to_be_removed(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     try:
-        assert "was removed" in advice_of(lambda: write("f"))
-        assert "was removed" in advice_of(lambda: write("deeper/f"))
+        for text in (
+            advice_of(lambda: write("f")),
+            advice_of(lambda: write("deeper/f")),
+            advice_of(lambda: try_acquire_lock("f", safety="best_effort")),
+        ):
+            assert "was removed" in text
+            assert "(deleted)" not in text
+            assert "immutable" not in text
     finally:
         os.chdir(tmp_path)  # the fixture goes back by a path that it asks for
 
@@ -298,6 +304,50 @@ def test_content_that_may_not_be_read_for_its_checksum_is_named(
     allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
     text = advise(denied, _trace.ANNOUNCE, opened)
     assert "may not read the file" in text
+
+
+def test_a_file_that_may_not_be_opened_to_be_flushed_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = denial(errno.EACCES, opened.name)
+    assert "security module" in advise(denied, _trace.HARDEN, opened)
+    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
+    assert "may not read the file (mode 0640" in advise(denied, _trace.HARDEN, opened)
+
+
+@pytest.mark.parametrize("reason", ["sticky", "immutable", "closed", "missing"])
+def test_a_refused_move_is_blamed_on_the_name_that_hinders_it(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    new = place / "new"
+    if reason != "missing":
+        new.touch()
+    real = os.stat
+
+    def of_somebody_else(name: object, **options: Any) -> os.stat_result:
+        found = real(name, **options)  # type: ignore[arg-type]
+        return os.stat_result((*found[:4], 12345, *found[5:])) if name == "new" else found
+
+    def refused(src: str, dst: str, **_options: object) -> None:
+        if reason == "sticky":
+            place.chmod(0o1777)
+            monkeypatch.setattr(kernel, "stat", of_somebody_else, raising=False)
+            monkeypatch.setattr(os, "geteuid", lambda: 54321)
+        if reason == "immutable":
+            monkeypatch.setattr(
+                _mounts, "attributes", lambda _fd, name="": _mounts.IMMUTABLE * (name == "new")
+            )
+        if reason == "closed":
+            allow(monkeypatch, {})
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), src, None, dst)
+
+    monkeypatch.setattr(kernel, "rename", refused, raising=False)
+    with pytest.raises(PermissionError) as caught:
+        move_atomic(target, new, force=True, concurrency="none", safety="best_effort")
+    assert caught.value.filename == str(target if reason == "missing" else new)
+    assert ("sticky" in str(caught.value)) == (reason == "sticky")
 
 
 def test_a_file_that_must_exist_is_said_to_be_gone(opened: Target, tmp_path: Path) -> None:

@@ -247,10 +247,12 @@ def test_output_that_leaves_early_is_no_traceback(target: Path, command: str) ->
         "checksum data.bin",
     ],
 )
-def test_a_full_standard_output_is_an_error(target: Path, command: str) -> None:
-    done = in_shell(f"sa checksum data.bin -q; sa {command} > /dev/full", target.parent)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_an_error(target: Path, command: str, unbuffered: str) -> None:
+    script = f"export PYTHONUNBUFFERED={unbuffered}; sa checksum data.bin -q; sa {command} "
+    done = in_shell(f"{script} > /dev/full", target.parent)
     assert done.returncode == 2
-    assert b"No space left" in done.stderr
+    assert b"standard output: No space left" in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,29 @@ def test_a_tree_is_recorded_and_verified(tree: Path, capsys: pytest.CaptureFixtu
     assert f"{tree}/new: NO SIDECAR\n" in out
     assert main(["verify", "-r", "-q", "--ignore-missing", str(tree), str(tree / "b")]) == 0
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("conflict", ["0", "1", "75"])
+def test_an_error_outweighs_a_lock_that_is_held(
+    tmp_path: Path, conflict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("held", "free"):
+        (tmp_path / name).write_bytes(b"x")
+    held, free, missing = (str(tmp_path / name) for name in ("held", "free", "missing"))
+    command = ["checksum", "--conflict-exit", conflict]
+    statuses = []
+
+    def others() -> None:
+        statuses.append(main([*command, free, held]))
+        statuses.append(main([*command, missing, held]))
+
+    assert try_acquire_lock(held)
+    thread = threading.Thread(target=others)
+    thread.start()
+    thread.join()
+    release_lock(held)
+    assert statuses == [int(conflict), 2]
+    assert capsys.readouterr().out == f"{free}.sha256\n"
 
 
 @pytest.mark.parametrize("command", ["checksum", "verify"])

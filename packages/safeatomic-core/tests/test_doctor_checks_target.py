@@ -24,6 +24,7 @@ from safeatomic_core._digests import hash_bytes
 from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.subject import Place
+from safeatomic_core._posix import kernel
 
 At = Callable[..., Place]
 
@@ -200,6 +201,16 @@ def test_a_dead_lock_of_another_kind_must_be_removed(at: At, target: Path) -> No
     status, detail = look.lock(at(target))
     assert status == "fail"
     assert "release_stale_lock()" in detail
+
+
+def test_a_file_that_may_not_be_written_says_whose_it_is(
+    at: At, target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "access", lambda name, _mode, _fd: name == ".", raising=False)
+    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: name == target.name)
+    status, detail = look.target(at(target))
+    assert status == "fail"
+    assert "may not write the file (mode 0640" in detail
 
 
 def test_a_lock_of_another_host_is_in_every_writer_s_way(at: At, target: Path) -> None:

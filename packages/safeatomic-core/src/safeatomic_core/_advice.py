@@ -68,6 +68,20 @@ def advise(error: OSError, step: str, target: Target) -> str:
     return ". ".join(filter(None, sentences))
 
 
+def hinders(target: Target) -> bool:
+    """Tell whether the name of a target is one that this user may not rename or replace."""
+    try:
+        directory = kernel.fstat(target.dir_fd)
+    except OSError:
+        return False
+    if _of_sticky_directory(target, target.name, directory):
+        return True
+    flags = [_mounts.attributes(target.dir_fd), _mounts.attributes(target.dir_fd, target.name)]
+    if any((found or 0) & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for found in flags):
+        return True
+    return not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd)
+
+
 def _of_place(error: OSError, step: str, target: Target) -> str:
     """Return what follows from the place as it is now."""
     code = error.errno or 0
@@ -84,8 +98,11 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
         directory = kernel.fstat(target.dir_fd)
     except OSError:
         return ""
+    if directory.st_nlink == 0 and code in (errno.ENOENT, *_DENIED):
+        place = _directory(target).removesuffix(" (deleted)")  # as /proc shows it (proc(5))
+        return f"The directory {place!r} was removed; create it again"
     if code == errno.ENOENT:
-        return _of_missing(_name_in(error), step, target, directory)
+        return _of_missing(_name_in(error), step, target)
     if code not in _DENIED:
         return ""
     if not kernel.access(".", os.X_OK, target.dir_fd):
@@ -98,6 +115,8 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
         return _of_rename(code, target, target.name, directory)
     if step == _trace.SETTLE and _name_in(error):  # a move's source, or its sidecar
         return _of_rename(code, target, _name_in(error), directory)
+    if step == _trace.HARDEN and _name_in(error) == target.name:
+        return _of_unreadable(target, "which is flushed before it moves, and for that opened")
     if step in (_trace.FILL, _trace.HARDEN, _trace.SEAL) and code == errno.EPERM:
         return _of_guard("Nothing about an open file makes this error")
     if step == _trace.RELEASE:
@@ -146,10 +165,8 @@ def _working_directory_is_gone() -> bool:
     return False
 
 
-def _of_missing(name: str, step: str, target: Target, directory: os.stat_result) -> str:
+def _of_missing(name: str, step: str, target: Target) -> str:
     """Say what vanished."""
-    if directory.st_nlink == 0:
-        return f"The directory {_directory(target)!r} was removed; create it again"
     if is_temp_name(name):
         return (
             "The temporary file was removed during the write, perhaps by a cleaning job; write "
@@ -175,6 +192,13 @@ def _of_closed_file(code: int, target: Target) -> str:
     if code == errno.EPERM:
         return _of_attributes(target, target.name, "The file", f"lsattr {_place(target)}")
     return _of_guard(f"The mode of {_place(target)!r} lets this user write it")
+
+
+def _of_unreadable(target: Target, why: str) -> str:
+    """Return what to do about a file that could not be opened for reading."""
+    if target.status is None or kernel.access(target.name, os.R_OK, target.dir_fd):
+        return _of_guard("The mode of the file lets this user read it")
+    return f"This user may not read the file ({_owner(target.status)}), {why}"
 
 
 def _of_mount(error: OSError, step: str, target: Target) -> str:
@@ -215,12 +239,7 @@ def _of_closed_directory(
     place = _directory(target)
     if step == _trace.ANNOUNCE:
         if _name_in(error) == target.name and target.status is not None:
-            if kernel.access(target.name, os.R_OK, target.dir_fd):
-                return _of_guard("The mode of the file lets this user read it")
-            return (
-                f"This user may not read the file ({_owner(target.status)}), whose present content "
-                "the checksum has to describe"
-            )
+            return _of_unreadable(target, "whose present content the checksum has to describe")
         if error.errno == errno.EPERM:
             name = target.name + SIDECAR_SUFFIX
             command = f"lsattr -d {_place(target)}{SIDECAR_SUFFIX} {place}"

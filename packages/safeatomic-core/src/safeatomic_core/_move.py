@@ -12,6 +12,7 @@ import errno
 import os
 
 from . import _log, _trace
+from ._advice import hinders
 from ._announcement import Announcement
 from ._change import Change, carry_out
 from ._checksum_record import agreeing
@@ -263,6 +264,8 @@ class _Move(Change):
         if error is self._left:
             return src
         name = error.filename if isinstance(error.filename, str) else ""
+        if self.step == _trace.PUBLISH and error.errno in (errno.EACCES, errno.EPERM):
+            return dst if hinders(dst) else src  # a rename is of both, and names the first
         if not name:  # a call on a descriptor: the step tells which
             return src if self.step == _trace.HARDEN else dst
         if name.startswith((src.path, dst.path)):

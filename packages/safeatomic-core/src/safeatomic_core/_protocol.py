@@ -124,7 +124,7 @@ class Write(Change):
 
     def require_descriptors(self) -> None:
         """Refuse to go on if the program closed one of ours: its number may be another file's."""
-        if not (self.temp.descriptor.valid() and self.target.is_open()):
+        if not (self.temp.valid() and self.target.is_open()):
             reason = "the program closed a descriptor of this writer"
             raise OSError(errno.EBADF, reason, self.target.path)
         self.target.lasting = False

@@ -84,5 +84,5 @@ def _run(arguments: argparse.Namespace) -> int:
         return arguments.conflict_exit if wording.is_contention(error) else ERROR
     except (SafeAtomicError, OSError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         text, fate = wording.explained(error, arguments.options), wording.outcome(error)
-        output.complain(text if fate is None or fate in text else f"{text}; {fate}")
+        output.complain(text if fate is None or fate in text.lower() else f"{text}; {fate}")
         return ERROR

@@ -28,13 +28,18 @@ if TYPE_CHECKING:
 
 def checksum(arguments: Namespace) -> int:
     """Write sidecars; continue after a failure."""
-    status = OK
+    worst = OK
+    locked = False
 
     def failed(error: BaseException) -> None:
-        nonlocal status
+        nonlocal worst, locked
         progress.clear()
         output.complain(wording.explained(error, arguments.options))
-        status = max(status, _status_of(error, arguments))
+        if isinstance(error, LockError) and wording.is_contention(error):
+            locked = True
+        else:
+            refused = isinstance(error, UnsupportedEnvironmentError)
+            worst = max(worst, REFUSED if refused else ERROR)
 
     with Progress(None, asked=False) as progress:
         paths, walked = _expanded(arguments, failed)
@@ -56,7 +61,8 @@ def checksum(arguments: Namespace) -> int:
             elif not arguments.quiet:
                 progress.clear()
                 output.say(output.name(path + SIDECAR_SUFFIX))
-    return status
+    # An error outweighs a lock that is held, whichever status stands for that.
+    return worst or (int(arguments.conflict_exit) if locked else OK)
 
 
 def verify(arguments: Namespace) -> int:
@@ -150,11 +156,3 @@ def _is_bare(path: str) -> bool:
         return get_checksum_info(path) is None and stat.S_ISREG(kernel.stat(path).st_mode)
     except (OSError, SafeAtomicError):
         return False
-
-
-def _status_of(error: BaseException, arguments: Namespace) -> int:
-    if isinstance(error, UnsupportedEnvironmentError):
-        return REFUSED
-    if isinstance(error, LockError) and wording.is_contention(error):
-        return int(arguments.conflict_exit)
-    return ERROR

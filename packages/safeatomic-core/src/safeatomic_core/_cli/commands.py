@@ -93,9 +93,11 @@ def read(arguments: Namespace) -> int:
             return NO
         with reader:
             while chunk := reader.read(_CHUNK):
-                sink.write(chunk)
+                with output.Named():
+                    sink.write(chunk)
                 progress.advance(len(chunk))
-    sink.flush()
+    with output.Named():
+        sink.flush()
     return OK
 
 

@@ -62,12 +62,12 @@ def standard_output() -> BinaryIO:
 
 def say(text: str) -> None:
     """Print one line to standard output."""
-    _stdout().write(_encodable(one_line(text), _stdout()) + "\n")
+    _put(one_line(text) + "\n")
 
 
 def say_as_it_is(text: str) -> None:
     """Print text of our own."""
-    _stdout().write(_encodable(text, _stdout()))
+    _put(text)
 
 
 def say_lines(text: str) -> None:
@@ -80,13 +80,30 @@ def say_coloured(text: str) -> None:
     """Print one line in which the colours are ours, and nothing else is to reach the terminal."""
     parts = _COLOUR.split(text)
     shown = [one_line(part) if place % 2 == 0 else part for place, part in enumerate(parts)]
-    _stdout().write(_encodable("".join(shown), _stdout()) + "\n")
+    _put("".join(shown) + "\n")
 
 
 def say_json(value: object) -> None:
     """Print a value, or a record, as JSON of ASCII characters that are all printable."""
     text = json.dumps(_plain(value), indent=2).replace("\x7f", "\\u007f")
-    _stdout().write(text + "\n")
+    _put(text + "\n")
+
+
+def _put(text: str) -> None:
+    stream = _stdout()
+    with Named():
+        stream.write(_encodable(text, stream))
+
+
+class Named:
+    """Let an error of the standard output, which has no name of its own, say what it is."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = "standard output"
 
 
 def complain(text: str) -> None:

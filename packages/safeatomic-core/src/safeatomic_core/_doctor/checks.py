@@ -13,7 +13,7 @@ import stat
 
 from .. import _mounts
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
-from .._gate import pass_gate
+from .._gate import gate_error, pass_gate
 from .._in_place import COPY_PREFIX
 from .._lock_api import inspect_lock
 from .._lock_file import probe_free
@@ -197,7 +197,10 @@ def _refused_by_gate(place: Place) -> str | None:
     gated = Target(place.path)
     try:
         pass_gate(gated, Policy(concurrency="none", safety="best_effort"))
-        require_permission(gated)
+        try:
+            require_permission(gated)
+        except OSError as error:
+            raise gate_error(error, gated) from error
     except OSError as error:
         return error.strerror or str(error)
     finally:
