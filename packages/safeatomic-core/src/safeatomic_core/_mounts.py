@@ -148,7 +148,7 @@ def statfs(fd: int) -> bytes:
     if _fstatfs is None:
         try:
             import ctypes  # slow to import, and Linux hardly ever comes here
-        except ImportError as error:  # it cannot be found any more, in a chroot
+        except ImportError as error:  # it can no longer be found, in a chroot
             raise OSError(errno.ENOSYS, "no ctypes, hence no statfs") from error
 
         libc = ctypes.CDLL(None, use_errno=True)
