@@ -251,7 +251,7 @@ def test_every_error_is_found_by_its_name() -> None:
 # Shell blocks that no test runs, by their first line, and why.
 _NOT_RUN = {
     "getting-started.md": "installs the packages, which runs as the first command of the README",
-    "index.md": "the same",
+    "index.md": "the same, and runs nox inside of nox",
     "doctor.md": "the same commands run in cli.md, and a requirement that fails is shown here",
     "CONTRIBUTING.md": "sets up an environment with every tool, and runs nox inside of nox",
 }

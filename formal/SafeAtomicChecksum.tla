@@ -52,7 +52,7 @@ CONSTANTS
     SameDir,    \* are all of them in one directory?
     Writers, Readers,
     Unlocked,   \* the writers that pass concurrency="none"
-    Kinds,      \* which operations start: a subset of {"checked", "unchecked", "create", "make", "move", "bless"}
+    Kinds,      \* which operations start: a subset of {"checked", "unchecked", "create", "make", "move", "accept"}
                 \* (create and make are a checked and an unchecked write with overwrite=False)
     MaxOps,     \* how many operations start in all
     MaxIno,     \* how many data inodes there ever are
@@ -166,7 +166,7 @@ Accused(n) == Accuses(data[n], At(n), cont)
 
 (***************************************************************************)
 (* acc[n] is remembered for as long as the same bytes stay under the name   *)
-(* beside some record; a crash, a request (bless), a sidecar that is gone   *)
+(* beside some record; a crash, a request (accept), a sidecar that is gone   *)
 (* or foreign, and an announcement of these very bytes end it. A move takes *)
 (* it along (until Seal not, if the source was rolled back to the very bytes *)
 (* that the destination had: that looks like a move that has not happened). *)
@@ -199,12 +199,12 @@ Pair(o) == IF o.k = "move" THEN {o.n, o.m} ELSE {o.n}
 Creates(o) == o.k \in {"create", "make"}
 Writes(o) == o.k \in {"checked", "unchecked"} \/ Creates(o)
 \* Does this operation put a record at its target?
-Announces(o) == o.k \in {"checked", "create", "bless"} \/ (o.k = "move" /\ IsRec(o.mr))
+Announces(o) == o.k \in {"checked", "create", "accept"} \/ (o.k = "move" /\ IsRec(o.mr))
 
 \* Before Announce and before Publish: is the lock still ours?
 Fenced(w) == w \in Unlocked \/ Broken = "unfenced" \/ \A x \in Pair(op[w]) : lock[x] = w
 
-Unresolved(o) == Broken # "no-resolve" /\ Announces(o) /\ (o.k = "bless" \/ ~Sealed(o.sr))     \* R1
+Unresolved(o) == Broken # "no-resolve" /\ Announces(o) /\ (o.k = "accept" \/ ~Sealed(o.sr))     \* R1
 
 AfterHarden(o) ==
     IF (Broken = "digest-after-data" /\ Writes(o)) \/ (Broken = "naive-move" /\ o.k = "move") THEN "publish"
@@ -221,7 +221,7 @@ Acquire(w, k, n, m) ==
            held == IF w \in Unlocked THEN {} ELSE Pair(o) IN
        /\ k = "move" => m \in Names \ {n} /\ data[m] # 0
        /\ k # "move" => m = "-"
-       /\ k = "bless" => data[n] # 0
+       /\ k = "accept" => data[n] # 0
        /\ Creates(o) => data[n] = 0
        /\ Writes(o) => nino <= MaxIno
        /\ \A x \in held : lock[x] = Free
@@ -266,7 +266,7 @@ AnnounceResolve(w) ==
     /\ Quiet /\ UNCHANGED <<temps, theirs, inoVars, op, lockVars, acc, readVars>>
     /\ Bodies(srec, sbytes)
 
-\* Stage, Fill and Harden: a flushed inode with content d, not named yet. (A move and a bless flush the data that is there.)
+\* Stage, Fill and Harden: a flushed inode with content d, not named yet. (A move and an accept flush the data that is there.)
 Harden(w, d) ==
     /\ pc[w] = "harden" /\ nino <= MaxIno
     /\ op' = [op EXCEPT ![w].i = nino, ![w].new = d]
@@ -295,15 +295,15 @@ AnnounceRecord(w) ==
     /\ pc[w] = "record" /\ Fenced(w)
     /\ LET o == op[w]
            n == o.n
-           new == CASE o.k \in {"checked", "create"} -> o.new [] o.k = "bless" -> cont[data[n]] [] o.k = "move" -> Carried(o)[1]
+           new == CASE o.k \in {"checked", "create"} -> o.new [] o.k = "accept" -> cont[data[n]] [] o.k = "move" -> Carried(o)[1]
            keep == IF o.k = "move" THEN Carried(o)[2] ELSE {}
-           prev == IF o.k = "bless" THEN {} ELSE Previous(o) \ {new}
+           prev == IF o.k = "accept" THEN {} ELSE Previous(o) \ {new}
            r == Rec(new, keep \cup prev)
            blind == Broken = "no-exchange"          \* a plain rename
            there == IF blind THEN 0 ELSE sc[n]
            missed == ~blind /\ (o.si = 0) # (sc[n] = 0)     \* EEXIST or ENOENT: look again
            same == blind \/ Broken = "no-compare" \/ (there = o.si /\ At(n) = o.sr)
-           adopts == data[n] # 0 /\ (~IsRec(o.sr) \/ o.k = "bless") IN
+           adopts == data[n] # 0 /\ (~IsRec(o.sr) \/ o.k = "accept") IN
        IF missed
        THEN /\ Go(w, "look")
             /\ UNCHANGED <<dataVars, scVars, inoVars, op, lockVars, left, acc, ret, won, readVars>>
@@ -316,7 +316,7 @@ AnnounceRecord(w) ==
             /\ Go(w, IF ~same THEN "back" ELSE IF Broken = "no-barrier" THEN "publish" ELSE "barrier")
             /\ UNCHANGED <<dataVars, theirs, cont, base, nino, lockVars, left, ret, won, readVars>>
             /\ Bodies(Put(srec, Fresh, r), Put(sbytes, Fresh, IF Broken = "record-unflushed" THEN {r, Mal} ELSE {r}))
-            /\ Remember(IF o.k = "bless" \/ (data[n] # 0 /\ cont[data[n]] = new) THEN {n} ELSE {}, <<>>)
+            /\ Remember(IF o.k = "accept" \/ (data[n] # 0 /\ cont[data[n]] = new) THEN {n} ELSE {}, <<>>)
 
 \* R6: renamed to a temp's name, then compared.
 AnnounceRetire(w) ==
@@ -339,9 +339,9 @@ AnnounceRetire(w) ==
 AnnounceBarrier(w) ==
     /\ pc[w] = "barrier"
     /\ Flush({op[w].n})
-    /\ Go(w, IF op[w].k = "bless" THEN "release" ELSE "publish")
-    /\ temps' = IF op[w].k = "bless" THEN temps \ {op[w].disp} ELSE temps
-    /\ op' = IF op[w].k = "bless" THEN [op EXCEPT ![w].disp = 0] ELSE op
+    /\ Go(w, IF op[w].k = "accept" THEN "release" ELSE "publish")
+    /\ temps' = IF op[w].k = "accept" THEN temps \ {op[w].disp} ELSE temps
+    /\ op' = IF op[w].k = "accept" THEN [op EXCEPT ![w].disp = 0] ELSE op
     /\ Quiet /\ UNCHANGED <<theirs, inoVars, lockVars, acc, readVars>>
     /\ Bodies(srec, sbytes)
 
@@ -796,7 +796,7 @@ EnoughSidecars == Sidecars \ InUse # {}
 
 \* A reader says mismatch only of bytes that are not what was written.
 NoFalseAlarm == \A r \in Readers : rd[r].res # "false-alarm"
-\* A reader says good of rotted bytes never (unless they were rotten before any record spoke of them).
+\* A reader says good of rotted bytes never (unless they were rotten before any record described them).
 NoMissedCorruption == \A r \in Readers : rd[r].res # "missed"
 \* Nothing but damage from outside makes a sidecar unreadable, not even a crash inside Seal.
 NoFalseMalformed == \A r \in Readers : rd[r].res # "falsely-malformed"
@@ -806,13 +806,13 @@ ReaderNotHeldUp == \A r \in Readers : rd[r].res # "held-up"
 \* A checked write that has returned is sealed: no other content is accepted, the previous one included.
 RollbackDetected == \A n \in Names : ret[n] # 0 => Digests(At(n)) = {ret[n]}
 \* Whatever a crash at this instant leaves verifies, or makes no claim, or was tampered with.
-\* (With d = data and s = sc this also speaks of every instant without a crash.)
+\* (With d = data and s = sc this also covers every instant without a crash.)
 PairRecoverable ==
     \A n \in Names : \A d \in dDisk[n], i \in sDisk[n] : \A s \in Leaves(i) :
         \/ d = 0 \/ s \in {NoRec, Dam, For} \/ cont[d] # base[d]
         \/ cont[d] \in Digests(s)
 \* Bytes once accused stay accused, whatever is announced over them.
-NotBlessed == \A n \in Names : acc[n] => Accused(n)
+DamageNotAccepted == \A n \in Names : acc[n] => Accused(n)
 \* A stranger's file is never changed, and always has a name: the sidecar's, or a temp's that no sweep removes.
 NothingOfTheirsLost ==
     \A i \in theirs : /\ srec[i] = For \/ Sealed(srec[i])
@@ -829,7 +829,7 @@ UndoRestores ==
 AlwaysRecorded == \A n \in Names : data[n] # 0 => \A i \in sDisk[n] : i # 0
 \* Of all that create the file, locking or not, strangers included, one has done so.
 OneWinner == won <= 1
-\* When all have returned, a record that is there speaks of the winner's data. (Not one that was there before there was
+\* When all have returned, a record that is there describes the winner's data. (Not one that was there before there was
 \* any data, beside a stranger's: who creates a file without us beside a dead creator's record gets a mismatch.)
 WinnerRecorded ==
     \A n \in Names : (\A w \in Writers : pc[w] = "idle") /\ data[n] # 0 /\ IsRec(At(n)) /\ At(n).new # 1 =>

@@ -36,7 +36,7 @@ TInit ==
     /\ rpc = [r \in Readers |-> "idle"] /\ rd = [r \in Readers |-> NoRead]
     /\ hidden = [p \in Writers |-> 0]
 
-\* Content that no event speaks of gets a digest of its own.
+\* Content that no event mentions gets a digest of its own.
 Seen == UNION {{Trace[i].d} \cup SetOf(Trace[i].ds) : i \in Indices(tid)} \ {0, -1}
 MayBe(d) == IF d # 0 THEN {d} ELSE Seen \cup {1000 + nino}
 
@@ -75,7 +75,7 @@ WriterEvent(p, ev) ==
     \/ ev.e = "resolve" /\ AnnounceResolve(p)
     \/ ev.e = "harden" /\ \E d \in MayBe(ev.d) : Harden(p, d)
     \/ ev.e = "record" /\ pc[p] = "record"
-                       /\ (op[p].k = "bless" \/ SetOf(ev.ds) = Previous(op[p]))
+                       /\ (op[p].k = "accept" \/ SetOf(ev.ds) = Previous(op[p]))
                        /\ AnnounceRecord(p) /\ pc'[p] \in {"barrier", "publish"} /\ op'[p].r.new = ev.d
     \/ ev.e = "retire" /\ AnnounceRetire(p) /\ pc'[p] \in {"barrier", "publish"}
     \/ ev.e = "put-back" /\ pc[p] = "look" /\ UNCHANGED vars

@@ -82,7 +82,7 @@ class _Projector:
             process.names.append(name)  # a move's Gate looks at the source, then at the destination
             return
         self._end(process)
-        kind = {"move": "move", "sidecar": "bless"}.get(facts["op"])
+        kind = {"move": "move", "sidecar": "accept"}.get(facts["op"])
         process.kind = kind or ("checked" if facts["checksum"] else "unchecked")
         process.names = [name]
         process.locked = bool(facts["lock"])
@@ -111,7 +111,7 @@ class _Projector:
     def _on_announce(self, process: _Process, facts: Mapping[str, Any]) -> None:
         phase = str(facts["phase"])
         if phase == "record":
-            if process.kind == "bless":
+            if process.kind == "accept":
                 # It flushes the directory before; there is no event for that.
                 self._emit(process, "resolve")
             process.recorded = True

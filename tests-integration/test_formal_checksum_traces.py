@@ -1,6 +1,6 @@
 """The running code against the model of the checksum pair.
 
-Real processes write, move, bless and read under the trace hook, alone or against each other, and
+Real processes write, move, accept and read under the trace hook, alone or against each other, and
 are killed at any step. TLC must find every trace among the behaviours of `SafeAtomicChecksum`, and
 none of the traces of writers that are broken on purpose.
 """
@@ -113,7 +113,7 @@ class Program:
             except sa.LockError:
                 ok = False
             except (FileNotFoundError, sa.ChecksumMismatchError):
-                assert what in {"read", "move", "bless"}
+                assert what in {"read", "move", "accept"}
                 ok = False
             except OSError:
                 assert what == "intruded"
@@ -152,7 +152,7 @@ class Program:
                 )
             finally:
                 self.intruder = None
-        elif what == "bless":
+        elif what == "accept":
             sa.write_checksum_file(target)
         else:
             place = target.parent.stat()
@@ -243,7 +243,7 @@ def one_after_another(folder: Path, log: Path, dice: random.Random) -> list[Even
         operations = []
         for _ in range(dice.randint(1, 3)):
             what = dice.choice(
-                ["checked", "checked", "repeat", "unchecked", "move", "move", "bless", "read"]
+                ["checked", "checked", "repeat", "unchecked", "move", "move", "accept", "read"]
             )
             names = dice.sample(["t", "b/s"], 2)
             operations.append((what, ">".join(names) if what == "move" else names[0]))
@@ -554,7 +554,7 @@ def test_a_trace_that_lacks_a_step_is_rejected(tmp_path: Path, tool: tlc.Tlc, se
         dice = random.Random(f"lacks {seed} {number}")
         name = f"t{number}"
         (tmp_path / name).mkdir()
-        kinds = [dice.choice(["checked", "unchecked", "bless"]) for _ in range(3)]
+        kinds = [dice.choice(["checked", "unchecked", "accept"]) for _ in range(3)]
         operations = [("checked", "t"), *((kind, "t") for kind in kinds)]
         events = record(tmp_path / name, [Program("w", operations)], tmp_path / f"{name}.log")
         candidates = [index for index, (step, _) in enumerate(events) if step in needed]

@@ -348,12 +348,12 @@ _HEAD = """\
 
 What each call asks of the kernel, on Linux, as it passes the library's seam (`_posix`).
 `python tests-integration/benchmarks/system_calls.py --write docs/system-calls.md` writes this page.
-`tests-integration/test_system_calls.py` pins the counts and the order of flushes and renames, and
+`tests-integration/test_system_calls.py` pins the counts and the order of flushes and renames, and \
 compares the page with a new recording.
-The mount watch of Gate (one `lseek`, one `poll` on `/proc/self/mountinfo`) touches no disk and is
+The mount watch of Gate (one `lseek`, one `poll` on `/proc/self/mountinfo`) touches no disk and is \
 left out.
 A file with extended attributes costs two calls more for each of them.
-On btrfs and overlays Settle flushes the renamed file as well
+On btrfs and overlays Settle flushes the renamed file as well \
 ([ADR 22](adr/0022-overtaken-flush.md)).
 
 | call | before | system calls | file flushes | directory flushes | renames |

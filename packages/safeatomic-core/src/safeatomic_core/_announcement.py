@@ -163,7 +163,7 @@ class Announcement(Retirement):
             try:
                 admit(place.record, self._readers)
             except PermissionError as error:
-                # Given away, and without CAP_FOWNER not ours to change any more.
+                # Given away, and without CAP_FOWNER no longer ours to change.
                 _log.warning("%r: its sidecar keeps fewer readers (%s)", self._target.path, error)
 
     # ---------------------------------------------------------------------------------- details

@@ -92,7 +92,7 @@ class Borrowed:
     Attributes:
         target: What is being changed.
         token: The lock's token.
-        lost: What to say when it is not held any more.
+        lost: What to say when it is no longer held.
     """
 
     lost = LOST
@@ -104,7 +104,7 @@ class Borrowed:
             kept: The lock.
             target: What is being changed.
             relied_on: Whether the context took or inherited it: then it is lost when it is
-                released meanwhile; else that only means that there is no lock any more.
+                released meanwhile; else that only means that the lock is gone.
         """
         self._kept = kept
         self.target = target

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         Attributes:
             target: What it locks.
             token: 16 hexadecimal digits that tell it from every other lock.
-            lost: What to say when it is not held any more; empty to let the change say it.
+            lost: What to say when it is no longer held; empty to let the change say it.
         """
 
         target: Target

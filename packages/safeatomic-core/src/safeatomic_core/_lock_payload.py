@@ -1,7 +1,7 @@
 """What a lock file says: one line of JSON, of a fixed form where it is ours.
 
 Our own form is written and read without any import, so that a lock can be taken and understood
-where nothing can be imported any more, after a chroot for example.
+where imports no longer work, after a chroot for example.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DEEPEST = 64  # levels of brackets; more of them is not a payload, and would us
 def payload(session: str | None, token: str) -> bytes:
     """Return the line that a lock taken now by this process holds.
 
-    Its form is fixed, so that it can be written and read where nothing can be imported any more,
+    Its form is fixed, so that it can be written and read where imports no longer work,
     after a chroot for example.
 
     Args:

@@ -17,7 +17,7 @@ def warning(message: str, *args: object) -> None:
     """Report something the user should see, such as metadata that could not be kept."""
     try:
         import logging
-    except UNLOADABLE:  # the installation cannot be read any more, in a chroot
+    except UNLOADABLE:  # the installation can no longer be read, in a chroot
         return
     logging.getLogger("safeatomic").warning(message, *args, stacklevel=2)
 

@@ -148,8 +148,8 @@ def statfs(fd: int) -> bytes:
     if _fstatfs is None:
         try:
             import ctypes  # slow to import, and Linux hardly ever comes here
-        except ImportError as error:  # it cannot be found any more, in a chroot
-            raise OSError(errno.ENOSYS, "no ctypes, so no statfs") from error
+        except ImportError as error:  # it can no longer be found, in a chroot
+            raise OSError(errno.ENOSYS, "no ctypes, hence no statfs") from error
 
         libc = ctypes.CDLL(None, use_errno=True)
         # On 64-bit Intel macOS the plain symbol is the old structure (<sys/mount.h>).

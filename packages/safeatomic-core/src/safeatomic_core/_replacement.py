@@ -117,7 +117,7 @@ class Replacement:
         return False
 
     def drop(self) -> None:
-        """Remove what was displaced, once it is not needed any more; what fails is logged.
+        """Remove what was displaced, once it is no longer needed; what fails is logged.
 
         Somebody may have had it open when it was displaced and written into it since. What is no
         record by now stays, under the temp's name, which no sweep then removes.

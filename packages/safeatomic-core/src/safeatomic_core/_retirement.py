@@ -115,7 +115,7 @@ class Retirement:
         raise taken(self._target, RESTLESS)
 
     def drop_displaced(self) -> None:
-        """Remove what was displaced; the new content is visible, and nothing is undone any more."""
+        """Remove what was displaced; the new content is visible, and stays."""
         self._place.drop()
 
     def roll_back(self, flush: Callable[[int], None]) -> bool:

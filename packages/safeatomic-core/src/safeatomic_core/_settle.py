@@ -29,7 +29,7 @@ def settle_directory(
     """Flush a target's directory; True if it is durable, False if the policy goes on without.
 
     Where that flush may return too early, a file that nobody else flushes goes with it: its own
-    flush is never taken for done, and it waits for everything that was logged before.
+    flush is never skipped as done, and it waits for everything that was logged before.
 
     Args:
         target: What the directory was opened for.

@@ -238,7 +238,7 @@ class AtomicWriter(io.BufferedWriter):
     def close(self) -> None:
         """Flush and close the stream; whether it is published is still to be decided."""
         write = self._write
-        if write is None or self._born != generation() or not write.temp.descriptor.valid():
+        if write is None or self._born != generation() or not write.temp.valid():
             self._drop()
         else:
             self._close()

@@ -109,7 +109,7 @@ def _check_encoding(text: str, encoding: str | None) -> None:
     """Refuse an encoding whose bytes would be read as another text."""
     name = resolve_encoding(encoding)
     if codecs.lookup(name).name != "utf-8" and text.encode(name).decode(name) != text:
-        raise ValueError(f"the encoding {name!r} would not return the same document")
+        raise ValueError(f"the encoding {name!r} would not give the document back")
 
 
 def _name(path: StrPath) -> str:

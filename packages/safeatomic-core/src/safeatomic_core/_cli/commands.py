@@ -158,7 +158,7 @@ def make_parents(path: str) -> None:
     """Make the missing directories above a file, so that they survive a crash.
 
     A new directory is durable when the one that holds its name was flushed. One that is there may
-    have been made by a run that was killed before it came to that, so the last is flushed, too.
+    have been made by a run that was killed before it got that far, so the last is flushed, too.
     """
     missing = []
     parent = os.path.dirname(path) or "."  # not normalised: ".." after a link leads elsewhere

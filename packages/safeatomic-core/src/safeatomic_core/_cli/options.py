@@ -95,7 +95,7 @@ def add_safety(parser: Parser) -> None:
 
 
 def add_recursion(parser: Parser) -> None:
-    """Add that directories are taken for the files below them."""
+    """Add the option that takes a directory as the files below it."""
     parser.add_argument(
         "-r",
         "--recursive",
