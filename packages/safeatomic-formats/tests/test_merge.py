@@ -22,7 +22,7 @@ CASES = {
         "a\nb\nc\nd\n",
         "a\nB\nC\nd\n",
         "a\nb\nx\nd\n",
-        "a\nb\nx\nd\n",
+        "a\nB\nx\nd\n",
     ),
     "everything removed": ("a\nb\n", "a\n# c\nb\n", "", ""),
 }

@@ -284,16 +284,24 @@ def _indents(document: object) -> tuple[int, int, int, int]:
         for inner in outer.values() if mapping else outer:
             if not _in_block_style(inner) or inner.lc.line < outer.lc.line:
                 continue
-            depth = inner.lc.col - outer.lc.col
+            depth = _column(inner) - _column(outer)
             if isinstance(inner, CommentedSeq):
                 dashes[depth] += mapping
             else:
                 (mappings if mapping else items)[depth] += 1
             todo.append(inner)
-    root = document.lc.col if isinstance(document, CommentedSeq) else 0
+    root = _column(document) if isinstance(document, CommentedSeq) else 0
     mapping_depth = _most_common(mappings, 2, least=1)
     item = _most_common(items, 2, least=2)
-    return mapping_depth, _most_common(dashes, 0, least=0), item, root or 0
+    return mapping_depth, _most_common(dashes, 0, least=0), item, max(root, 0)
+
+
+def _column(value: Any) -> int:
+    """Return where the keys or dashes of a collection stand; behind an anchor is not there."""
+    if value.anchor.value is not None and value.lc.data:
+        columns = [place[1] for place in value.lc.data.values()]
+        return int(min(columns) if isinstance(value, CommentedMap) else min(columns) - 2)
+    return int(value.lc.col or 0)
 
 
 def _in_block_style(value: object) -> bool:

@@ -55,11 +55,18 @@ def _regions(base: list[str], other: list[str]) -> list[Region]:
     while tail < min(len(base), len(other)) - start and base[-1 - tail] == other[-1 - tail]:
         tail += 1
     middle = base[start : len(base) - tail], other[start : len(other) - tail]
-    return [
-        (start + i, start + j, start + k, start + m)
-        for tag, i, j, k, m in SequenceMatcher(None, *middle).get_opcodes()
-        if tag != "equal"
-    ]
+    regions: list[Region] = []
+    for tag, i, j, k, m in SequenceMatcher(None, *middle).get_opcodes():
+        if (
+            tag == "replace" and j - i == m - k
+        ):  # line for line, so that neighbours stay as they are
+            regions += [
+                (start + i + n, start + i + n + 1, start + k + n, start + k + n + 1)
+                for n in range(j - i)
+            ]
+        elif tag != "equal":
+            regions.append((start + i, start + j, start + k, start + m))
+    return regions
 
 
 def _chunks(

@@ -99,12 +99,13 @@ def moment(value: Any) -> Any:
     if value.tzinfo is not None or written.get("tz") is None:
         return value
     offset = written.get("delta") or dt.timedelta()
-    local = plain(value) + offset if _loads_utc() else plain(value)
+    local = plain(value) + offset if loads_utc() else plain(value)
     return local.replace(tzinfo=dt.timezone(offset))
 
 
 @functools.cache
-def _loads_utc() -> bool:
+def loads_utc() -> bool:
+    """Whether this ruamel.yaml returns time stamps in UTC, their zone beside them."""
     from ruamel.yaml import YAML  # an extra, which whoever has a time stamp of it has
 
     loaded: dt.datetime = YAML(typ="rt", pure=True).load("2001-01-01 01:00:00+01:00")

@@ -3,6 +3,7 @@
 - an empty collection with comments keeps them behind its ``[]`` or ``{}``, not in front of it;
 - a list that is the whole document may stand further to the left than the lists below it;
 - a text with a line break of Unicode is quoted: unquoted, the line break reads back as another one;
+- a merge key stands only where it brings in what the object has, in a deep copy as well;
 - subclasses of the plain types are written as those, an ordered dict as the mapping that it is.
 """
 
@@ -21,9 +22,12 @@ from ruamel.yaml.events import CollectionStartEvent
 from ruamel.yaml.nodes import CollectionNode, MappingNode, SequenceNode
 from ruamel.yaml.representer import RepresenterError
 from ruamel.yaml.scalarstring import FoldedScalarString, ScalarString
+from ruamel.yaml.timestamp import TimeStamp
 from ruamel.yaml.tokens import CommentToken
 
 from . import _depth
+from ._inherited import Sources
+from ._plain import loads_utc
 from ._readback import plain
 
 TYPE_CHECKING = False
@@ -118,12 +122,26 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def represent(self, data: object) -> None:
         """Write a document."""
+        self._sources = Sources(data)
         node = self.represent_data(data)
         _settle_comments(node)
         self.serializer.serialize(node)
         self.represented_objects: dict[int, Any] = {}
         self.object_keeper: list[Any] = []
         self.alias_key = None
+
+    def represent_mapping(self, tag: Any, mapping: Any, flow_style: Any = None) -> Any:
+        """Return the node of a mapping, with the entries that no merge key brings in."""
+        written = self._sources.as_written(mapping)
+        return super().represent_mapping(tag, written, flow_style=flow_style)
+
+    def represent_datetime(self, data: Any) -> Any:
+        """Return the node of a time stamp, in its zone also if a deep copy has lost that."""
+        written = vars(data)["_yaml"]
+        if data.tzinfo is None and written.get("tz") and not loads_utc():
+            value = data.isoformat("T" if written["t"] else " ") + written["tz"]
+            return self.represent_scalar("tag:yaml.org,2002:timestamp", value)
+        return super().represent_datetime(data)
 
     def represent_folded_scalarstring(self, data: Any) -> Any:
         """Return the node of a folded text, in which ruamel.yaml marks the folds with BEL."""
@@ -159,6 +177,7 @@ def _represent_text(representer: Any, value: Any) -> Any:
 
 
 Representer.add_representer(FoldedScalarString, Representer.represent_folded_scalarstring)
+Representer.add_representer(TimeStamp, Representer.represent_datetime)
 Representer.add_representer(bytes, Representer.represent_binary)
 for _kind in (bytes, int, float, dt.datetime, dt.date):
     Representer.add_multi_representer(_kind, _represent_subclass)
