@@ -19,7 +19,7 @@ from intruders import BEFORE, CALLS, WAYS, Visit, visit
 from mounting import on
 from safeatomic_core import _announcement, _replacement, _retirement, _sidecar_file
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import lacks_rename_flag
+from safeatomic_core._rename import lacks_rename_flag
 
 # What may happen between two system calls, and is written down: a list that is written *into* our
 # record between the look and the truncation of Seal.

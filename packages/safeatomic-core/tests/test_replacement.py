@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import _target as targets
 from safeatomic_core import (
     is_stale_lock,
     move_atomic,
@@ -20,6 +19,7 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._posix import intercept, kernel
+from safeatomic_core._rename import rename_new
 from safeatomic_core._replacement import Replacement
 from safeatomic_core._sidecar_file import Sidecar
 from safeatomic_core._target import Target, locate
@@ -408,9 +408,9 @@ def test_a_name_that_must_be_free_is_asked_for_where_nothing_holds_it(
 def test_a_rename_to_a_free_name_says_whether_the_former_one_is_left(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     (tmp_path / "a").write_bytes(b"x")
-    assert not targets.rename_new("a", "b", fd, fd)
+    assert not rename_new("a", "b", fd, fd)
     with pytest.raises(FileNotFoundError):
-        targets.rename_new("a", "c", fd, fd)
+        rename_new("a", "c", fd, fd)
     os.close(fd)
 
 

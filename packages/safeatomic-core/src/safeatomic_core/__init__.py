@@ -39,6 +39,7 @@ this drawing and holds it:
     _lock_payload           what a lock file says
     _lock_readers           who may read a lock
     _target                 one name in an open directory, and what stands there now
+    _rename                 a rename that replaces nothing
     # where we are
     _verdicts               what a filesystem can promise, remembered for each device
     _environment            which filesystem is this

@@ -22,9 +22,10 @@ from ._gate import pass_gate
 from ._options import Policy, check_flag
 from ._permission import require_permission
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._rename import rename_new
 from ._retirement import Retirement
 from ._settle import settle_directory
-from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, rename_new
+from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity
 from ._temp_file import is_temp_name
 
 TYPE_CHECKING = False

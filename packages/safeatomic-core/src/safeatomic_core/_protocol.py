@@ -32,9 +32,10 @@ from ._metadata import preserve
 from ._permission import require_permission
 from ._posix import kernel
 from ._recording import record_present
+from ._rename import rename_new
 from ._settle import settle_directory
 from ._sidecar_file import is_there
-from ._target import Target, check_path, rename_new, unchanged
+from ._target import Target, check_path, unchanged
 from ._temp_file import Temp, start_writeback
 from ._verdicts import is_mount_point
 

@@ -16,7 +16,8 @@ import stat
 from . import _log
 from ._checksum_record import CAP, has_record_form
 from ._posix import NOT_SUPPORTED, kernel
-from ._target import SIDECAR_SUFFIX, identity, lacks_rename_flag, rename_new, still_named
+from ._rename import lacks_rename_flag, rename_new
+from ._target import SIDECAR_SUFFIX, identity, still_named
 from ._temp_file import SUM_PREFIX, Temp, fresh_names, unlink_if_there
 
 TYPE_CHECKING = False

@@ -10,18 +10,10 @@ import errno
 import os
 import stat
 
-from ._posix import (
-    NOT_SUPPORTED,
-    O_CLOEXEC,
-    O_DIRECTORY,
-    O_PATH,
-    Descriptor,
-    kernel,
-)
+from ._posix import O_CLOEXEC, O_DIRECTORY, O_PATH, Descriptor, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from ._types import StrPath
@@ -347,53 +339,6 @@ def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
     except FileNotFoundError:
         return False
     return identity(status) == inode
-
-
-def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
-    """Give a file a name that must not exist, in one step of the kernel.
-
-    Returns:
-        Whether it still has its former name, which is then the caller's to unlink: where no rename
-        refuses to replace, a hard link does.
-
-    Raises:
-        FileExistsError: The new name exists. Nothing was changed.
-        OSError: Nothing was changed.
-    """
-    try:
-        kernel.rename_noreplace(src, dst, src_dir_fd, dst_dir_fd)
-    except OSError as error:
-        if not lacks_rename_flag(error, kernel.rename_noreplace):
-            raise
-        _require_removable(src, src_dir_fd)
-        kernel.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
-        return True
-    return False
-
-
-def lacks_rename_flag(error: OSError, call: Callable[[str, str, int, int], None]) -> bool:
-    """Tell whether a rename failed because its flag is not known here, by kernel or filesystem.
-
-    An old seccomp filter answers EPERM, and so does a directory where nothing may be renamed (it is
-    sticky, immutable, append-only). A filter answers before anything is looked at, the kernel knows
-    that no file has an empty name (path_resolution(7)).
-    """
-    if error.errno != errno.EPERM:
-        return error.errno in NOT_SUPPORTED
-    try:
-        call("", "", -1, -1)
-    except OSError as asked:
-        return asked.errno != errno.ENOENT
-    return False
-
-
-def _require_removable(name: str, dir_fd: int) -> None:
-    """Refuse to link a file whose former name could not be unlinked afterwards."""
-    directory = kernel.fstat(dir_fd)
-    if directory.st_mode & stat.S_ISVTX:
-        file = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-        if os.geteuid() not in (0, file.st_uid, directory.st_uid):
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
 
 
 def kind_of(mode: int) -> str:

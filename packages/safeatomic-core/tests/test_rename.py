@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core._posix import kernel
+from safeatomic_core._rename import rename_new
+
+
+@pytest.fixture
+def dir_fd(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "a").write_bytes(b"x")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EPERM])
+def test_where_no_rename_refuses_to_replace_a_link_does(
+    dir_fd: int, tmp_path: Path, faults: Any, code: int
+) -> None:
+    faults.fail("rename_noreplace", code)
+    assert rename_new("a", "b", dir_fd, dir_fd)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["empty name refused", "taken"])
+def test_a_rename_that_is_forbidden_is_not_replaced_with_a_link(
+    dir_fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    """What may not be removed (sticky, immutable, append-only) can be linked all the same."""
+
+    def rename(src: str, *_args: object) -> None:
+        if src:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), src)
+        if answers:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), src)
+
+    monkeypatch.setattr(kernel, "rename_noreplace", rename, raising=False)
+    with pytest.raises(PermissionError):
+        rename_new("a", "b", dir_fd, dir_fd)
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(("others", "links"), [(True, False), (False, True)])
+def test_a_link_is_not_made_whose_other_name_would_stay(
+    dir_fd: int,
+    tmp_path: Path,
+    faults: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    others: bool,
+    links: bool,
+) -> None:
+    os.fchmod(dir_fd, 0o1777)
+    faults.fail("rename_noreplace", errno.EINVAL)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + others)
+    if links:
+        assert rename_new("a", "b", dir_fd, dir_fd)
+    else:
+        with pytest.raises(PermissionError) as caught:
+            rename_new("a", "b", dir_fd, dir_fd)
+        assert (caught.value.errno, caught.value.filename) == (errno.EPERM, "a")
+    assert (tmp_path / "b").exists() == links
