@@ -69,6 +69,12 @@ def test_write_says_that_it_reads_a_terminal(
     assert target.read_bytes() == b"typed"
 
 
+def test_parents_are_made_for_a_file_only(data: Path, listing: Any, stdin: Any) -> None:
+    stdin(b"new")
+    assert main(["write", f"{data}/new/", "--parents"]) == 2
+    assert listing() == []
+
+
 def test_write_publishes_nothing_when_its_input_fails(
     target: Path, stdin: Any, capsys: pytest.CaptureFixture[str], listing: Any
 ) -> None:

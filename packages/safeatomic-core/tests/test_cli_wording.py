@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
 
+import safeatomic_core
 from safeatomic_core import (
     ChecksumMismatchError,
     CrossDeviceAtomicityError,
@@ -13,6 +15,7 @@ from safeatomic_core import (
 from safeatomic_core._cli import wording
 from safeatomic_core._cli.arguments import build_parser
 from safeatomic_core._cli.completion import subcommands
+from safeatomic_core._filesystems import hazards
 
 PYTHON = re.compile(r"\w+=|\w+\(\)")
 OPTIONS = {
@@ -83,6 +86,26 @@ def test_a_name_that_is_quoted_is_left_as_it_is(name: str) -> None:
     assert wording.own_words(text, ("--force",)) == (
         f"{name!r}: no flush (no); use --force. Or {name!r}"
     )
+
+
+@pytest.mark.parametrize(
+    ("filesystem", "option"),
+    [("ext4", "barrier=0"), ("f2fs", "fsync_mode=nobarrier"), ("overlay", "fsync=volatile")],
+)
+def test_the_mount_option_that_is_the_reason_is_told(filesystem: str, option: str) -> None:
+    (reason,) = hazards(filesystem, (option,))
+    error = UnsupportedEnvironmentError("f", filesystem, "CrashDurability", "Unsupported", reason)
+    assert f"is Unsupported: {reason}. " in wording.explained(error, {"--safety"})
+
+
+def test_every_argument_of_the_library_is_known_as_one() -> None:
+    for name in safeatomic_core.__all__:
+        found = getattr(safeatomic_core, name)
+        if isinstance(found, type):
+            continue
+        for parameter in inspect.signature(found).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                assert wording.own_words(f"no; pass {parameter.name}='x'", ()) == "no"
 
 
 def test_each_error_has_its_own_words() -> None:

@@ -30,7 +30,7 @@ def write(arguments: Namespace) -> int:
     """Copy the input through an `AtomicWriter`; any failure of either side aborts it."""
     try:
         with _Input(arguments.source) as source:
-            if arguments.parents:
+            if arguments.parents and os.path.basename(arguments.path):
                 try:
                     make_parents(arguments.path)
                 except OSError as error:
