@@ -15,7 +15,7 @@ import pytest
 
 from safeatomic_core import LockError, SafeAtomicError, inspect_guarantees
 from safeatomic_core._doctor import probes as probes
-from safeatomic_core._doctor.checks import PROBE_PREFIX
+from safeatomic_core._doctor.beside import PROBE_PREFIX
 from safeatomic_core._doctor.probes import Probes
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._posix import intercept
