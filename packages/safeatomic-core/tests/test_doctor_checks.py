@@ -19,7 +19,7 @@ from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
-from safeatomic_core._doctor import block_device, permissions, process, storage
+from safeatomic_core._doctor import block_device, permissions, process, sidecars, storage
 from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor.subject import Place, SkippedError, shown, size_text
 from safeatomic_core._guarantees import GuaranteeReport
@@ -513,8 +513,8 @@ def test_a_directory_has_no_name_to_measure(at: At, tmp_path: Path) -> None:
         look.target,
         look.name_length,
         look.leftovers,
-        look.lock,
-        look.checksum,
+        sidecars.lock,
+        sidecars.checksum,
     ],
 )
 def test_a_check_without_a_directory_is_skipped(

@@ -22,6 +22,7 @@ from safeatomic_core import (
 from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._doctor import checks as look
+from safeatomic_core._doctor import sidecars
 from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._posix import kernel
@@ -162,14 +163,14 @@ def write_lock(target: Path, **changes: object) -> Path:
 
 
 def test_no_lock_and_a_directory_pass(at: At, target: Path) -> None:
-    assert look.lock(at(target)) == ("pass", "not locked")
-    assert look.lock(at(target.parent))[0] == "pass"
+    assert sidecars.lock(at(target)) == ("pass", "not locked")
+    assert sidecars.lock(at(target.parent))[0] == "pass"
 
 
 def test_a_living_holder_passes(at: At, target: Path) -> None:
     assert try_acquire_lock(target)
     try:
-        status, detail = look.lock(at(target))
+        status, detail = sidecars.lock(at(target))
     finally:
         release_lock(target)
     assert status == "pass"
@@ -179,7 +180,7 @@ def test_a_living_holder_passes(at: At, target: Path) -> None:
 
 def test_a_dead_holder_is_taken_over_by_the_next_writer(at: At, target: Path) -> None:
     lock = write_lock(target)
-    status, detail = look.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "warn"
     assert "the next writer takes it over" in detail
     assert lock.exists()
@@ -189,7 +190,7 @@ def test_a_lock_that_lost_its_payload_in_a_crash_is_taken_over(at: At, target: P
     lock = target.with_name(target.name + ".lock")
     lock.write_bytes(bytes(20))
     lock.chmod(0o1600)
-    assert look.lock(at(target))[0] == "warn"
+    assert sidecars.lock(at(target))[0] == "warn"
 
 
 def test_a_dead_lock_of_another_kind_must_be_removed(at: At, target: Path) -> None:
@@ -198,7 +199,7 @@ def test_a_dead_lock_of_another_kind_must_be_removed(at: At, target: Path) -> No
         os._exit(0)
     os.waitpid(child, 0)
     write_lock(target, kernel_lock="", pid=child)
-    status, detail = look.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "release_stale_lock()" in detail
 
@@ -215,7 +216,7 @@ def test_a_file_that_may_not_be_written_says_whose_it_is(
 
 def test_a_lock_of_another_host_is_in_every_writer_s_way(at: At, target: Path) -> None:
     write_lock(target, kernel_lock="", hostname="elsewhere")
-    status, detail = look.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "elsewhere" in detail
     with pytest.raises(LockError):
@@ -225,7 +226,7 @@ def test_a_lock_of_another_host_is_in_every_writer_s_way(at: At, target: Path) -
 def test_a_lock_that_may_not_be_read_is_another_user_s(at: At, target: Path, faults: Any) -> None:
     write_lock(target)
     faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: name.endswith(".lock"))
-    status, detail = look.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "another user" in detail
     assert str(inspect_lock(target)) == f"{target}: locked (alive: unknown)"
@@ -233,13 +234,13 @@ def test_a_lock_that_may_not_be_read_is_another_user_s(at: At, target: Path, fau
 
 def test_a_corrupt_lock_fails(at: At, target: Path) -> None:
     target.with_name(target.name + ".lock").write_bytes(b"something else")
-    status, detail = look.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "force_release_lock()" in detail
     lock = target.with_name(target.name + ".lock")
     lock.unlink()
     lock.mkdir()  # how another tool locks
-    status, detail = look.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "move it away" in detail
 
@@ -248,19 +249,19 @@ def test_a_corrupt_lock_fails(at: At, target: Path) -> None:
 
 
 def test_no_checksum_and_a_directory_pass(at: At, target: Path) -> None:
-    assert look.checksum(at(target))[0] == "pass"
-    assert look.checksum(at(target.parent))[0] == "pass"
+    assert sidecars.checksum(at(target))[0] == "pass"
+    assert sidecars.checksum(at(target.parent))[0] == "pass"
 
 
 def test_a_matching_checksum_passes(at: At, target: Path) -> None:
     write_atomic_bytes(target, b"content", write_checksum=True, safety="best_effort")
-    assert look.checksum(at(target)) == ("pass", "the content matches its checksum")
+    assert sidecars.checksum(at(target)) == ("pass", "the content matches its checksum")
 
 
 def test_damage_fails(at: At, target: Path) -> None:
     write_atomic_bytes(target, b"content", write_checksum=True, safety="best_effort")
     target.write_bytes(b"other")
-    status, detail = look.checksum(at(target))
+    status, detail = sidecars.checksum(at(target))
     assert status == "fail"
     assert hash_bytes(b"content", "sha256")[:16] in detail
     assert hash_bytes(b"other", "sha256")[:16] in detail
@@ -274,7 +275,7 @@ def test_an_interrupted_pair_is_good_and_said_to_be_unsettled(
     record = Checksum("sha256", digests[b"new"], (("sha256", digests[b"old"]),))
     target.with_name(target.name + ".sha256").write_bytes(format_record(target.name, record)[0])
     target.write_bytes(current)
-    status, detail = look.checksum(at(target))
+    status, detail = sidecars.checksum(at(target))
     assert status == "warn"
     assert "interrupted" in detail
 
@@ -283,7 +284,7 @@ def test_what_a_plain_write_leaves_alone_is_a_warning(at: At, target: Path) -> N
     sidecar = target.with_name(target.name + ".sha256")
     for content in (b"nonsense", b"", b"00" * 32 + b"  another file\n"):
         sidecar.write_bytes(content)
-        status, detail = look.checksum(at(target))
+        status, detail = sidecars.checksum(at(target))
         assert status == "warn"
         assert "is not a checksum sidecar" in detail
     write_atomic_bytes(target, b"new", safety="best_effort")
@@ -294,21 +295,21 @@ def test_a_list_of_another_program_is_verified_by_its_line(at: At, target: Path)
     digest = hash_bytes(b"old", "sha256")
     listed = f"{digest}  {target.name}\n{digest}  another\n"
     target.with_name(target.name + ".sha256").write_text(listed)
-    assert look.checksum(at(target)) == ("pass", "the content matches its checksum")
+    assert sidecars.checksum(at(target)) == ("pass", "the content matches its checksum")
     target.write_bytes(b"damaged")
-    assert look.checksum(at(target))[0] == "fail"
+    assert sidecars.checksum(at(target))[0] == "fail"
 
 
 def test_a_sidecar_without_its_file_is_a_warning(at: At, target: Path) -> None:
     write_atomic_bytes(target, b"content", write_checksum=True, safety="best_effort")
     target.unlink()
-    assert look.checksum(at(target))[0] == "warn"
+    assert sidecars.checksum(at(target))[0] == "warn"
 
 
 def test_an_unknown_algorithm_is_unknown(at: At, target: Path) -> None:
     target.with_name(target.name + ".sha256").write_bytes(
         b"00ff" * 16 + b"  data.bin\n# algo=rot13\n# timestamp=2026-01-02T03:04:05Z\n"
     )
-    status, detail = look.checksum(at(target))
+    status, detail = sidecars.checksum(at(target))
     assert status == "unknown"
     assert "rot13" in detail

@@ -11,7 +11,7 @@ from .._errors import SafeAtomicError, explain
 from .._guarantees import inspect_guarantees, unknown_report
 from .._types import CRASH_DURABILITY, GUARANTEES
 from . import checks as look
-from . import limits, storage
+from . import limits, sidecars, storage
 from .probes import Probes
 from .subject import Place
 
@@ -81,8 +81,8 @@ def _inspections(
         ("target", lambda: look.target(place)),
         ("name_length", lambda: look.name_length(place)),
         ("leftovers", lambda: look.leftovers(place)),
-        ("lock", lambda: look.lock(place)),
-        ("checksum", lambda: look.checksum(place)),
+        ("lock", lambda: sidecars.lock(place)),
+        ("checksum", lambda: sidecars.checksum(place)),
     )
 
 

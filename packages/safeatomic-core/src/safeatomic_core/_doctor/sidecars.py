@@ -1,0 +1,131 @@
+"""What `doctor` sees of the lock and the checksum beside a file; it takes and changes neither."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .. import _mounts
+from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
+from .._lock_api import inspect_lock
+from .._posix import kernel
+from .._reader import AtomicReader
+from .._sidecar_file import Sidecar
+from .._target import SIDECAR_SUFFIX, Target
+from .._verdicts import is_mount_point
+from . import permissions
+from .subject import failed, need_directory, passed, shown, unknown, warned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .subject import Finding, Place
+
+
+def lock(place: Place) -> Finding:
+    """Say who holds the file's lock, and whether it blocks writers."""
+    if not place.name:
+        return passed("a directory has no lock")
+    need_directory(place)
+    info = inspect_lock(place.join(place.name))
+    if not info.exists:
+        return passed("not locked")
+    if info.corrupt:
+        plain = info.raw is not None  # what is not even a file is not removed by force either
+        removal = "move it away"
+        if plain:
+            removal = "remove it with force_release_lock() or 'safeatomic unlock --force'"
+        return failed(
+            f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and "
+            f"blocks every writer; inspect it, and if it is not needed, {removal}"
+        )
+    age = info.age_s
+    since = "" if age is None else f" for {age_text(age)}"
+    holder = f"process {info.pid} on {shown(str(info.hostname))}{since}"
+    if info.alive == "yes":
+        return passed(f"held by {holder}, which is alive")
+    if info.alive == "unknown" and info.pid is None:
+        return failed(
+            "its lock file cannot be examined, so it counts as held; it belongs to another user: "
+            "ask that user"
+        )
+    if info.alive == "unknown":
+        return failed(
+            f"held by {holder}, and whether that process is running could not be determined, so "
+            "no writer takes it over; if it is not, remove the lock with "
+            "release_stale_lock(max_age_s=…) or force_release_lock()",
+        )
+    if _heals_itself(info.raw):
+        kept = _kept_in_place(place, os.path.basename(info.lock_path))
+        if kept is not None:
+            return failed(f"left behind by {holder}, which is dead, and {kept}")
+        return warned(f"left behind by {holder}, which is dead; the next writer takes it over")
+    return failed(
+        f"left behind by {holder}, which is dead; it was not taken with flock and is not taken "
+        "over silently: remove it with release_stale_lock() or 'safeatomic unlock --stale'",
+    )
+
+
+def _kept_in_place(place: Place, name: str) -> str | None:
+    """Say what about a sidecar makes the kernel refuse to rename or remove it; None if nothing."""
+    path = shown(place.join(name))
+    flags = _mounts.attributes(place.dir_fd, name) or 0
+    for flag, word, option in permissions.ATTRIBUTES:
+        if flags & flag:
+            return f"{shown(name)} is {word}: it cannot be removed ('chattr -{option} {path}')"
+    if is_mount_point(place.dir_fd, name):
+        return f"{shown(name)} is itself a mount point: it cannot be removed ('umount {path}')"
+    status = need_directory(place)
+    file = kernel.stat(name, dir_fd=place.dir_fd, follow_symlinks=False)
+    if status.st_mode & stat.S_ISVTX and not permissions.may_replace_in_sticky(status, file):
+        return (
+            f"{shown(name)} belongs to user {file.st_uid} in a sticky directory, where only its "
+            "owner may remove it"
+        )
+    return None
+
+
+def _heals_itself(raw: str | None) -> bool:
+    """Tell whether a dead lock is one that the next writer takes over by itself."""
+    text = (raw or "").strip("\0")
+    return not text or '"kernel_lock"' in text
+
+
+def checksum(place: Place) -> Finding:
+    """Verify the file with its checksum sidecar."""
+    if not place.name:
+        return passed("a directory has no checksum")
+    need_directory(place)
+    look = Target.borrowed(place.path, place.name, place.dir_fd, place.target)
+    sidecar = Sidecar(look, "sha256")
+    sidecar.close()
+    if not sidecar.exists:
+        return passed("no checksum is kept for this file")
+    name = shown(place.name + SIDECAR_SUFFIX)
+    if sidecar.claim is None:
+        return warned(
+            f"{name} is not a checksum sidecar of this file: it {sidecar.flaw}. A plain write "
+            "leaves it alone; before one with a checksum, look at it and move it away"
+        )
+    kept = _kept_in_place(place, place.name + SIDECAR_SUFFIX)
+    if kept is not None:
+        return failed(f"every write replaces or removes the checksum, and {kept}")
+    if place.target is None:
+        return warned(f"{name} is there, but the file it describes is not; delete it, or restore")
+    try:
+        with AtomicReader(place.join(place.name), check_checksum=True, safety="best_effort"):
+            pass
+    except ChecksumMismatchError as error:
+        return failed(
+            f"the content does not match: recorded {error.expected[:16]}…, found "
+            f"{error.actual[:16]}…; restore the file from a good copy, or, if the change was "
+            "meant, accept it with write_checksum_file() or 'safeatomic checksum'",
+        )
+    except SafeAtomicError as error:
+        return unknown(shown(str(error)))
+    if sidecar.record is not None and sidecar.record.previous:
+        return warned(
+            "the content is good, but a checked write is in progress or was interrupted: the "
+            "sidecar still allows the previous content too; the next checked write, or "
+            "write_checksum_file(), settles it",
+        )
+    return passed("the content matches its checksum")
