@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from safeatomic_core._cli import build_parser
+from safeatomic_core._cli.arguments import build_parser
 
 DOCS = Path(__file__).parent
 

@@ -16,7 +16,7 @@ import pytest
 
 import distributions
 from distributions import PACKAGES, ROOT
-from safeatomic_core._cli import build_parser
+from safeatomic_core._cli.arguments import build_parser
 from safeatomic_core._cli.completion import files
 
 

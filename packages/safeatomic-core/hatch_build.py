@@ -21,7 +21,7 @@ class Generated(BuildHookInterface):  # type: ignore[type-arg]
         """Extend what hatchling includes."""
         sys.path.insert(0, str(Path(self.root, "src")))
         try:
-            from safeatomic_core._cli import build_parser
+            from safeatomic_core._cli.arguments import build_parser
             from safeatomic_core._cli.completion import files
         finally:
             del sys.path[0]

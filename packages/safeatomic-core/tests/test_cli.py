@@ -195,6 +195,22 @@ def test_an_interrupt_before_anything_is_done_is_status_130(
     assert capsys.readouterr().err == "safeatomic: interrupted\n"
 
 
+def test_an_interrupt_while_the_command_is_loaded_is_no_traceback(target: Path) -> None:
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'argparse': raise KeyboardInterrupt\n"
+        "from safeatomic_core._cli import main\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "sys.exit(main(['read', 'data.bin']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=target.parent, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_an_interrupt_outside_of_the_action_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt

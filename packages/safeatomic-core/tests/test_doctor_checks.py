@@ -19,7 +19,7 @@ from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
-from safeatomic_core._doctor import beside, block_device, permissions, process, storage
+from safeatomic_core._doctor import block_device, permissions, process, sidecars, storage
 from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor.subject import Place, SkippedError, shown, size_text
 from safeatomic_core._guarantees import GuaranteeReport
@@ -99,7 +99,7 @@ def test_a_directory_that_may_be_searched_but_not_listed_is_used(
     faults.fail("open", errno.EACCES, at=1)
     place = at(tmp_path / "f")
     assert look.parent_exists(place)[0] == "pass"
-    assert beside.leftovers(place)[0] == "unknown"
+    assert look.leftovers(place)[0] == "unknown"
 
 
 def test_writable_and_not(at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -512,9 +512,9 @@ def test_a_directory_has_no_name_to_measure(at: At, tmp_path: Path) -> None:
         storage.quota,
         look.target,
         look.name_length,
-        beside.leftovers,
-        beside.lock,
-        beside.checksum,
+        look.leftovers,
+        sidecars.lock,
+        sidecars.checksum,
     ],
 )
 def test_a_check_without_a_directory_is_skipped(

@@ -21,9 +21,9 @@ from safeatomic_core import (
 )
 from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
-from safeatomic_core._doctor import beside
 from safeatomic_core._doctor import checks as look
-from safeatomic_core._doctor.beside import PROBE_PREFIX
+from safeatomic_core._doctor import sidecars
+from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._posix import kernel
 
@@ -81,25 +81,25 @@ def temp(directory: Path, number: int, size: int) -> Path:
 
 
 def test_an_empty_directory_has_no_leftovers(at: At, tmp_path: Path) -> None:
-    assert beside.leftovers(at(tmp_path / "f"))[0] == "pass"
+    assert look.leftovers(at(tmp_path / "f"))[0] == "pass"
 
 
 def test_orphans_are_counted_with_their_size_and_left_alone(at: At, tmp_path: Path) -> None:
     orphans = [temp(tmp_path, number, 1500) for number in range(2)]
-    status, detail = beside.leftovers(at(tmp_path / "f"))
+    status, detail = look.leftovers(at(tmp_path / "f"))
     assert status == "warn"
     assert "2 orphaned temporary files, 2.9 KiB" in detail
     assert "safeatomic clean" in detail
     assert all(path.exists() for path in orphans)
     orphans[0].unlink()
-    assert "1 orphaned temporary file," in beside.leftovers(at(tmp_path / "f"))[1]
+    assert "1 orphaned temporary file," in look.leftovers(at(tmp_path / "f"))[1]
 
 
 def test_temps_of_living_writers_are_no_orphans(at: At, tmp_path: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
     with temp(tmp_path, 1, 10).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert beside.leftovers(at(tmp_path / "f")) == (
+        assert look.leftovers(at(tmp_path / "f")) == (
             "pass",
             "1 temporary file of running writers, none orphaned",
         )
@@ -108,7 +108,7 @@ def test_temps_of_living_writers_are_no_orphans(at: At, tmp_path: Path) -> None:
 def test_the_copy_of_an_interrupted_write_in_place_is_named(at: At, tmp_path: Path) -> None:
     copy = tmp_path / ".safeatomic-copy-0123456789abcdef.tmp"
     copy.write_bytes(b"complete")
-    status, detail = beside.leftovers(at(tmp_path / "f"))
+    status, detail = look.leftovers(at(tmp_path / "f"))
     assert status == "warn"
     assert "1 complete copy of what was being written in place" in detail
     assert f"'cat {copy} > FILE'" in detail
@@ -122,23 +122,23 @@ def test_another_programs_file_that_was_moved_aside_is_named(
     displaced = tmp_path / ".safeatomic-sum-0123456789abcdef.tmp"
     displaced.write_bytes(b"two lists\nof another program\n")
     (tmp_path / ".safeatomic-sum-odd").touch()
-    status, detail = beside.leftovers(at(tmp_path / "f"))
+    status, detail = look.leftovers(at(tmp_path / "f"))
     assert status == "warn"
     assert "1 file of another program" in detail
     assert displaced.name in detail
     with displaced.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # its writer is at work
-        assert beside.leftovers(at(tmp_path / "f"))[0] == "pass"
+        assert look.leftovers(at(tmp_path / "f"))[0] == "pass"
     for call in ("open", "flock"):
         place = at(tmp_path / "f")
         faults.fail(call, errno.EACCES)
-        assert beside.leftovers(place)[0] == "pass"
+        assert look.leftovers(place)[0] == "pass"
         faults.rules.clear()
 
 
 def test_files_of_a_killed_doctor_are_reported(at: At, tmp_path: Path) -> None:
     (tmp_path / f"{PROBE_PREFIX}0123456789abcdef-lock").touch()
-    status, detail = beside.leftovers(at(tmp_path / "f"))
+    status, detail = look.leftovers(at(tmp_path / "f"))
     assert status == "warn"
     assert "1 directory named" in detail
 
@@ -163,14 +163,14 @@ def write_lock(target: Path, **changes: object) -> Path:
 
 
 def test_no_lock_and_a_directory_pass(at: At, target: Path) -> None:
-    assert beside.lock(at(target)) == ("pass", "not locked")
-    assert beside.lock(at(target.parent))[0] == "pass"
+    assert sidecars.lock(at(target)) == ("pass", "not locked")
+    assert sidecars.lock(at(target.parent))[0] == "pass"
 
 
 def test_a_living_holder_passes(at: At, target: Path) -> None:
     assert try_acquire_lock(target)
     try:
-        status, detail = beside.lock(at(target))
+        status, detail = sidecars.lock(at(target))
     finally:
         release_lock(target)
     assert status == "pass"
@@ -180,7 +180,7 @@ def test_a_living_holder_passes(at: At, target: Path) -> None:
 
 def test_a_dead_holder_is_taken_over_by_the_next_writer(at: At, target: Path) -> None:
     lock = write_lock(target)
-    status, detail = beside.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "warn"
     assert "the next writer takes it over" in detail
     assert lock.exists()
@@ -190,7 +190,7 @@ def test_a_lock_that_lost_its_payload_in_a_crash_is_taken_over(at: At, target: P
     lock = target.with_name(target.name + ".lock")
     lock.write_bytes(bytes(20))
     lock.chmod(0o1600)
-    assert beside.lock(at(target))[0] == "warn"
+    assert sidecars.lock(at(target))[0] == "warn"
 
 
 def test_a_dead_lock_of_another_kind_must_be_removed(at: At, target: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_dead_lock_of_another_kind_must_be_removed(at: At, target: Path) -> No
         os._exit(0)
     os.waitpid(child, 0)
     write_lock(target, kernel_lock="", pid=child)
-    status, detail = beside.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "release_stale_lock()" in detail
 
@@ -216,7 +216,7 @@ def test_a_file_that_may_not_be_written_says_whose_it_is(
 
 def test_a_lock_of_another_host_is_in_every_writer_s_way(at: At, target: Path) -> None:
     write_lock(target, kernel_lock="", hostname="elsewhere")
-    status, detail = beside.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "elsewhere" in detail
     with pytest.raises(LockError):
@@ -226,7 +226,7 @@ def test_a_lock_of_another_host_is_in_every_writer_s_way(at: At, target: Path) -
 def test_a_lock_that_may_not_be_read_is_another_user_s(at: At, target: Path, faults: Any) -> None:
     write_lock(target)
     faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: name.endswith(".lock"))
-    status, detail = beside.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "another user" in detail
     assert str(inspect_lock(target)) == f"{target}: locked (alive: unknown)"
@@ -234,13 +234,13 @@ def test_a_lock_that_may_not_be_read_is_another_user_s(at: At, target: Path, fau
 
 def test_a_corrupt_lock_fails(at: At, target: Path) -> None:
     target.with_name(target.name + ".lock").write_bytes(b"something else")
-    status, detail = beside.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "force_release_lock()" in detail
     lock = target.with_name(target.name + ".lock")
     lock.unlink()
     lock.mkdir()  # how another tool locks
-    status, detail = beside.lock(at(target))
+    status, detail = sidecars.lock(at(target))
     assert status == "fail"
     assert "move it away" in detail
 
@@ -249,19 +249,19 @@ def test_a_corrupt_lock_fails(at: At, target: Path) -> None:
 
 
 def test_no_checksum_and_a_directory_pass(at: At, target: Path) -> None:
-    assert beside.checksum(at(target))[0] == "pass"
-    assert beside.checksum(at(target.parent))[0] == "pass"
+    assert sidecars.checksum(at(target))[0] == "pass"
+    assert sidecars.checksum(at(target.parent))[0] == "pass"
 
 
 def test_a_matching_checksum_passes(at: At, target: Path) -> None:
     write_atomic_bytes(target, b"content", write_checksum=True, safety="best_effort")
-    assert beside.checksum(at(target)) == ("pass", "the content matches its checksum")
+    assert sidecars.checksum(at(target)) == ("pass", "the content matches its checksum")
 
 
 def test_damage_fails(at: At, target: Path) -> None:
     write_atomic_bytes(target, b"content", write_checksum=True, safety="best_effort")
     target.write_bytes(b"other")
-    status, detail = beside.checksum(at(target))
+    status, detail = sidecars.checksum(at(target))
     assert status == "fail"
     assert hash_bytes(b"content", "sha256")[:16] in detail
     assert hash_bytes(b"other", "sha256")[:16] in detail
@@ -275,7 +275,7 @@ def test_an_interrupted_pair_is_good_and_said_to_be_unsettled(
     record = Checksum("sha256", digests[b"new"], (("sha256", digests[b"old"]),))
     target.with_name(target.name + ".sha256").write_bytes(format_record(target.name, record)[0])
     target.write_bytes(current)
-    status, detail = beside.checksum(at(target))
+    status, detail = sidecars.checksum(at(target))
     assert status == "warn"
     assert "interrupted" in detail
 
@@ -284,7 +284,7 @@ def test_what_a_plain_write_leaves_alone_is_a_warning(at: At, target: Path) -> N
     sidecar = target.with_name(target.name + ".sha256")
     for content in (b"nonsense", b"", b"00" * 32 + b"  another file\n"):
         sidecar.write_bytes(content)
-        status, detail = beside.checksum(at(target))
+        status, detail = sidecars.checksum(at(target))
         assert status == "warn"
         assert "is not a checksum sidecar" in detail
     write_atomic_bytes(target, b"new", safety="best_effort")
@@ -295,21 +295,21 @@ def test_a_list_of_another_program_is_verified_by_its_line(at: At, target: Path)
     digest = hash_bytes(b"old", "sha256")
     listed = f"{digest}  {target.name}\n{digest}  another\n"
     target.with_name(target.name + ".sha256").write_text(listed)
-    assert beside.checksum(at(target)) == ("pass", "the content matches its checksum")
+    assert sidecars.checksum(at(target)) == ("pass", "the content matches its checksum")
     target.write_bytes(b"damaged")
-    assert beside.checksum(at(target))[0] == "fail"
+    assert sidecars.checksum(at(target))[0] == "fail"
 
 
 def test_a_sidecar_without_its_file_is_a_warning(at: At, target: Path) -> None:
     write_atomic_bytes(target, b"content", write_checksum=True, safety="best_effort")
     target.unlink()
-    assert beside.checksum(at(target))[0] == "warn"
+    assert sidecars.checksum(at(target))[0] == "warn"
 
 
 def test_an_unknown_algorithm_is_unknown(at: At, target: Path) -> None:
     target.with_name(target.name + ".sha256").write_bytes(
         b"00ff" * 16 + b"  data.bin\n# algo=rot13\n# timestamp=2026-01-02T03:04:05Z\n"
     )
-    status, detail = beside.checksum(at(target))
+    status, detail = sidecars.checksum(at(target))
     assert status == "unknown"
     assert "rot13" in detail

@@ -15,7 +15,7 @@ import pytest
 
 from safeatomic_core import LockError, SafeAtomicError, inspect_guarantees
 from safeatomic_core._doctor import probes as probes
-from safeatomic_core._doctor.beside import PROBE_PREFIX
+from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.probes import Probes
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._posix import intercept
@@ -222,7 +222,7 @@ def test_a_lock_error_is_its_own_detail(round_of: Probes, monkeypatch: pytest.Mo
     assert run(round_of, "lock") == ("fail", "because of the weather")
 
 
-def test_a_checksum_that_accepts_other_content_fails(
+def test_a_checksum_that_blesses_other_content_fails(
     round_of: Probes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probes, "read_atomic_bytes", lambda _path, **_options: b"other")

@@ -10,8 +10,8 @@ from .. import _verdicts
 from .._errors import SafeAtomicError, explain
 from .._guarantees import inspect_guarantees, unknown_report
 from .._types import CRASH_DURABILITY, GUARANTEES
-from . import beside, limits, storage
 from . import checks as look
+from . import limits, sidecars, storage
 from .probes import Probes
 from .subject import Place
 
@@ -80,9 +80,9 @@ def _inspections(
         ("quota", lambda: storage.quota(place)),
         ("target", lambda: look.target(place)),
         ("name_length", lambda: look.name_length(place)),
-        ("leftovers", lambda: beside.leftovers(place)),
-        ("lock", lambda: beside.lock(place)),
-        ("checksum", lambda: beside.checksum(place)),
+        ("leftovers", lambda: look.leftovers(place)),
+        ("lock", lambda: sidecars.lock(place)),
+        ("checksum", lambda: sidecars.checksum(place)),
     )
 
 

@@ -11,6 +11,11 @@ import os
 
 from .. import _mounts
 
+# What keeps a file where it is: the flag, what it is called, and its letter (chattr(1)).
+ATTRIBUTES = (
+    (_mounts.IMMUTABLE, "immutable", "i"),
+    (_mounts.APPEND_ONLY, "append-only", "a"),
+)
 _CAP_FOWNER = 1 << 3  # <linux/capability.h>
 
 

@@ -17,7 +17,7 @@ from .._move import move_atomic
 from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
 from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
 from .._temp_file import unlink_if_there
-from .beside import PROBE_PREFIX
+from .checks import PROBE_PREFIX
 from .subject import failed, passed, warned
 
 TYPE_CHECKING = False

@@ -1,7 +1,4 @@
-"""What `doctor` sees of the files beside the target: its lock, its checksum, what was left behind.
-
-The functions are as those of `checks`.
-"""
+"""What `doctor` sees of the lock and the checksum beside a file; it takes and changes neither."""
 
 from __future__ import annotations
 
@@ -10,93 +7,18 @@ import stat
 
 from .. import _mounts
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
-from .._in_place import COPY_PREFIX
 from .._lock_api import inspect_lock
-from .._lock_file import probe_free
-from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from .._posix import kernel
 from .._reader import AtomicReader
 from .._sidecar_file import Sidecar
 from .._target import SIDECAR_SUFFIX, Target
-from .._temp_file import SUM_PREFIX, is_temp_name, orphans
 from .._verdicts import is_mount_point
 from . import permissions
-from .subject import failed, need_directory, passed, shown, size_text, unknown, warned
+from .subject import failed, need_directory, passed, shown, unknown, warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .subject import Finding, Place
-
-PROBE_PREFIX = ".safeatomic-doctor-"
-ATTRIBUTES = (
-    (_mounts.IMMUTABLE, "immutable", "i"),
-    (_mounts.APPEND_ONLY, "append-only", "a"),
-)
-
-
-def leftovers(place: Place) -> Finding:
-    """Look for what writers left behind that are dead, and what a killed doctor did."""
-    need_directory(place)
-    if not place.listable:
-        return unknown("the directory may not be listed by this user")
-    names = kernel.listdir(place.dir_fd)
-    temps = sum(1 for name in names if is_temp_name(name))
-    mine = sum(1 for name in names if name.startswith(PROBE_PREFIX))
-    dead = orphans(place.dir_fd, remove=False) if temps else []
-    parts = []
-    if dead:
-        total = size_text(sum(size for _, size in dead))
-        parts.append(
-            f"{len(dead)} orphaned temporary {_files(len(dead))}, {total}: run "
-            f"'safeatomic clean {shown(place.directory)}'"
-        )
-    copies = sorted(name for name in names if name.startswith(COPY_PREFIX))
-    if copies:
-        copy = shown(place.join(copies[0]))
-        parts.append(
-            f"{len(copies)} complete {'copy' if len(copies) == 1 else 'copies'} of what was being "
-            "written in place: unless that is still going on, the file is a mixture, which "
-            f"'cat {copy} > FILE' repairs; then remove the copy"
-        )
-    displaced = [name for name in names if name not in dict(dead) and _is_displaced(place, name)]
-    if displaced:
-        parts.append(
-            f"{len(displaced)} {_files(len(displaced))} of another program that a dead writer "
-            f"moved aside from a checksum's name, {shown(displaced[0])} among them: look at it, "
-            "and give it its name back"
-        )
-    if mine:
-        parts.append(
-            f"{mine} {'directory' if mine == 1 else 'directories'} named {PROBE_PREFIX}*: another "
-            "doctor is at work, or was killed; delete them when none is"
-        )
-    if parts:
-        return warned("; ".join(parts))
-    if temps:
-        return passed(f"{temps} temporary {_files(temps)} of running writers, none orphaned")
-    return passed("no temporary file was left behind")
-
-
-def _is_displaced(place: Place, name: str) -> bool:
-    """Tell whether a file has the name of a sidecar's temp, and no writer that lives."""
-    if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
-        return False
-    try:
-        fd = kernel.open(name, _LOOK, dir_fd=place.dir_fd)
-    except OSError:
-        return False
-    try:
-        return probe_free(fd)
-    except OSError:
-        return False
-    finally:
-        close_quietly(fd)
-
-
-_LOOK = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-
-
-def _files(number: int) -> str:
-    return "file" if number == 1 else "files"
 
 
 def lock(place: Place) -> Finding:
@@ -147,7 +69,7 @@ def _kept_in_place(place: Place, name: str) -> str | None:
     """Say what about a sidecar makes the kernel refuse to rename or remove it; None if nothing."""
     path = shown(place.join(name))
     flags = _mounts.attributes(place.dir_fd, name) or 0
-    for flag, word, option in ATTRIBUTES:
+    for flag, word, option in permissions.ATTRIBUTES:
         if flags & flag:
             return f"{shown(name)} is {word}: it cannot be removed ('chattr -{option} {path}')"
     if is_mount_point(place.dir_fd, name):
