@@ -107,8 +107,8 @@ json_values = st.recursive(
 def test_what_is_rendered_parses_to_the_same(
     document: object, indent: int | None, sort_keys: bool, ensure_ascii: bool
 ) -> None:
-    def capture(_path: object, _language: object, render: Any, **_options: object) -> None:
-        texts.append(render())
+    def capture(_path: object, _language: object, obj: Any, render: Any, **_: object) -> None:
+        texts.append(render(obj))
 
     texts: list[str] = []
     with pytest.MonkeyPatch.context() as patch:

@@ -103,10 +103,10 @@ def test_what_is_rendered_parses_to_the_same(document: dict[str, Any], multiline
 @pytest.mark.parametrize(
     ("document", "place"),
     [
-        ({1: "a"}, "the key 1 of obj is a int"),
-        ({"a": [{"b": {None: 1}}]}, r"the key None of obj\['a'\]\[0\]\['b'\] is a NoneType"),
-        ({"a": {("x", "y"): 1}}, r"the key \('x', 'y'\) of obj\['a'\] is a tuple"),
-        ({b"a": 1}, "the key b'a' of obj is a bytes"),
+        ({1: "a"}, "the key 1 of obj is of type int"),
+        ({"a": [{"b": {None: 1}}]}, r"the key None of obj\['a'\]\[0\]\['b'\] is of type NoneType"),
+        ({"a": {("x", "y"): 1}}, r"the key \('x', 'y'\) of obj\['a'\] is of type tuple"),
+        ({b"a": 1}, "the key b'a' of obj is of type bytes"),
     ],
 )
 def test_a_key_that_is_not_a_text_is_named(target: Path, document: Any, place: str) -> None:

@@ -14,10 +14,12 @@ import os
 from safeatomic_core import read_atomic, write_atomic
 from safeatomic_core._options import resolve_encoding
 
+from ._culprit import name_place, name_text
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypedDict, TypeVar, Unpack
+    from typing import Any, TypedDict, TypeVar, Unpack
 
     from safeatomic_core._types import Concurrency, Safety, StrPath
 
@@ -50,7 +52,10 @@ if TYPE_CHECKING:
 def dump(
     path: StrPath,
     language: str,
-    render: Callable[[], str],
+    document: object,
+    render: Callable[[Any], str],
+    *,
+    foreign: bool = False,
     **options: Unpack[WriteOptions],
 ) -> None:
     """Render a document completely, then replace the file with it.
@@ -58,12 +63,15 @@ def dump(
     Args:
         path: The file.
         language: Name of the format, for the note on an error.
-        render: Returns the document's text, having seen that it reads back.
+        document: The object to write.
+        render: Returns the text of a document, having seen that it reads back.
+        foreign: Whether that calls the caller's own code, which is then called no more than needed.
         **options: Passed to `safeatomic_core.write_atomic` as they are.
     """
     try:
-        text = render()
+        text = render(document)
     except Exception as error:
+        name_place(error, document, None if foreign else render)
         error.add_note(f"while rendering {_name(path)} as {language}; the target is unchanged")
         _explain_depth(error, language)
         raise
@@ -75,6 +83,7 @@ def dump(
             f"{_name(path)}: the document holds characters that this encoding lacks; "
             "the target is unchanged"
         )
+        name_text(error, document)
         raise
 
 

@@ -87,8 +87,9 @@ def atomic_json_dump(
     dump(
         path,
         "JSON",
-        lambda: _render(
-            obj,
+        obj,
+        lambda document: _render(
+            document,
             indent=indent,
             sort_keys=sort_keys,
             ensure_ascii=ensure_ascii,
@@ -96,6 +97,7 @@ def atomic_json_dump(
             default=default,
             cls=cls,
         ),
+        foreign=default is not None or cls is not None,
         encoding=encoding,
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,

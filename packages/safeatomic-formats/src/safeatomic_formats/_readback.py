@@ -62,6 +62,13 @@ def unreadable(
         error: What the parser raised.
         survives: Whether a part of the document, written by itself, can be read.
     """
+    where = innermost(document, survives)
+    reason = str(getattr(error, "problem", None) or error).partition("\n")[0]
+    return ValueError(f"{place(where)} would not read back from {language}: {reason}")
+
+
+def innermost(document: object, survives: Callable[[Any], bool]) -> Step | None:
+    """Return the place of the smallest part of a document that does not survive by itself."""
     where: Step | None = None
     part: Any = document
     for _ in range(_MOST_STEPS):
@@ -71,8 +78,7 @@ def unreadable(
                 break
         else:
             break
-    reason = str(getattr(error, "problem", None) or error).partition("\n")[0]
-    return ValueError(f"{place(where)} would not read back from {language}: {reason}")
+    return where
 
 
 _MOST_STEPS = 100  # further down the error names the entry that holds the place

@@ -90,7 +90,9 @@ def atomic_yaml_dump_ruamel(
     dump(
         path,
         "YAML",
-        lambda: layout.render(obj, present, yaml_instance),
+        obj,
+        lambda document: layout.render(document, present, yaml_instance),
+        foreign=yaml_instance is not None,
         encoding=encoding,
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,

@@ -68,7 +68,8 @@ def atomic_toml_dump(
     dump(
         path,
         "TOML",
-        lambda: _toml_text.render(obj, multiline_strings),
+        obj,
+        lambda document: _toml_text.render(document, multiline_strings),
         encoding="utf-8",
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,

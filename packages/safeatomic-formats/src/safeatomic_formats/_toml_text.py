@@ -71,7 +71,7 @@ def _plain(value: Any, where: Step | None, depth: int) -> object:
         for key, entry in value.items():
             if not isinstance(key, str):
                 raise TypeError(
-                    f"the key {key!r} of {place(where)} is a {type(key).__name__}: "
+                    f"the key {key!r} of {place(where)} is of type {type(key).__name__}: "
                     "TOML has only texts as keys"
                 )
             if plain(key) in table:

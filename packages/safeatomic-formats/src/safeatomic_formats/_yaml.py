@@ -73,7 +73,8 @@ def atomic_yaml_dump(
     dump(
         path,
         "YAML",
-        lambda: _pyyaml.render(obj, default_flow_style, sort_keys),
+        obj,
+        lambda document: _pyyaml.render(document, default_flow_style, sort_keys),
         encoding=encoding,
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,

@@ -1,0 +1,121 @@
+"""Where in a document the value is that could not be written, looked for after the fact.
+
+The libraries say what they refuse, and not where it is. So parts of the document are rendered by
+themselves, the failing part's parts in turn, until none of them fails; that costs as much as some
+renderings, and only after an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ._readback import innermost, place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from ._readback import Step
+
+
+def name_place(error: Exception, document: object, render: Callable[[Any], object] | None) -> None:
+    """Put the place of what was refused into an error's message.
+
+    Args:
+        error: What rendering the document raised.
+        document: The document.
+        render: Renders a part of it; None if that would call the caller's own code again.
+    """
+    message = _message(error)
+    if re.search(r"\bobj\b", message):
+        return  # known already
+    if isinstance(error, RecursionError) or "ircular" in message:
+        circle = _circle(document)
+        if circle is not None:
+            where, above = circle
+            _say(error, f"{place(where)} is {place(above)}, which contains it: {message}")
+    elif render is not None:
+        where = innermost(document, lambda part: _renders(part, render))
+        if where is not None:
+            _say(error, f"{place(where)}: {message}{_hint(message)}")
+
+
+def name_text(error: UnicodeEncodeError, document: object) -> None:
+    """Note the place of the text that an encoding lacks a character of."""
+    for value, where, _ in _walk(document):
+        entries = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for step, entry in entries:
+            for text in (step, entry):
+                if isinstance(text, str) and error.object[error.start : error.end] in text:
+                    error.add_note(f"the text is at {place((where, step))}")
+                    return
+
+
+def _message(error: Exception) -> str:
+    """Return an error's message, also of one that keeps the object apart from it."""
+    if len(error.args) == 2 and isinstance(error.args[0], str):
+        return f"{error.args[0]}: {error.args[1]!r}"
+    return str(error)
+
+
+def _say(error: Exception, message: str) -> None:
+    before, error.args = error.args, (message,)
+    if str(error) != message:  # its class makes the message of something else
+        error.args = before
+        error.add_note(message)
+
+
+def _hint(message: str) -> str:
+    if "not JSON serializable" in message:
+        return " (default= can return something that is)"
+    if "keys must be" in message:
+        return " (a key of JSON is a text; default= is not asked for keys)"
+    if "NoneType" in message:
+        return " (TOML has no null: leave the key out)"
+    if "cannot represent an object" in message:
+        return " (convert it to plain data first)"
+    return ""
+
+
+def _renders(part: object, render: Callable[[Any], object]) -> bool:
+    try:
+        render(part if isinstance(part, Mapping) else {"": part})
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is the part asked for
+        return False
+    return True
+
+
+def _circle(document: object) -> tuple[Step | None, Step | None] | None:
+    """Return where a document contains itself: the place, and the place that it repeats."""
+    above: dict[int, Step | None] = {}
+    for value, where, done in _walk(document, leave=True):
+        if done:
+            del above[id(value)]
+            continue
+        above[id(value)] = where
+        entries = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for step, entry in entries:
+            if id(entry) in above:
+                return (where, step), above[id(entry)]
+    return None
+
+
+def _walk(document: object, *, leave: bool = False) -> Iterator[tuple[Any, Step | None, bool]]:
+    """Yield each collection of a document once, with its place, and once more behind its parts."""
+    todo: list[tuple[Any, Step | None, bool]] = [(document, None, False)]
+    seen: set[int] = set()
+    while todo:
+        value, where, done = todo.pop()
+        if done:
+            yield value, where, True
+            continue
+        if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if leave:
+            todo.append((value, where, True))
+        yield value, where, False
+        entries = list(value.items() if isinstance(value, Mapping) else enumerate(value))
+        todo += [(entry, (where, step), False) for step, entry in reversed(entries)]

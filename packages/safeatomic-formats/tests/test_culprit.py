@@ -1,0 +1,100 @@
+"""Errors name the place in the document, and leave the file as it was."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import safeatomic_formats as formats
+
+DUMPS: dict[str, Callable[..., None]] = {
+    "json": formats.atomic_json_dump,
+    "yaml": formats.atomic_yaml_dump,
+    "toml": formats.atomic_toml_dump,
+}
+try:
+    import ruamel.yaml  # noqa: F401
+except ModuleNotFoundError:
+    pass
+else:
+    DUMPS["ruamel"] = formats.atomic_yaml_dump_ruamel
+
+REFUSED: dict[str, tuple[Any, str, str]] = {
+    "an object": (object(), "json yaml toml ruamel", r"obj\['a'\]\[1\]\['b'\]"),
+    "a number of another kind": (1j, "json yaml toml ruamel", r"obj\['a'\]\[1\]\['b'\]"),
+    "decimal": (decimal.Decimal("1.5"), "json yaml ruamel", r"obj\['a'\]\[1\]\['b'\]"),
+    "set": ({1}, "json toml", r"obj\['a'\]\[1\]\['b'\]"),
+    "not a number": (float("nan"), "json", r"obj\['a'\]\[1\]\['b'\].*allow_nan="),
+    "date": (dt.date(2026, 1, 1), "json", r"obj\['a'\]\[1\]\['b'\].*default="),
+    "null": (None, "toml", r"obj\['a'\]\[1\]\['b'\].*leave the key out"),
+    "time with an offset": (dt.time(1, tzinfo=dt.UTC), "toml yaml", r"obj\['a'\]\[1\]\['b'\]"),
+    "nested tuple as a key": ({(1, (2,)): 1}, "json yaml toml ruamel", r"\(1, \(2,\)\)"),
+    "tuple as a key": ({(1, 2): 1}, "json yaml toml", r"obj\['a'\]\[1\]\['b'\]"),
+    "object as a key": ({object(): 1}, "json yaml toml ruamel", r"obj\['a'\]\[1\]\['b'\]"),
+    "number as a key": ({1: 2}, "toml", r"obj\['a'\]\[1\]\['b'\].*of type int"),
+    "half of a character": ("\ud800", "json yaml toml ruamel", r"obj\['a'\]\[1\]\['b'\]"),
+    "half of a character in a key": ({"\ud800": 1}, "json yaml toml ruamel", r"obj.*\['b'\]\["),
+    "too many digits": (10**5_000, "json yaml toml ruamel", r"obj\['a'\]\[1\]\['b'\]"),
+}
+CASES = [
+    pytest.param(DUMPS[name], value, place, id=f"{label}-{name}")
+    for label, (value, names, place) in REFUSED.items()
+    for name in names.split()
+    if name in DUMPS
+]
+
+
+def text_of(error: BaseException) -> str:
+    return "\n".join([str(error), *error.__notes__])
+
+
+@pytest.mark.parametrize(("dump", "value", "place"), CASES)
+def test_what_is_refused_is_named_with_its_place(
+    dump: Callable[..., None], value: object, place: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "document"
+    target.write_text("old")
+    with pytest.raises(Exception, match=r".") as caught:
+        dump(target, {"x": 1, "a": ["fine", {"c": 2, "b": value}, "fine"]})
+    assert target.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["document"]
+    assert re.search(place, text_of(caught.value)), text_of(caught.value)
+    assert "unchanged" in text_of(caught.value)
+
+
+@pytest.mark.parametrize("name", ["json", "toml"])
+@pytest.mark.parametrize("through", ["a mapping", "a list", "the root"])
+def test_what_contains_itself_is_named(name: str, through: str, tmp_path: Path) -> None:
+    inner: Any = {"x": 1} if through != "a list" else [1]
+    document: Any = {"shared": [[2]] * 2, "top": [inner]}
+    if through == "a list":
+        inner.append({"y": inner})
+        place = "obj['top'][0][1]['y'] is obj['top'][0], which"
+    elif through == "a mapping":
+        inner["y"] = [inner]
+        place = "obj['top'][0]['y'][0] is obj['top'][0], which"
+    else:
+        inner["y"] = document
+        place = "obj['top'][0]['y'] is obj, which"
+    with pytest.raises((ValueError, RecursionError)) as caught:
+        DUMPS[name](tmp_path / "document", document)
+    assert place in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_callers_own_code_is_not_called_again_for_a_message(tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def default(value: object) -> object:
+        asked.append(value)
+        raise TypeError("no such form")
+
+    with pytest.raises(TypeError, match="no such form"):
+        formats.atomic_json_dump(tmp_path / "document", [1, [object()]], default=default)
+    assert len(asked) == 1
