@@ -213,8 +213,8 @@ _REPORTS = ("warning", "warn_caller")
 def reported_messages() -> list[str]:
     """Return every text with which an error is made or a warning given, … for what varies."""
     found = []
-    packages = [Path(package.__file__).parent for package in (safeatomic_core, safeatomic_formats)]
-    for path in (path for package in packages for path in package.glob("*.py")):
+    packages = (safeatomic_core.__path__[0], safeatomic_formats.__path__[0])
+    for path in (path for package in packages for path in Path(package).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
