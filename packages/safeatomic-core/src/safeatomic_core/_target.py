@@ -115,7 +115,8 @@ class Target:
         if name in ("", ".", ".."):
             reason = "the path names a directory, not a file"
             raise IsADirectoryError(errno.EISDIR, reason, self.path)
-        self.close()
+        if self.dir_fd >= 0:
+            self.close()
         parent = directory or separator or "."
         try:
             self.dir_fd = self.handle.open(kernel.open, parent, _DIRECTORY)
