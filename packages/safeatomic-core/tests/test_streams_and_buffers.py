@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -115,8 +116,9 @@ def test_a_mode_that_is_set_through_the_descriptor_stays(target: Path) -> None:
 
 
 @pytest.mark.parametrize("decision", ["commit", "abort", "drop"])
+@pytest.mark.parametrize("opened", [0, 30])
 def test_descriptors_that_the_program_closed_are_neither_used_nor_closed_again(
-    target: Path, tmp_path: Path, decision: str
+    target: Path, tmp_path: Path, decision: str, opened: int
 ) -> None:
     pid = os.fork()
     if pid == 0:
@@ -125,7 +127,7 @@ def test_descriptors_that_the_program_closed_are_neither_used_nor_closed_again(
             file, reader = AtomicWriter(target), AtomicReader(target)
             file.write(b"buffered")
             os.closerange(3, 256)
-            mine = [os.open(tmp_path / f"mine{n}", os.O_RDWR | os.O_CREAT) for n in range(30)]
+            mine = [os.open(tmp_path / f"mine{n}", os.O_RDWR | os.O_CREAT) for n in range(opened)]
             reader.close()
             if decision == "commit":
                 with pytest.raises(OSError, match="closed a descriptor"):
@@ -314,6 +316,22 @@ def test_links_that_are_replaced_while_they_are_followed_are_followed_again(
         assert found == "v2"
     else:  # what was opened before is one version as well
         assert found in ("v1", "v2")
+
+
+def test_what_goes_with_its_directory_is_gone(
+    volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = kernel.open
+
+    def removing(name: Any, *args: Any, **kwargs: Any) -> int:
+        if name == "f":
+            shutil.rmtree(volume / "v1", ignore_errors=True)
+        return really(name, *args, **kwargs)
+
+    monkeypatch.setattr(kernel, "open", removing, raising=False)
+    for path in (volume / "v1" / "f", volume / "f"):
+        with pytest.raises(FileNotFoundError):
+            read_atomic(path)
 
 
 def test_what_is_gone_is_gone_wherever_links_lead(volume: Path) -> None:

@@ -89,7 +89,7 @@ class Target:
         self._flushes = flushes
         attempts = _RESOLUTIONS
         try:
-            while attempts:
+            while True:
                 attempts -= 1
                 self.linked = False
                 try:
