@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import (
+    AtomicWriter,
     _mounts,
     _trace,
     force_release_lock,
@@ -80,6 +82,37 @@ def test_a_removed_working_directory_is_said_to_be_removed(
             assert "immutable" not in text
     finally:
         os.chdir(tmp_path)  # the fixture goes back by a path that it asks for
+
+
+@needs_proc
+@pytest.mark.parametrize("call", ["write", "stream", "move", "record"])
+def test_a_directory_that_is_removed_with_its_lock_was_removed_by_nobody_s_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    target = place / "f"
+    target.write_bytes(b"old")
+
+    def remove_first(fd: int) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        os.fsync(fd)
+
+    def stream() -> None:
+        with AtomicWriter(target, safety="best_effort") as file:
+            file.write(b"new")
+            shutil.rmtree(place)
+
+    monkeypatch.setattr(kernel, "fsync", remove_first, raising=False)
+    calls: dict[str, Callable[[], object]] = {
+        "write": lambda: write_atomic_bytes(target, b"new", safety="best_effort"),
+        "stream": stream,
+        "move": lambda: move_atomic(target, place / "g", safety="best_effort"),
+        "record": lambda: write_checksum_file(target, safety="best_effort"),
+    }
+    with pytest.raises(FileNotFoundError) as caught:
+        calls[call]()
+    assert f"The directory '{place}' was removed; create it again" in str(caught.value)
 
 
 @needs_proc

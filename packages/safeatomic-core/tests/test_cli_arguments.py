@@ -30,6 +30,7 @@ from safeatomic_core._cli.completion import subcommands
         (["write", "x", "--check"], "unknown option '--check'"),  # no abbreviations
         (["read", "x", "y"], "too many arguments: 'y'"),
         (["read", "--chek"], "unknown option '--chek'"),
+        (["move", "--", "-odd"], "required: DST"),
         (["read", "-odd"], "'--' goes before names that begin with '-'"),
         (["write", "x", "-"], "'safeatomic write x --from -'"),
         (["help", "read", "write"], "one command"),

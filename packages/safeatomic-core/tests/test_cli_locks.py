@@ -168,6 +168,14 @@ def test_clean_goes_on_after_a_lock_that_cannot_be_removed(
     assert "Permission denied" in capsys.readouterr().err
 
 
+def test_a_directory_that_cannot_be_listed_is_named(
+    target: Path, faults: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults.fail("listdir", errno.EIO)
+    assert main(["clean", str(target.parent)]) == 2
+    assert capsys.readouterr().err == f"safeatomic: {target.parent}: {os.strerror(errno.EIO)}\n"
+
+
 def test_clean_says_what_it_could_not_remove(
     target: Path, faults: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from safeatomic_core import (
     LockError,
+    _mounts,
     inspect_lock,
     release_lock,
     try_acquire_lock,
@@ -22,7 +23,7 @@ from safeatomic_core import (
 from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._doctor import checks as look
-from safeatomic_core._doctor import sidecars
+from safeatomic_core._doctor import permissions, sidecars
 from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._posix import kernel
@@ -212,6 +213,28 @@ def test_a_file_that_may_not_be_written_says_whose_it_is(
     status, detail = look.target(at(target))
     assert status == "fail"
     assert "may not write the file (mode 0640" in detail
+
+
+@pytest.mark.parametrize("reason", ["immutable", "append-only", "mount point", "sticky"])
+def test_a_lock_or_a_checksum_that_cannot_be_removed_fails(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    write_atomic_bytes(target, b"x", write_checksum=True)
+    write_lock(target)
+    place = at(target)
+    assert sidecars.lock(place)[0] == "warn"
+    assert sidecars.checksum(place)[0] == "pass"
+    flags = {"immutable": _mounts.IMMUTABLE, "append-only": _mounts.APPEND_ONLY}.get(reason, 0)
+    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name: flags)
+    if reason == "mount point":
+        monkeypatch.setattr(sidecars, "is_mount_point", lambda _fd, _name: True)
+    if reason == "sticky":
+        target.parent.chmod(0o1777)
+        monkeypatch.setattr(permissions, "may_replace_in_sticky", lambda *_: False)
+    for check in (sidecars.lock, sidecars.checksum):
+        status, detail = check(at(target))
+        assert status == "fail"
+        assert reason in detail
 
 
 def test_a_lock_of_another_host_is_in_every_writer_s_way(at: At, target: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,6 @@ def test_a_call_that_a_filter_refuses_is_named(
     assert f"may not call {call} ({errno.errorcode[code]}), so" in detail
 
 
-@pytest.fixture
-def limit() -> Iterator[Callable[[int, int], None]]:
-    before = {which: resource.getrlimit(which) for which in (resource.RLIMIT_FSIZE,)}
-
-    def put(which: int, soft: int) -> None:
-        resource.setrlimit(which, (soft, resource.getrlimit(which)[1]))
-
-    yield put
-    for which, values in before.items():
-        resource.setrlimit(which, values)
-
-
 @pytest.mark.parametrize(
     ("most", "size", "status", "said"),
     [
@@ -58,12 +46,12 @@ def limit() -> Iterator[Callable[[int, int], None]]:
     ],
 )
 def test_the_limit_for_a_file_s_size(
-    at: At, target: Path, limit: Any, most: int, size: int, status: str, said: str
+    at: At, target: Path, monkeypatch: Any, most: int, size: int, status: str, said: str
 ) -> None:
     target.write_bytes(bytes(size))
-    place = at(target)
-    limit(resource.RLIMIT_FSIZE, most)
-    found = limits.process(place)
+    # Not put for real: what pytest prints may go to a file.
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (most, most))
+    found = limits.process(at(target))
     assert found[0] == status
     assert said in found[1]
 

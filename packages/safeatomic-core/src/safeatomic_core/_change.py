@@ -154,9 +154,15 @@ class Change:
         target.require_regular()
 
     def require_locks(self) -> None:
-        """Fail if a lock was taken away: it belongs to somebody who may be writing now."""
+        """Fail if a lock was taken away: it belongs to somebody who may be writing now.
+
+        Raises:
+            LockError: It was.
+            FileNotFoundError: The directory was removed.
+        """
         for lock in self.locks:
             if not lock.owned():
+                lock.target.require_directory()  # it takes the lock with it, by nobody's force
                 raise LockError(self.target.path, lock.lost or self.lost_lock())
 
     def token(self, target: Target) -> str:

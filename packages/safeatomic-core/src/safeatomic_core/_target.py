@@ -205,6 +205,11 @@ class Target:
             return self.status is None
         return self.status is not None and identity(status) == identity(self.status)
 
+    def require_directory(self) -> None:
+        """Refuse a directory that was removed since it was opened."""
+        if self.dir_fd >= 0 and kernel.fstat(self.dir_fd).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+
     def require_regular(self) -> None:
         """Refuse anything but a regular file, saying what it is; a missing file is fine."""
         if self.status is not None and not stat.S_ISREG(self.status.st_mode):
