@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import safeatomic_formats as formats
+from safeatomic_formats._culprit import name_place, name_text
 
 DUMPS: dict[str, Callable[..., None]] = {
     "json": formats.atomic_json_dump,
@@ -98,3 +99,28 @@ def test_the_callers_own_code_is_not_called_again_for_a_message(tmp_path: Path) 
     with pytest.raises(TypeError, match="no such form"):
         formats.atomic_json_dump(tmp_path / "document", [1, [object()]], default=default)
     assert len(asked) == 1
+
+
+def test_an_error_of_no_single_part_stays_as_it_is() -> None:
+    error = ValueError("too long")
+    name_place(error, {"a": [1]}, lambda _part: None)
+    assert error.args == ("too long",)
+    deep = RecursionError("deep")
+    name_place(deep, {"a": [1]}, None)
+    assert deep.args == ("deep",)
+    name_text(UnicodeEncodeError("ascii", "\xe9", 0, 1, "no"), {"a": 1})
+
+
+def test_a_message_that_a_class_makes_itself_gets_a_note() -> None:
+    class MarkedError(Exception):
+        def __str__(self) -> str:
+            return "marked"
+
+    def render(part: Any) -> None:
+        if "bad" in repr(part):
+            raise MarkedError
+
+    error = MarkedError("here", 1)
+    name_place(error, {"a": ["bad"]}, render)
+    assert error.args == ("here", 1)
+    assert error.__notes__ == ["obj['a'][0]: here: 1"]

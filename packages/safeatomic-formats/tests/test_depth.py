@@ -202,6 +202,8 @@ def test_what_is_shared_is_counted_once_a_level() -> None:
     for _ in range(19):
         value = [value] * 9
     _depth.check_object(value)
+    assert _depth.check_object({"a": (object(), [b""])}) is None
+    _depth.check_json("[[]]" * 20)
     with pytest.raises(RecursionError):
         _depth.check_object([[value]])
 

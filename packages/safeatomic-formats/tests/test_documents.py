@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import collections
 import contextvars
+import copy
 import enum
 import inspect
 import json
@@ -416,6 +417,32 @@ def test_what_ruamel_yaml_loaded_can_be_written_in_every_format(kind: Format, ta
     shared = [1, {"c": 2.5}]
     assert loaded == {"a": "x", "b": shared, "d": shared, "e": True, "f": "text\n"}
     assert "true" in target.read_text()
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "deep copy": copy.deepcopy,
+    "copy": copy.copy,
+    "of a plain dict": dict,
+    "united": lambda document: document | {"new": 1},
+    "slices": lambda document: {"x": document["q"][1:], "y": document["q"][::-1]},
+    "a deep copy of a part": lambda document: {"x": copy.deepcopy(document["m"])},
+    "sum": lambda document: {"x": document["q"] + [5]},
+    "tuple": lambda document: {"x": tuple(document["q"])},
+}
+
+
+@pytest.mark.skipif(ruamel_error is None, reason="ruamel.yaml is not installed")
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_parts_and_copies_of_what_ruamel_yaml_loaded_can_be_written(
+    kind: Format, target: Path, duplicate: Callable[[Any], Any]
+) -> None:
+    target.write_text(
+        "a: &a 'x'\nb: &b {k: 1, l: [1, 2.50]}\nm:\n  <<: *b\n  n: 0x1F\n"
+        "q: &q\n  - 1\n  - two\n  - &y true\nr: *q\nf: >-\n  folded\n  text\n# end\n"
+    )
+    document = duplicate(safeatomic_formats.atomic_yaml_load_ruamel(target))
+    kind.dump(target, document)
+    assert kind.load(target) == json.loads(json.dumps(document))
 
 
 OWN = {
