@@ -7,7 +7,6 @@ What the steps *do* is written where each change is; how one fails is written he
 
 from __future__ import annotations
 
-import sys
 from _weakref import ref  # weakref itself is slow to import
 
 from . import _log, _trace
@@ -18,6 +17,7 @@ from ._held_locks import begin, contention, end, fence_of, own_lock, refuse_nest
 from ._lock import Lock, release_quietly
 from ._posix import kernel
 from ._settle import flush_renamed, settle_directory
+from ._stack import require_stack
 from ._target import identity, still_named
 
 try:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from ._temp_file import Temp
 
 _NOTE = "safeatomic: "
-_DEEPEST = 30  # calls inside one another, from the beginning of a change to what ends it
 _ATTEMPTS = 8  # to close a change, each but the last cut short by a signal handler that raises
 
 # What failed, as "cannot …" goes on, by step.
@@ -330,25 +329,6 @@ class Explaining:
             if exc.errno not in self._harmless:
                 self._tell(explained)
             raise explained from exc
-
-
-def require_stack() -> None:
-    """Fail while nothing is begun if the stack has no room for what would end it.
-
-    Raises:
-        RecursionError: It has not.
-    """
-    try:
-        # Frames are not all that counts, but no frame stands for as much as four.
-        sys._getframe(sys.getrecursionlimit() // 4)  # noqa: SLF001 - says so without a walk here
-    except ValueError:
-        return  # there are not that many
-    _descend(_DEEPEST)
-
-
-def _descend(frames: int) -> None:
-    if frames:
-        _descend(frames - 1)
 
 
 def _close_abandoned(born: int, change: Change, _guard: object) -> None:

@@ -11,7 +11,7 @@ import time
 
 from . import _trace
 from ._advice import refused
-from ._change import finish, require_stack
+from ._change import finish
 from ._errors import LockError, age_text
 from ._gate import gate
 from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
@@ -21,6 +21,7 @@ from ._lock_payload import CAP, parse_timestamp
 from ._options import check_delay, check_retries, check_safety, check_session, defaults
 from ._posix import LOCK_EX, LOCK_NB, kernel
 from ._settle import recover
+from ._stack import require_stack
 from ._target import LOCK_SUFFIX, Naming, Target, check_path, locate, still_named
 from ._types import WRITER_EXCLUSION, Record
 
