@@ -204,10 +204,7 @@ def force_release_lock(path: StrPath) -> bool:
             _join_takeover(found)
             return _remove(name, target, found)
     finally:
-        try:
-            found.close()
-        finally:
-            target.close()
+        finish([target.close, found.close])
 
 
 def is_locked(path: StrPath) -> bool:
@@ -234,10 +231,7 @@ def inspect_lock(path: StrPath) -> LockInfo:
             found.look(target.dir_fd, target.name + LOCK_SUFFIX)
         return _info(target, found)
     finally:
-        try:
-            found.close()
-        finally:
-            target.close()
+        finish([target.close, found.close])
 
 
 def get_lock_age(path: StrPath) -> float | None:
