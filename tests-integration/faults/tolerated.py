@@ -209,11 +209,9 @@ PLACES = (
     ),
     Place(
         "listxattr_at",
-        "_copy_xattrs",
+        "_list_xattrs",
         _only(e.EACCES, e.ENOENT),
-        "a security module, or no /proc",
-        "WARNING",
-        metadata=True,
+        "a security module, or no /proc: the open file is asked instead",
     ),
     Place(
         "listxattr",
@@ -224,7 +222,7 @@ PLACES = (
     ),
     Place(
         "listxattr_at",
-        "_copy_xattrs",
+        "_list_xattrs",
         _only(e.EOPNOTSUPP),
         "a filesystem without attributes has none to lose",
         metadata=True,
