@@ -182,6 +182,8 @@ PLACES = (
         "not known to be ours: it is closed without being compared",
     ),
     Place("fstat", "_still_shows < Held", None, "not known to be ours: it is let go"),
+    Place("fstat", "Target.is_open", None, "not known to be closed: it counts as open"),
+    Place("fstat", "_Opened.close", None, "not known to be closed: it is closed"),
     Place("unlink", "unlink_if_there", None, "tried once more"),
     Place(
         "fchown",
