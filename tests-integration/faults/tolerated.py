@@ -182,6 +182,8 @@ PLACES = (
         "not known to be ours: it is closed without being compared",
     ),
     Place("fstat", "_still_shows < Held", None, "not known to be ours: it is let go"),
+    Place("fstat", "Target.is_open", None, "not known to be closed: it counts as open"),
+    Place("fstat", "_Opened.close", None, "not known to be closed: it is closed"),
     Place("unlink", "unlink_if_there", None, "tried once more"),
     Place(
         "fchown",
@@ -209,11 +211,9 @@ PLACES = (
     ),
     Place(
         "listxattr_at",
-        "_copy_xattrs",
+        "_list_xattrs",
         _only(e.EACCES, e.ENOENT),
-        "a security module, or no /proc",
-        "WARNING",
-        metadata=True,
+        "a security module, or no /proc: the open file is asked instead",
     ),
     Place(
         "listxattr",
@@ -224,7 +224,7 @@ PLACES = (
     ),
     Place(
         "listxattr_at",
-        "_copy_xattrs",
+        "_list_xattrs",
         _only(e.EOPNOTSUPP),
         "a filesystem without attributes has none to lose",
         metadata=True,

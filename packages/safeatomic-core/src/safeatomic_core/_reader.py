@@ -306,8 +306,8 @@ class _Opened:
         if self._lasting and self.fd >= 0:
             try:
                 ours = identity(kernel.fstat(self.fd)) == self.inode
-            except OSError:
-                ours = False
+            except OSError as error:
+                ours = error.errno != errno.EBADF
             if not ours:
                 self._handle.release()  # it is another file's by now
         self.fd = -1

@@ -234,8 +234,8 @@ class Target:
         """Tell whether the descriptor still shows the directory that was opened."""
         try:
             return identity(kernel.fstat(self.dir_fd)) == identity(self.directory())
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EBADF
 
     def close(self) -> None:
         """Close the directory."""
