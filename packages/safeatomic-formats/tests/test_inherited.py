@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from safeatomic_formats import _layout
+from safeatomic_formats import _depth, _layout
+from safeatomic_formats._plain import without_ruamel
 from safeatomic_formats._readback import check
 
 TEXTS = {
@@ -138,3 +141,46 @@ def test_an_anchor_does_not_hide_how_deep_its_collection_stands(step: int) -> No
     document["a"]["e"] = {"f": [{"g": 1}]}
     added = f"{deeper}e:\n{deeper * 2}f:\n{deeper * 3}- g: 1\n"
     assert _layout.render(document, nothing_there) == source + added
+
+
+@pytest.mark.parametrize("written", ["{<<: [*b, *b], z: 1}", "{<<: {x: 1}, z: 1}"])
+def test_what_a_merge_key_names_may_stand_anywhere(written: str) -> None:
+    document: Any = _layout.load(f"base: &b\n  x: 1\nuse: {written}\n")
+    document["use"]["z"] = 2
+    text = _layout.render(copy.deepcopy(document), nothing_there)
+    assert YAML(typ="safe", pure=True).load(text)["use"] == {"x": 1, "z": 2}
+
+
+@pytest.mark.parametrize("bad", ["\ud83d", "a\ud83d"])
+@pytest.mark.parametrize("holder", [lambda t: [t], lambda t: {t: 1}, lambda t: {"a": (t,)}])
+def test_half_of_a_character_is_neither_read_nor_written(
+    bad: str, holder: Callable[[str], Any]
+) -> None:
+    with pytest.raises(YAMLError, match="half of a surrogate pair"):
+        _layout.render(holder(bad), nothing_there)
+    escaped = json.dumps(holder(bad))
+    with pytest.raises(YAMLError, match="half of a surrogate pair"):
+        _layout.load(escaped)
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [("!!int '3'", 3), ("!!str 5", "5"), ("!!float '2.5'", 2.5), ("!!null ''", None)],
+)
+def test_a_value_with_a_tag_of_yaml_itself_is_plain_data(written: str, plain: object) -> None:
+    document: Any = _layout.load(f"a: [{written}]\n")
+    assert without_ruamel(document) == {"a": [plain]}
+
+
+def test_a_document_too_deep_for_the_stack_is_refused_before_a_converter_sees_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_depth, "levels", lambda: 20)
+    instance = YAML(typ="rt", pure=True)
+    with pytest.raises(RecursionError, match="more than 20 levels"):
+        _layout.load("[" * 21 + "1" + "]" * 21, instance)
+    assert _layout.load("[" * 20 + "]" * 20, instance)
+    with pytest.raises(YAMLError):
+        _layout.load("[", instance)
+    with pytest.raises(RecursionError, match="more than 20 levels"):
+        _layout.load("[" * 21 + "1" + "]" * 21)
