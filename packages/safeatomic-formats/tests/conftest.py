@@ -2,7 +2,7 @@
 
 ``pytest --hypothesis-profile=long`` tries 100,000 documents in each test of documents
 (``-k parses_to_the_same`` picks those that render, parse and compare) and 10,000 edits of commented
-ones (``test_edits.py``, 20 minutes; the documents of YAML take hours).
+ones (``test_edits.py``). On one core, 65 documents of YAML a second and 8 edits.
 """
 
 from __future__ import annotations
