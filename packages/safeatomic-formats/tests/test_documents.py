@@ -369,7 +369,7 @@ def test_an_object_nested_too_deeply_leaves_no_trace(kind: Format, target: Path)
     with pytest.raises(RecursionError) as caught:
         kind.dump(target, {"a": nested(200_000)}, **options)
     assert names(target.parent) == []
-    assert any("nested deeper" in note for note in caught.value.__notes__)
+    assert any("nested too deeply" in note for note in caught.value.__notes__)
 
 
 @pytest.mark.parametrize("depth", [100_000])
@@ -381,7 +381,7 @@ def test_a_document_nested_too_deeply_is_a_clear_error(
     with pytest.raises(RecursionError) as caught:
         kind.load(target)
     assert any(str(target) in note for note in caught.value.__notes__)
-    assert any("nested deeper" in note for note in caught.value.__notes__)
+    assert any("nested too deeply" in note for note in caught.value.__notes__)
 
 
 class Colour(enum.StrEnum):

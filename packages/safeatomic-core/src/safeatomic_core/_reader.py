@@ -303,15 +303,18 @@ class _Opened:
 
     def close(self) -> None:
         """Close the file and its directory."""
-        if self._lasting and self.fd >= 0:
-            try:
-                ours = identity(kernel.fstat(self.fd)) == self.inode
-            except OSError as error:
-                ours = error.errno != errno.EBADF
-            if not ours:
-                self._handle.release()  # it is another file's by now
-        self.fd = -1
         try:
-            self._handle.close()
+            if self._lasting and self.fd >= 0 and not self._shows_what_was_opened():
+                self._handle.release()  # it is another file's by now
         finally:
-            self._target.close()
+            self.fd = -1
+            try:
+                self._handle.close()
+            finally:
+                self._target.close()
+
+    def _shows_what_was_opened(self) -> bool:
+        try:
+            return identity(kernel.fstat(self.fd)) == self.inode
+        except OSError as error:
+            return error.errno != errno.EBADF
