@@ -85,4 +85,4 @@ def test_descriptors_are_counted_and_given_back(
     monkeypatch.undo()
     assert found[0] == status
     assert said in found[1]
-    assert closed == opened
+    assert sorted(closed) == opened

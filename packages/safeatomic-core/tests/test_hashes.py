@@ -76,6 +76,9 @@ def test_an_interpreter_without_a_sha256_of_its_own_has_none(chroot: pytest.Monk
         _hashes.new_hash("sha256")
 
 
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="PyPy runs no finalizers when it ends"
+)
 def test_an_interpreter_that_goes_down_still_hashes(tmp_path: Path) -> None:
     code = (
         "import sys, safeatomic_core as sa\n"

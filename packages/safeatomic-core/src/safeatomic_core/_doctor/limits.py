@@ -6,8 +6,9 @@ import errno
 import os
 import stat
 
+from .._change import finish
 from .._lock_payload import payload
-from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, Descriptor, kernel
 from .subject import failed, need_directory, passed, size_text, warned
 
 TYPE_CHECKING = False
@@ -80,10 +81,11 @@ def _file_size(place: Place) -> Finding | None:
 
 def _descriptors(place: Place) -> Finding | None:
     """Say whether there are descriptors enough; None if there are."""
-    opened = [place.dir_fd]
+    opened: list[Descriptor] = []
     try:
-        while len(opened) < _NEEDED_WITH_CHECKSUM:
-            opened.append(kernel.open(".", _DIRECTORY, dir_fd=place.dir_fd))
+        while len(opened) + 1 < _NEEDED_WITH_CHECKSUM:
+            opened.append(Descriptor())
+            opened[-1].open(kernel.open, ".", _DIRECTORY, dir_fd=place.dir_fd)
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return None
@@ -93,6 +95,5 @@ def _descriptors(place: Place) -> Finding | None:
             return failed(f"{text}, and a write needs {_NEEDED}")
         return warned(f"{text}, and a write with a checksum needs {_NEEDED_WITH_CHECKSUM}")
     finally:
-        for fd in opened[1:]:
-            close_quietly(fd)
+        finish([descriptor.close for descriptor in opened])
     return None
