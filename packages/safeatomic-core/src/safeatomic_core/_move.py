@@ -2,8 +2,7 @@
 
 The sidecar cannot simply be renamed along: data and sidecar are two names, and a crash between two
 renames would leave one without the other. So the destination's sidecar *announces* the arriving
-content as a write does, and the source's sidecar goes last. `formal/notes-checksum.md` numbers the
-steps and says what each of them prevents; `formal/SafeAtomicChecksum.tla` checks them.
+content as a write does, and the source's sidecar goes last (`formal/notes-checksum.md`).
 """
 
 from __future__ import annotations
@@ -185,6 +184,7 @@ class _Move(Change):
         self._report(_trace.SETTLE, {"durable": self.settled})
         if self._linked:
             kernel.unlink(self._src.name, dir_fd=self._src.dir_fd)
+            self._linked = False
 
     def seal(self) -> None:
         """Cut off what the destination held before."""
@@ -250,7 +250,7 @@ class _Move(Change):
     def outcome(self) -> str:
         """Say what became of the two names."""
         outcome = super().outcome()
-        if self.published and self._linked and self._src.shows_what_was_found():
+        if self.published and self._linked:
             outcome += f", and the source {self._src.path!r} still has its name"
         if self._left is not None:
             sidecar = self._src.path + SIDECAR_SUFFIX
