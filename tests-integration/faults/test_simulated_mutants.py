@@ -116,7 +116,7 @@ ATTRIBUTE = Step("setxattr", "_copy_xattrs")
 MOVE_PUBLISH = Step("rename", "_Move.publish")
 MOVE_RECORD = Step("link", "Replacement.install < Announcement.announce < _Move.announce")
 MOVE_SEAL = Step("truncate", "Announcement.seal < _Move.seal")
-SOURCE_SIDECAR = Step("rename", f"{TAKEN_AWAY} < _Move.leave_source")
+SOURCE_SIDECAR = Step("rename", f"{TAKEN_AWAY} < _Move._take_sidecar_away")
 
 # (what is moved, to just behind what)
 EXCHANGES = {
