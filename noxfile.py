@@ -55,7 +55,7 @@ def kernels(session: nox.Session) -> None:
     pytest(session, "tests-integration/kernels")
 
 
-@nox.session(requires=["wheels"], allow_parallel=True)
+@nox.session(requires=["wheels"], allow_parallel=True, default=False)
 def interpreters(session: nox.Session) -> None:
     """Run the tests on CPython 3.14, 3.15 and PyPy, from Debian's next suite in its own folder."""
     tools = Path(session.create_tmp()) / "tools"
