@@ -19,12 +19,12 @@ def default(seed: int) -> list[Spec]:
         Spec(filesystem, workload, noise=noise, seed=seed, limit=_LIMIT)
         for filesystem in FILESYSTEMS
         for workload in _WORKLOADS
-        for noise in _NOISES[-1:]
+        for noise in _NOISES
     ]
 
 
 def long(seed: int) -> list[Spec]:
-    """Return the same with every workload and noise, and more images."""
+    """Return the same with every workload and more images."""
     return [
         Spec(filesystem, workload, noise=noise, seed=seed, limit=_LONG_LIMIT)
         for filesystem in FILESYSTEMS
