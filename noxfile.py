@@ -48,7 +48,7 @@ def wheels(session: nox.Session) -> None:
 # The long sessions come first: two side by side then end at about the same time.
 
 
-@nox.session(requires=["wheels"], allow_parallel=True)
+@nox.session(requires=["wheels"], allow_parallel=True, default=False)
 def kernels(session: nox.Session) -> None:
     """Make and judge crash images on the kernels of other Debian releases, in QEMU."""
     install(session, CORE, groups=["crash"])
