@@ -96,6 +96,8 @@ thread.join()
     reason="PyPy takes every stack to be as large as sys.setrecursionlimit() says",
 )
 def test_no_depth_ends_the_process(kind: str, kib: int, limit: int) -> None:
+    if sys.version_info[:2] == (3, 13) and 0 < kib < 768:
+        pytest.skip("3.13 frees what is nested by recursion in C, for which such a stack is small")
     slow = kind in ("ruamel", "instance")
     if slow and not kib:
         pytest.skip("ruamel.yaml takes a minute for what the raised limit lets pass")
