@@ -165,7 +165,7 @@ def test_a_doctor_that_cannot_be_loaded_says_so(
 
     assert doctor(target).guarantees
     for name in ("examination", "layout"):
-        chroot.setitem(sys.modules, f"safeatomic_core._doctor.{name}", None)
+        chroot.setitem(sys.modules, f"{doctor_module.__name__}.{name}", None)
         chroot.delattr(doctor_module, name, raising=False)
     if not known:
         chroot.setattr(doctor_module, "inspect_guarantees", refuse)
