@@ -60,21 +60,23 @@ def atomicwrites_writer() -> Writer:
 
 def filelock_writer() -> Writer:
     """Return the same under a lock of filelock, one object for each file."""
-    write, make = atomicwrites_writer(), optional("filelock").FileLock
-    locks: dict[str, Any] = {}
-
-    def locked(path: str, data: bytes) -> None:
-        if path not in locks:
-            locks[path] = make(path + ".lock")
-        with locks[path]:
-            write(path, data)
-
-    return locked
+    return _under_filelock(atomicwrites_writer())
 
 
 def digest_writer() -> Writer:
     """Return the same with a digest beside the file, in the form of sha256sum."""
-    write, make = atomicwrites_writer(), optional("filelock").FileLock
+    write = atomicwrites_writer()
+
+    def write_both(path: str, data: bytes) -> None:
+        write(path, data)
+        line = f"{sha256(data).hexdigest()}  {os.path.basename(path)}\n"
+        write(path + ".sha256", line.encode())
+
+    return _under_filelock(write_both)
+
+
+def _under_filelock(write: Writer) -> Writer:
+    make = optional("filelock").FileLock
     locks: dict[str, Any] = {}
 
     def locked(path: str, data: bytes) -> None:
@@ -82,8 +84,6 @@ def digest_writer() -> Writer:
             locks[path] = make(path + ".lock")
         with locks[path]:
             write(path, data)
-            line = f"{sha256(data).hexdigest()}  {os.path.basename(path)}\n"
-            write(path + ".sha256", line.encode())
 
     return locked
 
