@@ -39,6 +39,7 @@ from safeatomic_core._digests import HashAside
 from safeatomic_core._options import Policy
 from safeatomic_core._posix import kernel
 from safeatomic_core._protocol import Write
+from safeatomic_core._target import Target
 
 Listing = Callable[[], list[str]]
 
@@ -278,6 +279,29 @@ def swap(volume: Path, removed: str) -> None:
         path.unlink()
     if removed == "*":
         (volume / "v1").rmdir()
+
+
+@pytest.mark.parametrize("call", [read_atomic, get_checksum_info, verify_checksum])
+def test_links_that_never_stay_are_not_followed_for_ever(
+    volume: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[Path], object]
+) -> None:
+    followed: list[object] = []
+
+    def leads_elsewhere(target: object) -> bool:
+        assert len(followed) < 1000
+        followed.append(target)
+        return True
+
+    monkeypatch.setattr(Target, "leads_elsewhere", leads_elsewhere)
+    swap(volume, "*")
+    for path in (volume / "v2").iterdir():
+        path.unlink()
+    if call is get_checksum_info:
+        assert call(volume / "f") is None
+    else:
+        with pytest.raises(FileNotFoundError):
+            call(volume / "f")
+    assert followed
 
 
 VERSIONS = {hashlib.sha256(text.encode()).hexdigest(): text for text in ("v1", "v2")}

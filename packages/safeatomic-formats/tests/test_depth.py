@@ -132,6 +132,40 @@ def test_a_small_stack_is_seen() -> None:
     assert _depth.levels() is None
 
 
+FIRST_THREAD = """
+import os, sys, tempfile
+import safeatomic_formats
+sys.setrecursionlimit(20_000)
+path = os.path.join(tempfile.mkdtemp(), "f")
+with open(path, "w") as file:
+    file.write("[" * 4_000 + "]" * 4_000)
+try:
+    safeatomic_formats.atomic_json_load(path)
+except RecursionError:
+    print("refused")
+"""
+
+
+def test_a_small_stack_of_the_first_thread_is_seen() -> None:
+    resource = pytest.importorskip("resource")
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_THREAD],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (512 << 10, most)),
+    )
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+
+
+def test_where_no_limit_can_be_asked_for_the_usual_stack_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert _depth.levels() is None
+
+
 def test_a_raised_recursion_limit_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "getrecursionlimit", lambda: 1_000_000)
     assert _depth.levels() == 4_096

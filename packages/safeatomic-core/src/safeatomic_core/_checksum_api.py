@@ -14,7 +14,7 @@ from ._options import Policy, check_data, defaults, resolve_algorithm
 from ._reader import AtomicReader, verify_file
 from ._recording import Batch, record_present, require_present
 from ._sidecar_file import Sidecar, not_a_record
-from ._target import SIDECAR_SUFFIX, Naming, Target, check_path, locate
+from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Naming, Target, check_path, locate
 from ._types import Record
 
 TYPE_CHECKING = False
@@ -272,27 +272,27 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         SafeAtomicError: The file at the sidecar's name is empty, or does not describe the file.
         OSError: The directory or the sidecar cannot be read.
     """
-    while True:
+    for _ in range(RESOLUTIONS):
         target = locate(path)
         try:
             with Naming(target):
                 sidecar = Sidecar(target, defaults().checksum_algo)
             sidecar.close()
             claim = sidecar.claim
-            if claim is None:
-                if sidecar.flaw is not None:
-                    raise not_a_record(target, sidecar.flaw)
-                if target.leads_elsewhere():
-                    continue
-                return None
-            return ChecksumInfo(
-                path=check_path(path),
-                algo=claim.algo,
-                hash=claim.digest,
-                timestamp=sidecar.timestamp,
-            )
+            if claim is not None:
+                return ChecksumInfo(
+                    path=check_path(path),
+                    algo=claim.algo,
+                    hash=claim.digest,
+                    timestamp=sidecar.timestamp,
+                )
+            if sidecar.flaw is not None:
+                raise not_a_record(target, sidecar.flaw)
+            if not target.leads_elsewhere():
+                break
         finally:
             target.close()
+    return None
 
 
 class _Recording(Change):

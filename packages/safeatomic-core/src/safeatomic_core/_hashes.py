@@ -1,4 +1,4 @@
-"""Hash objects: hashlib's, or the interpreter's own where hashlib cannot be loaded any more.
+"""Hash objects: hashlib's, or the interpreter's own where hashlib can no longer be loaded.
 
 A program may enter a chroot, or give up the right to read its installation, before it hashes for
 the first time. hashlib takes as long to load as a quarter of this package, most of it for OpenSSL,
@@ -34,7 +34,7 @@ def new_hash(algo: str) -> _Hash:
     """Return a fresh hash object of a checked algorithm.
 
     Raises:
-        ValueError: This Python does not offer it, or cannot load it any more.
+        ValueError: This Python does not offer it, or can no longer load it.
     """
     try:
         import hashlib  # see above

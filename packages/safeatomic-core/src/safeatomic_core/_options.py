@@ -185,8 +185,8 @@ def check_algorithm(algo: object, argument: str = "checksum_algo") -> str:
     if length == 0:
         if name != "sha256" and not hashlib_loads():
             raise ValueError(
-                f"{argument} {algo!r} cannot be computed, because hashlib cannot be loaded any "
-                "more; use 'sha256', or import hashlib before the process enters a chroot"
+                f"{argument} {algo!r} cannot be computed, because hashlib can no longer be "
+                "loaded; use 'sha256', or import hashlib before the process enters a chroot"
             )
         raise ValueError(
             f"{argument} {algo!r} is not a fixed-length hash of this Python; "

@@ -13,7 +13,7 @@ from ._errors import SafeAtomicError
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
-from ._target import Naming, Target, check_path, identity, refusal
+from ._target import RESOLUTIONS, Naming, Target, check_path, identity, refusal
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
 from ._verification import Verification
 
@@ -247,12 +247,12 @@ class _Opened:
     def open(self) -> None:
         """Open the file, and look at what was opened: a name may change before it is."""
         target = self._target
-        while True:
+        for left in reversed(range(RESOLUTIONS)):
             target.open()
             try:
                 self._open_target()
             except FileNotFoundError:
-                if not target.leads_elsewhere():
+                if not (left and target.leads_elsewhere()):
                     raise
             else:
                 return

@@ -22,7 +22,7 @@ LOCK_SUFFIX = ".lock"
 SIDECAR_SUFFIX = ".sha256"
 
 _DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
-_RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
+RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
 _MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 _STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 
@@ -87,7 +87,7 @@ class Target:
             OSError: The directory cannot be opened. Nothing was touched.
         """
         self._flushes = flushes
-        attempts = _RESOLUTIONS
+        attempts = RESOLUTIONS
         try:
             while True:
                 attempts -= 1

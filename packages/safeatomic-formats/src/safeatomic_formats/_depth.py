@@ -31,10 +31,20 @@ def levels() -> int | None:
     """Return how many levels may be recursed in C; None if the interpreter's own bound suffices."""
     allowed = max(sys.getrecursionlimit(), _LEVELS_IN_C)
     main = threading.get_ident() == threading.main_thread().ident
-    size = _USUAL_STACK if main else _stack_size()
+    size = _main_stack_size() if main else _stack_size()
     if size * 4 >= allowed * _PER_LEVEL * 3:
         return None
     return size // 2 // _PER_LEVEL  # the caller has used some of it
+
+
+def _main_stack_size() -> int:
+    """Return the size in bytes to which the first thread's stack may grow, or the usual one."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _USUAL_STACK
+    limit, _ = resource.getrlimit(resource.RLIMIT_STACK)  # setrlimit(2), 'ulimit -s'
+    return _USUAL_STACK if limit == resource.RLIM_INFINITY else min(limit, _USUAL_STACK)
 
 
 def _stack_size() -> int:

@@ -138,7 +138,7 @@ def doctor(
 
 
 def _unexamined(path: str, error: Exception) -> DoctorReport:
-    """Return the report of a process that cannot load the examination any more."""
+    """Return the report of a process that can no longer load the examination."""
     try:
         report = inspect_guarantees(path)
     except OSError:
