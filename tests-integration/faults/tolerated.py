@@ -61,7 +61,7 @@ PLACES = (
     Place("posix_fadvise", "start_writeback", None, "the flush waits longer, that is all", "DEBUG"),
     Place(
         "open_anonymous",
-        "Descriptor.open < Held.open < Lock._prepare",
+        "Held.open < Lock._prepare",
         _UNSUPPORTED,
         "no O_TMPFILE here: the lock is made under a temp's name",
     ),
@@ -145,13 +145,13 @@ PLACES = (
     Place("flock", "_join_takeover < force_release_lock", None, "force asks nobody"),
     Place(
         "open",
-        f"Descriptor.open < Held.open < {_LOOKERS}",
+        f"Held.open < {_LOOKERS}",
         None,
         "alive='unknown', hence not stale",
     ),
     Place(
         "open",
-        r"Descriptor.open < Held.open < Found\._open < Found\.look < Lock.attempt",
+        r"Held.open < Found\._open < Found\.look < Lock.attempt",
         _only(e.EACCES, e.EPERM),
         "somebody else's lock, of which nothing is known: it counts as held",
     ),
@@ -175,9 +175,7 @@ PLACES = (
         _only(e.EACCES, e.ENOENT, e.EPERM, e.EXDEV, e.ELOOP, *_UNSUPPORTED),
         "no link from /proc here: the lock is made under a temp's name",
     ),
-    Place("fstat", "_still_shows < Held", None, "not known to be ours: it is let go"),
-    Place("fstat", "Target.is_open", None, "not known to be closed: it counts as open"),
-    Place("fstat", "_Opened._shows_what_was_opened", None, "not known to be closed: it is closed"),
+    Place("fstat", "shows", None, "not known to be closed: it counts as open"),
     Place("unlink", "unlink_if_there", None, "tried once more"),
     Place(
         "fchown",
@@ -226,7 +224,7 @@ PLACES = (
     Place("listdir", "orphans < recover", None, "a sweep never makes a write fail", "DEBUG"),
     Place(
         "open",
-        "Descriptor.open < Held.open < _reap",
+        "Held.open < _reap",
         None,
         "what cannot be opened is no proven orphan",
     ),

@@ -373,7 +373,7 @@ def test_a_lock_of_the_parent_is_not_the_child_s_to_release(data: Path) -> None:
     target = locate(data)
     lock = _lock.Lock(target, "strict")
     assert lock.attempt(None)
-    lock._born = -1  # as a forked child sees it
+    lock._held._born = -1  # as a forked child sees it
     lock.release()
     assert lock.fd == -1
     assert is_locked(data)

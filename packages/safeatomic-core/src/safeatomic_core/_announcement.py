@@ -14,8 +14,9 @@ import stat
 
 from . import _log
 from ._checksum_record import Checksum, agreeing, carried, format_record
+from ._descriptor import close_quietly
 from ._digests import hash_fd, memoized
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._readership import Readers, admit, readers_at, readers_of
 from ._replacement import Replacement
 from ._retirement import RESTLESS, ROUNDS, Retirement

@@ -7,7 +7,8 @@ import os
 import stat
 
 from . import _environment, _mounts, _verdicts
-from ._posix import close_quietly, kernel
+from ._descriptor import close_quietly
+from ._posix import kernel
 from ._target import check_path
 from ._types import GUARANTEES, Record
 

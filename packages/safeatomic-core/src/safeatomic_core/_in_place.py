@@ -16,7 +16,8 @@ import os
 import stat
 
 from . import _log
-from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._descriptor import Descriptor, shows
+from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._target import identity, refusal, still_named
 from ._temp_file import unlink_if_there
 
@@ -43,6 +44,7 @@ class InPlace:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._handle = Descriptor()
+        self._inode: tuple[int, int] | None = None
         self.copy = ""
         self.was_longer = False
 
@@ -51,11 +53,15 @@ class InPlace:
         if self._handle.fd >= 0:
             return
         target = self._target
-        mode = kernel.fstat(
-            self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
-        ).st_mode
-        if not stat.S_ISREG(mode):  # it was when Gate looked
-            raise refusal(target.path, mode)
+        fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+        status = kernel.fstat(fd)
+        self._inode = identity(status)
+        if not stat.S_ISREG(status.st_mode):  # it was when Gate looked
+            raise refusal(target.path, status.st_mode)
+
+    def is_open(self) -> bool:
+        """Tell whether the descriptor still shows the target that was opened."""
+        return self._inode is None or shows(self._handle.fd, self._inode)
 
     def overwrite(self, temp: Temp, sync_directory: Callable[[], None]) -> None:
         """Copy a temp, which is complete and flushed, into the target.
@@ -88,7 +94,10 @@ class InPlace:
 
     def close(self) -> None:
         """Close the target."""
-        self._handle.close()
+        if self._target.lasting and self._inode is not None:
+            self._handle.close_if_shows(self._inode)
+        else:
+            self._handle.close()
 
     def _require_named(self) -> None:
         """Fail if the file was unmounted since, or another one mounted: nobody would see ours."""

@@ -19,7 +19,7 @@ import stat
 
 from . import _log, _trace
 from ._errors import LockError
-from ._forks import Held, generation
+from ._forks import Held
 from ._lock_file import CRASH_MARK, Found, flock_stale, probe_free
 from ._lock_payload import payload
 from ._lock_readers import admit
@@ -80,7 +80,6 @@ class Lock:
     """
 
     __slots__ = (
-        "_born",
         "_dir_fd",
         "_found",
         "_handle",
@@ -108,8 +107,7 @@ class Lock:
         self._dir_fd = target.dir_fd
         self.inode = (0, 0)
         self._handle: Held | None = None  # of the directory, once the lock outlives its call
-        self._held = Held()
-        self._born = generation()
+        self._held = Held(lasting=target.lasting)
         self._session: str | None = None
         self._temp: Temp | None = None
         self._found: Found | None = None
@@ -166,7 +164,7 @@ class Lock:
 
     def ours(self) -> bool:
         """Tell whether this process, not a parent it was forked from, took the lock."""
-        return self._born == generation()
+        return self._held.ours()
 
     def owned(self, dir_fd: int = -1) -> bool:
         """Tell whether the name still points to our inode.
@@ -212,6 +210,7 @@ class Lock:
         """Take the directory's descriptor over from the target: the lock outlives the call."""
         (handle := Held()).adopt(target.handle, target.directory())
         self._handle = handle
+        self._held.lasting = True
         target.hand_over()
 
     def _close(self) -> None:
@@ -249,27 +248,28 @@ class Lock:
 
     def _prepare(self) -> None:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
-        if self._held.fd < 0:
-            try:
-                self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
-            except OSError as error:
-                if error.errno not in _NO_ANONYMOUS:
-                    raise
-                self._make_named()
-            self._complete()
-        else:
-            self._fill()
+        fd = self._held.fd
+        if fd >= 0:
+            self._fill(fd)
+            return
+        try:
+            fd = self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
+        except OSError as error:
+            if error.errno not in _NO_ANONYMOUS:
+                raise
+            fd = self._make_named()
+        self._complete(fd)
 
-    def _make_named(self) -> None:
+    def _make_named(self) -> int:
         """Make the inode under a temp's name, where one without a name is not to be had."""
         self._temp = Temp(self._dir_fd)
         self._temp.create(_MODE)
         self._held.adopt(self._temp)
         self._temp.detach()
+        return self._held.fd
 
-    def _complete(self) -> None:
+    def _complete(self, fd: int) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
-        fd = self._held.fd
         status = kernel.fstat(fd)
         self._held.shows(status)
         self.inode = identity(status)
@@ -280,16 +280,16 @@ class Lock:
             if error.errno in NOT_SUPPORTED:
                 raise self._impossible("this filesystem has no flock", error) from error
             raise
-        self._fill()
+        self._fill(fd)
         if _trace.hook is not None:
             self._report("prepared", self.inode[1])
 
-    def _fill(self) -> None:
+    def _fill(self, fd: int) -> None:
         """Write the payload, completely: nobody is to meet a lock that does not say what it is."""
         data = payload(self._session, self.token)
         done = 0
         while done < len(data):
-            written = kernel.pwrite(self._held.fd, data[done:], done)
+            written = kernel.pwrite(fd, data[done:], done)
             if written <= 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
             done += written
@@ -321,8 +321,7 @@ class Lock:
                 return
             self.linked = False
             self._held.close()
-            self._make_named()
-            self._complete()
+            self._complete(self._make_named())
         assert self._temp is not None  # noqa: S101 - just made
         self.linked = True
         dir_fd = self._dir_fd

@@ -13,7 +13,8 @@ import os
 import stat
 
 from . import _log, _mounts
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._descriptor import Descriptor
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import errno
 import os
 import stat
 
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._descriptor import Descriptor
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

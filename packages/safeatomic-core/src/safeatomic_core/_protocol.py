@@ -95,6 +95,7 @@ class Write(Change):
     def stage(self) -> None:
         """Create the temp beside the target: a rename works within one filesystem only."""
         self.step = _trace.STAGE
+        self.temp.lasting = self.target.lasting
         if self._keeps_metadata() or self.target.is_mount_point:
             # What replaces a private file must never be readable by others, not even half-written.
             self.temp.create(_OVERWRITE_MODE)
@@ -125,7 +126,8 @@ class Write(Change):
 
     def require_descriptors(self) -> None:
         """Refuse to go on if the program closed one of ours: its number may be another file's."""
-        if not (self.temp.valid() and self.target.is_open()):
+        others = (self.target, self.announcement, self.in_place)
+        if not (self.temp.valid() and all(each is None or each.is_open() for each in others)):
             reason = "the program closed a descriptor of this writer"
             raise OSError(errno.EBADF, reason, self.target.path)
         self.target.lasting = False

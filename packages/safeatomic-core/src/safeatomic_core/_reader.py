@@ -8,11 +8,12 @@ import os
 import stat
 
 from . import _trace
+from ._descriptor import Descriptor
 from ._digests import hash_bytes, memoized
 from ._errors import SafeAtomicError
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._target import RESOLUTIONS, Naming, Target, check_path, identity, refusal
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
 from ._verification import Verification
@@ -303,18 +304,11 @@ class _Opened:
 
     def close(self) -> None:
         """Close the file and its directory."""
+        self.fd = -1
         try:
-            if self._lasting and self.fd >= 0 and not self._shows_what_was_opened():
-                self._handle.release()  # it is another file's by now
-        finally:
-            self.fd = -1
-            try:
+            if self._lasting:
+                self._handle.close_if_shows(self.inode)
+            else:
                 self._handle.close()
-            finally:
-                self._target.close()
-
-    def _shows_what_was_opened(self) -> bool:
-        try:
-            return identity(kernel.fstat(self.fd)) == self.inode
-        except OSError as error:
-            return error.errno != errno.EBADF
+        finally:
+            self._target.close()

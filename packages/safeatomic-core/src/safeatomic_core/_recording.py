@@ -10,9 +10,10 @@ import errno
 import os
 
 from ._announcement import Announcement
+from ._descriptor import Descriptor
 from ._digests import hash_fd
 from ._gate import pass_gate
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._settle import OVERTAKEN, settle_directory
 from ._target import Target, identity
 

@@ -114,6 +114,10 @@ class Retirement:
             self._drop_present()
         raise taken(self._target, RESTLESS)
 
+    def is_open(self) -> bool:
+        """Tell whether the descriptor of the sidecar that was found still shows it."""
+        return self._present is None or self._present.is_open()
+
     def drop_displaced(self) -> None:
         """Remove what was displaced; the new content is visible, and stays."""
         self._place.drop()

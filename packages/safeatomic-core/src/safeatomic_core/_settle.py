@@ -7,8 +7,9 @@ import os
 import stat
 
 from . import _log
+from ._descriptor import Descriptor
 from ._errors import UnsupportedEnvironmentWarning
-from ._posix import O_CLOEXEC, O_DIRECTORY, Descriptor, kernel
+from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
 from ._temp_file import orphans
 from ._types import CRASH_DURABILITY
 

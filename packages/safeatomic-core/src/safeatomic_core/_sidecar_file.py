@@ -15,18 +15,10 @@ import time
 from . import _log
 from ._checksum_lines import escape, parse_line
 from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
+from ._descriptor import Descriptor, shows
 from ._errors import SafeAtomicError
 from ._forks import Held
-from ._posix import (
-    LOCK_EX,
-    LOCK_NB,
-    NOT_SUPPORTED,
-    O_CLOEXEC,
-    O_NOFOLLOW,
-    O_NONBLOCK,
-    Descriptor,
-    kernel,
-)
+from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._target import SIDECAR_SUFFIX, identity, kind_of
 
 TYPE_CHECKING = False
@@ -59,7 +51,18 @@ class Sidecar:
         fits: Whether the filesystem has room for such a name.
     """
 
-    __slots__ = ("_handle", "_held", "claim", "fits", "flaw", "kind", "raw", "record", "status")
+    __slots__ = (
+        "_handle",
+        "_held",
+        "_lasting",
+        "claim",
+        "fits",
+        "flaw",
+        "kind",
+        "raw",
+        "record",
+        "status",
+    )
 
     def __init__(self, target: Target, hint: str) -> None:
         """Look at it.
@@ -73,6 +76,7 @@ class Sidecar:
         """
         self._handle: Descriptor = Descriptor()
         self._held = False
+        self._lasting = target.lasting
         self.kind: Kind = "nothing"
         self.status: os.stat_result | None = None
         self.raw = b""
@@ -132,7 +136,7 @@ class Sidecar:
             return True
         if not self._held:
             self._held = True
-            held = Held()  # no forked child is to keep the flock
+            held = Held(lasting=self._lasting)  # no forked child is to keep the flock
             held.adopt(self._handle, self.status)
             self._handle = held  # the former owner goes, and closes nothing
         try:
@@ -190,7 +194,14 @@ class Sidecar:
 
     def close(self) -> None:
         """Close the file, and with it the flock; until then its inode number means nothing else."""
-        self._handle.close()
+        if self._lasting and self.inode is not None:
+            self._handle.close_if_shows(self.inode)
+        else:
+            self._handle.close()
+
+    def is_open(self) -> bool:
+        """Tell whether the descriptor, if there is one, still shows what was opened."""
+        return self.inode is None or shows(self.fd, self.inode)
 
     def _refuse_to_open(self, target: Target, error: OSError) -> None:
         """Note what could not be opened because of its kind; raise for what may not be read."""

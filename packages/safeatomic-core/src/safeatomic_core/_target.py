@@ -10,7 +10,8 @@ import errno
 import os
 import stat
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_PATH, Descriptor, kernel
+from ._descriptor import Descriptor, shows
+from ._posix import O_CLOEXEC, O_DIRECTORY, O_PATH, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -232,17 +233,15 @@ class Target:
 
     def is_open(self) -> bool:
         """Tell whether the descriptor still shows the directory that was opened."""
-        try:
-            return identity(kernel.fstat(self.dir_fd)) == identity(self.directory())
-        except OSError as error:
-            return error.errno != errno.EBADF
+        return shows(self.dir_fd, identity(self.directory()))
 
     def close(self) -> None:
         """Close the directory."""
-        if self.lasting and self.dir_fd >= 0 and not self.is_open():
-            self.handle.release()  # it is another file's by now
         self.dir_fd = -1
-        self.handle.close()
+        if self.lasting and self._directory is not None:
+            self.handle.close_if_shows(identity(self._directory))
+        else:
+            self.handle.close()
 
     def hand_over(self) -> None:
         """Leave the directory's descriptor to the owner that shares it."""
@@ -335,7 +334,8 @@ def unchanged(before: os.stat_result | None, now: os.stat_result | None) -> bool
     """Tell whether two looks at a name saw one file, with one owner, mode and ACL; or nothing."""
     if before is None or now is None:
         return before is now
-    return identity(before) == identity(now) and before.st_ctime_ns == now.st_ctime_ns
+    same = before.st_ino == now.st_ino and before.st_dev == now.st_dev
+    return same and before.st_ctime_ns == now.st_ctime_ns
 
 
 def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
@@ -344,7 +344,7 @@ def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return identity(status) == inode
+    return (status.st_dev, status.st_ino) == inode
 
 
 def kind_of(mode: int) -> str:

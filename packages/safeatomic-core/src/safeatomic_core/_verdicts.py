@@ -12,7 +12,8 @@ import os
 import stat
 
 from . import _environment, _filesystems, _mounts
-from ._posix import close_quietly, kernel
+from ._descriptor import close_quietly
+from ._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

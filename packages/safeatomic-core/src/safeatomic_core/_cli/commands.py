@@ -6,11 +6,12 @@ import errno
 import os
 import sys
 
+from .._descriptor import close_quietly
 from .._doctor import DoctorCheck, DoctorReport, doctor, wants_colour
 from .._errors import NEW, UNCHANGED, ChecksumMismatchError, SafeAtomicError, explain
 from .._guarantees import inspect_guarantees
 from .._move import move_atomic
-from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from .._posix import O_CLOEXEC, O_DIRECTORY, kernel
 from .._reader import AtomicReader, verify_file
 from .._writer import AtomicWriter
 from . import output, wording

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .. import _temp_file
+from .._descriptor import close_quietly
 from .._errors import LockError, SafeAtomicError
 from .._lock_api import (
     force_release_lock,
@@ -12,7 +13,7 @@ from .._lock_api import (
     is_stale_lock,
     release_stale_lock,
 )
-from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from .._posix import O_CLOEXEC, O_DIRECTORY, kernel
 from .._target import LOCK_SUFFIX
 from . import output, wording
 from .output import ERROR, NO, OK

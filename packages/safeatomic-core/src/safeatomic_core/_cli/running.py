@@ -8,10 +8,11 @@ import threading
 
 from .._checksum_api import get_checksum_info
 from .._command_lock import VARIABLE
+from .._descriptor import close_quietly
 from .._errors import UNCHANGED, ChecksumMismatchError, SafeAtomicError
 from .._lock_api import inheritable_lock, release_lock, try_acquire_lock
 from .._lock_payload import parse_json
-from .._posix import close_quietly, kernel
+from .._posix import kernel
 from .._reader import AtomicReader
 from .._settle import recover
 from .._target import locate

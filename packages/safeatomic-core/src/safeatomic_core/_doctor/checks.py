@@ -12,12 +12,13 @@ import os
 import stat
 
 from .. import _mounts
+from .._descriptor import close_quietly
 from .._gate import gate_error, pass_gate
 from .._in_place import COPY_PREFIX
 from .._lock_file import probe_free
 from .._options import Policy
 from .._permission import require_permission
-from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
 from .._temp_file import SUM_PREFIX, is_temp_name, orphans
 from .._verdicts import is_mount_point

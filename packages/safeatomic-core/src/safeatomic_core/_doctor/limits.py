@@ -7,8 +7,9 @@ import os
 import stat
 
 from .._change import finish
+from .._descriptor import Descriptor
 from .._lock_payload import payload
-from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, Descriptor, kernel
+from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, kernel
 from .subject import failed, need_directory, passed, size_text, warned
 
 TYPE_CHECKING = False

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import stat
 
+from .._descriptor import close_quietly
 from .._errors import ChecksumMismatchError, LockError, SafeAtomicError
 from .._file_api import read_atomic_bytes, write_atomic_bytes
 from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
 from .._move import move_atomic
-from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
+from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
 from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
 from .._temp_file import unlink_if_there
 from .checks import PROBE_PREFIX

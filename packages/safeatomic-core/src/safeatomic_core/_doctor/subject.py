@@ -11,9 +11,10 @@ import os
 import stat
 
 from .. import _mounts
+from .._descriptor import close_quietly
 from .._errors import SafeAtomicError
 from .._guarantees import nearest_directory
-from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
+from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
