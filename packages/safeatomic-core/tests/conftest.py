@@ -20,6 +20,7 @@ from safeatomic_core._doctor import examination
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._guarantees import GuaranteeReport
 from safeatomic_core._posix import intercept
+from safeatomic_core._target import Target, check_path
 
 # No deadlines: machines are shared. The same examples at each run of CI, others elsewhere.
 settings.register_profile("safeatomic", deadline=None, derandomize="CI" in os.environ)
@@ -72,6 +73,25 @@ def faults() -> Iterator[Faults]:
     made = Faults()
     with intercept(made.wrap):
         yield made
+
+
+@pytest.fixture
+def locate() -> Iterator[Callable[[str | Path], Target]]:
+    """Return what opens the target of a path; it is closed at the end."""
+    made: list[Target] = []
+
+    def opened(path: str | Path) -> Target:
+        made.append(Target(check_path(path)))
+        try:
+            made[-1].open()
+        except BaseException:
+            made[-1].close()
+            raise
+        return made[-1]
+
+    yield opened
+    for target in made:
+        target.close()
 
 
 @pytest.fixture

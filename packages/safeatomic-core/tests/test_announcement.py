@@ -25,7 +25,7 @@ from safeatomic_core import (
 from safeatomic_core import _announcement as announcement
 from safeatomic_core import _retirement as retirement
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import locate
+from safeatomic_core._target import Target
 
 Listing = Callable[[], list[str]]
 Action = Callable[[], object]
@@ -396,7 +396,7 @@ def test_a_list_that_comes_before_the_sidecar_is_taken_away_stays(target: Path, 
 
 
 def test_a_record_that_nobody_was_permitted_to_read_is_its_owner_s(
-    target: Path, side: Path
+    target: Path, side: Path, locate: Callable[[str | Path], Target]
 ) -> None:
     place = locate(target)
     record = announcement.Announcement(place)

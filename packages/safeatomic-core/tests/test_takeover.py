@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from safeatomic_core import (
 )
 from safeatomic_core._lock_payload import payload
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import locate
+from safeatomic_core._target import Target
 
 
 def lock_of(data: Path) -> Path:
@@ -312,7 +313,7 @@ def test_a_bad_age_is_refused(data: Path, value: object, error: type[Exception])
 
 
 def test_a_lock_that_was_forced_away_during_a_takeover_is_not_removed(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, monkeypatch: pytest.MonkeyPatch, locate: Callable[[str | Path], Target]
 ) -> None:
     data.with_name("data.lock").write_bytes(payload(None, "0123456789abcdef"))
     target = locate(data)

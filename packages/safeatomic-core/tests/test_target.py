@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from safeatomic_core import write_atomic_bytes
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import check_path, locate
+from safeatomic_core._target import Target, check_path
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,10 @@ def test_bytes_and_path_objects_are_paths(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/", ".", "..", "a/", "a/.."])
 def test_what_can_only_be_a_directory_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    locate: Callable[[str | Path], Target],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(IsADirectoryError):
@@ -94,7 +98,9 @@ def test_other_kinds_are_refused_by_name_and_left_alone(
     assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
 
 
-def test_a_parent_that_is_swapped_meanwhile_does_not_misdirect(tmp_path: Path) -> None:
+def test_a_parent_that_is_swapped_meanwhile_does_not_misdirect(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
     (tmp_path / "real").mkdir()
     target = locate(tmp_path / "real" / "file")
     try:
@@ -107,7 +113,9 @@ def test_a_parent_that_is_swapped_meanwhile_does_not_misdirect(tmp_path: Path) -
         target.close()  # a second close does nothing
 
 
-def test_a_failing_look_closes_the_directory(tmp_path: Path, faults: Any) -> None:
+def test_a_failing_look_closes_the_directory(
+    tmp_path: Path, faults: Any, locate: Callable[[str | Path], Target]
+) -> None:
     faults.fail("stat", errno.EIO)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="Input/output"):
@@ -116,7 +124,7 @@ def test_a_failing_look_closes_the_directory(tmp_path: Path, faults: Any) -> Non
 
 
 def test_an_error_without_a_number_is_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locate: Callable[[str | Path], Target]
 ) -> None:
     error = OSError("odd")
 
@@ -129,7 +137,9 @@ def test_an_error_without_a_number_is_passed_on(
     assert caught.value is error
 
 
-def test_a_missing_directory_is_named_by_the_path_given_and_nothing_else(tmp_path: Path) -> None:
+def test_a_missing_directory_is_named_by_the_path_given_and_nothing_else(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
     path = str(tmp_path / "no" / "f")
     with pytest.raises(FileNotFoundError) as caught:
         locate(path)

@@ -14,7 +14,7 @@ import stat
 
 from . import _log
 from ._checksum_record import Checksum, agreeing, carried, format_record
-from ._descriptor import close_quietly
+from ._descriptor import Descriptor, closing
 from ._digests import hash_fd, memoized
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._readership import Readers, admit, readers_at, readers_of
@@ -203,10 +203,11 @@ class Announcement(Retirement):
 
     def _digest_of_present(self, record: Checksum | None, algo: str) -> tuple[Digest, ...]:
         """Hash the present content; empty if it agrees with none of the recorded digests."""
-        target = self._target
-        # Its owner may have put a FIFO there since Gate: nobody waits on it.
-        fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
-        try:
+        target, opened = self._target, Descriptor()
+
+        def hash_present() -> tuple[Digest, ...]:
+            # Its owner may have put a FIFO there since Gate: nobody waits on it.
+            fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
             mode = kernel.fstat(fd).st_mode
             if not stat.S_ISREG(mode):
                 raise refusal(target.path, mode)
@@ -214,8 +215,8 @@ class Announcement(Retirement):
                 return ((algo, hash_fd(fd, algo)),)
             match = agreeing(record, memoized(fd))
             return () if match is None else (match,)
-        finally:
-            close_quietly(fd)
+
+        return closing(opened, hash_present)
 
     def _write(self, previous: tuple[Digest, ...], rest: tuple[Digest, ...]) -> None:
         """Write the record under a temp's name, for nobody's eyes but ours yet."""

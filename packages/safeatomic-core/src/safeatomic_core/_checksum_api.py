@@ -6,15 +6,16 @@ import os
 
 from . import _trace
 from ._change import Change, carry_out
+from ._descriptor import closing
 from ._digests import hash_bytes, hash_fd
 from ._errors import ChecksumMismatchError, SafeAtomicError
 from ._gate import pass_gate
 from ._hashes import UNLOADABLE
 from ._options import Policy, check_data, defaults, resolve_algorithm
-from ._reader import AtomicReader, verify_file
+from ._reader import read_with, verify_file
 from ._recording import Batch, record_present, require_present
-from ._sidecar_file import Sidecar, not_a_record
-from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Naming, Target, check_path, locate
+from ._sidecar_file import Looks, not_a_record
+from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Target, check_path, visit
 from ._types import Record
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from ._sidecar_file import Sidecar
     from ._types import Buffer, Concurrency, Safety, StrPath
 
 
@@ -57,11 +59,7 @@ def compute_hash_file(path: StrPath, *, algo: str | None = None) -> str:
         OSError: The file cannot be read.
     """
     algo = resolve_algorithm(algo, "algo")
-    with AtomicReader(path, safety="best_effort") as reader:
-        try:
-            return hash_fd(reader.fileno(), algo)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, reader.name) from error
+    return read_with(path, lambda fd: hash_fd(fd, algo))
 
 
 def compute_hash_data(data: Buffer, *, algo: str | None = None) -> str:
@@ -272,27 +270,28 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         SafeAtomicError: The file at the sidecar's name is empty, or does not describe the file.
         OSError: The directory or the sidecar cannot be read.
     """
-    for _ in range(RESOLUTIONS):
-        target = locate(path)
-        try:
-            with Naming(target):
-                sidecar = Sidecar(target, defaults().checksum_algo)
-            sidecar.close()
-            claim = sidecar.claim
-            if claim is not None:
-                return ChecksumInfo(
-                    path=check_path(path),
-                    algo=claim.algo,
-                    hash=claim.digest,
-                    timestamp=sidecar.timestamp,
-                )
-            if sidecar.flaw is not None:
-                raise not_a_record(target, sidecar.flaw)
-            if not target.leads_elsewhere():
+    looks = Looks()
+
+    def look(target: Target) -> tuple[Sidecar, bool]:
+        """Return what was found, and whether to look where the path leads by now."""
+        found = looks.look(target, defaults().checksum_algo)
+        if found.claim is None and found.flaw is not None:
+            raise not_a_record(target, found.flaw)
+        return found, found.claim is None and target.leads_elsewhere()
+
+    def find() -> ChecksumInfo | None:
+        for _ in range(RESOLUTIONS):
+            found, moved = visit(path, look)
+            if not moved:
                 break
-        finally:
-            target.close()
-    return None
+        claim, text = found.claim, check_path(path)
+        if claim is None:
+            return None
+        return ChecksumInfo(
+            path=text, algo=claim.algo, hash=claim.digest, timestamp=found.timestamp
+        )
+
+    return closing(looks, find)
 
 
 class _Recording(Change):

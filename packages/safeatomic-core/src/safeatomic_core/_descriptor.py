@@ -20,6 +20,15 @@ except ImportError:  # an interpreter that has it in Python only
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol, TypeVar
+
+    _T = TypeVar("_T")
+
+    class Closable(Protocol):
+        """What can be closed; the second time does nothing."""
+
+        def close(self) -> None:
+            """Close it."""
 
 
 class Descriptor:
@@ -69,6 +78,24 @@ class Descriptor:
     def detach(self) -> None:
         """Leave the descriptor to the owner that shares it."""
         self._held = []
+
+
+def closing(resource: Closable, work: Callable[[], _T]) -> _T:
+    """Do some work, and close in any case what it opens.
+
+    No ``with`` block does that: an interrupt that arrives as ``__exit__`` begins leaves it undone.
+
+    Args:
+        resource: What is to be closed; not open yet, or an interrupt could come before this call.
+        work: Opens it, and uses it.
+    """
+    try:
+        return work()
+    finally:
+        try:
+            resource.close()
+        finally:
+            resource.close()  # an interrupt may have come before the first had begun
 
 
 def close_quietly(fd: int) -> None:

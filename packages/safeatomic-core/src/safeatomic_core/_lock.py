@@ -180,6 +180,10 @@ class Lock:
                 return dir_fd >= 0 and still_named(dir_fd, self.name, self.inode)
         return still_named(self._dir_fd, self.name, self.inode)
 
+    def is_open(self) -> bool:
+        """Tell whether anything of it is still to be closed."""
+        return self._held.fd >= 0 or (self._handle is not None and self._handle.fd >= 0)
+
     def release(self, dir_fd: int = -1) -> None:
         """Unlink the name if it is still ours and drop the flock.
 

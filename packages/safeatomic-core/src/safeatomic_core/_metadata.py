@@ -155,7 +155,10 @@ def _copy_xattrs(target: Target, fd: int, lost: _Losses) -> None:
             except OSError as error:
                 _forgive(error, name, lost)
     finally:
-        source.close()
+        try:
+            source.close()
+        finally:
+            source.close()  # an interrupt may have come before the first had begun
     # A default ACL of the directory gave the temp one that the target does not have.
     if _ACL in present and _ACL not in wanted:
         try:

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 
-from ._descriptor import Descriptor
+from ._descriptor import Descriptor, closing
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 
 TYPE_CHECKING = False
@@ -43,13 +43,14 @@ def require_permission(target: Target) -> None:
     # A no is confirmed: an old seccomp filter denies faccessat2 itself (docker before 20.10).
     probe = Descriptor()
     try:
-        probe.open(kernel.open, target.name, _PROBE, dir_fd=target.dir_fd)
+        closing(
+            probe,
+            lambda: probe.open(kernel.open, target.name, _PROBE, dir_fd=target.dir_fd),
+        )
     except OSError as error:
         if error.errno == errno.ETXTBSY or _may_replace_all_the_same(error, target, status):
             return  # a running program may be replaced, not written
         raise
-    finally:
-        probe.close()
 
 
 def _refuse_in_shared_directory(target: Target, status: os.stat_result) -> None:

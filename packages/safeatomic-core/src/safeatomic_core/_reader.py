@@ -8,7 +8,7 @@ import os
 import stat
 
 from . import _trace
-from ._descriptor import Descriptor
+from ._descriptor import Descriptor, closing
 from ._digests import hash_bytes, memoized
 from ._errors import SafeAtomicError
 from ._gate import gate
@@ -21,11 +21,13 @@ from ._verification import Verification
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import NoReturn, TypeVar
 
     from _typeshed import WriteableBuffer
 
     from ._types import Safety, StrPath
+
+    _T = TypeVar("_T")
 
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 # Each failed try means that writers published twice within microseconds: 1,000 are not chance.
@@ -43,19 +45,21 @@ def read_all(
 ) -> bytes:
     """Return a file's whole content; see `read_atomic_bytes`."""
     options = _Options(check_checksum, checksum_algo, safety)
-    for _ in range(_TRIES):
-        opened = _Opened(path, options)
-        try:
+    opened = _Opened(path, options)
+    try:
+        for _ in range(_TRIES):
             opened.open()
             with opened.naming():
-                if not options.check:
-                    return opened.read_rest()
-                with opened.verification() as verification:
-                    data = opened.read_rest()
-                    if verification.agrees(_digest_of_bytes(data)):
-                        return data
-        finally:
+                verification = opened.verification()
+                data = opened.read_rest()
+                if verification is None or verification.agrees(_digest_of_bytes(data)):
+                    return data
             opened.close()
+    finally:
+        try:
+            opened.close()
+        finally:
+            opened.close()  # an interrupt may have come before the first had begun
     raise _never_at_rest(path)
 
 
@@ -91,15 +95,19 @@ class AtomicReader(io.BufferedReader):
     ) -> None:
         self._opened: _Opened | None = None
         self._path = check_path(path)
-        opened = _open(path, _Options(check_checksum, checksum_algo, safety))
+        opened = _Opened(path, _Options(check_checksum, checksum_algo, safety))
         try:
+            opened.open_verified()
             # BufferedReader does the buffering, readline and iteration, all of it in C.
             super().__init__(kernel.raw_stream(opened.fd, "rb"))
             opened.outlive()
             self._opened = opened
-        except BaseException:
-            opened.close()
-            raise
+        finally:
+            if self._opened is None:
+                try:
+                    opened.close()
+                finally:
+                    opened.close()  # an interrupt may have come before the first had begun
 
     @property
     def name(self) -> str:
@@ -151,7 +159,10 @@ class AtomicReader(io.BufferedReader):
                 super().close()
         finally:
             if opened is not None:
-                opened.close()
+                try:
+                    opened.close()
+                finally:
+                    opened.close()  # an interrupt may have come before the first had begun
                 self._opened = None
 
     def __repr__(self) -> str:
@@ -178,28 +189,25 @@ def verify_file(
         checksum_algo: Insist on this algorithm.
         on_hashed: Called with the size of each chunk in bytes, for a progress bar.
     """
-    _open(path, _Options(True, checksum_algo, "best_effort"), on_hashed).close()
+    opened = _Opened(path, _Options(True, checksum_algo, "best_effort"))
+    closing(opened, lambda: opened.open_verified(on_hashed))
 
 
-def _open(
-    path: StrPath, options: _Options, on_hashed: Callable[[int], None] | None = None
-) -> _Opened:
-    """Open a file, verified if that is asked for."""
-    for _ in range(_TRIES):
-        opened = _Opened(path, options)
-        try:
-            opened.open()
-            with opened.naming():
-                if not options.check:
-                    return opened
-                with opened.verification() as verification:
-                    if verification.agrees(memoized(opened.fd, on_hashed)):
-                        return opened
-        except BaseException:
-            opened.close()
-            raise
-        opened.close()
-    raise _never_at_rest(path)
+def read_with(path: StrPath, work: Callable[[int], _T]) -> _T:
+    """Open a file, do some work with its descriptor, and close it.
+
+    Args:
+        path: The file.
+        work: Called with the descriptor; its system errors name the path.
+    """
+    opened = _Opened(path, _Options(False, None, "best_effort"))
+
+    def read() -> _T:
+        opened.open()
+        with opened.naming():
+            return work(opened.fd)
+
+    return closing(opened, read)
 
 
 def _digest_of_bytes(data: bytes) -> Callable[[str], str]:
@@ -239,6 +247,7 @@ class _Opened:
     def __init__(self, path: StrPath, options: _Options) -> None:
         self._options = options
         self._target = Target(check_path(path))
+        self._verification: Verification | None = None
         self._handle = Descriptor()
         self._size = 0
         self._lasting = False
@@ -257,6 +266,21 @@ class _Opened:
                     raise
             else:
                 return
+
+    def open_verified(self, on_hashed: Callable[[int], None] | None = None) -> None:
+        """Open the file, and check it if that is asked for.
+
+        Args:
+            on_hashed: See `verify_file`.
+        """
+        for _ in range(_TRIES):
+            self.open()
+            with self.naming():
+                verification = self.verification()
+                if verification is None or verification.agrees(memoized(self.fd, on_hashed)):
+                    return
+            self.close()
+        raise _never_at_rest(self._target.path)
 
     def _open_target(self) -> None:
         target, options = self._target, self._options
@@ -292,14 +316,18 @@ class _Opened:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def verification(self) -> Verification:
-        """Look at the sidecar for the first time; use it in a ``with`` block."""
+    def verification(self) -> Verification | None:
+        """Look at the sidecar for the first time; None if the content is not to be checked."""
         options = self._options
-        return Verification(self._target, self.inode, options.requested, options.hint)
+        if not options.check:
+            return None
+        self._verification = Verification(self._target, self.inode, options.requested, options.hint)
+        self._verification.look()
+        return self._verification
 
     def outlive(self) -> None:
         """Prepare for being used by the program, which may close what it finds."""
-        self._target.close()  # wanted no more
+        self._close_surroundings()
         self._lasting = True
 
     def close(self) -> None:
@@ -310,5 +338,13 @@ class _Opened:
                 self._handle.close_if_shows(self.inode)
             else:
                 self._handle.close()
+        finally:
+            self._close_surroundings()
+
+    def _close_surroundings(self) -> None:
+        """Close what only opening and checking need."""
+        try:
+            if self._verification is not None:
+                self._verification.close()
         finally:
             self._target.close()

@@ -9,7 +9,7 @@ import errno
 
 from . import _log, _trace
 from ._replacement import Replacement
-from ._sidecar_file import Sidecar, taken
+from ._sidecar_file import Looks, taken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ._checksum_record import Checksum
     from ._digests import Digest
+    from ._sidecar_file import Sidecar
     from ._target import Target
 
 # Each round lost means that another program changed the sidecar in the microseconds in between.
@@ -45,7 +46,7 @@ class Retirement:
         self._creating = creating
         self._replacement: Replacement | None = None  # most writes have no sidecar to replace
         self._present: Sidecar | None = None  # as it was recognised
-        self._looked_at: list[Sidecar] = []  # to be closed
+        self._looks = Looks()
         self._outdated = False  # whether it is one that must not come back
         self._new = ""
         self._previous: tuple[Digest, ...] = ()
@@ -182,14 +183,11 @@ class Retirement:
 
     def _recognise(self, hint: str) -> None:
         self._drop_present()
-        self._looked_at.extend(map(Sidecar, (self._target,), (hint,)))  # see Descriptor
-        self._present = self._looked_at[-1]
+        self._present = self._looks.look(self._target, hint)
 
     def _drop_present(self) -> None:
         self._present = None
-        while self._looked_at:
-            self._looked_at[-1].close()
-            self._looked_at.pop()
+        self._looks.close()
 
     def _hold(self, present: Sidecar) -> None:
         """Flock what is to be displaced; with ``overwrite=False``, leave a creator alone."""

@@ -247,6 +247,29 @@ class Sidecar:
             self.flaw = found.flaw or self.flaw or "does not name this file"
 
 
+class Looks:
+    """Sidecars that were looked at, to be closed together.
+
+    Each is kept by the call that makes it, so that no interrupt comes in between.
+    """
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        self._made: list[Sidecar] = []
+
+    def look(self, target: Target, hint: str) -> Sidecar:
+        """Look once more; see `Sidecar`."""
+        self._made.extend(map(Sidecar, (target,), (hint,)))
+        return self._made[-1]
+
+    def close(self) -> None:
+        """Close them all."""
+        while self._made:
+            self._made[-1].close()
+            del self._made[-1]
+
+
 class _Found:
     """What the lines of somebody else's list say of one file."""
 

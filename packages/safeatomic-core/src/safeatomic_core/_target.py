@@ -10,14 +10,18 @@ import errno
 import os
 import stat
 
-from ._descriptor import Descriptor, shows
+from ._descriptor import Descriptor, closing, shows
 from ._posix import O_CLOEXEC, O_DIRECTORY, O_PATH, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+    from typing import TypeVar
 
     from ._types import StrPath
+
+    _T = TypeVar("_T")
 
 LOCK_SUFFIX = ".lock"
 SIDECAR_SUFFIX = ".sha256"
@@ -177,15 +181,15 @@ class Target:
 
         The directory must still be open, or its number would be used again.
         """
-        again = Target(self.path)
-        try:
-            again.open()
+
+        def differs(again: Target) -> bool:
             places = [(place.name, *identity(place.directory())) for place in (again, self)]
             return places[0] != places[1]
+
+        try:
+            return visit(self.path, differs)
         except OSError:
             return False
-        finally:
-            again.close()
 
     def directory(self) -> os.stat_result:
         """Return what the directory was when first asked; it stays the same one while open.
@@ -289,21 +293,21 @@ def check_path(path: StrPath, argument: str = "path") -> str:
     return text
 
 
-def locate(path: StrPath, argument: str = "path", *, follow: bool = True) -> Target:
-    """Return the target of a path, opened; see `Target.open`.
+def visit(path: StrPath, work: Callable[[Target], _T]) -> _T:
+    """Open the target of a path, do some work with it, and close it.
 
     Args:
         path: The path of a file that may or may not exist.
-        argument: The name of the caller's argument, for messages.
-        follow: Resolve a symbolic link at the last component (the parents are always resolved).
+        work: Called with the target; its system errors name the path.
     """
-    target = Target(check_path(path, argument))
-    try:
-        target.open(follow=follow)
-    except BaseException:
-        target.close()
-        raise
-    return target
+    target = Target(check_path(path))
+
+    def opened() -> _T:
+        target.open()
+        with Naming(target):
+            return work(target)
+
+    return closing(target, opened)
 
 
 def refuse_untrusted_link(target: Target) -> None:

@@ -227,8 +227,7 @@ def _reap(
     name: str, dir_fd: int, remove: bool, named: Container[str], refused: list[OSError] | None
 ) -> int | None:
     """Return the size of a proven orphan, unlinking it if asked; None for anything else."""
-    opened = Held()
-    proven = False
+    opened, proven = Held(), False
     try:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
@@ -260,7 +259,10 @@ def _reap(
     else:
         return status.st_size
     finally:
-        opened.close()
+        try:
+            opened.close()
+        finally:
+            opened.close()  # an interrupt may have come before the first had begun
 
 
 def _may_be_draft(name: str, status: os.stat_result) -> bool:

@@ -16,14 +16,12 @@ from . import _trace
 from ._checksum_record import agreeing
 from ._digests import digest_length
 from ._errors import ChecksumMismatchError, SafeAtomicError
-from ._sidecar_file import Sidecar, not_a_record
+from ._sidecar_file import Looks, Sidecar, not_a_record
 from ._target import SIDECAR_SUFFIX, still_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
 
     from ._checksum_record import Checksum
     from ._target import Target
@@ -34,44 +32,44 @@ _REFUSED_DELAY = 0.01  # seconds between two of them
 
 
 class Verification:
-    """The check of one opened file, in a ``with`` block: looks when made; then read, then ask."""
+    """The check of one opened file: make it, `look`, read the file, ask whether it `agrees`."""
 
-    __slots__ = ("_hint", "_inode", "_requested", "_sidecar", "_target")
+    __slots__ = ("_first", "_hint", "_inode", "_looks", "_requested", "_target")
+
+    _first: Sidecar
 
     def __init__(
         self, target: Target, inode: tuple[int, int], requested: str | None, hint: str
     ) -> None:
-        """Look at the sidecar for the first time, after the data was opened.
+        """Look at nothing yet.
 
         Args:
             target: The name the content was opened under.
             inode: Device and inode number of what was opened, which must stay open.
             requested: Algorithm the caller requires, or None for the recorded one.
             hint: Algorithm that may have made an untagged digest of its length.
-
-        Raises:
-            OSError: The sidecar cannot be read.
         """
         self._target = target
         self._inode = inode
         self._requested = requested
         self._hint = hint
-        self._sidecar = _look(target, hint)
+        self._looks = Looks()
+
+    def look(self) -> None:
+        """Look at the sidecar for the first time, after the data was opened.
+
+        Raises:
+            OSError: The sidecar cannot be read.
+        """
+        self._first = self._look()
         if _trace.hook is not None:
-            claim = self._sidecar.claim
+            claim = self._first.claim
             recorded = [] if claim is None else [digest for _, digest in claim.digests]
-            _trace.hook("read", {"phase": "look", "inode": inode[1], "recorded": recorded})
+            _trace.hook("read", {"phase": "look", "inode": self._inode[1], "recorded": recorded})
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._sidecar.close()
+    def close(self) -> None:
+        """Close what was looked at."""
+        self._looks.close()
 
     def agrees(self, digest_of: Callable[[str], str]) -> bool:
         """Compare the content with the sidecar.
@@ -91,19 +89,17 @@ class Verification:
             ValueError: The recorded algorithm is not the requested one.
             OSError: The sidecar cannot be read.
         """
-        target, claim = self._target, self._sidecar.claim
+        target, first = self._target, self._first
+        claim = first.claim
         agrees = claim is not None and agreeing(claim, digest_of) is not None
         current = False
         if not agrees:
             # In this order: beside moves the other one gives a false alarm.
             current = still_named(target.dir_fd, target.name, self._inode)
-            again = _look(target, self._hint)
-            try:
-                agrees = again.claim is not None and agreeing(again.claim, digest_of) is not None
-                current = current and self._sidecar.is_like(again)
-                claim = again.claim if agrees else claim
-            finally:
-                again.close()
+            again = self._look()
+            agrees = again.claim is not None and agreeing(again.claim, digest_of) is not None
+            current = current and first.is_like(again)
+            claim = again.claim if agrees else claim
         if _trace.hook is not None:
             self._report(_trace.hook, claim, digest_of, agrees=agrees, current=current)
         if agrees:
@@ -113,9 +109,9 @@ class Verification:
         if not current:
             return False
         if claim is None:
-            if not self._sidecar.exists and target.leads_elsewhere():
+            if not first.exists and target.leads_elsewhere():
                 return False  # the place was removed, the sidecar first
-            raise self._nothing_recorded()
+            raise self._nothing_recorded(first)
         self._require_algorithm(claim)
         unknown = next((algo for algo, _ in claim.digests if digest_length(algo) is None), None)
         if unknown is not None:
@@ -132,18 +128,26 @@ class Verification:
                 f"records {claim.algo!r}; leave the algorithm out to check what is recorded"
             )
 
-    def _nothing_recorded(self) -> Exception:
-        flaw = self._sidecar.flaw
-        if flaw is not None:
-            return not_a_record(self._target, flaw)
+    def _nothing_recorded(self, found: Sidecar) -> Exception:
+        if found.flaw is not None:
+            return not_a_record(self._target, found.flaw)
         reason = "no checksum sidecar; write_checksum_file() makes one"
-        if not self._sidecar.fits:
+        if not found.fits:
             reason = (
                 f"no checksum sidecar, and no room for one: the file's name and {SIDECAR_SUFFIX!r} "
                 "are longer than the filesystem allows. Move the file to a shorter name to record "
                 "a checksum"
             )
         return FileNotFoundError(errno.ENOENT, reason, self._target.path + SIDECAR_SUFFIX)
+
+    def _look(self) -> Sidecar:
+        """Look at the sidecar, boundedly again if it may not be read for the moment."""
+        for _ in range(_REFUSED_LOOKS):
+            try:
+                return self._looks.look(self._target, self._hint)
+            except PermissionError:
+                time.sleep(_REFUSED_DELAY)
+        return self._looks.look(self._target, self._hint)
 
     def _report(
         self,
@@ -168,13 +172,3 @@ class Verification:
             "verdict": verdict,
         }
         hook("read", facts)
-
-
-def _look(target: Target, hint: str) -> Sidecar:
-    """Look at the sidecar; one that may not be read for the moment is asked again, boundedly."""
-    for _ in range(_REFUSED_LOOKS):
-        try:
-            return Sidecar(target, hint)
-        except PermissionError:
-            time.sleep(_REFUSED_DELAY)
-    return Sidecar(target, hint)

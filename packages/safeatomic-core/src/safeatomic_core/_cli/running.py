@@ -15,7 +15,7 @@ from .._lock_payload import parse_json
 from .._posix import kernel
 from .._reader import AtomicReader
 from .._settle import recover
-from .._target import locate
+from .._target import visit
 from . import commands, output, wording
 from .locks import conflict
 from .output import NO
@@ -93,11 +93,7 @@ def _release(path: str) -> None:
 
 def _clear_up(path: str) -> None:
     """Flush and sweep: the lock is the only trace of a process that was killed under it."""
-    target = locate(path)
-    try:
-        recover(target, "best_effort")
-    finally:
-        target.close()
+    visit(path, lambda target: recover(target, "best_effort"))
 
 
 def edit(arguments: Namespace) -> int:
