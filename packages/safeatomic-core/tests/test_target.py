@@ -3,12 +3,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safeatomic_core import write_atomic_bytes
+from safeatomic_core import (
+    compute_hash_file,
+    move_atomic,
+    read_atomic_bytes,
+    write_atomic_bytes,
+    write_checksum_file,
+)
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import check_path, locate
 
@@ -92,6 +100,43 @@ def test_other_kinds_are_refused_by_name_and_left_alone(
         write_atomic_bytes(name, b"x")
     after = os.stat(name)
     assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
+
+
+SWAPS: dict[str, Callable[[Path], None]] = {
+    "FIFO": lambda path: os.mkfifo(path),
+    "character device": lambda path: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5)),
+}
+OPENERS: dict[str, Callable[[Path], object]] = {
+    "read": read_atomic_bytes,
+    "hash": compute_hash_file,
+    "record": write_checksum_file,
+    "first checked write": lambda path: write_atomic_bytes(path, b"new", write_checksum=True),
+    "move": lambda path: move_atomic(path, path.with_name("moved")),
+}
+
+
+@pytest.mark.parametrize("call", OPENERS)
+@pytest.mark.parametrize("kind", SWAPS)
+def test_what_is_no_longer_a_regular_file_when_it_is_opened_is_refused(
+    target: Path, listing: Callable[[], list[str]], kind: str, call: str
+) -> None:
+    real = kernel.open
+
+    def opening(name: str, flags: int, *args: Any, **options: Any) -> int:
+        if name == target.name:
+            target.unlink()
+            SWAPS[kind](target)
+        return real(name, flags, *args, **options)
+
+    kernel.open = opening  # type: ignore[assignment]
+    try:
+        with pytest.raises(OSError, match=f"a {kind}, not a regular file"):
+            OPENERS[call](target)  # an endless device would keep it busy for ever
+    except PermissionError:
+        pytest.skip("devices cannot be made here")
+    finally:
+        del kernel.open
+    assert listing() == ["data.bin"]
 
 
 def test_a_parent_that_is_swapped_meanwhile_does_not_misdirect(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ import stat
 from . import _log
 from ._checksum_record import Checksum, agreeing, carried, format_record
 from ._digests import hash_fd, memoized
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
 from ._readership import Readers, admit, readers_at, readers_of
 from ._replacement import Replacement
 from ._retirement import RESTLESS, ROUNDS, Retirement
 from ._sidecar_file import Sidecar, taken
-from ._target import SIDECAR_SUFFIX, refusal
+from ._target import SIDECAR_SUFFIX, require_regular_fd
 from ._temp_file import start_writeback
 
 TYPE_CHECKING = False
@@ -204,17 +204,16 @@ class Announcement(Retirement):
         """Hash the present content; empty if it agrees with none of the recorded digests."""
         target = self._target
         # Its owner may have put a FIFO there since Gate: nobody waits on it.
-        fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
+        opened = Descriptor()
         try:
-            mode = kernel.fstat(fd).st_mode
-            if not stat.S_ISREG(mode):
-                raise refusal(target.path, mode)
+            fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+            require_regular_fd(fd, target.path)
             if record is None:
                 return ((algo, hash_fd(fd, algo)),)
             match = agreeing(record, memoized(fd))
             return () if match is None else (match,)
         finally:
-            close_quietly(fd)
+            opened.close()
 
     def _write(self, previous: tuple[Digest, ...], rest: tuple[Digest, ...]) -> None:
         """Write the record under a temp's name, for nobody's eyes but ours yet."""

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from . import _log
 from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
-from ._target import identity, refusal, still_named
+from ._target import identity, require_regular_fd, still_named
 from ._temp_file import unlink_if_there
 
 TYPE_CHECKING = False
@@ -51,11 +50,8 @@ class InPlace:
         if self._handle.fd >= 0:
             return
         target = self._target
-        mode = kernel.fstat(
-            self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
-        ).st_mode
-        if not stat.S_ISREG(mode):  # it was when Gate looked
-            raise refusal(target.path, mode)
+        fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+        require_regular_fd(fd, target.path)
 
     def overwrite(self, temp: Temp, sync_directory: Callable[[], None]) -> None:
         """Copy a temp, which is complete and flushed, into the target.

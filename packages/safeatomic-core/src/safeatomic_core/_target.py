@@ -352,6 +352,17 @@ def kind_of(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "not a regular file")
 
 
+def require_regular_fd(fd: int, path: str) -> os.stat_result:
+    """Return what an open file is, refusing anything but a regular file.
+
+    Another user may put a FIFO or a device at a name between the look at it and the open.
+    """
+    status = kernel.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise refusal(path, status.st_mode)
+    return status
+
+
 def refusal(path: str, mode: int) -> OSError:
     """Return the error for something that is not a regular file."""
     code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
