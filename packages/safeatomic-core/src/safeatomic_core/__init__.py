@@ -38,6 +38,7 @@ this drawing and holds it:
     _checksum_lines         the lines that checksum tools print
     _lock_payload           what a lock file says
     _lock_readers           who may read a lock
+    _acl                    access control lists, as the kernel writes them
     _target                 one name in an open directory, and what stands there now
     _rename                 a rename that replaces nothing
     # where we are
