@@ -72,6 +72,45 @@ def test_a_dangling_link_creates_what_it_names(tmp_path: Path) -> None:
     assert (tmp_path / "missing").read_bytes() == b"new"
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no /proc here")
+@pytest.mark.parametrize("left", ["nothing", "another name", "a decoy", "both"])
+def test_an_open_file_whose_name_was_deleted_has_none_to_write_to(
+    tmp_path: Path, listing: Callable[[], list[str]], left: str
+) -> None:
+    gone = tmp_path / "f"
+    gone.write_bytes(b"old")
+    with gone.open("rb") as file:
+        if left in ("another name", "both"):
+            os.link(gone, tmp_path / "g")
+        if left in ("a decoy", "both"):
+            (tmp_path / "f (deleted)").write_bytes(b"not this one")
+        gone.unlink()
+        before = listing()
+        path = f"/proc/self/fd/{file.fileno()}"
+        with pytest.raises(OSError, match="whose name was deleted") as caught:
+            write_atomic_bytes(path, b"new")
+        assert caught.value.errno == errno.EINVAL
+    assert listing() == before
+    assert all((tmp_path / name).read_bytes() in (b"old", b"not this one") for name in before)
+
+
+def test_a_link_to_a_name_that_looks_deleted_is_an_ordinary_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("f (deleted)")
+    write_atomic_bytes(tmp_path / "link", b"first")
+    write_atomic_bytes(tmp_path / "link", b"second")
+    assert (tmp_path / "f (deleted)").read_bytes() == b"second"
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="there is no eventfd here")
+def test_an_open_object_that_is_no_file_is_named(tmp_path: Path) -> None:
+    fd = os.eventfd(0)
+    try:
+        with pytest.raises(OSError, match="an anonymous inode, not a regular file"):
+            write_atomic_bytes(f"/proc/self/fd/{fd}", b"x", safety="best_effort")
+    finally:
+        os.close(fd)
+
+
 def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
