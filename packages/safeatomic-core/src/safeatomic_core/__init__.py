@@ -10,6 +10,7 @@ this drawing and holds it:
     # public functions
     _file_api               write_atomic*, read_atomic*
     _writer  _move  _checksum_api  _reader
+    _text                   text streams over a writer
     _abandoned              writers that are dropped undecided
     _lock_api               the eight lock functions, LockInfo
     _guarantees             inspect_guarantees, GuaranteeReport

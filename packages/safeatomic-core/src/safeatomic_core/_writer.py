@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-from _weakref import ref  # weakref itself is slow to import
 
 from . import _trace
 from ._abandoned import disarm, guard
@@ -17,9 +16,11 @@ from ._hashes import new_hash
 from ._options import Policy, check_data, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
+from ._text import Texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _weakref import ref
     from hashlib import _Hash
     from types import TracebackType
     from typing import Any, NoReturn, Self
@@ -101,7 +102,7 @@ class AtomicWriter(io.BufferedWriter):
         self._size = 0  # bytes written one after the other, from the start
         self._hash: _Hash | None = None
         self._straight = False  # whether the hash has seen those bytes, and there are no others
-        self._text: ref[io.TextIOWrapper] | None = None
+        self._texts: Texts | None = None
         self._guard: ref[object] | None = None
         policy = Policy(
             concurrency=concurrency,
@@ -217,7 +218,9 @@ class AtomicWriter(io.BufferedWriter):
         return write.temp.fd
 
     def text(self, encoding: str | None = None, newline: str | None = None) -> io.TextIOWrapper:
-        r"""Return a text stream over the writer, which `commit` flushes.
+        r"""Return a text stream over the writer, which `commit` and `close` flush.
+
+        There may be several; one that is dropped or closed has handed on what it held.
 
         Args:
             encoding: Text encoding; by default that of `safeatomic_config`, else UTF-8.
@@ -227,9 +230,9 @@ class AtomicWriter(io.BufferedWriter):
             ValueError: The writer is closed or decided, or the encoding is not known.
         """
         self._check_open()
-        wrapper = io.TextIOWrapper(self, encoding=resolve_encoding(encoding), newline=newline)
-        self._text = ref(wrapper)
-        return wrapper
+        if self._texts is None:
+            self._texts = Texts()
+        return self._texts.wrap(self, resolve_encoding(encoding), newline)
 
     def detach(self) -> NoReturn:
         """Refuse: what is underneath is the writer's."""
@@ -245,6 +248,8 @@ class AtomicWriter(io.BufferedWriter):
 
     def _close(self) -> None:
         if not self.closed:
+            if self._texts is not None:
+                self._texts.flush()
             with self._explaining():
                 super().close()
 
@@ -265,8 +270,9 @@ class AtomicWriter(io.BufferedWriter):
         write.step = _trace.FILL
         try:
             write.require_descriptors()
-            self._flush_text()
             self._close()
+            if self._texts is not None:
+                self._texts.require_whole(self._path)
             if self._failure is not None:  # content that somebody went on with after an error
                 raise self._failure
             write.filled(*self._measured(write))
@@ -354,11 +360,6 @@ class AtomicWriter(io.BufferedWriter):
         fd = write.temp.fd
         digest = None if self._hash is None else hash_fd(fd, write.policy.algo)
         return kernel.fstat(fd).st_size, digest
-
-    def _flush_text(self) -> None:
-        wrapper = None if self._text is None else self._text()
-        if wrapper is not None and not wrapper.closed:
-            wrapper.flush()
 
     def _drop(self) -> None:
         """Close the stream without writing what it holds."""
