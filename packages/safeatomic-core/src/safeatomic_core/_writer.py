@@ -103,6 +103,8 @@ class AtomicWriter(io.BufferedWriter):
         self._hash: _Hash | None = None
         self._straight = False  # whether the hash has seen those bytes, and there are no others
         self._texts: Texts | None = None
+        self._room = _BUFFER  # bytes that can be taken without a system call, at least
+        self._closing = False
         self._guard: ref[object] | None = None
         policy = Policy(
             concurrency=concurrency,
@@ -144,7 +146,7 @@ class AtomicWriter(io.BufferedWriter):
     @property
     def raw(self) -> Any:  # type: ignore[override]
         """The unbuffered stream underneath, for writing through it."""
-        self._check_undecided()
+        self._check_undecided().require_temp()
         self._straight = False
         return super().raw
 
@@ -160,9 +162,14 @@ class AtomicWriter(io.BufferedWriter):
             OSError: The temporary file cannot be written. The target is unchanged.
         """
         try:
-            self._check_open()
+            write = self._check_open()
             straight, self._straight = self._straight, False  # until it is known what was done
             with self._explaining():
+                size = len(data) if type(data) is bytes else _BUFFER
+                if size > self._room:  # this makes a system call
+                    write.require_temp()
+                    self._room = _BUFFER
+                self._room = max(self._room - size, 0)
                 count = super().write(data)
             if straight and self._hash is not None:
                 self._update(data)
@@ -176,14 +183,15 @@ class AtomicWriter(io.BufferedWriter):
         """Hand what is buffered to the kernel; publishes nothing."""
         if not self.closed and self._write is not None and self._born == generation():
             with self._explaining():
+                if not self._closing:
+                    self._write.require_temp()
                 super().flush()
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move the position; return it, in bytes from the start."""
         self._check_open()
         straight, self._straight = self._straight, False
-        with self._explaining():
-            super().flush()
+        self.flush()
         with self._explaining(harmless=_MOVED_NOTHING):
             position = super().seek(offset, whence)
         self._straight = straight and position == self._size
@@ -198,8 +206,7 @@ class AtomicWriter(io.BufferedWriter):
         """Set the size in bytes, by default to the position; return it."""
         self._check_open()
         straight, self._straight = self._straight, False
-        with self._explaining():
-            super().flush()
+        self.flush()
         with self._explaining(harmless=_MOVED_NOTHING):
             length = super().truncate(size)
         self._straight = straight and length == self._size
@@ -250,6 +257,7 @@ class AtomicWriter(io.BufferedWriter):
         if not self.closed:
             if self._texts is not None:
                 self._texts.flush()
+            self._closing = True  # by those who have just seen that the descriptor is ours
             with self._explaining():
                 super().close()
 
