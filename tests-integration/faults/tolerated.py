@@ -48,7 +48,7 @@ def _only(*codes: int) -> frozenset[int]:
 
 _UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.ENOLCK, e.EISDIR, e.ENOENT)
 
-_LOOKERS = r"(Found\._open < )?Found\.look < (inspect_lock|force_release_lock|_release_stale)"
+_LOOKERS = r"(Found\._open < )?Found\.look < _examine\.<locals>\.looked"
 
 PLACES = (
     Place(
@@ -142,7 +142,7 @@ PLACES = (
         None,
         "an inspection says alive='unknown'",
     ),
-    Place("flock", "_join_takeover < force_release_lock", None, "force asks nobody"),
+    Place("flock", r"_join_takeover < force_release_lock\.", None, "force asks nobody"),
     Place(
         "open",
         f"Held.open < {_LOOKERS}",
@@ -157,17 +157,17 @@ PLACES = (
     ),
     Place(
         "open",
-        "Descriptor.open < Target._open_parent < Target.open < release_lock",
+        r"Descriptor.open < Target._open_parent < Target.open < release_lock\.",
         None,
         "a kept lock has its directory open, and is released by the path it was taken under",
     ),
     Place(
         "stat",
-        "Target.look_again < Target.open < release_lock",
+        r"Target.look_again < Target.open < release_lock\.",
         None,
         "a kept lock has its directory open, and is released by the path it was taken under",
     ),
-    Place("flock", "_join_takeover < _release_stale", None, "not known to be stale"),
+    Place("flock", r"_join_takeover < release_stale_lock\.", None, "not known to be stale"),
     Place("stat", "still_named < Lock.owned < Lock._unlink_if_ours", None, "tried once more"),
     Place(
         "link_anonymous",

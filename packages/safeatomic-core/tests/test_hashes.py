@@ -79,17 +79,17 @@ def test_an_interpreter_without_a_sha256_of_its_own_has_none(chroot: pytest.Monk
 @pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="PyPy runs no finalizers when it ends"
 )
-def test_an_interpreter_that_goes_down_still_hashes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, 300_000])  # the second has a thread of its own otherwise
+def test_an_interpreter_that_goes_down_still_hashes(tmp_path: Path, size: int) -> None:
     code = (
         "import sys, safeatomic_core as sa\n"
         "class Last:\n"
-        "    path = sys.argv[1]\n"
-        "    def __del__(self): sa.write_atomic(self.path, 'x', write_checksum=True)\n"
+        "    path, size = sys.argv[1], int(sys.argv[2])\n"
+        "    def __del__(self): sa.write_atomic(self.path, 'x' * self.size, write_checksum=True)\n"
         "last = Last()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "f")], capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", code, str(tmp_path / "f"), str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert verify_checksum(tmp_path / "f")
 

@@ -1,4 +1,4 @@
-"""Who may open a lock, against who may remove it: fourteen directories, six users."""
+"""Who may open a lock, against who may remove it: sixteen directories, six users."""
 
 from __future__ import annotations
 
@@ -98,6 +98,12 @@ PLACES = {
     "a group directory of an outsider's": Place(0o770, 1005, GROUP, MEMBER),
     "sticky of somebody's": Place(0o1777, 1005, 1005, User(1001, 1001)),
     "sticky of somebody's, by root": Place(0o1777, 1005, 1005, ROOT),
+    "an access ACL that its maker may not read": Place(
+        0o773, 0, GROUP, User(1003, 1003), access=with_user(1005, 7, 3, mask=5)
+    ),
+    "an access ACL without effect": Place(
+        0o707, 0, GROUP, User(1003, 1003), access=with_user(1005, 7, 7, mask=0)
+    ),
 }
 
 
@@ -244,6 +250,19 @@ def test_the_umask_does_not_close_a_lock(tmp_path: Path) -> None:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "f.lock").stat().st_mode) == 0o1600
     release_lock(tmp_path / "f")
+
+
+@needs_root
+def test_an_acl_that_cannot_be_asked_for_admits_nobody(directory: Path, faults: Any) -> None:
+    directory.chmod(0o777)
+    faults.fail("getxattr", errno.EBADF)  # as of a directory that is open for searching only
+    faults.fail("getxattr_at", errno.ENOENT)  # and there is no /proc
+    assert try_acquire_lock(directory / "f", safety="best_effort")
+    opening = as_user(
+        USERS["a stranger"], lambda: os.close(os.open(directory / "f.lock", os.O_RDONLY))
+    )
+    assert opening == errno.EACCES
+    release_lock(directory / "f")
 
 
 def test_a_filesystem_without_attributes_has_none_to_drop(tmp_path: Path, faults: Any) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
@@ -164,3 +165,58 @@ def test_what_has_no_view_but_can_be_written_is_copied(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(_options, "memoryview", no_format, raising=False)
     assert _options.check_data(bytearray(b"dates")) == b"dates"
+
+
+def test_a_decorated_generator_has_the_defaults_while_it_runs_and_its_caller_does_not() -> None:
+    scope = safeatomic_config(retries=7)
+    seen: list[object] = []
+
+    @scope
+    def numbers() -> Generator[int, str, str]:
+        try:
+            seen.append((yield defaults().retries))
+            yield defaults().retries
+        except KeyError:
+            yield defaults().retries + 1
+        finally:
+            seen.append(defaults().retries)
+        return "end"
+
+    running = numbers()
+    assert (next(running), defaults().retries) == (7, 0)
+    assert (running.send("sent"), defaults().retries) == (7, 0)
+    assert (running.throw(KeyError()), defaults().retries) == (8, 0)
+    with pytest.raises(StopIteration) as caught:
+        next(running)
+    assert (caught.value.value, seen) == ("end", ["sent", 7])
+    closed = numbers()
+    next(closed)
+    closed.close()
+    assert (seen, defaults().retries) == (["sent", 7, 7], 0)
+
+
+def test_a_decorated_asynchronous_generator_has_the_defaults_while_it_runs() -> None:
+    scope = safeatomic_config(retries=7)
+    seen: list[int] = []
+
+    @scope
+    async def numbers() -> AsyncGenerator[int, str]:
+        try:
+            await asyncio.sleep(0)
+            yield defaults().retries
+            yield defaults().retries
+        except KeyError:
+            yield defaults().retries + 1
+        finally:
+            seen.append(defaults().retries)
+
+    async def use() -> None:
+        async for number in numbers():
+            assert (number, defaults().retries) == (7, 0)
+        running = numbers()
+        assert await anext(running) == 7
+        assert await running.athrow(KeyError()) == 8
+        await running.aclose()
+        assert (seen, defaults().retries) == ([7, 7], 0)
+
+    asyncio.run(use())

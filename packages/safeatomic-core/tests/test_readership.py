@@ -23,8 +23,10 @@ from safeatomic_core import _announcement as announcement
 from safeatomic_core import _protocol as protocol
 from safeatomic_core._posix import kernel
 from safeatomic_core._readership import Readers, readers_at, readers_of
+from safeatomic_core._readership import _give_names as give_names
+from safeatomic_core._readership import _naming as naming
 from safeatomic_core._target import Target
-from safeatomic_core._temp_file import start_writeback
+from safeatomic_core._temp_file import Temp, start_writeback
 
 ACL = "system.posix_acl_access"
 DEFAULT = "system.posix_acl_default"
@@ -253,8 +255,64 @@ def test_what_cannot_be_given_away_admits_nobody_else(
         return (owner, group)[1 - at] == -1
 
     faults.fail("fchown", errno.EPERM, when=gives)
+    faults.fail("setxattr", errno.ENOTSUP)
     write_checksum_file(target)
     assert mode(side) == (0o640 if denied == "owner" else 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("denied", ["group", "owner", "both"])
+def test_what_cannot_be_given_away_names_the_data_s_owner_and_group(
+    target: Path, side: Path, faults: Any, denied: str
+) -> None:
+    with_acl(target, NAMED)
+    os.removexattr(target, ACL)
+    os.chown(target, 4001, 4002)
+    target.chmod(0o640)
+
+    def gives(_fd: int, owner: int, _group: int) -> bool:
+        return denied == "both" or (denied == "owner") == (owner != -1)
+
+    faults.fail("fchown", errno.EPERM, when=gives)
+    write_checksum_file(target)
+    owner = () if denied == "group" else ((2, 4, 4001),)
+    of_group, group = (4, ()) if denied == "owner" else (0, ((8, 4, 4002),))
+    rest = ((16, 4, 2**32 - 1), (32, 0, 2**32 - 1))
+    expected = acl((1, 6, 2**32 - 1), *owner, (4, of_group, 2**32 - 1), *group, *rest)
+    if denied == "group":  # root gives the owner afterwards: named for the time until then
+        expected = acl((1, 6, 2**32 - 1), (2, 4, 4001), (4, 0, 2**32 - 1), *group, *rest)
+    assert acl_of(side) == expected
+
+
+def test_a_group_that_others_can_read_beside_is_not_let_in(faults: Any) -> None:
+    """Modes such as 0604 keep the group out; the record's own group must not get in for it."""
+    entries = naming(Readers(4001, 4002, 0o604, None), owner=4001, group=4003)
+    assert entries[8, 4002] == 0
+    assert entries[4, 2**32 - 1] == 0
+    assert entries[32, 2**32 - 1] == 4
+
+
+@pytest.mark.parametrize("mask", [0, 2, 4])
+def test_a_mask_that_permits_no_reading_keeps_named_readers_out(
+    target: Path, side: Path, mask: int
+) -> None:
+    """With an empty mask the kernel ignores an ACL: a mask of -w- must not become one."""
+    wide = ((2, 4, 4001), (4, 4, 2**32 - 1), (16, mask, 2**32 - 1), (32, 4, 2**32 - 1))
+    with_acl(target, acl((1, 6, 2**32 - 1), *wide))
+    write_checksum_file(target)
+    got = acl_of(side)
+    assert got is not None
+    if mask == 0:  # others and 4001 read both, the group neither
+        assert mode(side) == 0o604
+    else:
+        entry = mask & 4
+        narrow = ((2, entry, 4001), (4, entry, 2**32 - 1), (16, 4, 2**32 - 1), (32, 4, 2**32 - 1))
+        assert got == acl((1, 6, 2**32 - 1), *narrow)
+
+
+def test_an_owner_that_this_namespace_does_not_know_is_not_named(target: Path) -> None:
+    record = Temp(-1)
+    assert not give_names(record, Readers(65534, 4002, 0o640, None))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -265,6 +323,7 @@ def test_what_everybody_reads_has_a_digest_for_everybody_whatever_its_group(
     os.chown(target, 4001, 4002)
     target.chmod(bits)
     faults.fail("fchown", errno.EPERM)
+    faults.fail("setxattr", errno.ENOTSUP)
     write_checksum_file(target)
     assert mode(side) == found
 

@@ -3,13 +3,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safeatomic_core import write_atomic_bytes
+from safeatomic_core import (
+    compute_hash_file,
+    move_atomic,
+    read_atomic_bytes,
+    write_atomic_bytes,
+    write_checksum_file,
+)
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target, check_path
 
@@ -68,6 +75,45 @@ def test_a_dangling_link_creates_what_it_names(tmp_path: Path) -> None:
     assert (tmp_path / "missing").read_bytes() == b"new"
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no /proc here")
+@pytest.mark.parametrize("left", ["nothing", "another name", "a decoy", "both"])
+def test_an_open_file_whose_name_was_deleted_has_none_to_write_to(
+    tmp_path: Path, listing: Callable[[], list[str]], left: str
+) -> None:
+    gone = tmp_path / "f"
+    gone.write_bytes(b"old")
+    with gone.open("rb") as file:
+        if left in ("another name", "both"):
+            os.link(gone, tmp_path / "g")
+        if left in ("a decoy", "both"):
+            (tmp_path / "f (deleted)").write_bytes(b"not this one")
+        gone.unlink()
+        before = listing()
+        path = f"/proc/self/fd/{file.fileno()}"
+        with pytest.raises(OSError, match="whose name was deleted") as caught:
+            write_atomic_bytes(path, b"new")
+        assert caught.value.errno == errno.EINVAL
+    assert listing() == before
+    assert all((tmp_path / name).read_bytes() in (b"old", b"not this one") for name in before)
+
+
+def test_a_link_to_a_name_that_looks_deleted_is_an_ordinary_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("f (deleted)")
+    write_atomic_bytes(tmp_path / "link", b"first")
+    write_atomic_bytes(tmp_path / "link", b"second")
+    assert (tmp_path / "f (deleted)").read_bytes() == b"second"
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="there is no eventfd here")
+def test_an_open_object_that_is_no_file_is_named(tmp_path: Path) -> None:
+    fd = os.eventfd(0)
+    try:
+        with pytest.raises(OSError, match="an anonymous inode, not a regular file"):
+            write_atomic_bytes(f"/proc/self/fd/{fd}", b"x", safety="best_effort")
+    finally:
+        os.close(fd)
+
+
 def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
@@ -96,6 +142,43 @@ def test_other_kinds_are_refused_by_name_and_left_alone(
         write_atomic_bytes(name, b"x")
     after = os.stat(name)
     assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
+
+
+SWAPS: dict[str, Callable[[Path], None]] = {
+    "FIFO": lambda path: os.mkfifo(path),
+    "character device": lambda path: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5)),
+}
+OPENERS: dict[str, Callable[[Path], object]] = {
+    "read": read_atomic_bytes,
+    "hash": compute_hash_file,
+    "record": write_checksum_file,
+    "first checked write": lambda path: write_atomic_bytes(path, b"new", write_checksum=True),
+    "move": lambda path: move_atomic(path, path.with_name("moved")),
+}
+
+
+@pytest.mark.parametrize("call", OPENERS)
+@pytest.mark.parametrize("kind", SWAPS)
+def test_what_is_no_longer_a_regular_file_when_it_is_opened_is_refused(
+    target: Path, listing: Callable[[], list[str]], kind: str, call: str
+) -> None:
+    real = kernel.open
+
+    def opening(name: str, flags: int, *args: Any, **options: Any) -> int:
+        if name == target.name:
+            target.unlink()
+            SWAPS[kind](target)
+        return real(name, flags, *args, **options)
+
+    kernel.open = opening  # type: ignore[assignment]
+    try:
+        with pytest.raises(OSError, match=f"a {kind}, not a regular file"):
+            OPENERS[call](target)  # an endless device would keep it busy for ever
+    except PermissionError:
+        pytest.skip("devices cannot be made here")
+    finally:
+        del kernel.open
+    assert listing() == ["data.bin"]
 
 
 def test_a_parent_that_is_swapped_meanwhile_does_not_misdirect(

@@ -10,6 +10,7 @@ this drawing and holds it:
     # public functions
     _file_api               write_atomic*, read_atomic*
     _writer  _move  _checksum_api  _reader
+    _text                   text streams over a writer
     _abandoned              writers that are dropped undecided
     _lock_api               the eight lock functions, LockInfo
     _guarantees             inspect_guarantees, GuaranteeReport
@@ -38,6 +39,7 @@ this drawing and holds it:
     _checksum_lines         the lines that checksum tools print
     _lock_payload           what a lock file says
     _lock_readers           who may read a lock
+    _acl                    access control lists, as the kernel writes them
     _target                 one name in an open directory, and what stands there now
     _rename                 a rename that replaces nothing
     # where we are

@@ -21,7 +21,7 @@ from ._readership import Readers, admit, readers_at, readers_of
 from ._replacement import Replacement
 from ._retirement import RESTLESS, ROUNDS, Retirement
 from ._sidecar_file import Sidecar, taken
-from ._target import SIDECAR_SUFFIX, refusal
+from ._target import SIDECAR_SUFFIX, require_regular_fd
 from ._temp_file import start_writeback
 
 TYPE_CHECKING = False
@@ -208,9 +208,7 @@ class Announcement(Retirement):
         def hash_present() -> tuple[Digest, ...]:
             # Its owner may have put a FIFO there since Gate: nobody waits on it.
             fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
-            mode = kernel.fstat(fd).st_mode
-            if not stat.S_ISREG(mode):
-                raise refusal(target.path, mode)
+            require_regular_fd(fd, target.path)
             if record is None:
                 return ((algo, hash_fd(fd, algo)),)
             match = agreeing(record, memoized(fd))

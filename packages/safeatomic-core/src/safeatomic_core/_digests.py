@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from _thread import allocate_lock, start_new_thread  # threading itself is slow to import
+from sys import is_finalizing
 
 from ._hashes import new_hash
 from ._options import check_algorithm
@@ -87,7 +88,11 @@ class HashAside:
         self._done = allocate_lock()
         self._done.acquire()
         try:
-            start_new_thread(self._work, (data,))
+            # Up to Python 3.11 an interpreter that is ending starts threads that never run.
+            if is_finalizing():
+                self._work(data)
+            else:
+                start_new_thread(self._work, (data,))
         except RuntimeError:
             self._work(data)
 

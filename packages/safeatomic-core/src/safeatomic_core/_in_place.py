@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from . import _log
 from ._descriptor import Descriptor, shows
 from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._target import identity, refusal, still_named
+from ._target import identity, require_regular_fd, still_named
 from ._temp_file import unlink_if_there
 
 TYPE_CHECKING = False
@@ -54,10 +53,7 @@ class InPlace:
             return
         target = self._target
         fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
-        status = kernel.fstat(fd)
-        self._inode = identity(status)
-        if not stat.S_ISREG(status.st_mode):  # it was when Gate looked
-            raise refusal(target.path, status.st_mode)
+        self._inode = identity(require_regular_fd(fd, target.path))
 
     def is_open(self) -> bool:
         """Tell whether the descriptor still shows the target that was opened."""

@@ -9,29 +9,37 @@ ACL does, and where there are no ACLs it is readable by fewer (`docs/adr/0034-lo
 
 from __future__ import annotations
 
+import errno
 import stat
 
 from . import _log
+from ._acl import (
+    ACCESS,
+    GROUP,
+    GROUP_OBJ,
+    MASK,
+    NOBODY,
+    OTHER,
+    OVERFLOW,
+    READ,
+    USER,
+    USER_OBJ,
+    is_empty,
+    pack,
+    parse,
+)
 from ._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from typing import TypeAlias
 
-    Entries: TypeAlias = dict[tuple[int, int], int]  # tag and number: permissions
+    from ._acl import Entries
 
-_ACL = "system.posix_acl_access"
-_VERSION = 2
-_NOBODY = 0xFFFFFFFF  # stands where an entry has no number
-# Tags of entries (linux/posix_acl.h), sorted as the kernel requires.
-_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-_READ, _WRITE_AND_SEARCH = 4, 3
+_WRITE_AND_SEARCH = 3
 _OWN = stat.S_IRUSR | stat.S_IWUSR
 _SHARED = stat.S_IWGRP | stat.S_IWOTH
 _OWNER_REMOVES = stat.S_IWUSR | stat.S_IXUSR
-# The number that stands for users whom this user namespace does not know (user_namespaces(7)).
-_OVERFLOW = 65534
 
 
 def admit(fd: int, made: os.stat_result, directory: os.stat_result, dir_fd: int, mark: int) -> None:
@@ -48,7 +56,7 @@ def admit(fd: int, made: os.stat_result, directory: os.stat_result, dir_fd: int,
         OSError: Its mode cannot be set.
     """
     owner = made.st_uid
-    gives = owner == 0 and directory.st_uid not in (0, _OVERFLOW)
+    gives = owner == 0 and directory.st_uid not in (0, OVERFLOW)
     alone = not gives and not directory.st_mode & _SHARED and not _owner_removes(directory, owner)
     if alone and stat.S_IMODE(made.st_mode) == _OWN | mark:
         return  # an everyday directory: nobody else can remove anything in it
@@ -90,31 +98,31 @@ class _Grant:
             return
         if acl is None:
             acl = {
-                (_GROUP_OBJ, _NOBODY): directory.st_mode >> 3 & 7 if groups else 0,
-                (_OTHER, _NOBODY): directory.st_mode & 7 if others else 0,
+                (GROUP_OBJ, NOBODY): directory.st_mode >> 3 & 7 if groups else 0,
+                (OTHER, NOBODY): directory.st_mode & 7 if others else 0,
             }
         entries = _readers(acl, directory, group=group, owner_in=owner_in)
         kernel.fchmod(self._fd, self._mode)
         try:
-            kernel.setxattr(self._fd, _ACL, _packed(entries))
+            kernel.setxattr(self._fd, ACCESS, pack(entries))
         except OSError as error:
             _log.debug("a lock has fewer readers than its directory has writers (%s)", error)
             everybody = others if groups else 0
-            groups = min(groups, entries[_GROUP_OBJ, _NOBODY]) if group else everybody
+            groups = min(groups, entries[GROUP_OBJ, NOBODY]) if group else everybody
             kernel.fchmod(self._fd, self._mode | groups << 3 | everybody)
 
 
 def _owner_removes(directory: os.stat_result, owner: int) -> bool:
     """Tell whether the directory's owner is somebody else, not root, and may remove files."""
     return (
-        directory.st_uid not in (0, owner, _OVERFLOW)
+        directory.st_uid not in (0, owner, OVERFLOW)
         and directory.st_mode & _OWNER_REMOVES == _OWNER_REMOVES
     )
 
 
 def _may(permissions: int) -> int:
     """Return the permission to read for those who may write and search a directory."""
-    return _READ if permissions & _WRITE_AND_SEARCH == _WRITE_AND_SEARCH else 0
+    return READ if permissions & _WRITE_AND_SEARCH == _WRITE_AND_SEARCH else 0
 
 
 def _readers(acl: Entries, directory: os.stat_result, *, group: bool, owner_in: bool) -> Entries:
@@ -126,55 +134,53 @@ def _readers(acl: Entries, directory: os.stat_result, *, group: bool, owner_in: 
         group: Whether the lock has the directory's group.
         owner_in: Whether the directory's owner needs an entry of its own.
     """
-    mask = acl.get((_MASK, _NOBODY), 7)
-    others = _may(acl.get((_OTHER, _NOBODY), 0))
+    mask = acl.get((MASK, NOBODY), 7)
+    others = _may(acl.get((OTHER, NOBODY), 0))
     entries: Entries = {
-        (_USER_OBJ, _NOBODY): 6,
-        (_GROUP_OBJ, _NOBODY): 0,
-        (_MASK, _NOBODY): _READ,
-        (_OTHER, _NOBODY): others,
+        (USER_OBJ, NOBODY): 6,
+        (GROUP_OBJ, NOBODY): 0,
+        (MASK, NOBODY): READ,
+        (OTHER, NOBODY): others,
     }
     for (tag, number), permissions in acl.items():
-        if tag in (_USER, _GROUP):
+        if tag in (USER, GROUP):
             entries[tag, number] = _may(permissions & mask)
-        elif tag == _GROUP_OBJ:
-            place = (_GROUP_OBJ, _NOBODY) if group else (_GROUP, directory.st_gid)
+        elif tag == GROUP_OBJ:
+            place = (GROUP_OBJ, NOBODY) if group else (GROUP, directory.st_gid)
             entries[place] = _may(permissions & mask)
     if not group:
-        entries[_GROUP_OBJ, _NOBODY] = others  # the lock's group means nothing in the directory
+        entries[GROUP_OBJ, NOBODY] = others  # the lock's group means nothing in the directory
     if owner_in:
-        entries[_USER, directory.st_uid] = _READ
+        entries[USER, directory.st_uid] = READ
     return entries
 
 
 def _read_acl(dir_fd: int) -> Entries | None:
-    """Return the entries of a directory's access ACL; None when it has none."""
+    """Return the entries of a directory's access ACL; None when it has none that counts."""
     try:
-        raw = kernel.getxattr(dir_fd, _ACL)
+        entries = parse(_raw_acl(dir_fd))
+    except FileNotFoundError:  # no /proc: it may have one
+        return {(GROUP_OBJ, NOBODY): 0, (OTHER, NOBODY): 0}
     except OSError:
         return None
-    cells = memoryview(raw)[4:]
-    entries: Entries = {}
-    for at in range(0, len(cells), 8):
-        tag = int.from_bytes(cells[at : at + 2], "little")
-        permissions = int.from_bytes(cells[at + 2 : at + 4], "little")
-        entries[tag, int.from_bytes(cells[at + 4 : at + 8], "little")] = permissions
-    return entries
+    return None if is_empty(entries) else entries
 
 
-def _packed(entries: Entries) -> bytes:
-    """Return an ACL as the kernel takes it (linux/posix_acl_xattr.h)."""
-    packed = [_VERSION.to_bytes(4, "little")]
-    for (tag, number), permissions in sorted(entries.items()):
-        packed.append(tag.to_bytes(2, "little") + permissions.to_bytes(2, "little"))
-        packed.append(number.to_bytes(4, "little"))
-    return b"".join(packed)
+def _raw_acl(dir_fd: int) -> bytes:
+    try:
+        raw: bytes = kernel.getxattr(dir_fd, ACCESS)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        # A directory that may not be read was opened for searching only (open(2), O_PATH).
+        raw = kernel.getxattr_at(".", ACCESS, dir_fd)
+    return raw
 
 
 def _drop_inherited_acl(fd: int) -> None:
     """Remove what a default ACL of the directory gave: a later chmod would widen its mask."""
     try:
-        kernel.removexattr(fd, _ACL)
+        kernel.removexattr(fd, ACCESS)
     except OSError:
         pass  # there is none, or no such thing here
 

@@ -26,7 +26,7 @@ from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._rename import rename_new
 from ._retirement import Retirement
 from ._settle import settle_directory
-from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity
+from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, require_regular_fd
 from ._temp_file import is_temp_name
 
 TYPE_CHECKING = False
@@ -137,11 +137,11 @@ class _Move(Change):
     def harden(self) -> None:
         """Flush the source's content: its writer may not have done so."""
         self.step = _trace.HARDEN
-        src = self._src
         flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-        fd = self._source.open(kernel.open, src.name, flags, dir_fd=src.dir_fd)
+        fd = self._source.open(kernel.open, self._src.name, flags, dir_fd=self._src.dir_fd)
+        status = require_regular_fd(fd, self._src.path)
         kernel.fsync(fd)
-        self._report(_trace.HARDEN, {"inode": kernel.fstat(fd).st_ino})
+        self._report(_trace.HARDEN, {"inode": status.st_ino})
 
     def announce(self) -> None:
         """Let the destination's sidecar say what arrives, or take away one that would be wrong."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     _P = ParamSpec("_P")
     _R = TypeVar("_R")
 
-_IS_COROUTINE = 0x80  # inspect.CO_COROUTINE
+_IS_GENERATOR, _IS_COROUTINE, _IS_ASYNC_GENERATOR = 0x20, 0x80, 0x200  # inspect.CO_...
 _LONGEST = 9223372036.0  # seconds; the interpreter's clock counts 2**63 nanoseconds
 _MOST = 2**63 - 1
 
@@ -124,25 +124,71 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
             present = present.outer
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        """Return a function that runs with these defaults, coroutine functions included."""
-        from functools import wraps  # slow to import, and few programs decorate
+        """Return a function that runs with these defaults, coroutines and generators included."""
+        from functools import update_wrapper  # slow to import, and few programs decorate
 
         code = getattr(function, "__code__", None)
-        if code is not None and code.co_flags & _IS_COROUTINE:
+        kind = 0 if code is None else code.co_flags
+        made: Any = self._plain(function)
+        if kind & _IS_COROUTINE:
+            made = self._coroutine(function)
+        elif kind & _IS_GENERATOR:
+            made = self._generator(function)
+        elif kind & _IS_ASYNC_GENERATOR:
+            made = self._async_generator(function)
+        result: Callable[_P, _R] = update_wrapper(made, function)
+        return result
 
-            @wraps(function)
-            async def call(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-                with self:
-                    return await function(*args, **kwargs)  # type: ignore[misc]
-
-            return call  # type: ignore[return-value]
-
-        @wraps(function)
-        def plain(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def _plain(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
             with self:
                 return function(*args, **kwargs)
 
-        return plain
+        return call
+
+    def _coroutine(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return await function(*args, **kwargs)
+
+        return call
+
+    # A generator lends its context from whoever resumes it: these defaults are in force while it
+    # runs, not while its caller does.
+
+    def _generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            running = function(*args, **kwargs)
+            step, value = running.send, None
+            while True:
+                try:
+                    with self:
+                        item = step(value)
+                except StopIteration as end:
+                    return end.value
+                try:
+                    step, value = running.send, (yield item)
+                except BaseException as error:  # noqa: BLE001 - GeneratorExit too is its own
+                    step, value = running.throw, error
+
+        return call
+
+    def _async_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            running = function(*args, **kwargs)
+            step, value = running.asend, None
+            while True:
+                try:
+                    with self:
+                        item = await step(value)
+                except StopAsyncIteration:
+                    return
+                try:
+                    step, value = running.asend, (yield item)
+                except BaseException as error:  # noqa: BLE001 - GeneratorExit too is its own
+                    step, value = running.athrow, error
+
+        return call
 
 
 def resolve_encoding(encoding: str | None) -> str:

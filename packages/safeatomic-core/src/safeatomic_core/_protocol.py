@@ -51,6 +51,7 @@ _OVERWRITE_MODE = stat.S_IRUSR | stat.S_IWUSR
 # Bytes up to which the time gained counts. Of a larger file the kernel would drop from its cache
 # what is on the disk by then, and would have to read it again (POSIX_FADV_DONTNEED, mm/fadvise.c).
 _WRITTEN_BACK_EARLY = 8 * 2**20
+_CLOSED = "the program closed a descriptor of this writer"
 _HASH_ASIDE = 262144  # bytes from which hashing in a second thread pays for starting one
 
 
@@ -124,12 +125,17 @@ class Write(Change):
         if _trace.hook is not None:
             _trace.hook(_trace.FILL, {"bytes": size})
 
+    def require_temp(self) -> None:
+        """Refuse to go on if the program closed the temp: its number may be another file's."""
+        if not self.temp.valid():
+            raise OSError(errno.EBADF, _CLOSED, self.target.path)
+
     def require_descriptors(self) -> None:
-        """Refuse to go on if the program closed one of ours: its number may be another file's."""
+        """Refuse to go on if the program closed one of ours, after a stream has taken its time."""
+        self.require_temp()
         others = (self.target, self.announcement, self.in_place)
-        if not (self.temp.valid() and all(each is None or each.is_open() for each in others)):
-            reason = "the program closed a descriptor of this writer"
-            raise OSError(errno.EBADF, reason, self.target.path)
+        if not all(other is None or other.is_open() for other in others):
+            raise OSError(errno.EBADF, _CLOSED, self.target.path)
         self.target.lasting = False
 
     def look_again(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import stat
 
 from . import _trace
 from ._descriptor import Descriptor, closing
@@ -14,7 +13,7 @@ from ._errors import SafeAtomicError
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._target import RESOLUTIONS, Naming, Target, check_path, identity, refusal
+from ._target import RESOLUTIONS, Naming, Target, check_path, identity, require_regular_fd
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
 from ._verification import Verification
 
@@ -291,9 +290,7 @@ class _Opened:
         with self.naming():
             gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
             self.fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
-            status = kernel.fstat(self.fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise refusal(target.path, status.st_mode)
+            status = require_regular_fd(self.fd, target.path)
         self.inode = identity(status)
         self._size = status.st_size
         if _trace.hook is not None:

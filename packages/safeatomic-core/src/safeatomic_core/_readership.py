@@ -11,16 +11,32 @@ import errno
 import stat
 
 from . import _log
+from ._acl import (
+    ACCESS,
+    GROUP,
+    GROUP_OBJ,
+    MASK,
+    NOBODY,
+    OTHER,
+    OVERFLOW,
+    READ,
+    USER,
+    USER_OBJ,
+    WRITE,
+    is_empty,
+    pack,
+    parse,
+)
 from ._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
 
+    from ._acl import Entries
     from ._target import Target
     from ._temp_file import Temp
 
-_ACL = "system.posix_acl_access"
 # No ACL, or none on this filesystem or platform.
 _NO_ACL = frozenset({errno.ENODATA, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 # What this user may not give, or has no room here. EINVAL: this user namespace has no
@@ -29,11 +45,7 @@ _NOT_TO_BE_HAD = frozenset(
     {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSPC}
 )
 _READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
-# The extended attribute's form: a version, then entries (linux/posix_acl_xattr.h).
-_HEADER = 4  # bytes of the version
-_ENTRY = 8  # bytes of an entry: tag and permissions, two each, and the id; little endian
-_ACL_USER_OBJ = 1
-_ACL_READ, _ACL_WRITE = 4, 2
+_MASKED = (USER, GROUP_OBJ, GROUP)
 
 
 class Readers:
@@ -92,7 +104,7 @@ def readers_of(fd: int) -> Readers:
 def acl_of(fd: int) -> bytes | None:
     """Return the access ACL of an open file, None if it has none."""
     try:
-        acl: bytes = kernel.getxattr(fd, _ACL)
+        acl: bytes = kernel.getxattr(fd, ACCESS)
     except OSError as error:
         if error.errno not in _NO_ACL:
             raise
@@ -105,7 +117,7 @@ def readers_at(target: Target) -> Readers | None:
     if target.status is None:
         return None
     try:
-        acl = kernel.getxattr_at(target.name, _ACL, target.dir_fd)
+        acl = kernel.getxattr_at(target.name, ACCESS, target.dir_fd)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT):  # or there is no /proc
             _log.debug("%r: its ACL could not be read (%s)", target.path, error)
@@ -119,28 +131,32 @@ def readers_at(target: Target) -> Readers | None:
 def admit(record: Temp, readers: Readers) -> None:
     """Let them read a record of ours; where that fails, fewer."""
     fd = record.fd
-    mode, acl = readers.mode, readers.acl
+    everybody = readers.acl is None and readers.mode & _READ == _READ
+    given = True
     try:
-        if record.owner[1] != readers.group:
-            kernel.fchown(fd, -1, readers.group)
-            record.owner = (record.owner[0], readers.group)
-        _give_acl(fd, acl)
+        _give_group(record, readers.group)
+        _give_acl(fd, readers.acl)
     except OSError as error:
         if error.errno not in _NOT_TO_BE_HAD:
             raise
         _log.debug("the record does not have the group or the ACL of the data (%s)", error)
-        if acl is not None or mode & _READ != _READ:  # else everybody reads it, whatever the group
-            mode, acl = mode & stat.S_IRWXU, None
-    if acl is None:  # which brings the mode along
-        kernel.fchmod(fd, mode)
-    if record.owner[0] != readers.owner:
-        try:
-            kernel.fchown(fd, readers.owner, -1)  # last: less may be permitted afterwards
-            record.owner = (readers.owner, record.owner[1])
-        except OSError as error:
-            if error.errno not in _NOT_TO_BE_HAD:
-                raise
-            _log.debug("the record keeps our owner, not the data's (%s)", error)
+        given = everybody  # who read it then, whatever its group
+    if not given:
+        if not _give_names(record, readers):
+            kernel.fchmod(fd, readers.mode & stat.S_IRWXU)
+    elif readers.acl is None:  # which brings the mode along
+        kernel.fchmod(fd, readers.mode)
+    if record.owner[0] == readers.owner:
+        return
+    try:
+        kernel.fchown(fd, readers.owner, -1)  # last: less may be permitted afterwards
+        record.owner = (readers.owner, record.owner[1])
+    except OSError as error:
+        if error.errno not in _NOT_TO_BE_HAD:
+            raise
+        _log.debug("the record keeps our owner, not the data's (%s)", error)
+        if not everybody:
+            _give_names(record, readers)
 
 
 def _readers(status: os.stat_result, acl: bytes | None) -> Readers:
@@ -151,19 +167,66 @@ def _readers(status: os.stat_result, acl: bytes | None) -> Readers:
 
 def _reading(acl: bytes) -> bytes:
     """Return an ACL that permits the same people to read, and only its owner to write."""
-    changed = bytearray(acl)
-    for entry in range(_HEADER, len(acl), _ENTRY):
-        kept = acl[entry + 2] & _ACL_READ
-        if int.from_bytes(acl[entry : entry + 2], "little") == _ACL_USER_OBJ:
-            kept |= _ACL_WRITE
-        changed[entry + 2 : entry + 4] = kept.to_bytes(2, "little")
-    return bytes(changed)
+    entries = parse(acl)
+    mask = entries.get((MASK, NOBODY), 0)
+    for tag, number in entries:
+        kept = entries[tag, number] & READ
+        # With an empty mask Linux looks at the mode alone (fs/namei.c, acl_permission_check): it
+        # stays empty if it was, and must not become so because it permits writing only.
+        if mask and tag in _MASKED:
+            kept &= mask
+        if mask and tag == MASK:
+            kept = READ
+        entries[tag, number] = kept | (WRITE if tag == USER_OBJ else 0)
+    return pack(entries)
+
+
+def _give_names(record: Temp, readers: Readers) -> bool:
+    """Let them read a record that does not have the data's owner or group: its ACL names those.
+
+    Returns:
+        Whether that can be said, and was.
+    """
+    if OVERFLOW in (readers.owner, readers.group):
+        return False
+    try:
+        kernel.setxattr(record.fd, ACCESS, pack(_naming(readers, *record.owner)))
+    except OSError as error:
+        if error.errno not in _NOT_TO_BE_HAD:
+            raise
+        _log.debug("the record has fewer readers than the data (%s)", error)
+        return False
+    return True
+
+
+def _naming(readers: Readers, owner: int, group: int) -> Entries:
+    """Return the entries that let the same people read a file of another owner or group."""
+    mode = readers.mode
+    entries = {} if readers.acl is None else parse(readers.acl)
+    if is_empty(entries) or not entries:
+        entries = {(GROUP_OBJ, NOBODY): mode >> 3 & READ, (OTHER, NOBODY): mode & READ}
+    if group != readers.group:
+        entries[GROUP, readers.group] = entries[GROUP_OBJ, NOBODY]
+        # Of a member of several groups one entry that permits is enough.
+        others = min(may for (tag, _), may in entries.items() if tag in (GROUP, OTHER))
+        entries[GROUP_OBJ, NOBODY] = entries.get((GROUP, group), others)
+    if owner != readers.owner:
+        entries[USER, readers.owner] = mode >> 6 & READ
+    entries[USER_OBJ, NOBODY] = READ | WRITE
+    entries[MASK, NOBODY] = READ
+    return entries
+
+
+def _give_group(record: Temp, group: int) -> None:
+    if record.owner[1] != group:
+        kernel.fchown(record.fd, -1, group)
+        record.owner = (record.owner[0], group)
 
 
 def _give_acl(fd: int, acl: bytes | None) -> None:
     if acl is not None:
-        kernel.setxattr(fd, _ACL, acl)
+        kernel.setxattr(fd, ACCESS, acl)
         return
     if acl_of(fd) is not None:
         # A default ACL of the directory gave the record one; a chmod would make it count.
-        kernel.removexattr(fd, _ACL)
+        kernel.removexattr(fd, ACCESS)

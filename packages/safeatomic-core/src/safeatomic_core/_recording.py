@@ -15,7 +15,7 @@ from ._digests import hash_fd
 from ._gate import pass_gate
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._settle import OVERTAKEN, settle_directory
-from ._target import Target, identity
+from ._target import Target, identity, require_regular_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _record(
     assert announcement is not None  # noqa: S101 - made by the caller
     require_present(target)
     fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
-    inode = identity(kernel.fstat(fd))
+    inode = identity(require_regular_fd(fd, target.path))
     digest = hash_fd(fd, algo, on_hashed)
     # What is accepted must survive a crash before its record does: somebody else's write may be
     # neither flushed nor settled.

@@ -28,6 +28,7 @@ SIDECAR_SUFFIX = ".sha256"
 
 _DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
+_DELETED = " (deleted)"  # what a link of /proc appends to a name that is gone (proc(5))
 _MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 _STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 
@@ -139,24 +140,28 @@ class Target:
         place = self.path
         for _ in range(_MOST_LINKS):
             refuse_untrusted_link(self)
-            place = os.path.join(
-                os.path.dirname(place), kernel.readlink(self.name, dir_fd=self.dir_fd)
-            )
+            leads = kernel.readlink(self.name, dir_fd=self.dir_fd)
+            place = os.path.join(os.path.dirname(place), leads)
             self.linked = True
             self._open_parent(place)
             status = self.look_again()
+            if status is None or leads.endswith(_DELETED):
+                self._refuse_nameless(deleted=leads.endswith(_DELETED))
             if status is None:
-                self._refuse_nameless()
                 return
             if not stat.S_ISLNK(status.st_mode):
                 return
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.path)
 
-    def _refuse_nameless(self) -> None:
+    def _refuse_nameless(self, *, deleted: bool) -> None:
         """Refuse a link of ``/proc`` to an open file that has no name, a pipe for example.
 
         What such a link reads as is a description, not a path (proc(5), ``/proc/pid/fd``): writing
-        there would make a file called "x (deleted)".
+        there would make, or replace, a file called "x (deleted)".
+
+        Args:
+            deleted: Whether it reads like that. The file may have other names, and that may be one
+                of another file.
         """
         try:
             status = kernel.stat(self.path)
@@ -164,8 +169,10 @@ class Target:
             return  # an ordinary dangling link
         if not stat.S_ISREG(status.st_mode):
             raise refusal(self.path, status.st_mode)
-        if status.st_nlink == 0:
-            reason = "the path leads to a file that was deleted; it has no name to write to"
+        found = self.status
+        elsewhere = deleted and (found is None or identity(found) != identity(status))
+        if status.st_nlink == 0 or elsewhere:
+            reason = "the path leads to a file whose name was deleted; there is none to write to"
             raise OSError(errno.EINVAL, reason, self.path)
 
     def look_again(self) -> os.stat_result | None:
@@ -353,7 +360,18 @@ def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
 
 def kind_of(mode: int) -> str:
     """Say what something is that is not a regular file."""
-    return _KINDS.get(stat.S_IFMT(mode), "not a regular file")
+    return _KINDS.get(stat.S_IFMT(mode), "an anonymous inode")
+
+
+def require_regular_fd(fd: int, path: str) -> os.stat_result:
+    """Return what an open file is, refusing anything but a regular file.
+
+    Another user may put a FIFO or a device at a name between the look at it and the open.
+    """
+    status = kernel.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise refusal(path, status.st_mode)
+    return status
 
 
 def refusal(path: str, mode: int) -> OSError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-from _weakref import ref  # weakref itself is slow to import
 
 from . import _trace
 from ._abandoned import disarm, guard
@@ -17,9 +16,11 @@ from ._hashes import new_hash
 from ._options import Policy, check_data, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
+from ._text import Texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _weakref import ref
     from hashlib import _Hash
     from types import TracebackType
     from typing import Any, NoReturn, Self
@@ -101,7 +102,9 @@ class AtomicWriter(io.BufferedWriter):
         self._size = 0  # bytes written one after the other, from the start
         self._hash: _Hash | None = None
         self._straight = False  # whether the hash has seen those bytes, and there are no others
-        self._text: ref[io.TextIOWrapper] | None = None
+        self._texts: Texts | None = None
+        self._room = _BUFFER  # bytes that can be taken without a system call, at least
+        self._closing = False
         self._guard: ref[object] | None = None
         policy = Policy(
             concurrency=concurrency,
@@ -143,7 +146,7 @@ class AtomicWriter(io.BufferedWriter):
     @property
     def raw(self) -> Any:  # type: ignore[override]
         """The unbuffered stream underneath, for writing through it."""
-        self._check_undecided()
+        self._check_undecided().require_temp()
         self._straight = False
         return super().raw
 
@@ -159,9 +162,14 @@ class AtomicWriter(io.BufferedWriter):
             OSError: The temporary file cannot be written. The target is unchanged.
         """
         try:
-            self._check_open()
+            write = self._check_open()
             straight, self._straight = self._straight, False  # until it is known what was done
             with self._explaining():
+                size = len(data) if type(data) is bytes else _BUFFER
+                if size > self._room:  # this makes a system call
+                    write.require_temp()
+                    self._room = _BUFFER
+                self._room = max(self._room - size, 0)
                 count = super().write(data)
             if straight and self._hash is not None:
                 self._update(data)
@@ -175,14 +183,15 @@ class AtomicWriter(io.BufferedWriter):
         """Hand what is buffered to the kernel; publishes nothing."""
         if not self.closed and self._write is not None and self._born == generation():
             with self._explaining():
+                if not self._closing:
+                    self._write.require_temp()
                 super().flush()
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move the position; return it, in bytes from the start."""
         self._check_open()
         straight, self._straight = self._straight, False
-        with self._explaining():
-            super().flush()
+        self.flush()
         with self._explaining(harmless=_MOVED_NOTHING):
             position = super().seek(offset, whence)
         self._straight = straight and position == self._size
@@ -197,8 +206,7 @@ class AtomicWriter(io.BufferedWriter):
         """Set the size in bytes, by default to the position; return it."""
         self._check_open()
         straight, self._straight = self._straight, False
-        with self._explaining():
-            super().flush()
+        self.flush()
         with self._explaining(harmless=_MOVED_NOTHING):
             length = super().truncate(size)
         self._straight = straight and length == self._size
@@ -217,7 +225,9 @@ class AtomicWriter(io.BufferedWriter):
         return write.temp.fd
 
     def text(self, encoding: str | None = None, newline: str | None = None) -> io.TextIOWrapper:
-        r"""Return a text stream over the writer, which `commit` flushes.
+        r"""Return a text stream over the writer, which `commit` and `close` flush.
+
+        There may be several; one that is dropped or closed has handed on what it held.
 
         Args:
             encoding: Text encoding; by default that of `safeatomic_config`, else UTF-8.
@@ -227,9 +237,9 @@ class AtomicWriter(io.BufferedWriter):
             ValueError: The writer is closed or decided, or the encoding is not known.
         """
         self._check_open()
-        wrapper = io.TextIOWrapper(self, encoding=resolve_encoding(encoding), newline=newline)
-        self._text = ref(wrapper)
-        return wrapper
+        if self._texts is None:
+            self._texts = Texts()
+        return self._texts.wrap(self, resolve_encoding(encoding), newline)
 
     def detach(self) -> NoReturn:
         """Refuse: what is underneath is the writer's."""
@@ -245,6 +255,9 @@ class AtomicWriter(io.BufferedWriter):
 
     def _close(self) -> None:
         if not self.closed:
+            if self._texts is not None:
+                self._texts.flush()
+            self._closing = True  # by those who have just seen that the descriptor is ours
             with self._explaining():
                 super().close()
 
@@ -265,8 +278,9 @@ class AtomicWriter(io.BufferedWriter):
         write.step = _trace.FILL
         try:
             write.require_descriptors()
-            self._flush_text()
             self._close()
+            if self._texts is not None:
+                self._texts.require_whole(self._path)
             if self._failure is not None:  # content that somebody went on with after an error
                 raise self._failure
             write.filled(*self._measured(write))
@@ -354,11 +368,6 @@ class AtomicWriter(io.BufferedWriter):
         fd = write.temp.fd
         digest = None if self._hash is None else hash_fd(fd, write.policy.algo)
         return kernel.fstat(fd).st_size, digest
-
-    def _flush_text(self) -> None:
-        wrapper = None if self._text is None else self._text()
-        if wrapper is not None and not wrapper.closed:
-            wrapper.flush()
 
     def _drop(self) -> None:
         """Close the stream without writing what it holds."""

@@ -1,0 +1,110 @@
+"""Text streams over a writer, from which nothing is left behind and nothing is lost unnoticed."""
+
+from __future__ import annotations
+
+import io
+from _weakref import ref  # weakref itself is slow to import
+
+from ._errors import SafeAtomicError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, BinaryIO, TypeVar
+
+    _T = TypeVar("_T")
+
+
+class Texts:
+    """The text streams of one writer.
+
+    Attributes:
+        torn: Whether an interrupt may have cost text that one of them had accepted.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[ref[_Text]] = []
+        self.torn = False
+
+    def wrap(self, writer: BinaryIO, encoding: str, newline: str | None) -> io.TextIOWrapper:
+        """Return one more; it lives as long as the program keeps it."""
+        wrapper = _Text(writer, self, encoding, newline)
+        self._open = [*(one for one in self._open if one() is not None), ref(wrapper)]
+        return wrapper
+
+    def flush(self) -> None:
+        """Let each hand what it holds to the writer, the oldest first."""
+        for one in self._open:
+            wrapper = one()
+            if wrapper is not None and wrapper.is_attached():
+                wrapper.flush()
+
+    def require_whole(self, path: str) -> None:
+        """Refuse to publish text of which a part may be missing.
+
+        Raises:
+            SafeAtomicError: A stream was interrupted while it handed text on.
+        """
+        if self.torn:
+            raise SafeAtomicError(
+                f"{path!r}: a signal handler's exception interrupted a text stream while it handed "
+                "text to the writer, and a part of what it had accepted may be lost. Write again"
+            )
+
+
+class _Text(io.TextIOWrapper):
+    """One text stream; that it is dropped does not close the writer.
+
+    `io.TextIOWrapper` forgets what it holds before it hands that on: what interrupts the writer
+    then costs lines that were accepted long before.
+    """
+
+    def __init__(self, writer: BinaryIO, texts: Texts, encoding: str, newline: str | None) -> None:
+        self._texts = texts
+        self._holds = False  # whether it may hold text that it has accepted
+        super().__init__(writer, encoding=encoding, newline=newline)
+
+    def write(self, text: str, /) -> int:
+        """Write text; return its length."""
+        length = self._whole(super().write, text)
+        self._holds = True
+        return length
+
+    def flush(self) -> None:
+        """Hand what is held to the writer, and what that holds to the kernel."""
+        self._whole(super().flush)
+        self._holds = False
+
+    def tell(self) -> int:
+        """Return the position, as a number for `seek`."""
+        return self._whole(super().tell)
+
+    def is_attached(self) -> bool:
+        """Tell whether it has a writer that is open."""
+        try:
+            return not self.closed
+        except ValueError:  # detached
+            return False
+
+    def __del__(self) -> None:
+        try:
+            self.detach()
+        except (OSError, ValueError, SafeAtomicError):
+            pass  # closed, or detached; or the writer knows, and publishes nothing
+
+    def _whole(self, call: Callable[..., _T], *args: Any) -> _T:
+        """Call something that hands text on, and note if that was cut short."""
+        texts = self._texts
+        before = texts.torn
+        texts.torn = before or self._holds  # until it is known what was done
+        try:
+            result = call(*args)
+        except BaseException as error:
+            traceback = error.__traceback__
+            # An exception that no other Python code let through comes from in here, or from the
+            # encoder: before anything is forgotten, or after it arrived.
+            if traceback is None or traceback.tb_next is None or isinstance(error, UnicodeError):
+                texts.torn = before
+            raise
+        texts.torn = before
+        return result
