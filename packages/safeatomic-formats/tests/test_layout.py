@@ -170,6 +170,11 @@ def test_an_emptied_collection_keeps_its_comments_behind_it(
 
 CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "filled": ("# kept\n[]\n", lambda d: d.append({"a": 1}), "# kept\n- a: 1\n"),
+    "filled below a key": (
+        "a: {}\nlist: []\n",
+        lambda d: (d["a"].update(x={"y": 1}), d["list"].append(1)),
+        "a:\n  x:\n    y: 1\nlist:\n- 1\n",
+    ),
     "item of a root list": (
         "- hosts: all\n  tasks:\n    - name: a\n",
         lambda d: d.append({"hosts": "x", "tasks": [{"name": "b"}]}),

@@ -307,6 +307,7 @@ def _column(value: Any) -> int:
 def _in_block_style(value: object) -> bool:
     return (
         isinstance(value, CommentedMap | CommentedSeq)
+        and len(value) > 0  # empty brackets say nothing of their style
         and not value.fa.flow_style()
         and value.lc.col is not None
     )
