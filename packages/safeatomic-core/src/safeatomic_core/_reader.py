@@ -80,6 +80,8 @@ class AtomicReader(io.BufferedReader):
         OSError: The file or its sidecar cannot be read. Nothing was changed.
     """
 
+    _on_hashed: Callable[[int], None] | None = None  # as for `verify_file`
+
     def __init__(
         self,
         path: StrPath,
@@ -90,7 +92,7 @@ class AtomicReader(io.BufferedReader):
     ) -> None:
         self._opened: _Opened | None = None
         self._path = check_path(path)
-        opened = _open(path, _Options(check_checksum, checksum_algo, safety))
+        opened = _open(path, _Options(check_checksum, checksum_algo, safety), self._on_hashed)
         try:
             # BufferedReader does the buffering, readline and iteration, all of it in C.
             super().__init__(kernel.raw_stream(opened.fd, "rb"))
