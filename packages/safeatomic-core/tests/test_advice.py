@@ -22,7 +22,7 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._advice import advise
+from safeatomic_core._advice import advise, hinders
 from safeatomic_core._posix import intercept, kernel
 from safeatomic_core._target import Target
 
@@ -252,6 +252,16 @@ def test_attributes_are_blamed_only_where_they_may_be_set(
     text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), step, opened)
     assert words in text
     assert ("security module" in text) == (attributes == 0)
+
+
+def test_a_file_that_the_machine_swaps_to_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": 0)
+    monkeypatch.setattr(_mounts, "is_swap_file", lambda _dir_fd, _name: True)
+    denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
+    assert "swaps to that file" in advise(denied, _trace.PUBLISH, opened)
+    assert hinders(opened)
 
 
 def test_a_directory_that_takes_no_file_of_this_user_is_named(

@@ -193,8 +193,22 @@ def test_a_directory_that_is_gone_fails(
         status, detail = look.parent_exists(at("f"))
         assert status == "fail"
         assert "the working directory was removed" in detail
+        with intercept(changed_stat(nlink=2)):
+            assert "the working directory has no path" in look.parent_exists(at("f"))[1]
     finally:
         os.chdir(tmp_path)
+
+
+def test_a_link_that_may_not_be_read_on_the_way_is_named(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def realpath(_path: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", "/proc/1/root")
+
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    status, detail = look.parent_exists(at("/proc/1/root/f"))
+    assert status == "fail"
+    assert detail.startswith("/proc/1/root: Permission denied; this user may not enter it")
 
 
 def test_where_the_place_above_cannot_be_seen_nothing_is_claimed_of_it(

@@ -79,6 +79,8 @@ def hinders(target: Target) -> bool:
     flags = [_mounts.attributes(target.dir_fd), _mounts.attributes(target.dir_fd, target.name)]
     if any((found or 0) & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for found in flags):
         return True
+    if _mounts.is_swap_file(target.dir_fd, target.name):
+        return True
     return not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd)
 
 
@@ -159,10 +161,9 @@ def _of_path(code: int, target: Target) -> str:
 
 def _working_directory_is_gone() -> bool:
     try:
-        os.getcwd()
-    except FileNotFoundError:
-        return True
-    return False
+        return kernel.stat(".").st_nlink == 0
+    except OSError:
+        return False
 
 
 def _of_missing(name: str, step: str, target: Target) -> str:
@@ -284,6 +285,8 @@ def _of_attributes(target: Target, name: str, what: str, command: str) -> str:
     found = [_mounts.attributes(target.dir_fd)]
     if name:
         found.append(_mounts.attributes(target.dir_fd, name))
+        if _mounts.is_swap_file(target.dir_fd, name):
+            return "The machine swaps to that file; end that with 'swapoff' first"
     known = [flags for flags in found if flags is not None]
     if any(flags & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for flags in known):
         return f"{what} is immutable or append-only ('{command}' shows it)"

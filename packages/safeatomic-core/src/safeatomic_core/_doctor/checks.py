@@ -46,12 +46,10 @@ def parent_exists(place: Place) -> Finding:
             )
         return passed(f"{shown(place.directory)} is a directory")
     error = place.trouble
-    what = f"{shown(place.directory)}: {error.strerror or error}"
-    if not place.directory:
-        return failed(
-            "the working directory was removed; use an absolute path, or change to another "
-            "directory"
-        )
+    if not place.directory and error.filename is None:  # of getcwd(2)
+        return failed(_of_working_directory())
+    at = shown(place.directory or os.fsdecode(error.filename))
+    what = f"{at}: {error.strerror or error}"
     if error.errno == errno.ENOENT:
         fix = f"create it; the nearest directory that exists is {shown(place.nearest())}"
     else:
@@ -61,11 +59,18 @@ def parent_exists(place: Place) -> Finding:
             errno.ELOOP: "the path holds a loop of symbolic links; remove one of them",
             errno.EACCES: (
                 "this user may not enter it, or one of the directories above "
-                f"('namei -l {shown(place.directory)}' shows which)"
+                f"('namei -l {at}' shows which)"
             ),
             errno.ENOTCONN: "its file server is dead; unmount it ('umount -l'), mount it again",
         }.get(error.errno or 0, "the directory cannot be used")
     return failed(f"{what}; {fix}")
+
+
+def _of_working_directory() -> str:
+    """Say why a relative path leads nowhere."""
+    gone = kernel.stat(".").st_nlink == 0
+    why = "was removed" if gone else "has no path (its filesystem was detached, or a root changed)"
+    return f"the working directory {why}; use an absolute path, or change to another directory"
 
 
 def parent_writable(place: Place) -> Finding:
@@ -185,6 +190,8 @@ def _cannot_be_renamed_over(place: Place) -> str | None:
         if flags & flag:
             path = shown(place.join(place.name))
             return f"the file is {word}: it cannot be replaced ('chattr -{option} {path}')"
+    if _mounts.is_swap_file(place.dir_fd, place.name):
+        return "the machine swaps to the file: it cannot be replaced ('swapoff' ends that)"
     return None
 
 
