@@ -62,7 +62,7 @@ PLACES = (
     Place(
         "open_anonymous",
         "Descriptor.open < Held.open < Lock._prepare",
-        _UNSUPPORTED,
+        _UNSUPPORTED | _only(e.EPERM),
         "no O_TMPFILE here: the lock is made under a temp's name",
     ),
     Place(

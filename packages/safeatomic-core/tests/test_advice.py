@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 
 from safeatomic_core import (
-    AtomicWriter,
     _mounts,
     _trace,
     force_release_lock,
@@ -23,7 +21,7 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._advice import advise, hinders
-from safeatomic_core._posix import intercept, kernel
+from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
 
 needs_proc = pytest.mark.skipif(
@@ -46,105 +44,6 @@ def advice_of(call: Callable[[], object]) -> str:
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the caller looks at the text
         call()
     return str(caught.value)
-
-
-def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
-    text = advice_of(lambda: write(tmp_path / "no" / "f"))
-    assert f"The directory '{tmp_path}/no' does not exist; create it first" in text
-
-
-def test_a_source_that_is_missing_is_not_a_missing_directory(tmp_path: Path) -> None:
-    text = advice_of(lambda: move_atomic(tmp_path / "no", tmp_path / "new", safety="best_effort"))
-    assert "There is no such file" in text
-    assert "create it first" not in text
-
-
-def test_a_file_to_record_that_is_missing_is_not_a_missing_directory(tmp_path: Path) -> None:
-    text = advice_of(lambda: write_checksum_file(tmp_path / "no", safety="best_effort"))
-    assert "There is no such file" in text
-    assert "create it first" not in text
-
-
-def test_a_removed_working_directory_is_said_to_be_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    try:
-        for text in (
-            advice_of(lambda: write("f")),
-            advice_of(lambda: write("deeper/f")),
-            advice_of(lambda: try_acquire_lock("f", safety="best_effort")),
-        ):
-            assert "was removed" in text
-            assert "(deleted)" not in text
-            assert "immutable" not in text
-    finally:
-        os.chdir(tmp_path)  # the fixture goes back by a path that it asks for
-
-
-@needs_proc
-@pytest.mark.parametrize("call", ["write", "stream", "move", "record"])
-def test_a_directory_that_is_removed_with_its_lock_was_removed_by_nobody_s_force(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    target = place / "f"
-    target.write_bytes(b"old")
-
-    def remove_first(fd: int) -> None:
-        shutil.rmtree(place, ignore_errors=True)
-        os.fsync(fd)
-
-    def stream() -> None:
-        with AtomicWriter(target, safety="best_effort") as file:
-            file.write(b"new")
-            shutil.rmtree(place)
-
-    monkeypatch.setattr(kernel, "fsync", remove_first, raising=False)
-    calls: dict[str, Callable[[], object]] = {
-        "write": lambda: write_atomic_bytes(target, b"new", safety="best_effort"),
-        "stream": stream,
-        "move": lambda: move_atomic(target, place / "g", safety="best_effort"),
-        "record": lambda: write_checksum_file(target, safety="best_effort"),
-    }
-    with pytest.raises(FileNotFoundError) as caught:
-        calls[call]()
-    assert f"The directory '{place}' was removed; create it again" in str(caught.value)
-
-
-@needs_proc
-def test_a_directory_that_is_removed_meanwhile_is_said_to_be_removed(tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-
-    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def remove_first(path: str, flags: int, *args: Any, **options: Any) -> Any:
-            if flags & os.O_CREAT:
-                place.rmdir()
-            return call(path, flags, *args, **options)
-
-        return remove_first if name == "open" else call
-
-    with intercept(wrap):
-        text = advice_of(lambda: write(place / "f"))
-    assert "was removed; create it again" in text
-
-
-def test_a_temporary_file_that_vanished_is_said_to_have_vanished(target: Path) -> None:
-    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def without(src: str, dst: str, **options: Any) -> None:
-            os.unlink(src, dir_fd=options["src_dir_fd"])
-            call(src, dst, **options)
-
-        return without if name == "rename" else call
-
-    with intercept(wrap):
-        text = advice_of(lambda: write(target))
-    assert "The temporary file was removed during the write" in text
-    assert target.read_bytes() == b"old"
 
 
 @needs_proc
@@ -252,6 +151,38 @@ def test_attributes_are_blamed_only_where_they_may_be_set(
     text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), step, opened)
     assert words in text
     assert ("security module" in text) == (attributes == 0)
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.EPERM])
+def test_where_nothing_can_be_created_nothing_else_is_blamed(opened: Target, code: int) -> None:
+    opened.filesystem = "proc"
+    refusal = OSError(code, os.strerror(code), ".safeatomic-tmp-0123456789abcdef.tmp")
+    for step in (_trace.ACQUIRE, _trace.STAGE, _trace.ANNOUNCE):
+        assert advise(refusal, step, opened) == "Nothing can be created in proc; write elsewhere"
+    assert "temporary file was removed" in advise(
+        OSError(errno.ENOENT, os.strerror(errno.ENOENT), refusal.filename), _trace.PUBLISH, opened
+    )
+
+
+@needs_proc
+@pytest.mark.parametrize("concurrency", ["lock", "none"])
+def test_a_write_into_proc_says_that_nothing_can_be_created(concurrency: Any) -> None:
+    with pytest.raises(FileNotFoundError, match="Nothing can be created in proc"):
+        write_atomic_bytes("/proc/nothing", b"x", safety="best_effort", concurrency=concurrency)
+
+
+def test_where_the_filesystem_cannot_be_asked_advice_goes_on(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError(errno.EMFILE, "no")
+
+    monkeypatch.setattr("safeatomic_core._advice.verdict_on", fail)
+    opened.filesystem = ""
+    refusal = OSError(
+        errno.ENOENT, os.strerror(errno.ENOENT), ".safeatomic-tmp-0123456789abcdef.tmp"
+    )
+    assert "temporary file was removed" in advise(refusal, _trace.STAGE, opened)
 
 
 def test_a_file_that_the_machine_swaps_to_is_named(
@@ -458,30 +389,6 @@ def test_a_link_is_said_to_lead_where_it_leads(tmp_path: Path) -> None:
     assert "loop of symbolic links" in text
 
 
-def test_a_source_that_vanished_is_not_a_temporary_file(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def vanished(src: str, *_rest: object) -> None:
-        raise denial(errno.ENOENT, src)
-
-    monkeypatch.setattr(kernel, "rename_noreplace", vanished, raising=False)
-    with pytest.raises(FileNotFoundError) as caught:
-        move_atomic(target, target.with_name("new"), concurrency="none", safety="best_effort")
-    assert "moved or deleted meanwhile" in str(caught.value)
-    assert "temporary file" not in str(caught.value)
-    assert caught.value.filename == str(target)
-
-
-@pytest.mark.parametrize("call", [move_atomic, write_checksum_file], ids=["move", "record"])
-def test_nobody_is_told_to_make_the_directory_of_a_missing_file(
-    tmp_path: Path, call: Callable[..., object]
-) -> None:
-    names = [tmp_path / "no" / "f", tmp_path / "g"][: 1 + (call is move_atomic)]
-    text = advice_of(lambda: call(*names, safety="best_effort"))
-    assert f"There is no such file, and no directory '{tmp_path}/no'" in text
-    assert "create it" not in text
-
-
 @pytest.mark.parametrize("call", ["exists_at", "open"])
 def test_a_sidecar_that_cannot_be_read_keeps_its_words(
     target: Path, faults: Any, call: str
@@ -503,6 +410,7 @@ def test_a_lock_that_cannot_be_taken_or_removed_says_why(
 
     monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": _mounts.APPEND_ONLY)
     faults.fail("open_anonymous", errno.EPERM)
+    faults.fail("open", errno.EPERM, when=lambda *args, **_options: args[1] & os.O_CREAT)
     text = advice_of(lambda: try_acquire_lock(target, safety="best_effort"))
     assert "cannot take the lock: " in text
     assert "the target is unchanged. The directory is immutable or append-only" in text

@@ -14,9 +14,11 @@ import stat
 
 from . import _mounts, _trace
 from ._errors import CANNOT, UNCHANGED, explain, general_advice
+from ._filesystems import PSEUDO
 from ._posix import kernel
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX
 from ._temp_file import is_temp_name
+from ._verdicts import verdict_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,6 +105,10 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
     if directory.st_nlink == 0 and code in (errno.ENOENT, *_DENIED):
         place = _directory(target).removesuffix(" (deleted)")  # as /proc shows it (proc(5))
         return f"The directory {place!r} was removed; create it again"
+    if step in _MAKES and code in (errno.ENOENT, *_DENIED):
+        filesystem = _filesystem(target, directory)
+        if filesystem in PSEUDO:
+            return f"Nothing can be created in {filesystem}; write elsewhere"
     if code == errno.ENOENT:
         return _of_missing(_name_in(error), step, target)
     if code not in _DENIED:
@@ -124,6 +130,14 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
     if step == _trace.RELEASE:
         return _of_rename(code, target, target.name + LOCK_SUFFIX, directory)
     return ""
+
+
+def _filesystem(target: Target, directory: os.stat_result) -> str:
+    """Return the name of the filesystem, which Gate does not look for under best_effort."""
+    try:
+        return target.filesystem or verdict_on(directory.st_dev, target.dir_fd).filesystem
+    except OSError:
+        return ""
 
 
 def _of_path(code: int, target: Target) -> str:

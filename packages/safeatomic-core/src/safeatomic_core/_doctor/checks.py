@@ -12,6 +12,7 @@ import os
 import stat
 
 from .. import _mounts
+from .._filesystems import PSEUDO
 from .._gate import gate_error, pass_gate
 from .._in_place import COPY_PREFIX
 from .._lock_file import probe_free
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 PROBE_PREFIX = ".safeatomic-doctor-"
 _READ_ONLY = ("ro", "emergency_ro", "shutdown")  # ext4 shows the last two after an error (6.12)
-# Filesystems in which the kernel shows itself; nobody creates a file there, whatever access(2) says
-_PSEUDO = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs"})
 
 
 # ------------------------------------------------------------------------------------ the directory
@@ -84,7 +83,7 @@ def parent_writable(place: Place) -> Finding:
             f"the filesystem refuses every write after an error ({read_only[0]}): look into the "
             "kernel's log ('dmesg'), then check and repair it (fsck)"
         )
-    if place.environment.filesystem in _PSEUDO:
+    if place.environment.filesystem in PSEUDO:
         return failed(f"nothing can be created in {place.environment.filesystem}; write elsewhere")
     flags = _mounts.attributes(place.dir_fd) or 0
     if flags & _mounts.IMMUTABLE:
