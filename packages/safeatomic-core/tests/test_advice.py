@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._advice import advise, hinders
+from safeatomic_core._advice import advise, command, hinders, typed
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
 
@@ -59,6 +61,25 @@ def test_a_directory_that_may_not_be_written_is_named_behind_a_link(
     assert f"The path is a link to '{tmp_path}/store/file'" in text
     assert f"{tmp_path}/store" in text.partition("The path is a link")[2].partition(".")[2]
     assert "chmod" not in text
+
+
+ODD_PATHS = [
+    *("/srv/app.conf", "/srv/with blanks", "/srv/it's", "/a\\b", "/`id`", "/$HOME", "/~/*?[x]"),
+    *("/\u00fcn\u00ef", "/a\nb\x1b[31m", "/it's\n", "/\udcff", "/\u202e"),
+]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
+@pytest.mark.parametrize("path", ODD_PATHS)
+def test_a_path_in_a_command_can_be_typed(path: str) -> None:
+    text = typed(path)
+    assert text.isprintable()
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {text}"], capture_output=True, check=True, env={"LC_ALL": "C"}
+    )
+    assert done.stdout == os.fsencode(path)
+    quote = "`" if "'" in text else "'"
+    assert command("lsattr -d", path) == f"{quote}lsattr -d {text}{quote}"
 
 
 @pytest.fixture

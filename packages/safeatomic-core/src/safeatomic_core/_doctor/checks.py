@@ -12,6 +12,7 @@ import os
 import stat
 
 from .. import _mounts
+from .._advice import command, quoted, typed
 from .._filesystems import PSEUDO
 from .._gate import gate_error, pass_gate
 from .._in_place import COPY_PREFIX
@@ -58,7 +59,7 @@ def parent_exists(place: Place) -> Finding:
             errno.ELOOP: "the path holds a loop of symbolic links; remove one of them",
             errno.EACCES: (
                 "this user may not enter it, or one of the directories above "
-                f"('namei -l {at}' shows which)"
+                f"({command('namei -l', place.directory or at)} shows which)"
             ),
             errno.ENOTCONN: "its file server is dead; unmount it ('umount -l'), mount it again",
         }.get(error.errno or 0, "the directory cannot be used")
@@ -87,11 +88,11 @@ def parent_writable(place: Place) -> Finding:
         return failed(f"nothing can be created in {place.environment.filesystem}; write elsewhere")
     flags = _mounts.attributes(place.dir_fd) or 0
     if flags & _mounts.IMMUTABLE:
-        return failed(f"the directory is immutable ('chattr -i {shown(place.directory)}')")
+        return failed(f"the directory is immutable ({command('chattr -i', place.directory)})")
     if flags & _mounts.APPEND_ONLY:
         return failed(
             "the directory is append-only: names in it can be neither replaced nor removed "
-            f"('chattr -a {shown(place.directory)}')"
+            f"({command('chattr -a', place.directory)})"
         )
     if not permissions.may_in_directory(os.W_OK | os.X_OK, place.dir_fd):
         return failed(
@@ -187,8 +188,8 @@ def _cannot_be_renamed_over(place: Place) -> str | None:
     flags = _mounts.attributes(place.dir_fd, place.name) or 0
     for flag, word, option in permissions.ATTRIBUTES:
         if flags & flag:
-            path = shown(place.join(place.name))
-            return f"the file is {word}: it cannot be replaced ('chattr -{option} {path}')"
+            fix = command(f"chattr -{option}", place.join(place.name))
+            return f"the file is {word}: it cannot be replaced ({fix})"
     if _mounts.is_swap_file(place.dir_fd, place.name):
         return "the machine swaps to the file: it cannot be replaced ('swapoff' ends that)"
     return None
@@ -249,15 +250,15 @@ def leftovers(place: Place) -> Finding:
         total = size_text(sum(size for _, size in dead))
         parts.append(
             f"{len(dead)} orphaned temporary {_files(len(dead))}, {total}: run "
-            f"'safeatomic clean {shown(place.directory)}'"
+            f"{command('safeatomic clean', place.directory)}"
         )
     copies = sorted(name for name in names if name.startswith(COPY_PREFIX))
     if copies:
-        copy = shown(place.join(copies[0]))
+        repair = quoted(f"cat {typed(place.join(copies[0]))} > FILE")
         parts.append(
             f"{len(copies)} complete {'copy' if len(copies) == 1 else 'copies'} of what was being "
             "written in place: unless that is still going on, the file is a mixture, which "
-            f"'cat {copy} > FILE' repairs; then remove the copy"
+            f"{repair} repairs; then remove the copy"
         )
     displaced = [name for name in names if name not in dict(dead) and _is_displaced(place, name)]
     if displaced:
