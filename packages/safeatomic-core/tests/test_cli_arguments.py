@@ -42,6 +42,7 @@ from safeatomic_core._cli.completion import subcommands
         (["lock", "x", "--close", "true"], "put '--' before the command"),
         (["edit", "x", "--checksum", "sort"], "put '--' before the command"),
         (["lock", "x", "--wait", "0", "ls", "."], "put '--' before the command"),
+        (["lock", "x", "rsync", "--delay", "1"], "put '--' before the command"),
         (["lock", "x", "ls", "-l"], "put '--' before the command"),
         (["unlock", "x"], "--stale --force"),
         (["unlock", "x", "--force", "--max-age", "0"], "--max-age goes with --stale"),

@@ -92,10 +92,11 @@ def _set_command(parsed: argparse.Namespace, command: list[str], given: list[str
     """Take the command from behind ``--``, or from the words that follow the path at once.
 
     Newer releases of argparse also take words behind an option, which older ones refuse: whether a
-    command line works must not depend on the interpreter.
+    command line works must not depend on the interpreter. And an option behind such a command could
+    be the command's.
     """
     words = [parsed.path, *parsed.command]
-    at_once = any(given[at : at + len(words)] == words for at in range(len(given)))
+    at_once = given[-len(words) :] == words
     if parsed.command and command:
         parsed.parser.error(f"too many arguments: {' '.join(map(repr, parsed.command))}")
     if parsed.command and not at_once:
