@@ -72,6 +72,11 @@ WITHOUT_LAYOUT = {
     "lone text": "# c\ntext # d\n",
     "lone number": "# c\n0x1F\n",
     "lone quoted text": "'a' # b\n",
+    "lone value with a tag": "# c\n!own   text # d\n",
+    "lone date": "# c\n2026-01-01 # d\n",
+    "lone time": "2026-01-01t00:00:00.5Z # d\n",
+    "lone bytes": "# c\n!!binary |\n  aGk=\n",
+    "set": "!!set\n# c\n? a   # d\n? b\n",
 }
 LINE_ENDS = {
     "comments": "# c\r\na: 1 # x\r\n# d\r\nb: 2\r\n",
