@@ -244,6 +244,18 @@ def test_who_else_may_replace_files(
     assert word in found[1]
 
 
+@pytest.mark.parametrize(("me", "told"), [(0, True), (1001, True), (1002, False)])
+def test_only_who_can_is_told_to_change_a_directory(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: int, told: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: me)
+    with intercept(changed_stat(mode=0o40777, uid=1001)):
+        status, detail = look.parent_trust(at(tmp_path / "f"))
+    assert status == "warn"
+    assert ("chmod" in detail) == told
+    assert ("ask its owner" in detail) != told
+
+
 def test_somebody_elses_file_in_a_sticky_directory_cannot_be_replaced(
     at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,11 +88,12 @@ def parent_writable(place: Place) -> Finding:
         return failed(f"nothing can be created in {place.environment.filesystem}; write elsewhere")
     flags = _mounts.attributes(place.dir_fd) or 0
     if flags & _mounts.IMMUTABLE:
-        return failed(f"the directory is immutable ({command('chattr -i', place.directory)})")
+        fix = permissions.as_root(command("chattr -i", place.directory))
+        return failed(f"the directory is immutable ({fix})")
     if flags & _mounts.APPEND_ONLY:
+        fix = permissions.as_root(command("chattr -a", place.directory))
         return failed(
-            "the directory is append-only: names in it can be neither replaced nor removed "
-            f"({command('chattr -a', place.directory)})"
+            f"the directory is append-only: names in it can be neither replaced nor removed ({fix})"
         )
     if not permissions.may_in_directory(os.W_OK | os.X_OK, place.dir_fd):
         return failed(
@@ -119,10 +120,10 @@ def parent_trust(place: Place) -> Finding:
     text = _owner_of(place)
     sticky = bool(mode & stat.S_ISVTX)
     if mode & stat.S_IWOTH and not sticky:
-        return warned(
-            f"{text}: anybody may replace or delete files here; take that away ('chmod o-w'), or "
-            "set the sticky bit ('chmod +t')",
-        )
+        fix = "take that away ('chmod o-w'), or set the sticky bit ('chmod +t')"
+        if os.geteuid() not in (0, owner):
+            fix = "ask its owner to take that away, or write elsewhere"
+        return warned(f"{text}: anybody may replace or delete files here; {fix}")
     target = place.target
     if sticky and target is not None and not permissions.may_replace_in_sticky(status, target):
         return failed(
@@ -188,7 +189,7 @@ def _cannot_be_renamed_over(place: Place) -> str | None:
     flags = _mounts.attributes(place.dir_fd, place.name) or 0
     for flag, word, option in permissions.ATTRIBUTES:
         if flags & flag:
-            fix = command(f"chattr -{option}", place.join(place.name))
+            fix = permissions.as_root(command(f"chattr -{option}", place.join(place.name)))
             return f"the file is {word}: it cannot be replaced ({fix})"
     if _mounts.is_swap_file(place.dir_fd, place.name):
         return "the machine swaps to the file: it cannot be replaced ('swapoff' ends that)"

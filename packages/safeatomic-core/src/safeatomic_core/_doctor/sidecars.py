@@ -72,10 +72,10 @@ def _kept_in_place(place: Place, name: str) -> str | None:
     flags = _mounts.attributes(place.dir_fd, name) or 0
     for flag, word, option in permissions.ATTRIBUTES:
         if flags & flag:
-            fix = command(f"chattr -{option}", path)
+            fix = permissions.as_root(command(f"chattr -{option}", path))
             return f"{shown(name)} is {word}: it cannot be removed ({fix})"
     if is_mount_point(place.dir_fd, name):
-        fix = command("umount", path)
+        fix = permissions.as_root(command("umount", path))
         return f"{shown(name)} is itself a mount point: it cannot be removed ({fix})"
     status = need_directory(place)
     file = kernel.stat(name, dir_fd=place.dir_fd, follow_symlinks=False)
