@@ -26,6 +26,15 @@ def test_parents_of_a_file_that_is_not_written_are_removed(
         assert listing() == []
 
 
+def test_parents_that_cannot_be_made_say_so(
+    target: Path, listing: Any, stdin: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(b"new")
+    assert main(["write", f"{target}/a/b/file", "--parents"]) == 2
+    assert "cannot make the missing directories: Not a directory" in capsys.readouterr().err
+    assert listing() == [target.name]
+
+
 def test_parents_that_somebody_uses_by_now_stay(
     data: Path, stdin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
