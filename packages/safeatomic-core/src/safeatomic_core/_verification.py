@@ -136,7 +136,10 @@ class Verification:
         flaw = self._sidecar.flaw
         if flaw is not None:
             return not_a_record(self._target, flaw)
-        reason = "no checksum sidecar; write_checksum_file() makes one"
+        reason = (
+            "no checksum sidecar; if the content is known to be good, write_checksum_file() "
+            "records it"
+        )
         if not self._sidecar.fits:
             reason = (
                 f"no checksum sidecar, and no room for one: the file's name and {SIDECAR_SUFFIX!r} "
