@@ -62,7 +62,7 @@ PLACES = (
     Place(
         "open_anonymous",
         "Held.open < Lock._prepare",
-        _UNSUPPORTED,
+        _UNSUPPORTED | _only(e.EPERM),
         "no O_TMPFILE here: the lock is made under a temp's name",
     ),
     Place(
@@ -226,9 +226,9 @@ PLACES = (
         "open",
         "Held.open < _reap",
         None,
-        "what cannot be opened is no proven orphan",
+        "what cannot be opened is not a proven orphan",
     ),
-    Place("flock", "_reap", None, "what cannot be flocked is no proven orphan"),
+    Place("flock", "_reap", None, "what cannot be flocked is not a proven orphan"),
     Place("fstat", "_reap", None, "no proven orphan"),
     Place("stat", "_reap", None, "no proven orphan"),
     Place("unlink", "_reap", None, "an orphan that stays is swept another time"),

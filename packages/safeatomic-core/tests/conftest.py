@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -273,3 +275,27 @@ def ext4(on: Callable[[str], None]) -> None:
 def nothing_was_warned_of() -> None:
     """Let every test see the warnings that come once in a process."""
     _metadata._warned.clear()
+
+
+class Stdin:
+    """Standard input with given bytes, or one that fails."""
+
+    def __init__(self, content: bytes | BaseException, *, terminal: bool = False) -> None:
+        self._failure = content if isinstance(content, BaseException) else None
+        self.buffer = self if self._failure else io.BytesIO(content)  # type: ignore[arg-type]
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def read(self, _size: int) -> bytes:
+        assert self._failure is not None
+        raise self._failure
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def give(content: bytes | BaseException, **options: bool) -> None:
+        monkeypatch.setattr(sys, "stdin", Stdin(content, **options))
+
+    return give

@@ -272,7 +272,8 @@ def test_a_failed_last_flush_is_every_record_s_error(tmp_path: Path, faults: Any
         return len(calls) == 2
 
     faults.fail("fsync", 5, when=last)
-    results = dict(_checksum_api.record_checksums([*paths, str(tmp_path / "missing")]))
+    results: dict[str, Exception | None] = {}
+    _checksum_api.record_checksums([*paths, str(tmp_path / "missing")], results.__setitem__)
     for path in paths:
         error = results[path]
         assert isinstance(error, OSError)
@@ -285,8 +286,31 @@ def test_a_failed_last_flush_is_every_record_s_error(tmp_path: Path, faults: Any
 
 def test_a_directory_that_cannot_be_opened_is_every_file_s_error(tmp_path: Path) -> None:
     paths = [str(tmp_path / "none" / name) for name in ("a", "b")]
-    results = list(_checksum_api.record_checksums(paths))
-    assert [type(error) for _, error in results] == [FileNotFoundError] * 2
+    results: dict[str, Exception | None] = {}
+    _checksum_api.record_checksums(paths, results.__setitem__)
+    assert [type(error) for error in results.values()] == [FileNotFoundError] * 2
+
+
+def test_an_interrupted_batch_says_what_is_recorded_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(tmp_path / name) for name in ("a", "b", "c")]
+    for path in paths:
+        Path(path).write_bytes(b"x")
+    real = _recording.record_present
+
+    def record(recording: Any, *options: Any) -> None:
+        if recording.target.path == paths[1]:
+            raise KeyboardInterrupt
+        real(recording, *options)
+
+    monkeypatch.setattr("safeatomic_core._checksum_api.record_present", record)
+    assert main(["checksum", *paths]) == 130
+    captured = capsys.readouterr()
+    assert captured.out == f"{paths[0]}.sha256\n"
+    assert captured.err == "safeatomic: interrupted; the target is unchanged\n"
+    assert verify_checksum(paths[0])
+    assert sorted(os.listdir(tmp_path)) == ["a", "a.sha256", "b", "c"]
 
 
 def test_verify_has_four_answers(target: Path, capsys: pytest.CaptureFixture[str]) -> None:

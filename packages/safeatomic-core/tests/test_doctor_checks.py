@@ -193,8 +193,22 @@ def test_a_directory_that_is_gone_fails(
         status, detail = look.parent_exists(at("f"))
         assert status == "fail"
         assert "the working directory was removed" in detail
+        with intercept(changed_stat(nlink=2)):
+            assert "the working directory has no path" in look.parent_exists(at("f"))[1]
     finally:
         os.chdir(tmp_path)
+
+
+def test_a_link_that_may_not_be_read_on_the_way_is_named(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def realpath(_path: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", "/proc/1/root")
+
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    status, detail = look.parent_exists(at("/proc/1/root/f"))
+    assert status == "fail"
+    assert detail.startswith("/proc/1/root: Permission denied; this user may not enter it")
 
 
 def test_where_the_place_above_cannot_be_seen_nothing_is_claimed_of_it(
@@ -228,6 +242,18 @@ def test_who_else_may_replace_files(
         found = look.parent_trust(at(tmp_path / "f"))
     assert found[0] == status
     assert word in found[1]
+
+
+@pytest.mark.parametrize(("me", "told"), [(0, True), (1001, True), (1002, False)])
+def test_only_who_can_is_told_to_change_a_directory(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: int, told: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: me)
+    with intercept(changed_stat(mode=0o40777, uid=1001)):
+        status, detail = look.parent_trust(at(tmp_path / "f"))
+    assert status == "warn"
+    assert ("chmod" in detail) == told
+    assert ("ask its owner" in detail) != told
 
 
 def test_somebody_elses_file_in_a_sticky_directory_cannot_be_replaced(

@@ -15,6 +15,13 @@ ME = os.geteuid()
 OVERFLOW = 65534
 
 
+def test_a_command_that_takes_root_says_so_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert permissions.as_root("'chattr -i f'") == "'chattr -i f'"
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    assert permissions.as_root("'chattr -i f'") == "as root: 'chattr -i f'"
+
+
 def owned(user: int, group: int = 0) -> os.stat_result:
     return os.stat_result((stat.S_IFREG | 0o644, 1, 1, 1, user, group, 0, 0, 0, 0))
 

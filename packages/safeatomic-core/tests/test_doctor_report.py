@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import DoctorCheck, DoctorReport, Environment, doctor
+from safeatomic_core._advice import command
 from safeatomic_core._doctor import wants_colour
 from safeatomic_core._types import GUARANTEES
 
@@ -98,6 +99,14 @@ def test_no_path_and_no_command_is_broken_over_lines(kept: str) -> None:
     detail = f"the words before it are several, and then '{kept}' is what there is to say"
     for report in (made(("one", "fail", detail)), made(point=kept), made(path=kept)):
         assert any(kept in line for line in report.summary().splitlines())
+
+
+@pytest.mark.parametrize("path", ["/srv/my own data/" * 6, "/srv/it's the user's/" * 6])
+def test_a_command_with_a_quoted_path_is_not_broken_either(path: str) -> None:
+    text = command("safeatomic clean", path)
+    report = made(("one", "fail", f"several words before: run {text}, and several words after it"))
+    assert any(text in line for line in report.summary().splitlines())
+    assert any(path in line for line in made(path=path).summary().splitlines())
 
 
 def test_nothing_is_warned_of_twice(report_on: Any, on: Any, target: Path) -> None:

@@ -20,7 +20,7 @@ from ._types import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from ._sidecar_file import Sidecar
@@ -174,6 +174,7 @@ def _as_path(text: str) -> Path:
 
 def record_checksums(
     paths: Iterable[str],
+    on_recorded: Callable[[str, Exception | None], None],
     *,
     algo: str | None = None,
     concurrency: Concurrency = "lock",
@@ -181,20 +182,19 @@ def record_checksums(
     delay: float | None = None,
     safety: Safety = "strict",
     on_hashed: Callable[[int], None] | None = None,
-) -> Iterator[tuple[str, Exception | None]]:
+) -> None:
     """Record the checksums of many files as `write_checksum_file` does, with fewer flushes.
 
     Args:
         paths: The files; those of a directory that follow one another share its flushes.
+        on_recorded: Called with each path once its record is durable, and with what its recording
+            failed with, or None. An interrupt comes after those that are recorded by then.
         algo: As for `write_checksum_file`.
         concurrency: As for `write_atomic_bytes`.
         retries: As for `write_atomic_bytes`.
         delay: As for `write_atomic_bytes`.
         safety: As for `write_atomic_bytes`.
         on_hashed: Called with the size of each chunk in bytes, for a progress bar.
-
-    Yields:
-        Each path once its record is durable, and what its recording failed with, or None.
     """
     from itertools import groupby  # loaded by the interpreter already
 
@@ -207,12 +207,15 @@ def record_checksums(
         safety=safety,
     )
     for _, group in groupby(paths, os.path.dirname):
-        yield from _record_together(list(group), policy, on_hashed)
+        _record_together(list(group), policy, on_recorded, on_hashed)
 
 
 def _record_together(
-    paths: list[str], policy: Policy, on_hashed: Callable[[int], None] | None
-) -> list[tuple[str, Exception | None]]:
+    paths: list[str],
+    policy: Policy,
+    on_recorded: Callable[[str, Exception | None], None],
+    on_hashed: Callable[[int], None] | None,
+) -> None:
     """Record the checksums of files in one directory."""
     results: list[tuple[str, Exception | None]] = []
     batch = None
@@ -240,7 +243,8 @@ def _record_together(
                 ]
             finally:
                 batch.close()
-    return results
+        for path, failure in results:
+            on_recorded(path, failure)
 
 
 def _unsettled(error: OSError, path: str, policy: Policy) -> Exception:

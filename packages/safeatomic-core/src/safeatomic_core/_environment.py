@@ -250,7 +250,9 @@ def _line_of(table: bytes, number: int) -> bytes | None:
 def names_of_mounts(table: bytes) -> frozenset[str]:
     """Return the last component of every mount point in a table."""
     fields = (line.split(b" ", 5) for line in table.splitlines())
-    return frozenset(_unescape(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5)
+    return frozenset(
+        _mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5
+    )
 
 
 def count_mounts(table: bytes, mount: Mount | None) -> int:
@@ -277,32 +279,17 @@ def parse_mount(line: bytes) -> Mount | None:
         number = int(fields[0])
     except ValueError:
         return None
-    options = dict.fromkeys(_unescape(fields[5]).split(","))
-    options.update(dict.fromkeys(_unescape(fs_options).split(",")))
+    options = dict.fromkeys(_mounts.unescaped(fields[5]).split(","))
+    options.update(dict.fromkeys(_mounts.unescaped(fs_options).split(",")))
     return Mount(
         number,
         os.fsdecode(fields[2]),
-        _unescape(fields[3]),
-        _unescape(fields[4]),
+        _mounts.unescaped(fields[3]),
+        _mounts.unescaped(fields[4]),
         tuple(options),
-        _unescape(fstype),
-        _unescape(source),
+        _mounts.unescaped(fstype),
+        _mounts.unescaped(source),
     )
-
-
-def _unescape(field: bytes) -> str:
-    r"""Undo the kernel's octal escapes, such as ``\040`` for a space."""
-    first, *rest = field.split(b"\\")
-    if not rest:
-        return os.fsdecode(field)
-    parts = [first]
-    for part in rest:
-        digits = part[:3]
-        if len(digits) == 3 and digits.isdigit() and max(digits) < 0x38 and digits[0] < 0x34:
-            parts.append(bytes((int(digits, 8),)) + part[3:])
-        else:
-            parts.append(b"\\" + part)
-    return os.fsdecode(b"".join(parts))
 
 
 def _deepest(mounts: list[Mount], path: str) -> Mount | None:

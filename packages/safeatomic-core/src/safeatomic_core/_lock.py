@@ -60,8 +60,9 @@ if TYPE_CHECKING:
 _MODE = stat.S_IRUSR | stat.S_IWUSR | CRASH_MARK
 # Each round removes one dead lock or sees one vanish; this many in a row is a crowd, not a corpse.
 _ROUNDS = 64
-# Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)).
-_NO_ANONYMOUS = NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT}
+# Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)). EPERM is also
+# what it says in a directory that was removed, where a file with a name gets ENOENT.
+_NO_ANONYMOUS = NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT, errno.EPERM}
 # What the way through /proc says where there is none, another PID namespace's, or a Landlock rule.
 _NO_PROC = NOT_SUPPORTED | {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM}
 _NO_PROC |= {errno.EXDEV, errno.ELOOP}

@@ -77,6 +77,40 @@ def attributes(dir_fd: int, name: str = "") -> int | None:
     return found if known & IMMUTABLE else None
 
 
+def is_swap_file(dir_fd: int, name: str) -> bool:
+    """Tell whether the machine swaps to a file, as far as can be seen from here.
+
+    Such a file can be neither renamed nor removed (``may_delete`` in fs/namei.c).
+    """
+    try:
+        file = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        swaps = read_proc("/proc/swaps").splitlines()[1:]
+    except OSError:
+        return False
+    for line in swaps:
+        try:
+            if os.path.samestat(os.stat(unescaped(line.split()[0])), file):
+                return True
+        except OSError:
+            continue  # in another mount namespace
+    return False
+
+
+def unescaped(field: bytes) -> str:
+    r"""Undo the kernel's octal escapes, such as ``\040`` for a space."""
+    first, *rest = field.split(b"\\")
+    if not rest:
+        return os.fsdecode(field)
+    parts = [first]
+    for part in rest:
+        digits = part[:3]
+        if len(digits) == 3 and digits.isdigit() and max(digits) < 0x38 and digits[0] < 0x34:
+            parts.append(bytes((int(digits, 8),)) + part[3:])
+        else:
+            parts.append(b"\\" + part)
+    return os.fsdecode(b"".join(parts))
+
+
 def mount_id(fd: int) -> int | None:
     """Return the number of the mount that a descriptor was opened on (Linux 3.15, proc(5)).
 

@@ -84,6 +84,8 @@ class AtomicReader(io.BufferedReader):
         OSError: The file or its sidecar cannot be read. Nothing was changed.
     """
 
+    _on_hashed: Callable[[int], None] | None = None  # as for `verify_file`
+
     def __init__(
         self,
         path: StrPath,
@@ -96,7 +98,7 @@ class AtomicReader(io.BufferedReader):
         self._path = check_path(path)
         opened = _Opened(path, _Options(check_checksum, checksum_algo, safety))
         try:
-            opened.open_verified()
+            opened.open_verified(self._on_hashed)
             # BufferedReader does the buffering, readline and iteration, all of it in C.
             super().__init__(kernel.raw_stream(opened.fd, "rb"))
             opened.outlive()

@@ -336,8 +336,8 @@ def not_a_record(target: Target, flaw: str) -> SafeAtomicError:
     """Return the error of a reader who finds something else at the sidecar's name."""
     return SafeAtomicError(
         f"{target.path + SIDECAR_SUFFIX!r} is not a checksum sidecar of this file: it {flaw}. The "
-        "content was not checked. If nobody needs that file, move it away, then record a checksum "
-        "with write_checksum_file()"
+        "content was not checked. If nobody needs that file, move it away; if the content is known "
+        "to be good, write_checksum_file() records its checksum"
     )
 
 

@@ -131,7 +131,10 @@ class Verification:
     def _nothing_recorded(self, found: Sidecar) -> Exception:
         if found.flaw is not None:
             return not_a_record(self._target, found.flaw)
-        reason = "no checksum sidecar; write_checksum_file() makes one"
+        reason = (
+            "no checksum sidecar; if the content is known to be good, write_checksum_file() "
+            "records it"
+        )
         if not found.fits:
             reason = (
                 f"no checksum sidecar, and no room for one: the file's name and {SIDECAR_SUFFIX!r} "

@@ -29,20 +29,18 @@ _CHUNK = 1 << 20  # bytes copied at a time
 
 def write(arguments: Namespace) -> int:
     """Copy the input through an `AtomicWriter`; any failure of either side aborts it."""
+    made: list[str] = []
     try:
         with _Input(arguments.source) as source:
-            if arguments.parents and os.path.basename(arguments.path):
-                try:
-                    make_parents(arguments.path)
-                except OSError as error:
-                    raise explain(
-                        error, "make the missing directories", arguments.path, UNCHANGED
-                    ) from error
+            if arguments.parents and os.path.basename(arguments.path) not in ("", ".", ".."):
+                _make_parents(arguments.path, made)
             writer = open_writer(arguments, arguments.path, overwrite=not arguments.no_clobber)
-            with Deciding(writer), Progress(source.size(), asked=arguments.progress) as progress:
+            progress = Progress(source.size(), asked=arguments.progress, quiet=source.is_terminal)
+            with Deciding(writer), progress:
                 _fill(arguments, source.stream, writer, progress.advance)
-    except (KeyboardInterrupt, OSError) as error:
-        if wording.outcome(error) is None:
+    except BaseException as error:
+        _remove_empty(made)
+        if isinstance(error, KeyboardInterrupt | OSError) and wording.outcome(error) is None:
             error.add_note(f"safeatomic: interrupted; {UNCHANGED}")
         raise
     return OK
@@ -84,11 +82,11 @@ def read(arguments: Namespace) -> int:
     sink = output.standard_output()
     quiet = sys.stdout is not None and sys.stdout.isatty()  # the content itself is shown there
     size = size_of(arguments.path)
+    if size is not None and arguments.check:
+        size *= 2  # it is read to be verified, and once more
     with Progress(size, asked=arguments.progress, quiet=quiet) as progress:
         try:
-            reader = AtomicReader(
-                arguments.path, check_checksum=arguments.check, safety=arguments.safety
-            )
+            reader = _Reader(progress.advance, arguments)
         except ChecksumMismatchError as error:
             output.complain(wording.explained(error, arguments.options))
             return NO
@@ -100,6 +98,14 @@ def read(arguments: Namespace) -> int:
     with output.Named():
         sink.flush()
     return OK
+
+
+class _Reader(AtomicReader):
+    """A reader that reports what is hashed before there is anything to read."""
+
+    def __init__(self, on_hashed: Callable[[int], None], arguments: Namespace) -> None:
+        self._on_hashed = on_hashed
+        super().__init__(arguments.path, check_checksum=arguments.check, safety=arguments.safety)
 
 
 def move(arguments: Namespace) -> int:
@@ -155,11 +161,31 @@ def _in_own_words(report: DoctorReport) -> DoctorReport:
     )
 
 
-def make_parents(path: str) -> None:
+def _make_parents(path: str, made: list[str]) -> None:
+    try:
+        make_parents(path, made)
+    except OSError as error:
+        raise explain(error, "make the missing directories", path, UNCHANGED) from error
+
+
+def _remove_empty(made: list[str]) -> None:
+    """Remove directories of our own in which nothing was written after all."""
+    try:
+        for directory in reversed(made):
+            kernel.rmdir(directory)
+    except OSError:
+        pass  # somebody uses it by now
+
+
+def make_parents(path: str, made: list[str]) -> None:
     """Make the missing directories above a file, so that they survive a crash.
 
     A new directory is durable when the one that holds its name was flushed. One that is there may
     have been made by a run that was killed before it got that far, so the last is flushed, too.
+
+    Args:
+        path: The file.
+        made: The directories that were made are added to it.
     """
     missing = []
     parent = os.path.dirname(path) or "."  # not normalised: ".." after a link leads elsewhere
@@ -170,6 +196,7 @@ def make_parents(path: str) -> None:
     for directory in reversed(missing):
         try:
             kernel.mkdir(directory)
+            made.append(directory)
         except FileExistsError:
             pass  # somebody else was quicker, who need not have flushed it yet
         _flush(os.path.dirname(directory) or ".")
@@ -195,13 +222,15 @@ class _Input:
     def __init__(self, source: str) -> None:
         self._source = source
         self._owned = source != "-"
+        self.is_terminal = False  # then what is typed is on the screen
 
     def __enter__(self) -> Self:
         if self._owned:
             self.stream: BinaryIO = open(self._source, "rb")
             return self
         self.stream = output.standard_input()
-        if sys.stdin.isatty():
+        self.is_terminal = sys.stdin.isatty()
+        if self.is_terminal:
             output.complain("reading standard input; Ctrl-D ends it, Ctrl-C gives up")
         return self
 

@@ -6,7 +6,7 @@ import os
 
 from .. import _temp_file
 from .._descriptor import close_quietly
-from .._errors import LockError, SafeAtomicError
+from .._errors import LockError, SafeAtomicError, age_text
 from .._lock_api import (
     force_release_lock,
     inspect_lock,
@@ -132,17 +132,9 @@ def _whose(info: LockInfo) -> str:
     if info.pid is None:
         return f" (alive: {info.alive})"
     age = info.age_s
-    since = "" if age is None else f", {_duration(age)} ago"
+    since = "" if age is None else f", {age_text(age)} ago"
     host = output.name(info.hostname or "?")
     return f" by process {info.pid} on {host}{since} (alive: {info.alive})"
-
-
-def _duration(seconds: float) -> str:
-    """Return a time span in the largest unit of which it has two."""
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.1f} s"
 
 
 def _fields(info: LockInfo) -> dict[str, object]:

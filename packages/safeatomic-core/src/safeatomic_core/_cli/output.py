@@ -141,7 +141,7 @@ def _finish_output(status: int) -> int:
         abandon_output()
         if status != ERROR:  # which has been reported, and may be this one
             complain(f"cannot write to standard output: {error.strerror}")
-        return status or ERROR
+        return ERROR if status == NO else status or ERROR  # the answer is not there
     return status
 
 

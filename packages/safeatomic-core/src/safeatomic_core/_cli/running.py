@@ -20,6 +20,7 @@ from . import commands, output, wording
 from .locks import conflict
 from .output import NO
 from .process import Child, StartError
+from .signals import Ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ def _filter(command: list[str], source: int, writer: AtomicWriter) -> int:
             finally:
                 close_quietly(write_end)
             status = child.wait()
+        if child.asked_to_end and status == 0:
+            raise Ended(child.asked_to_end)  # what it has printed by then may be the half
         pump.join()
     finally:
         pump.give_up()

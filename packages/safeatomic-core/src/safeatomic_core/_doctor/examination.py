@@ -89,7 +89,7 @@ def _inspections(
 def _why_not(lines: list[Line], *, destructive: bool) -> str | None:
     """Say why the probes are skipped, or None to run them."""
     if not destructive:
-        return "skipped: asked for with destructive=True, or '--destructive'"
+        return "skipped: not tried without destructive=True"
     if any(name == "parent_writable" and status != "pass" for name, status, _ in lines):
         return "skipped: nothing can be written there"
     return None

@@ -6,6 +6,7 @@ import os
 import stat
 
 from .. import _mounts
+from .._advice import command
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
 from .._lock_api import inspect_lock
 from .._posix import kernel
@@ -67,13 +68,15 @@ def lock(place: Place) -> Finding:
 
 def _kept_in_place(place: Place, name: str) -> str | None:
     """Say what about a sidecar makes the kernel refuse to rename or remove it; None if nothing."""
-    path = shown(place.join(name))
+    path = place.join(name)
     flags = _mounts.attributes(place.dir_fd, name) or 0
     for flag, word, option in permissions.ATTRIBUTES:
         if flags & flag:
-            return f"{shown(name)} is {word}: it cannot be removed ('chattr -{option} {path}')"
+            fix = permissions.as_root(command(f"chattr -{option}", path))
+            return f"{shown(name)} is {word}: it cannot be removed ({fix})"
     if is_mount_point(place.dir_fd, name):
-        return f"{shown(name)} is itself a mount point: it cannot be removed ('umount {path}')"
+        fix = permissions.as_root(command("umount", path))
+        return f"{shown(name)} is itself a mount point: it cannot be removed ({fix})"
     status = need_directory(place)
     file = kernel.stat(name, dir_fd=place.dir_fd, follow_symlinks=False)
     if status.st_mode & stat.S_ISVTX and not permissions.may_replace_in_sticky(status, file):

@@ -184,7 +184,9 @@ def shown(text: str) -> str:
     """Return a text fit for a terminal: what does not print is escaped, and blanks are quoted."""
     if not text.isprintable():
         text = repr(text)[1:-1]
-    return f"'{text}'" if " " in text and not text.startswith("'") else text
+    if " " not in text:
+        return text
+    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 def where(environment: Environment) -> str:
