@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -253,3 +256,27 @@ def ext4(on: Callable[[str], None]) -> None:
 def nothing_was_warned_of() -> None:
     """Let every test see the warnings that come once in a process."""
     _metadata._warned.clear()
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open() -> Iterator[None]:
+    """Let every test fail that leaves a descriptor open; a watched mount table is meant to stay."""
+    before = open_files()
+    yield
+    deadline = time.monotonic() + 5
+    while left := open_files() - before:
+        gc.collect()  # an exception may hold a frame that holds what is open
+        if time.monotonic() > deadline:  # or another thread is about to close it
+            pytest.fail(f"left open: {sorted(left)}")
+
+
+def open_files() -> set[tuple[str, str]]:
+    """Return the number of each descriptor with what it leads to; nothing without /proc."""
+    found = set()
+    numbers = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    for number in numbers:
+        with contextlib.suppress(OSError):  # the directory that was listed, for one
+            name = os.readlink(f"/proc/self/fd/{number}")
+            if not name.endswith("/mountinfo"):
+                found.add((number, name))
+    return found

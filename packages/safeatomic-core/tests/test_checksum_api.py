@@ -14,6 +14,7 @@ from safeatomic_core import (
     compute_hash_file,
     force_release_lock,
     get_checksum_info,
+    release_lock,
     safeatomic_config,
     try_acquire_lock,
     verify_checksum,
@@ -105,6 +106,7 @@ def test_a_locked_file_is_not_accepted(target: Path, listing: Any) -> None:
     with pytest.raises(LockError):
         copy_context().run(write_checksum_file, target)
     force_release_lock(target)
+    assert not release_lock(target)
     assert listing() == ["data.bin"]
 
 

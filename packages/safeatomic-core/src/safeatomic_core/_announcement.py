@@ -9,18 +9,17 @@ R5 that the comments below name.
 
 from __future__ import annotations
 
-import os
 import stat
 
 from . import _log
 from ._checksum_record import Checksum, agreeing, carried, format_record
 from ._digests import hash_fd, memoized
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from ._posix import close_quietly, kernel
 from ._readership import Readers, admit, readers_at, readers_of
 from ._replacement import Replacement
 from ._retirement import RESTLESS, ROUNDS, Retirement
 from ._sidecar_file import Sidecar, taken
-from ._target import SIDECAR_SUFFIX, refusal
+from ._target import READ_FLAGS, SIDECAR_SUFFIX, refusal
 from ._temp_file import start_writeback
 
 TYPE_CHECKING = False
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
     from ._digests import Digest
     from ._target import Target
-
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 class Announcement(Retirement):
@@ -204,7 +201,7 @@ class Announcement(Retirement):
         """Hash the present content; empty if it agrees with none of the recorded digests."""
         target = self._target
         # Its owner may have put a FIFO there since Gate: nobody waits on it.
-        fd = kernel.open(target.name, _OPEN, dir_fd=target.dir_fd)
+        fd = kernel.open(target.name, READ_FLAGS, dir_fd=target.dir_fd)
         try:
             mode = kernel.fstat(fd).st_mode
             if not stat.S_ISREG(mode):

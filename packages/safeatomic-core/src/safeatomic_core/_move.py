@@ -20,11 +20,11 @@ from ._errors import UNCHANGED, CrossDeviceAtomicityError
 from ._gate import pass_gate
 from ._options import Policy, check_flag
 from ._permission import require_permission
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._posix import Descriptor, kernel
 from ._rename import rename_new
 from ._retirement import Retirement
 from ._settle import settle_directory
-from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity
+from ._target import LOCK_SUFFIX, READ_FLAGS, SIDECAR_SUFFIX, Target, check_path, identity
 from ._temp_file import is_temp_name
 
 TYPE_CHECKING = False
@@ -136,8 +136,7 @@ class _Move(Change):
         """Flush the source's content: its writer may not have done so."""
         self.step = _trace.HARDEN
         src = self._src
-        flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-        fd = self._source.open(kernel.open, src.name, flags, dir_fd=src.dir_fd)
+        fd = self._source.open(kernel.open, src.name, READ_FLAGS, dir_fd=src.dir_fd)
         kernel.fsync(fd)
         self._report(_trace.HARDEN, {"inode": kernel.fstat(fd).st_ino})
 

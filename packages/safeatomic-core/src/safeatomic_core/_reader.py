@@ -12,8 +12,8 @@ from ._digests import hash_bytes, memoized
 from ._errors import SafeAtomicError
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
-from ._target import RESOLUTIONS, Naming, Target, check_path, identity, refusal
+from ._posix import Descriptor, kernel
+from ._target import READ_FLAGS, RESOLUTIONS, Naming, Target, check_path, identity, refusal
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
 from ._verification import Verification
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from ._types import Safety, StrPath
 
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 # Each failed try means that writers published twice within microseconds: 1,000 are not chance.
 _TRIES = 1000
 _LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))
@@ -265,7 +264,7 @@ class _Opened:
         needed = _NEEDED_CHECKED if options.check else _NEEDED
         with self.naming():
             gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
-            self.fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+            self.fd = self._handle.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
             status = kernel.fstat(self.fd)
         if not stat.S_ISREG(status.st_mode):
             raise refusal(target.path, status.st_mode)

@@ -12,9 +12,9 @@ import os
 from ._announcement import Announcement
 from ._digests import hash_fd
 from ._gate import pass_gate
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._posix import Descriptor, kernel
 from ._settle import OVERTAKEN, settle_directory
-from ._target import Target, identity
+from ._target import READ_FLAGS, Target, identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from ._change import Change
     from ._options import Policy
-
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 class Batch:
@@ -61,7 +59,7 @@ class Batch:
         for name in names:
             opened = Descriptor()
             try:
-                fd = opened.open(kernel.open, name, _OPEN, dir_fd=self._target.dir_fd)
+                fd = opened.open(kernel.open, name, READ_FLAGS, dir_fd=self._target.dir_fd)
                 found[name] = identity(kernel.fstat(fd))
                 kernel.fsync(fd)
             except OSError:
@@ -140,7 +138,7 @@ def _record(
     require_present(target)
     opened = Descriptor()
     try:
-        fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+        fd = opened.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
         inode = identity(kernel.fstat(fd))
         digest = hash_fd(fd, algo, on_hashed)
         # What is accepted must survive a crash before its record does: somebody else's write may

@@ -21,13 +21,10 @@ from ._posix import (
     LOCK_EX,
     LOCK_NB,
     NOT_SUPPORTED,
-    O_CLOEXEC,
-    O_NOFOLLOW,
-    O_NONBLOCK,
     Descriptor,
     kernel,
 )
-from ._target import SIDECAR_SUFFIX, identity, kind_of
+from ._target import READ_FLAGS, SIDECAR_SUFFIX, identity, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
 
 _LONGEST_LIST = 16 * 2**20  # bytes of somebody else's list that are read
 _CHUNK = 262144  # bytes read at a time
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 # Errors of open(2) that say something of the file: a link, a socket, somebody else's.
 _ABOUT_WHAT_IS_THERE = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
@@ -82,7 +78,7 @@ class Sidecar:
         self.fits = True
         try:
             self._handle.open(
-                kernel.open, target.name + SIDECAR_SUFFIX, _OPEN, dir_fd=target.dir_fd
+                kernel.open, target.name + SIDECAR_SUFFIX, READ_FLAGS, dir_fd=target.dir_fd
             )
         except FileNotFoundError:
             return

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_PATH, Descriptor, kernel
+from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, Descriptor, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LOCK_SUFFIX = ".lock"
 SIDECAR_SUFFIX = ".sha256"
 
+# To read what has a name: never what a link leads to, and without waiting for a FIFO's writer.
+READ_FLAGS = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
 _MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))

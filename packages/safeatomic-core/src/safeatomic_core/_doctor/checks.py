@@ -17,8 +17,8 @@ from .._in_place import COPY_PREFIX
 from .._lock_file import probe_free
 from .._options import Policy
 from .._permission import require_permission
-from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
-from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
+from .._posix import close_quietly, kernel
+from .._target import LOCK_SUFFIX, READ_FLAGS, SIDECAR_SUFFIX, Target
 from .._temp_file import SUM_PREFIX, is_temp_name, orphans
 from .._verdicts import is_mount_point
 from . import permissions
@@ -277,7 +277,7 @@ def _is_displaced(place: Place, name: str) -> bool:
     if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
         return False
     try:
-        fd = kernel.open(name, _LOOK, dir_fd=place.dir_fd)
+        fd = kernel.open(name, READ_FLAGS, dir_fd=place.dir_fd)
     except OSError:
         return False
     try:
@@ -286,9 +286,6 @@ def _is_displaced(place: Place, name: str) -> bool:
         return False
     finally:
         close_quietly(fd)
-
-
-_LOOK = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 def _files(number: int) -> str:
