@@ -120,7 +120,7 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         names = {target.id for target in node.targets if isinstance(target, ast.Name)}
-        if names.isdisjoint({"__all__", "__slots__"}):
+        if names.isdisjoint({"__all__", "__slots__", "TYPE_CHECKING"}):
             self.visit(node.value)
 
     def visit_If(self, node: ast.If) -> None:
@@ -186,6 +186,9 @@ class _Finder(ast.NodeVisitor):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if isinstance(node.op, ast.Not):
             self._replace(node, f"bool({self._segment(node.operand)})")
+        if ast.unparse(node) == "-1":  # mostly no descriptor; every other negative number is none
+            self._replace(node, "0")
+            return
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
