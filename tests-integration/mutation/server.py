@@ -172,7 +172,7 @@ def _run(served: _Served, request: dict[str, Any], folder: Path, progress: mmap.
     shutil.copytree(root, copy, ignore=shutil.ignore_patterns("__pycache__"))
     if request["module"] is not None:
         (copy / request["module"]).write_text(request["source"], encoding="utf-8")
-        sys.modules[root.name].__path__ = [str(copy)]  # for what is imported from now on
+        _redirect(root.name, copy)
         name = ".".join([root.name, *Path(request["module"]).with_suffix("").parts])
         known = sys.modules.get(name.removesuffix(".__init__"))
         path, source = str(root / request["module"]), request["source"]
@@ -193,6 +193,13 @@ def _run(served: _Served, request: dict[str, Any], folder: Path, progress: mmap.
         if session.testsfailed:
             return _STATUS[FAILED]
     return _STATUS[PASSED]
+
+
+def _redirect(package: str, copy: Path) -> None:
+    """Let what is imported from now on come from the copy, in packages inside the package too."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == package and hasattr(module, "__path__"):
+            module.__path__ = [str(copy.joinpath(*name.split(".")[1:]))]
 
 
 def _exchange(functions: list[FunctionType], path: str, source: str) -> bool:

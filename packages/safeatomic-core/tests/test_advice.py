@@ -22,7 +22,7 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._advice import advise
+from safeatomic_core._advice import advise, hinders
 from safeatomic_core._posix import intercept, kernel
 from safeatomic_core._target import Target
 
@@ -48,9 +48,13 @@ def advice_of(call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_directory_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = advice_of(lambda: write(tmp_path / "no" / "f"))
     assert f"The directory '{tmp_path}/no' does not exist; create it first" in text
+    monkeypatch.chdir(tmp_path)
+    assert "The directory 'no' does not exist; create it first" in advice_of(lambda: write("no/f"))
 
 
 def test_a_source_that_is_missing_is_not_a_missing_directory(tmp_path: Path) -> None:
@@ -162,11 +166,17 @@ def test_a_directory_that_may_not_be_written_is_named_behind_a_link(
     assert "chmod" not in text
 
 
-@pytest.fixture
-def opened(target: Path) -> Any:
+@pytest.fixture(params=["any descriptor", "descriptor 0"])
+def opened(target: Path, request: pytest.FixtureRequest) -> Any:
     place = Target(str(target))
     place.open()
+    number, kept = place.dir_fd, os.dup(0)
+    if request.param == "descriptor 0":  # as in a daemon without standard input
+        place.dir_fd = os.dup2(number, 0)
     yield place
+    os.dup2(kept, 0)
+    os.close(kept)
+    place.dir_fd = number
     place.close()
 
 
@@ -196,6 +206,33 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
     assert f"'{side.name}' belongs to user {owner}" in advise(denied, _trace.ANNOUNCE, opened)
     side.unlink()
     assert "lsattr -d" in advise(denied, _trace.ANNOUNCE, opened)
+
+
+def test_in_a_sticky_directory_the_owner_of_the_lock_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Path(f"{opened.path}.lock")
+    lock.symlink_to("nowhere")
+    denied = denial(errno.EPERM, lock.name)
+    assert f"('lsattr {lock}' shows it)" in advise(denied, _trace.ACQUIRE, opened)
+    other = denial(errno.EPERM, ".safeatomic-tmp-0123456789abcdef.tmp")
+    assert f"('lsattr -d {lock.parent}' shows it)" in advise(other, _trace.ACQUIRE, opened)
+    os.fchmod(opened.dir_fd, 0o1777)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert f"'{lock.name}' belongs to user {owner}" in advise(denied, _trace.ACQUIRE, opened)
+
+
+def test_what_hinders_is_found_without_raising(
+    opened: Target, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not hinders(opened)
+    monkeypatch.setattr(
+        _mounts, "attributes", lambda _fd, name="": None if name else _mounts.APPEND_ONLY
+    )
+    assert hinders(opened)
+    faults.fail("fstat", errno.EIO)
+    assert not hinders(opened)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +289,10 @@ def test_attributes_are_blamed_only_where_they_may_be_set(
     text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), step, opened)
     assert words in text
     assert ("security module" in text) == (attributes == 0)
+    directory = os.path.dirname(opened.path)
+    place = {_trace.STAGE: directory, _trace.ANNOUNCE: f"{opened.path}.sha256"}
+    if attributes == 0:
+        assert f"({place.get(step, opened.path)!r})" in text
 
 
 def test_a_directory_that_takes_no_file_of_this_user_is_named(
@@ -309,6 +350,9 @@ def test_a_sidecar_that_may_not_be_read_says_whose_it_is(
     side = Path(f"{opened.path}.sha256")
     refused = OSError(errno.EACCES, "cannot read the checksum sidecar: Permission denied")
     assert advise(refused, _trace.ANNOUNCE, opened) == ""
+    side.symlink_to("nowhere")
+    assert "security module" in advise(refused, _trace.ANNOUNCE, opened)
+    side.unlink()
     side.touch(0o600)
     assert "security module" in advise(refused, _trace.ANNOUNCE, opened)
     allow(monkeypatch, {".": os.X_OK})
