@@ -15,8 +15,8 @@ from safeatomic_core import (
     verify_checksum,
     write_atomic_bytes,
 )
-from safeatomic_core._cli import commands, main, output, progress
-from safeatomic_core._cli.progress import Progress, size_of_stream
+from safeatomic_core._cli import commands, main, output
+from safeatomic_core._cli.progress import size_of_stream
 from safeatomic_core._errors import UNCHANGED
 from safeatomic_core._posix import kernel
 
@@ -318,60 +318,6 @@ def test_doctor_s_colours_are_the_only_escapes(
     out = capsys.readouterr().out
     assert "\x1b[32m" in out
     assert "\x1b[2J" not in out
-
-
-def test_much_work_shows_its_progress_on_a_terminal(
-    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target.write_bytes(b"x" * 1_000_000)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(progress, "LONG", 1000)
-    copy = str(target.with_name("copy"))
-    for command in (["write", copy, "--from", str(target)], ["checksum", copy], ["verify", copy]):
-        assert main(command) == 0
-        err = capsys.readouterr().err
-        assert "[#########################] 100 %" in err
-        assert err.endswith("\r\x1b[K")
-
-
-def test_content_that_is_shown_is_not_mixed_with_a_bar(
-    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(progress, "LONG", 0)
-    assert main(["read", str(target)]) == 0
-    assert capsys.readouterr().err == ""
-
-
-def test_what_is_no_terminal_gets_lines_if_asked(
-    target: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["read", str(target), "--progress"]) == 0
-    assert capsys.readouterr().err == "safeatomic: [#########################] 100 %\n"
-
-
-def test_progress_without_a_total_counts_bytes(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(None, asked=True) as shown:
-        shown.advance(1)
-        shown.advance(1)
-        shown.advance(16 << 20)
-    assert capsys.readouterr().err == "safeatomic: 0 MiB\nsafeatomic: 16 MiB\n"
-
-
-def test_progress_ends_where_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(io.StringIO):
-        def write(self, _text: str) -> int:
-            raise OSError(28, "full")
-
-    monkeypatch.setattr(sys, "stderr", Broken())
-    with Progress(10, asked=True) as shown:
-        shown.advance(5)
-        shown.advance(5)
-    assert not shown._active
-    monkeypatch.setattr(sys, "stderr", None)
-    with Progress(10, asked=True) as shown:
-        shown.advance(5)
 
 
 def test_a_stream_s_size_is_what_is_left_of_it(target: Path) -> None:

@@ -92,7 +92,7 @@ def test_an_ordinary_report_fits_on_a_screen(target: Path) -> None:
 
 @pytest.mark.parametrize(
     "kept",
-    ["/srv/with blanks/" * 6 + "file", "safeatomic clean /srv/" + "deep/" * 20, "a-b-" * 30],
+    ["/srv/with blanks/" * 6 + "file", "safeatomic clean /srv/" + "deep/" * 20, "ab-cd-" * 20],
 )
 def test_no_path_and_no_command_is_broken_over_lines(kept: str) -> None:
     detail = f"the words before it are several, and then '{kept}' is what there is to say"
@@ -121,6 +121,13 @@ def test_colours_change_nothing_but_the_colours(target: Path) -> None:
     assert plain == report.summary()
     assert "\033[31mNOT OK\033[0m" in painted
     assert "\033[31mfail\033[0m" in painted
+
+
+def test_only_the_status_is_coloured() -> None:
+    report = made(("fail", "fail", "it may fail"), ("pass", "pass", ""))
+    lines = report.summary(colour=True).splitlines()
+    assert "  \033[31mfail\033[0m    fail: it may fail" in lines
+    assert "  \033[32mpass\033[0m    pass" in lines
 
 
 class Terminal(io.StringIO):
