@@ -49,10 +49,10 @@ class Journal:
                 self._events.append(("name", (status.st_dev, status.st_ino)))
             return done
 
-        renames = ("rename", "rename_noreplace", "rename_exchange")
-        return {"fsync": flush, "ftruncate": cut, **dict.fromkeys(renames, rename)}.get(
-            name, really
+        renames: dict[str, Callable[..., Any]] = dict.fromkeys(
+            ("rename", "rename_noreplace", "rename_exchange"), rename
         )
+        return {"fsync": flush, "ftruncate": cut, **renames}.get(name, really)
 
     def events(self) -> list[str]:
         return [f"{what} {self._names.get(inode, '?')}" for what, inode in self._events]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -33,7 +33,7 @@ from safeatomic_core._cli import main
 from safeatomic_core._lock_payload import payload
 from safeatomic_core._posix import intercept
 
-SAFETY = "best_effort"  # the tests run anywhere
+SAFETY: Literal["best_effort"] = "best_effort"  # the tests run anywhere
 
 
 def write(path: Path) -> None:
@@ -197,7 +197,12 @@ class Zero:
             os.dup2(self._nothing, 0)
             self.in_use = False
 
-        return {"open": opening, "open_anonymous": opening, "close": closing}.get(name, really)
+        standing_in: dict[str, Callable[..., Any]] = {
+            "open": opening,
+            "open_anonymous": opening,
+            "close": closing,
+        }
+        return standing_in.get(name, really)
 
     def end(self) -> None:
         os.dup2(self._nothing, 0)

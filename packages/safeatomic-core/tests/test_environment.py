@@ -195,7 +195,27 @@ def hidden_mount(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hidden_mount")
 @pytest.mark.parametrize(
     ("number", "name"),
-    [(0xEF53, "ext4"), (0x9123683E, "btrfs"), (0x6969, "nfs"), (0x1021994, "tmpfs")],
+    [  # <linux/magic.h>, statfs(2), and the sources of OpenZFS, bcachefs and ntfs3
+        (0xEF53, "ext4"),
+        (0x58465342, "xfs"),
+        (0x9123683E, "btrfs"),
+        (0x2FC12FC1, "zfs"),
+        (0xF2F52010, "f2fs"),
+        (0xCA451A4E, "bcachefs"),
+        (0x794C7630, "overlay"),
+        (0x1021994, "tmpfs"),
+        (0x858458F6, "ramfs"),
+        (0x6969, "nfs"),
+        (0xFF534D42, "cifs"),
+        (0xFE534D42, "smb3"),
+        (0x1021997, "9p"),
+        (0xC36400, "ceph"),
+        (0x65735546, "fuse"),
+        (0x4D44, "vfat"),
+        (0x2011BAB0, "exfat"),
+        (0x5346544E, "ntfs"),
+        (0x7366746E, "ntfs3"),
+    ],
 )
 def test_a_mount_outside_the_chroot_is_known_by_its_magic_number(
     monkeypatch: pytest.MonkeyPatch, number: int, name: str
@@ -298,6 +318,12 @@ def test_statfs_is_read_where_there_is_no_mount_table(
     monkeypatch.setattr(environment, "PLATFORM", platform)
     monkeypatch.setattr(mounts, "statfs", lambda _fd: raw.ljust(4096, b"\0"))
     mount = environment.mount_of_statfs(5)
+    assert mount is not None
+    assert f"{mount.fstype}\0".encode() in raw
+    assert mount.point is not None
+    assert mount.point.startswith("/")
+    assert mount.source[0] in "/z"
+    assert mount.source != mount.point
     found = describe(mount, 0)
     assert (found.filesystem, found.filesystem_class, found.mount_options) == (name, kind, options)
     assert found.platform == platform

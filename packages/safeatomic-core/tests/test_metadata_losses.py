@@ -93,7 +93,7 @@ def test_an_owner_or_group_is_given_or_stays(
         given.append((uid, gid))
 
     monkeypatch.setattr(_metadata, "_has_every_number", known)
-    kernel.fchown = fchown  # type: ignore[assignment]
+    kernel.fchown = fchown
     uid, gid = (number, -1) if kind == "uid" else (-1, number)
     stays = outcome == "refused" or (outcome == "no number of its own" and number == 65534)
     assert _metadata._give(0, uid, gid, 77) == (77 if stays else number)

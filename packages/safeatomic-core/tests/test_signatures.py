@@ -12,8 +12,13 @@ import safeatomic_core
 from safeatomic_core._options import Policy
 
 CONFIGURED = None  # comes from `safeatomic_config`, then from the library
-LOCKING = {"concurrency": "lock", "retries": CONFIGURED, "delay": CONFIGURED, "session": None}
-WRITING = {
+LOCKING: dict[str, object] = {
+    "concurrency": "lock",
+    "retries": CONFIGURED,
+    "delay": CONFIGURED,
+    "session": None,
+}
+WRITING: dict[str, object] = {
     **LOCKING,
     "preserve_metadata": True,
     "write_checksum": False,
@@ -22,7 +27,11 @@ WRITING = {
     "mode": None,
     "overwrite": True,
 }
-READING = {"check_checksum": False, "checksum_algo": CONFIGURED, "safety": "strict"}
+READING: dict[str, object] = {
+    "check_checksum": False,
+    "checksum_algo": CONFIGURED,
+    "safety": "strict",
+}
 DEFAULTS: dict[str, dict[str, object]] = {
     "AtomicWriter": WRITING,
     "AtomicReader": READING,
