@@ -49,10 +49,14 @@ class Journal:
                 self._events.append(("name", (status.st_dev, status.st_ino)))
             return done
 
-        renames: dict[str, Callable[..., Any]] = dict.fromkeys(
-            ("rename", "rename_noreplace", "rename_exchange"), rename
-        )
-        return {"fsync": flush, "ftruncate": cut, **renames}.get(name, really)
+        standing_in: dict[str, Callable[..., Any]] = {
+            "fsync": flush,
+            "ftruncate": cut,
+            "rename": rename,
+            "rename_noreplace": rename,
+            "rename_exchange": rename,
+        }
+        return standing_in.get(name, really)
 
     def events(self) -> list[str]:
         return [f"{what} {self._names.get(inode, '?')}" for what, inode in self._events]

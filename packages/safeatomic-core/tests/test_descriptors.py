@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +14,7 @@ import pytest
 from safeatomic_core import (
     AtomicReader,
     AtomicWriter,
+    SafeAtomicError,
     compute_hash_file,
     doctor,
     force_release_lock,
@@ -237,3 +240,50 @@ def test_any_descriptor_may_have_the_number_zero(
         opened = zero.opened
         number += 1
     assert number > 2
+
+
+def numbers() -> set[int]:
+    return {int(number) for number in os.listdir("/proc/self/fd")}
+
+
+def end_lock(path: Path) -> None:
+    release_lock(path)
+    Path(f"{path}.lock").unlink(missing_ok=True)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+@pytest.mark.parametrize("kind", ["reader", "writer", "checked writer", "lock"])
+def test_what_the_program_has_put_at_our_numbers_is_not_closed(
+    target: Path, tmp_path: Path, kind: str
+) -> None:
+    before = numbers()
+    end: Callable[[], object]
+    if kind == "reader":
+        end = AtomicReader(target, safety=SAFETY).close
+    elif kind == "lock":
+        assert try_acquire_lock(target, safety=SAFETY)
+        end = partial(end_lock, target)
+    else:
+        end = AtomicWriter(target, safety=SAFETY, write_checksum="checked" in kind).abort
+    theirs = tmp_path / "theirs"
+    theirs.touch()
+    ours = {fd for fd in numbers() - before if not is_watch(fd)}
+    for fd in ours:
+        there = os.open(theirs, os.O_RDONLY)
+        os.dup2(there, fd)
+        os.close(there)
+    with contextlib.suppress(OSError, SafeAtomicError):
+        end()
+    assert ours
+    for fd in ours:
+        assert os.path.samestat(os.fstat(fd), theirs.stat())
+        os.close(fd)
+    assert target.read_bytes() == b"old"
+
+
+def is_watch(fd: int) -> bool:
+    """Tell whether a number was that of the listing itself, or shows the table of mounts."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").endswith("/mountinfo")
+    except OSError:
+        return True
