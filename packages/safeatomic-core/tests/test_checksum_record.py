@@ -89,6 +89,7 @@ LINE = b"a" * 64 + b"  f\n"
         (LINE + b"# algo=../etc\n", "more than one checksum line"),
         (LINE + b"# previous=sha256:zz\n", "previous"),
         (LINE + b"# previous=sha256:aa\n", "previous"),
+        (LINE + b"# previous=sha512:" + b"a" * 64 + b"\n", "previous"),
         (LINE + b"# previous=:" + b"a" * 64 + b"\n", "previous"),
         (LINE + b"\n", "more than one checksum line"),
         (LINE + b"# noise\n", "more than one checksum line"),
@@ -100,6 +101,12 @@ LINE = b"a" * 64 + b"  f\n"
 def test_what_is_no_record_says_why(raw: bytes, flaw: str) -> None:
     with pytest.raises(MalformedError, match=flaw):
         parse_record(raw, "sha256")
+
+
+def test_a_list_of_other_files_is_told_from_a_record_of_another() -> None:
+    for rest, flaw in ((b"", "describes another"), (LINE, "lists other"), (b"# algo=", "another")):
+        with pytest.raises(MalformedError, match=flaw):
+            parse_record(LINE + rest, "sha256", lambda _name: False)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +128,7 @@ def test_what_is_no_record_says_why(raw: bytes, flaw: str) -> None:
         (b"a" * 128 + b"  f\n", "sha512"),
         (b"a" * 40 + b"  f\n", "sha1"),
         (LINE + b"# algo=whirlpool9\n", "whirlpool9"),
+        (LINE + b"# previous=whirlpool9:" + b"a" * 80 + b"\n", "sha256"),
     ],
 )
 def test_what_older_releases_and_other_tools_wrote_is_a_record(raw: bytes, algo: str) -> None:

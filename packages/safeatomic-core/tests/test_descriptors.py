@@ -122,6 +122,7 @@ def command(path: Path) -> None:
         ["verify", name],
         ["locks", str(path.parent)],
         ["clean", str(path.parent)],
+        ["write", str(path.with_name("new") / "file"), "--parents", "--from", name],
     ):
         main(arguments)
 

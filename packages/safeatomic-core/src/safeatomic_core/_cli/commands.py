@@ -274,7 +274,7 @@ def _compare(
                 return same, chunk, True
             same += len(chunk)
             advance(len(chunk))
-        changed = bool(reader.read(1)) or not _recorded(arguments)
+        changed = bool(reader.peek()) or not _recorded(arguments)
     return same, b"", changed
 
 

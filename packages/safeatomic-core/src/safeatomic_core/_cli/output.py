@@ -153,7 +153,7 @@ def abandon_output() -> None:
 def _abandon(stream: TextIO) -> None:
     with open(os.devnull, "wb") as nowhere:
         try:
-            os.dup2(nowhere.fileno(), stream.fileno(), inheritable=False)
+            os.dup2(nowhere.fileno(), stream.fileno())
         except (OSError, ValueError):
             return  # it is not a file, so nothing is flushed to one at exit
 
