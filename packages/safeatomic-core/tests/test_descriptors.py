@@ -50,6 +50,13 @@ def create(path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
+def create_beside_a_record(path: Path) -> None:
+    write_checksum_file(path, safety=SAFETY)
+    path.unlink()
+    write_atomic_bytes(path, b"new", safety=SAFETY, write_checksum=True)
+    assert verify_checksum(path)
+
+
 def write_checked(path: Path) -> None:
     for content in (b"new", b"newer"):  # without a record, and with one
         write_atomic_bytes(path, content, safety=SAFETY, write_checksum=True)
@@ -130,6 +137,7 @@ def command(path: Path) -> None:
 CALLS = [
     write,
     create,
+    create_beside_a_record,
     write_checked,
     stream,
     give_up,

@@ -24,6 +24,7 @@ ERRORS = [
     LockError("/a", "held"),
     LockError("/a", "held", 42, "host", 7.5),
     LockError("a text"),
+    LockError("/a", reason="held", pid=42, hostname="host", age_s=7.5),
 ]
 
 

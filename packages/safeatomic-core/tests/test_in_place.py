@@ -248,6 +248,37 @@ def test_a_reservation_that_made_the_file_longer_is_undone_durably(
     assert "data.bin.sha256" not in listing()
 
 
+@pytest.mark.parametrize("content", [b"", b"1", b"longer than before"])
+def test_room_is_reserved_for_exactly_the_content(
+    seen: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    really, reserved = kernel.posix_fallocate, list[tuple[int, int]]()
+
+    def reserve(fd: int, offset: int, size: int) -> None:
+        reserved.append((offset, size))
+        really(fd, offset, size)
+
+    monkeypatch.setattr(kernel, "posix_fallocate", reserve, raising=False)
+    write_atomic_bytes(seen, content, safety="best_effort")
+    assert reserved == ([(0, len(content))] if content else [])
+
+
+def test_a_copy_that_is_made_in_pieces_is_complete(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, name = kernel.pwrite, seen.name
+
+    def a_little(fd: int, data: bytes, offset: int) -> int:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(f"/{name}"):
+            data = data[:3]
+        written: int = really(fd, data, offset)
+        return written
+
+    monkeypatch.setattr(kernel, "pwrite", a_little, raising=False)
+    write_atomic_bytes(seen, b"0123456789", safety="best_effort")
+    assert seen.read_bytes() == b"0123456789"
+
+
 def test_opening_twice_opens_once(seen: Path) -> None:
     target = locate(seen)
     place = InPlace(target)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safeatomic_core import (
     LockError,
     _lock,
     force_release_lock,
+    get_lock_age,
     inspect_lock,
     is_locked,
     is_stale_lock,
@@ -26,6 +28,7 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
+from safeatomic_core._lock_file import Found
 from safeatomic_core._lock_payload import payload
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import locate
@@ -330,3 +333,30 @@ def test_a_lock_that_was_forced_away_during_a_takeover_is_not_removed(
     lock.release()
     other.release()
     target.close()
+
+
+def test_an_age_counts_from_when_the_lock_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "f"
+    lock = tmp_path / "f.lock"
+    payload = {"version": 1, "pid": 4242, "hostname": "elsewhere"}
+    lock.write_text(json.dumps({**payload, "timestamp": "2026-01-02T03:04:05Z"}))
+    taken = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    for now, age in ((taken + 60, 60), (taken - 60, 0)):  # a clock that was set back
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        assert get_lock_age(path) == inspect_lock(path).age_s == age
+        found = locate(path)
+        try:
+            look = Found()
+            look.look(found.dir_fd, "f.lock")
+            assert look.age_s() == age
+            look.close()
+        finally:
+            found.close()
+    monkeypatch.setattr(time, "time", lambda: taken + 60)
+    assert not is_stale_lock(path, max_age_s=60)
+    assert is_stale_lock(path, max_age_s=59.9)
+    for endless in (float("inf"), float("nan"), -0.1):
+        with pytest.raises(ValueError, match="max_age_s"):
+            is_stale_lock(path, max_age_s=endless)

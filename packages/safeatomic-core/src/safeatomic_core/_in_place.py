@@ -16,8 +16,8 @@ import os
 import stat
 
 from . import _log
-from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
-from ._target import identity, refusal, still_named
+from ._posix import NOT_SUPPORTED, Descriptor, kernel
+from ._target import READ_FLAGS, identity, refusal, still_named
 from ._temp_file import unlink_if_there
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COPY_PREFIX = ".safeatomic-copy-"
 _CHUNK = 1 << 20  # bytes copied at a time
-_OPEN = os.O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_OPEN = READ_FLAGS | os.O_WRONLY
 
 
 class InPlace:

@@ -90,8 +90,8 @@ class _Grant:
             return
         if acl is None:
             acl = {
-                (_GROUP_OBJ, _NOBODY): directory.st_mode >> 3 & 7 if groups else 0,
-                (_OTHER, _NOBODY): directory.st_mode & 7 if others else 0,
+                (_GROUP_OBJ, _NOBODY): _WRITE_AND_SEARCH if groups else 0,
+                (_OTHER, _NOBODY): _WRITE_AND_SEARCH if others else 0,
             }
         entries = _readers(acl, directory, group=group, owner_in=owner_in)
         kernel.fchmod(self._fd, self._mode)
@@ -127,7 +127,7 @@ def _readers(acl: Entries, directory: os.stat_result, *, group: bool, owner_in: 
         owner_in: Whether the directory's owner needs an entry of its own.
     """
     mask = acl.get((_MASK, _NOBODY), 7)
-    others = _may(acl.get((_OTHER, _NOBODY), 0))
+    others = _may(acl[_OTHER, _NOBODY])
     entries: Entries = {
         (_USER_OBJ, _NOBODY): 6,
         (_GROUP_OBJ, _NOBODY): 0,
@@ -156,8 +156,7 @@ def _read_acl(dir_fd: int) -> Entries | None:
     cells = memoryview(raw)[4:]
     entries: Entries = {}
     for at in range(0, len(cells), 8):
-        tag = int.from_bytes(cells[at : at + 2], "little")
-        permissions = int.from_bytes(cells[at + 2 : at + 4], "little")
+        tag, permissions = cells[at], cells[at + 2]  # the low bytes of two each
         entries[tag, int.from_bytes(cells[at + 4 : at + 8], "little")] = permissions
     return entries
 

@@ -23,7 +23,7 @@ SIDECAR_SUFFIX = ".sha256"
 
 # To read what has a name: never what a link leads to, and without waiting for a FIFO's writer.
 READ_FLAGS = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-_DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+DIRECTORY_FLAGS = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
 _MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 _STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
@@ -121,7 +121,7 @@ class Target:
             self.close()
         parent = directory or separator or "."
         try:
-            self.dir_fd = self.handle.open(kernel.open, parent, _DIRECTORY)
+            self.dir_fd = self.handle.open(kernel.open, parent, DIRECTORY_FLAGS)
         except PermissionError:
             if self._flushes or not O_PATH:
                 raise

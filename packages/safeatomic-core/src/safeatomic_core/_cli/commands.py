@@ -10,8 +10,9 @@ from .._doctor import DoctorCheck, DoctorReport, doctor, wants_colour
 from .._errors import NEW, UNCHANGED, ChecksumMismatchError, SafeAtomicError, explain
 from .._guarantees import inspect_guarantees
 from .._move import move_atomic
-from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from .._posix import close_quietly, kernel
 from .._reader import AtomicReader, verify_file
+from .._target import DIRECTORY_FLAGS
 from .._writer import AtomicWriter
 from . import output, wording
 from .output import NO, OK
@@ -176,7 +177,7 @@ def make_parents(path: str) -> None:
 
 def _flush(directory: str) -> None:
     try:
-        fd = kernel.open(directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        fd = kernel.open(directory, DIRECTORY_FLAGS)
     except PermissionError:
         return  # a directory that we may not list is not one that we could have made a name in
     try:

@@ -12,8 +12,8 @@ from .._lock_api import (
     is_stale_lock,
     release_stale_lock,
 )
-from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
-from .._target import LOCK_SUFFIX
+from .._posix import close_quietly, kernel
+from .._target import DIRECTORY_FLAGS, LOCK_SUFFIX
 from . import output, wording
 from .output import ERROR, NO, OK
 
@@ -65,7 +65,7 @@ def clean(arguments: Namespace) -> int:
     """Remove the proven orphans of a directory, and the locks of the dead."""
     directory = arguments.directory
     verb = "would remove" if arguments.dry_run else "removed"
-    dir_fd = kernel.open(directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    dir_fd = kernel.open(directory, DIRECTORY_FLAGS)
     refused: list[OSError] = []
     try:
         found = _temp_file.orphans(dir_fd, remove=not arguments.dry_run, refused=refused)

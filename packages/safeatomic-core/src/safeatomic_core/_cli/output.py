@@ -14,7 +14,7 @@ import os
 import re
 import sys
 
-from .._posix import O_CLOEXEC, kernel
+from .._posix import kernel
 from .._types import Record
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ def reserve_standard_descriptors() -> None:
     commands that we run they are closed again.
     """
     try:
-        while (fd := kernel.open("/", os.O_RDONLY | O_CLOEXEC)) <= 2:
+        while (fd := kernel.open("/", os.O_RDONLY)) <= 2:
             pass
         kernel.close(fd)
     except OSError:

@@ -14,7 +14,7 @@ from .._errors import ChecksumMismatchError, LockError, SafeAtomicError
 from .._file_api import read_atomic_bytes, write_atomic_bytes
 from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
 from .._move import move_atomic
-from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
+from .._posix import LOCK_EX, LOCK_NB, O_DIRECTORY, close_quietly, kernel
 from .._target import LOCK_SUFFIX, READ_FLAGS, SIDECAR_SUFFIX
 from .._temp_file import unlink_if_there
 from .checks import PROBE_PREFIX
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .subject import Finding, Place
 
 _OLD, _NEW = b"safeatomic doctor: old content\n", b"safeatomic doctor: new content\n"
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
+_CREATE = READ_FLAGS | os.O_RDWR | os.O_CREAT | os.O_EXCL
 _ROLES = ("create", "sync", "replace", "source", "destination", "flock", "lock", "checksum")
 
 
