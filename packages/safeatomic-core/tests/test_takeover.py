@@ -18,6 +18,7 @@ import pytest
 from safeatomic_core import (
     LockError,
     _lock,
+    _lock_api,
     force_release_lock,
     get_lock_age,
     inspect_lock,
@@ -360,3 +361,46 @@ def test_an_age_counts_from_when_the_lock_was_taken(
     for endless in (float("inf"), float("nan"), -0.1):
         with pytest.raises(ValueError, match="max_age_s"):
             is_stale_lock(path, max_age_s=endless)
+
+
+def test_a_link_that_leads_nowhere_is_a_lock_that_is_not_ours(data: Path) -> None:
+    lock_of(data).symlink_to("nowhere")
+    assert is_locked(data)
+    assert inspect_lock(data).corrupt
+    assert try_acquire_lock(data) is False
+
+
+@pytest.mark.parametrize(("call", "code"), [("open", errno.EACCES), ("flock", errno.ENOLCK)])
+def test_what_kept_a_lock_from_being_examined_is_said_in_a_few_words(
+    data: Path, faults: Any, call: str, code: int
+) -> None:
+    dead_lock(data)
+    faults.fail(call, code, when=lambda *args, **_options: call != "open" or args[0] == "data.lock")
+    with pytest.raises(LockError) as caught:
+        write_atomic_bytes(data, b"x")
+    assert f"({os.strerror(code)})" in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
+def test_force_removes_a_dead_lock_in_turn_with_those_who_take_it_over(
+    data: Path, faults: Any
+) -> None:
+    dead_lock(data)
+    assert force_release_lock(data)
+    locks = [call for call in faults.calls if call in ("flock", "unlink")]
+    assert locks[-1] == "unlink"
+    assert locks.count("flock") >= 2  # whether it is dead, and the turn
+
+
+@pytest.mark.parametrize("kind", ["dead", "foreign"])
+def test_only_a_dead_writer_s_temp_is_swept_by_its_token(
+    data: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    tokens: list[str] = []
+    monkeypatch.setattr(_lock_api, "recover", lambda *args: tokens.append(args[2]))
+    if kind == "dead":
+        dead_lock(data)
+    else:
+        foreign_lock(data, token="0123456789abcdef")
+    assert force_release_lock(data)
+    assert tokens == ["0123456789abcdef" if kind == "dead" else ""]
