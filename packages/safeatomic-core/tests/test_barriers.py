@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,3 +170,26 @@ def test_a_record_that_displaced_a_stranger_s_file_is_gone_for_good(
     events = journal.events()[before:]
     back = [place for place, event in enumerate(events) if event.startswith("name")][1]
     assert events[back + 1] == "flush ."
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_without_an_exchange_what_is_kept_aside_is_durable_before_it_is_replaced(
+    target: Path, journal: Journal, links: bool
+) -> None:
+    """Under a link it was flushed before; a copy is new."""
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def not_here(*_args: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    write_checksum_file(target)
+    kernel.rename_exchange = not_here  # type: ignore[assignment]
+    if not links:
+        kernel.link = refuse
+    before = len(journal.events())
+    write_atomic_bytes(target, b"new", write_checksum=True, concurrency="none")
+    events = journal.events()[before:]
+    flushed = events[: events.index(f"name {SIDE}")]
+    assert flushed.count("flush ?") == (0 if links else 1)
