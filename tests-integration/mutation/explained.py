@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = "the value where the system has no such flag; Linux has it"
 _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more is as good"
+_TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
 _NEWER = "for a later Python than the one that runs the mutants"
 
 # Constants of modules. Only the number itself: what is multiplied or raised is another matter.
@@ -61,6 +62,40 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "self.color = False  # what Python 3.14 draws would get into the manual page and the docs",
         "False -> True",
     ): _NEWER,
+    (
+        "_mounts.py",
+        'self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        "1022 -> 1023",
+    ): "the range of a random number",
+    (
+        "_mounts.py",
+        'self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        "2 -> 3",
+    ): "more random bytes",
+    ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
+    (
+        "_reader.py",
+        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
+        "1 -> 2",
+    ): _TELLS_THE_END,
+    (
+        "_reader.py",
+        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
+        "65536 -> 65537",
+    ): _BOUND,
+    ("_reader.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
+    (
+        "_replacement.py",
+        "if kernel.pread(present.fd, CAP + 1, 0) == present.raw:",
+        "1 -> 2",
+    ): _TELLS_THE_END,
+    (
+        "_replacement.py",
+        "raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)",
+        "1 -> 2",
+    ): _TELLS_THE_END,
+    ("_checksum_record.py", "raw = kernel.pread(fd, CAP + 1, 0)", "1 -> 2"): _TELLS_THE_END,
+    ("_doctor/probes.py", "held = kernel.read(fd, len(_OLD) + 1)", "1 -> 2"): _TELLS_THE_END,
     (
         "_cli/process.py",
         "time.sleep(_PAUSE)",

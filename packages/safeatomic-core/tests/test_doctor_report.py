@@ -160,3 +160,11 @@ def test_a_report_is_immutable_and_pickles(target: Path) -> None:
 
 def test_a_check_reads_as_a_line() -> None:
     assert str(DoctorCheck("lock", "pass", "not locked")) == "pass: lock: not locked"
+
+
+@pytest.mark.parametrize(
+    ("detail", "shown"),
+    [("it's 'so'", "it's 'so'"), ("a\nb\x1b[2J", "a\\nb\\x1b[2J"), ("naïve", "naïve")],
+)
+def test_a_detail_cannot_move_the_cursor(detail: str, shown: str) -> None:
+    assert f"  fail    one: {shown}" in made(("one", "fail", detail)).summary().splitlines()

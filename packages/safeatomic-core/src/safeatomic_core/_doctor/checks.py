@@ -55,7 +55,7 @@ def parent_exists(place: Place) -> Finding:
     if error.errno == errno.ENOENT:
         fix = f"create it; the nearest directory that exists is {shown(place.nearest())}"
     else:
-        fix = {
+        fixes: dict[int | None, str] = {
             errno.ENOTDIR: "a part of the path is a file; choose another path",
             errno.ENAMETOOLONG: "choose a shorter path",
             errno.ELOOP: "the path holds a loop of symbolic links; remove one of them",
@@ -64,7 +64,8 @@ def parent_exists(place: Place) -> Finding:
                 f"('namei -l {shown(place.directory)}' shows which)"
             ),
             errno.ENOTCONN: "its file server is dead; unmount it ('umount -l'), mount it again",
-        }.get(error.errno or 0, "the directory cannot be used")
+        }
+        fix = fixes.get(error.errno, "the directory cannot be used")
     return failed(f"{what}; {fix}")
 
 

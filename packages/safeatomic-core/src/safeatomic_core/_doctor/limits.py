@@ -83,8 +83,9 @@ def _descriptors(place: Place) -> Finding | None:
     opened: list[Descriptor] = []
     try:
         while len(opened) + 1 < _NEEDED_WITH_CHECKSUM:
-            opened.append(Descriptor())
-            opened[-1].open(kernel.open, ".", DIRECTORY_FLAGS, dir_fd=place.dir_fd)
+            descriptor = Descriptor()
+            opened.append(descriptor)
+            descriptor.open(kernel.open, ".", DIRECTORY_FLAGS, dir_fd=place.dir_fd)
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return None
