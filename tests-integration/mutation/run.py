@@ -34,6 +34,8 @@ def main() -> int:
     )
     parser.add_argument("--report", type=Path, help="file for the verdicts, as JSON")
     options = parser.parse_args()
+    if explained.stale():
+        raise SystemExit(f"explained, and no longer there: {explained.stale()}")
     everything = [p for p in _points(options.module) if options.at in str(p)]
     chosen = everything
     if 0 < options.sample < len(everything):
@@ -90,6 +92,9 @@ def _try(chosen: list[points.Point], workers: int, *, quick: bool) -> list[trial
             flush=True,
         )
 
+    for point in filter(explained.reason, chosen):
+        add(trial.Verdict(point, trial.SURVIVED, "", 0.0))  # nobody need try
+    chosen = [point for point in chosen if not explained.reason(point)]
     left: list[points.Point] = []
     with pool.Pool(workers) as servers, ThreadPoolExecutor(workers) as threads:
         everything = lines.quickest()

@@ -86,7 +86,13 @@ def test_a_path_in_a_command_can_be_typed(path: str) -> None:
 def opened(target: Path) -> Any:
     place = Target(str(target))
     place.open()
+    number, kept = place.dir_fd, os.dup(0)
+    if request.param == "descriptor 0":  # as in a daemon without standard input
+        place.dir_fd = os.dup2(number, 0)
     yield place
+    os.dup2(kept, 0)
+    os.close(kept)
+    place.dir_fd = number
     place.close()
 
 
@@ -116,6 +122,33 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
     assert f"'{side.name}' belongs to user {owner}" in advise(denied, _trace.ANNOUNCE, opened)
     side.unlink()
     assert "lsattr -d" in advise(denied, _trace.ANNOUNCE, opened)
+
+
+def test_in_a_sticky_directory_the_owner_of_the_lock_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Path(f"{opened.path}.lock")
+    lock.symlink_to("nowhere")
+    denied = denial(errno.EPERM, lock.name)
+    assert f"('lsattr {lock}' shows it)" in advise(denied, _trace.ACQUIRE, opened)
+    other = denial(errno.EPERM, ".safeatomic-tmp-0123456789abcdef.tmp")
+    assert f"('lsattr -d {lock.parent}' shows it)" in advise(other, _trace.ACQUIRE, opened)
+    os.fchmod(opened.dir_fd, 0o1777)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert f"'{lock.name}' belongs to user {owner}" in advise(denied, _trace.ACQUIRE, opened)
+
+
+def test_what_hinders_is_found_without_raising(
+    opened: Target, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not hinders(opened)
+    monkeypatch.setattr(
+        _mounts, "attributes", lambda _fd, name="": None if name else _mounts.APPEND_ONLY
+    )
+    assert hinders(opened)
+    faults.fail("fstat", errno.EIO)
+    assert not hinders(opened)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +205,10 @@ def test_attributes_are_blamed_only_where_they_may_be_set(
     text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), step, opened)
     assert words in text
     assert ("security module" in text) == (attributes == 0)
+    directory = os.path.dirname(opened.path)
+    place = {_trace.STAGE: directory, _trace.ANNOUNCE: f"{opened.path}.sha256"}
+    if attributes == 0:
+        assert f"({place.get(step, opened.path)!r})" in text
 
 
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.EPERM])

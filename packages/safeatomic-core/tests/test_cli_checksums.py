@@ -29,6 +29,8 @@ def tree(tmp_path: Path) -> Path:
     for name in ("a", "b", "sub/c", "sub/deep/d", "poetry.lock", ".lock", ".sha256"):
         (tmp_path / name).write_bytes(name.encode() + b"\n[[more]]\n")
     (tmp_path / "b.lock").write_bytes(b"")  # what flock(1) and filelock leave
+    (tmp_path / "sub" / "deep" / "d.lock").write_bytes(b"pins\n")  # of a package manager
+    (tmp_path / "marker.lock").write_bytes(b"")
     (tmp_path / "sub" / ".safeatomic-tmp-0123456789abcdef.tmp").write_bytes(b"x")
     (tmp_path / "link").symlink_to("a")
     (tmp_path / "looped").symlink_to(tmp_path)
@@ -36,7 +38,10 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-DATA = {".lock", ".sha256", "a", "b", "poetry.lock", "sub/c", "sub/deep/d"}
+DATA = {
+    *(".lock", ".sha256", "a", "b", "marker.lock", "poetry.lock"),
+    *("sub/c", "sub/deep/d", "sub/deep/d.lock"),
+}
 
 
 def below(tree: Path, **options: Any) -> list[str]:
@@ -68,7 +73,7 @@ def test_a_walk_goes_on_where_something_cannot_be_read(tree: Path, faults: Any) 
     faults.fail("stat", 5, when=lambda path, **_: str(path).endswith("/a"))
     faults.fail("stat", 2, when=lambda path, **_: str(path).endswith("/b"))
     found = {os.path.basename(path) for path in files_below(str(tree), errors.append)}
-    assert found == {".lock", ".sha256", "poetry.lock", "c"}
+    assert found == {".lock", ".sha256", "marker.lock", "poetry.lock", "c"}
     assert {error.errno for error in errors} == {5, 13}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from safeatomic_core._cli import main
 from safeatomic_core._cli.arguments import build_parser
-from safeatomic_core._cli.completion import SHELLS, completion, files, manual, subcommands
+from safeatomic_core._cli.completion import SHELLS, _roff, completion, files, manual, subcommands
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -57,6 +57,53 @@ def test_the_other_shells_accept_their_script(shell: str, tmp_path: Path) -> Non
     script = tmp_path / "script"
     script.write_text(completion(build_parser(), shell))
     subprocess.run([shell, "-n", str(script)], check=True)
+
+
+def test_zsh_knows_what_follows_an_option_and_which_arguments_are_files() -> None:
+    script = completion(build_parser(), "zsh")
+    for line in (
+        "'--from[input (default, and '\"'\"'-'\"'\"'\\: stdin)]:FILE:_files' ",
+        "'--if-changed[leave PATH alone if the content is the same]' ",
+        "(default\\: strict)]:safety:(strict warn best_effort)' ",
+        "'--mode[permissions of a new file, such as 600]:OCTAL: ' ",
+        ":SRC:_files ",
+        "'*:PATH:_files'",
+        "'*::command:_normal'",
+    ):
+        assert line in script
+
+
+def test_fish_knows_what_follows_an_option() -> None:
+    lines = completion(build_parser(), "fish").split("\n")
+    for wanted in (
+        "-s h -l help -d 'show this help message and exit'",
+        "-l if-changed -d 'leave PATH alone if the content is the same'",
+        "-l from -r -F -d 'input (default, and \\'-\\': stdin)'",
+        "-l mode -x -d 'permissions of a new file, such as 600'",
+        (
+            "-l safety -x -a 'strict warn best_effort' "
+            "-d 'what to do where a guarantee does not hold (default: strict)'"
+        ),
+    ):
+        assert f"complete -c safeatomic -n '__fish_seen_subcommand_from write' {wanted}" in lines
+    assert (
+        "complete -c safeatomic -n __fish_use_subcommand -f -a unlock "
+        "-d 'remove a lock that was left behind'"
+    ) in lines
+
+
+def test_the_manual_page_says_what_follows_an_option() -> None:
+    lines = manual(build_parser()).split("\n")
+    for line in (
+        ".B \\-h, \\-\\-help",
+        ".B \\-\\-from FILE",
+        ".B \\-\\-safety strict|warn|best_effort",
+    ):
+        assert line in lines
+
+
+def test_no_line_of_text_is_a_request_of_the_manual_page() -> None:
+    assert _roff(".TH\n'br\na-b\\") == "\\&.TH\n\\&'br\na\\-b\\e"
 
 
 def test_the_manual_page_has_every_subcommand_and_the_statuses() -> None:

@@ -286,6 +286,10 @@ def test_a_requirement_is_met_or_not(on: Callable[[str], None], target: Path, na
     report = doctor(target, require=[name])
     assert not report.ok
     assert "CrashDurability is BestEffort" in detail_of(report, f"require_{name}")
+    assert "'durability' says why" in detail_of(report, f"require_{name}")
+    on("nfs4 filer:/x rw")
+    report = doctor(target, require=["StaleRecovery"])
+    assert "'filesystem' says why" in detail_of(report, "require_StaleRecovery")
 
 
 @pytest.mark.usefixtures("ext4")

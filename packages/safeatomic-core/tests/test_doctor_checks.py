@@ -370,3 +370,34 @@ def test_what_does_not_print_is_escaped(text: str, safe: str) -> None:
 )
 def test_sizes_are_readable(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_root_s_directory_is_trusted_by_everybody(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: ME + 5)
+    with intercept(changed_stat(mode=0o40755, uid=0)):
+        assert look.parent_trust(at(tmp_path / "f"))[0] == "pass"
+    with intercept(changed_stat(mode=0o40755, uid=1)):
+        assert look.parent_trust(at(tmp_path / "f"))[0] == "warn"
+
+
+def test_a_directory_that_is_not_there_is_neither_writable_nor_not(at: At, tmp_path: Path) -> None:
+    with pytest.raises(SkippedError):
+        look.parent_writable(at(tmp_path / "missing" / "f"))
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (1 << 20, "1.0 MiB"),
+        (1 << 30, "1.0 GiB"),
+        (1 << 40, "1.0 TiB"),
+        (1 << 50, "1024.0 TiB"),
+    ],
+)
+def test_sizes_are_in_units_that_people_read(size: int, text: str) -> None:
+    assert size_text(size) == text

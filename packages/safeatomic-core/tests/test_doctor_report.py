@@ -93,7 +93,7 @@ def test_an_ordinary_report_fits_on_a_screen(target: Path) -> None:
 
 @pytest.mark.parametrize(
     "kept",
-    ["/srv/with blanks/" * 6 + "file", "safeatomic clean /srv/" + "deep/" * 20, "a-b-" * 30],
+    ["/srv/with blanks/" * 6 + "file", "safeatomic clean /srv/" + "deep/" * 20, "ab-cd-" * 20],
 )
 def test_no_path_and_no_command_is_broken_over_lines(kept: str) -> None:
     detail = f"the words before it are several, and then '{kept}' is what there is to say"
@@ -132,6 +132,13 @@ def test_colours_change_nothing_but_the_colours(target: Path) -> None:
     assert "\033[31mfail\033[0m" in painted
 
 
+def test_only_the_status_is_coloured() -> None:
+    report = made(("fail", "fail", "it may fail"), ("pass", "pass", ""))
+    lines = report.summary(colour=True).splitlines()
+    assert "  \033[31mfail\033[0m    fail: it may fail" in lines
+    assert "  \033[32mpass\033[0m    pass" in lines
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -162,3 +169,11 @@ def test_a_report_is_immutable_and_pickles(target: Path) -> None:
 
 def test_a_check_reads_as_a_line() -> None:
     assert str(DoctorCheck("lock", "pass", "not locked")) == "pass: lock: not locked"
+
+
+@pytest.mark.parametrize(
+    ("detail", "shown"),
+    [("it's 'so'", "it's 'so'"), ("a\nb\x1b[2J", "a\\nb\\x1b[2J"), ("naïve", "naïve")],
+)
+def test_a_detail_cannot_move_the_cursor(detail: str, shown: str) -> None:
+    assert f"  fail    one: {shown}" in made(("one", "fail", detail)).summary().splitlines()

@@ -326,3 +326,10 @@ def test_a_directory_that_does_not_tell_its_path_is_found_by_the_path_given(
     mount = find_mount(TABLE, dev("8:1"), 5, "/srv/a/b/c")
     assert mount is not None
     assert mount.point == "/srv/a/b"
+
+
+def test_an_environment_that_is_made_by_hand_can_do_everything() -> None:
+    made = environment.Environment("linux", "ext4", "local_posix_persistent")
+    assert (made.supports_fsync_file, made.supports_fsync_dir) == (True, True)
+    assert made.supports_atomic_replace is True
+    assert made.symlink_policy == "unspecified"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,14 @@ def test_a_file_that_is_created_while_a_stream_is_filled_wins(tmp_path: Path) ->
         file.write(b"second")
     assert (tmp_path / "f").read_bytes() == b"first"
     assert not (tmp_path / "f.sha256").exists()
+
+
+def test_a_deep_stack_with_room_for_a_write_is_no_obstacle(target: Path) -> None:
+    def deeper(frames: int) -> None:
+        if frames:
+            deeper(frames - 1)
+        else:
+            write_atomic_bytes(target, b"new")
+
+    deeper(sys.getrecursionlimit() // 2)
+    assert target.read_bytes() == b"new"

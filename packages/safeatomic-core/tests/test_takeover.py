@@ -18,7 +18,9 @@ import pytest
 from safeatomic_core import (
     LockError,
     _lock,
+    _lock_api,
     force_release_lock,
+    get_lock_age,
     inspect_lock,
     is_locked,
     is_stale_lock,
@@ -27,6 +29,7 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
+from safeatomic_core._lock_file import Found
 from safeatomic_core._lock_payload import payload
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
@@ -331,3 +334,73 @@ def test_a_lock_that_was_forced_away_during_a_takeover_is_not_removed(
     lock.release()
     other.release()
     target.close()
+
+
+def test_an_age_counts_from_when_the_lock_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "f"
+    lock = tmp_path / "f.lock"
+    payload = {"version": 1, "pid": 4242, "hostname": "elsewhere"}
+    lock.write_text(json.dumps({**payload, "timestamp": "2026-01-02T03:04:05Z"}))
+    taken = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    for now, age in ((taken + 60, 60), (taken - 60, 0)):  # a clock that was set back
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        assert get_lock_age(path) == inspect_lock(path).age_s == age
+        found = locate(path)
+        try:
+            look = Found()
+            look.look(found.dir_fd, "f.lock")
+            assert look.age_s() == age
+            look.close()
+        finally:
+            found.close()
+    monkeypatch.setattr(time, "time", lambda: taken + 60)
+    assert not is_stale_lock(path, max_age_s=60)
+    assert is_stale_lock(path, max_age_s=59.9)
+    for endless in (float("inf"), float("nan"), -0.1):
+        with pytest.raises(ValueError, match="max_age_s"):
+            is_stale_lock(path, max_age_s=endless)
+
+
+def test_a_link_that_leads_nowhere_is_a_lock_that_is_not_ours(data: Path) -> None:
+    lock_of(data).symlink_to("nowhere")
+    assert is_locked(data)
+    assert inspect_lock(data).corrupt
+    assert try_acquire_lock(data) is False
+
+
+@pytest.mark.parametrize(("call", "code"), [("open", errno.EACCES), ("flock", errno.ENOLCK)])
+def test_what_kept_a_lock_from_being_examined_is_said_in_a_few_words(
+    data: Path, faults: Any, call: str, code: int
+) -> None:
+    dead_lock(data)
+    faults.fail(call, code, when=lambda *args, **_options: call != "open" or args[0] == "data.lock")
+    with pytest.raises(LockError) as caught:
+        write_atomic_bytes(data, b"x")
+    assert f"({os.strerror(code)})" in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
+def test_force_removes_a_dead_lock_in_turn_with_those_who_take_it_over(
+    data: Path, faults: Any
+) -> None:
+    dead_lock(data)
+    assert force_release_lock(data)
+    locks = [call for call in faults.calls if call in ("flock", "unlink")]
+    assert locks[-1] == "unlink"
+    assert locks.count("flock") >= 2  # whether it is dead, and the turn
+
+
+@pytest.mark.parametrize("kind", ["dead", "foreign"])
+def test_only_a_dead_writer_s_temp_is_swept_by_its_token(
+    data: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    tokens: list[str] = []
+    monkeypatch.setattr(_lock_api, "recover", lambda *args: tokens.append(args[2]))
+    if kind == "dead":
+        dead_lock(data)
+    else:
+        foreign_lock(data, token="0123456789abcdef")
+    assert force_release_lock(data)
+    assert tokens == ["0123456789abcdef" if kind == "dead" else ""]

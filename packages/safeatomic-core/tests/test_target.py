@@ -227,3 +227,52 @@ def test_a_missing_directory_is_named_by_the_path_given_and_nothing_else(
     with pytest.raises(FileNotFoundError) as caught:
         locate(path)
     assert caught.value.filename == path
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Target]:
+    """A target that does not exist."""
+    target = locate(tmp_path / "f")
+    yield target
+    target.close()
+
+
+def test_a_link_is_another_thing_than_what_it_leads_to(tmp_path: Path, held: Target) -> None:
+    assert held.shows_what_was_found()
+    (tmp_path / "f").symlink_to("nowhere")
+    assert not held.shows_what_was_found()
+    (tmp_path / "f").unlink()
+    (tmp_path / "f").touch()
+    assert not held.shows_what_was_found()
+    held.look_again()
+    assert held.shows_what_was_found()
+    (tmp_path / "f").rename(tmp_path / "g")
+    (tmp_path / "f").symlink_to("g")
+    assert not held.shows_what_was_found()
+
+
+def test_a_file_is_unchanged_if_it_is_the_same_and_nobody_touched_it(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.touch()
+    other.touch()
+    before = one.stat()
+    later = os.stat_result((*before[:10],), {"st_ctime_ns": before.st_ctime_ns + 1})
+    same_time = os.stat_result((*other.stat()[:10],), {"st_ctime_ns": before.st_ctime_ns})
+    assert unchanged(before, one.stat())
+    assert unchanged(None, None)
+    assert not unchanged(before, None)
+    assert not unchanged(None, before)
+    assert not unchanged(before, later)
+    assert not unchanged(before, same_time)
+
+
+def test_a_chain_of_links_is_followed_as_far_as_the_kernel_follows_it(tmp_path: Path) -> None:
+    (tmp_path / "0").write_bytes(b"x")
+    for number in range(1, 42):
+        (tmp_path / str(number)).symlink_to(str(number - 1))
+    assert (tmp_path / "40").read_bytes() == b"x"
+    target = locate(tmp_path / "40")
+    assert target.name == "0"
+    target.close()
+    with pytest.raises(OSError, match="symbolic links"):
+        locate(tmp_path / "41")

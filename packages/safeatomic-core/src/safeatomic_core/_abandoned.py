@@ -46,10 +46,7 @@ def _abort(write: Write) -> None:
         close(write)
         return
     path, lost = write.target.path, write.holds_content()
-    try:
-        write.undo()
-    finally:
-        close(write)
+    close(write)  # which removes the temp; nothing else was done
     message = f"<AtomicWriter {path!r}> was dropped undecided and aborted"
     if lost:
         _log.warning("%s; what was written to it is lost", message)

@@ -102,7 +102,7 @@ def hinders(target: Target) -> bool:
     if _of_sticky_directory(target, target.name, directory):
         return True
     flags = [_mounts.attributes(target.dir_fd), _mounts.attributes(target.dir_fd, target.name)]
-    if any((found or 0) & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for found in flags):
+    if any(found & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for found in flags if found):
         return True
     if _mounts.is_swap_file(target.dir_fd, target.name):
         return True

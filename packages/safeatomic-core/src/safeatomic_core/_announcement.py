@@ -9,7 +9,6 @@ R5 that the comments below name.
 
 from __future__ import annotations
 
-import os
 import stat
 
 from . import _log
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
     from ._digests import Digest
     from ._target import Target
-
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 class Announcement(Retirement):

@@ -345,11 +345,8 @@ def _mount_by_magic(dir_fd: int) -> Mount | None:
 # ------------------------------------------------------------------------------------ macOS and BSD
 
 # Where the fields of struct statfs are: flags, type name, mount point, source (<sys/mount.h>,
-# macOS with 64-bit inodes; FreeBSD 12 and later). Offset and length in bytes.
-_STATFS_LAYOUTS = {
-    "darwin": ((64, 4), (72, 16), (88, 1024), (1112, 1024)),
-    "freebsd": ((8, 8), (280, 16), (1320, 1024), (296, 1024)),
-}
+# macOS with 64-bit inodes; FreeBSD 12 and later). Offsets in bytes; a text ends with a NUL.
+_STATFS_LAYOUTS = {"darwin": (64, 72, 88, 1112), "freebsd": (8, 280, 1320, 296)}
 _STATFS_FLAGS = ((0x1, "ro"), (0x2, "sync"), (0x40, "mnt_async"), (0x1000, "local"))
 
 
@@ -363,8 +360,8 @@ def mount_of_statfs(dir_fd: int) -> Mount | None:
     except OSError as error:
         raise_shortage(error)
         return None
-    flags, *texts = (raw[offset : offset + length] for offset, length in layout)
+    flags, *texts = (raw[offset:] for offset in layout)
     fstype, point, source = (os.fsdecode(text.partition(b"\0")[0]) for text in texts)
-    bits = int.from_bytes(flags, "little")
+    bits = int.from_bytes(flags, "little")  # the first word's; only its low bits are looked at
     options = tuple(word for bit, word in _STATFS_FLAGS if bits & bit)
     return Mount(-1, "", "", point, options, fstype, source)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COPY_PREFIX = ".safeatomic-copy-"
 _CHUNK = 1 << 20  # bytes copied at a time
-_OPEN = os.O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_OPEN = READ_FLAGS | os.O_WRONLY
 
 
 class InPlace:

@@ -32,7 +32,7 @@ def read_proc(path: str) -> bytes:
     closing = map(os.close, opened)
     chunks = []
     try:
-        opened.extend(map(os.open, (path,), (os.O_RDONLY | O_CLOEXEC,)))
+        opened.extend(map(os.open, (path,), (os.O_RDONLY,)))
         while chunk := os.read(opened[0], _CHUNK):
             chunks.append(chunk)
     finally:
@@ -119,7 +119,7 @@ def mount_id(fd: int) -> int | None:
     """
     for line in read_proc(f"/proc/self/fdinfo/{fd}").splitlines():
         if line.startswith(b"mnt_id:"):
-            return int(line[7:])
+            return int(line.removeprefix(b"mnt_id:"))
     return None
 
 
@@ -240,7 +240,7 @@ class MountWatch:
         opened: list[int] = []
         try:
             # One call opens and enters it, so that no interrupt comes in between.
-            opened.extend(map(os.open, (path,), (os.O_RDONLY | O_CLOEXEC,)))
+            opened.extend(map(os.open, (path,), (os.O_RDONLY,)))
             self._begin(opened[0])
         except BaseException:
             self._fd = -1

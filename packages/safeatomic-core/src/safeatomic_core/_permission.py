@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SHARED = stat.S_IWGRP | stat.S_IWOTH
 _STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 # Neither truncates nor waits for anybody. It is asked second: opening wakes watchers and leases.
-_PROBE = os.O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_PROBE = READ_FLAGS | os.O_WRONLY
 
 
 def require_permission(target: Target) -> None:

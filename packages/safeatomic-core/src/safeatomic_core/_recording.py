@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ._change import Change
     from ._options import Policy
 
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-
 
 class Batch:
     """Recordings in one directory; `prepare` before them, `settle` after them, always `close`.

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _LONGEST_LIST = 16 * 2**20  # bytes of somebody else's list that are read
 _CHUNK = 262144  # bytes read at a time
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 # Errors of open(2) that say something of the file: a link, a socket, somebody else's.
 _ABOUT_WHAT_IS_THERE = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
@@ -86,7 +85,7 @@ class Sidecar:
         self.fits = True
         try:
             self._handle.open(
-                kernel.open, target.name + SIDECAR_SUFFIX, _OPEN, dir_fd=target.dir_fd
+                kernel.open, target.name + SIDECAR_SUFFIX, READ_FLAGS, dir_fd=target.dir_fd
             )
         except FileNotFoundError:
             return

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 LOCK_SUFFIX = ".lock"
 SIDECAR_SUFFIX = ".sha256"
 
-_DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+# To read what has a name: never what a link leads to, and without waiting for a FIFO's writer.
+READ_FLAGS = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+DIRECTORY_FLAGS = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
 _DELETED = " (deleted)"  # what a link of /proc appends to a name that is gone (proc(5))
 _MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
@@ -125,7 +127,7 @@ class Target:
             self.close()
         parent = directory or separator or "."
         try:
-            self.dir_fd = self.handle.open(kernel.open, parent, _DIRECTORY)
+            self.dir_fd = self.handle.open(kernel.open, parent, DIRECTORY_FLAGS)
         except PermissionError:
             if self._flushes or not O_PATH:
                 raise

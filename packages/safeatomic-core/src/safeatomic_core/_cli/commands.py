@@ -13,6 +13,7 @@ from .._guarantees import inspect_guarantees
 from .._move import move_atomic
 from .._posix import O_CLOEXEC, O_DIRECTORY, kernel
 from .._reader import AtomicReader, verify_file
+from .._target import DIRECTORY_FLAGS
 from .._writer import AtomicWriter
 from . import output, wording
 from .output import NO, OK
@@ -204,7 +205,7 @@ def make_parents(path: str, made: list[str]) -> None:
 
 def _flush(directory: str) -> None:
     try:
-        fd = kernel.open(directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        fd = kernel.open(directory, DIRECTORY_FLAGS)
     except PermissionError:
         return  # a directory that we may not list is not one that we could have made a name in
     try:
@@ -304,7 +305,7 @@ def _compare(
                 return same, chunk, True
             same += len(chunk)
             advance(len(chunk))
-        changed = bool(reader.read(1)) or not _recorded(arguments)
+        changed = bool(reader.peek()) or not _recorded(arguments)
     return same, b"", changed
 
 

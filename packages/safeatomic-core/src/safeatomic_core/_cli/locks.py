@@ -66,7 +66,7 @@ def clean(arguments: Namespace) -> int:
     """Remove the proven orphans of a directory, and the locks of the dead."""
     directory = arguments.directory
     verb = "would remove" if arguments.dry_run else "removed"
-    dir_fd = kernel.open(directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    dir_fd = kernel.open(directory, DIRECTORY_FLAGS)
     refused: list[OSError] = []
     try:
         found = _temp_file.orphans(dir_fd, remove=not arguments.dry_run, refused=refused)

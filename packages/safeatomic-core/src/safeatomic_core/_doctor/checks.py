@@ -54,7 +54,7 @@ def parent_exists(place: Place) -> Finding:
     if error.errno == errno.ENOENT:
         fix = f"create it; the nearest directory that exists is {shown(place.nearest())}"
     else:
-        fix = {
+        fixes: dict[int | None, str] = {
             errno.ENOTDIR: "a part of the path is a file; choose another path",
             errno.ENAMETOOLONG: "choose a shorter path",
             errno.ELOOP: "the path holds a loop of symbolic links; remove one of them",
@@ -63,7 +63,8 @@ def parent_exists(place: Place) -> Finding:
                 f"({command('namei -l', place.directory or at)} shows which)"
             ),
             errno.ENOTCONN: "its file server is dead; unmount it ('umount -l'), mount it again",
-        }.get(error.errno or 0, "the directory cannot be used")
+        }
+        fix = fixes.get(error.errno, "the directory cannot be used")
     return failed(f"{what}; {fix}")
 
 
@@ -286,7 +287,7 @@ def _is_displaced(place: Place, name: str) -> bool:
     if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
         return False
     try:
-        fd = kernel.open(name, _LOOK, dir_fd=place.dir_fd)
+        fd = kernel.open(name, READ_FLAGS, dir_fd=place.dir_fd)
     except OSError:
         return False
     try:
@@ -295,9 +296,6 @@ def _is_displaced(place: Place, name: str) -> bool:
         return False
     finally:
         close_quietly(fd)
-
-
-_LOOK = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 def _files(number: int) -> str:
