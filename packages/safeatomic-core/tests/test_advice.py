@@ -82,8 +82,8 @@ def test_a_path_in_a_command_can_be_typed(path: str) -> None:
     assert command("lsattr -d", path) == f"{quote}lsattr -d {text}{quote}"
 
 
-@pytest.fixture
-def opened(target: Path) -> Any:
+@pytest.fixture(params=["any descriptor", "descriptor 0"])
+def opened(target: Path, request: pytest.FixtureRequest) -> Any:
     place = Target(str(target))
     place.open()
     number, kept = place.dir_fd, os.dup(0)

@@ -95,3 +95,33 @@ def test_a_stream_s_size_is_what_is_left_of_it(target: Path) -> None:
     with open(read_end, "rb") as pipe:
         assert size_of_stream(pipe) is None
     os.close(write_end)
+
+
+def test_without_a_terminal_there_is_a_line_for_each_tenth(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Progress(1000, asked=True) as shown:
+        for size in (0, 1, *[1] * 998, 1, 100):  # the last is of a file that grew
+            shown.advance(size)
+    percents = [line[-5:-2].strip() for line in capsys.readouterr().err.splitlines()]
+    assert percents == [str(tenth) for tenth in range(0, 101, 10)]
+
+
+def test_an_empty_file_s_progress_ends_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(0, asked=True) as shown:
+        shown.advance(1)
+    assert capsys.readouterr().err == f"safeatomic: [{'#' * 25}] 100 %\n"
+
+
+def test_a_bar_that_was_never_drawn_is_not_removed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(1000, asked=True) as shown:
+        shown.clear()
+        assert capsys.readouterr().err == ""
+        shown.advance(0)
+        assert capsys.readouterr().err == f"\r[{'':25}]   0 %"
+        shown.clear()
+        shown.advance(0)
+    assert capsys.readouterr().err == f"\r\x1b[K\r[{'':25}]   0 %\r\x1b[K"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -337,7 +338,9 @@ def test_a_lock_that_was_forced_away_during_a_takeover_is_not_removed(
 
 
 def test_an_age_counts_from_when_the_lock_was_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    locate: Callable[[str | Path], Target],
 ) -> None:
     path = tmp_path / "f"
     lock = tmp_path / "f.lock"

@@ -18,7 +18,7 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import Target, check_path
+from safeatomic_core._target import Target, check_path, unchanged
 
 
 @pytest.mark.parametrize(
@@ -230,11 +230,9 @@ def test_a_missing_directory_is_named_by_the_path_given_and_nothing_else(
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[Target]:
+def held(tmp_path: Path, locate: Callable[[str | Path], Target]) -> Target:
     """A target that does not exist."""
-    target = locate(tmp_path / "f")
-    yield target
-    target.close()
+    return locate(tmp_path / "f")
 
 
 def test_a_link_is_another_thing_than_what_it_leads_to(tmp_path: Path, held: Target) -> None:
@@ -266,7 +264,9 @@ def test_a_file_is_unchanged_if_it_is_the_same_and_nobody_touched_it(tmp_path: P
     assert not unchanged(before, same_time)
 
 
-def test_a_chain_of_links_is_followed_as_far_as_the_kernel_follows_it(tmp_path: Path) -> None:
+def test_a_chain_of_links_is_followed_as_far_as_the_kernel_follows_it(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
     (tmp_path / "0").write_bytes(b"x")
     for number in range(1, 42):
         (tmp_path / str(number)).symlink_to(str(number - 1))

@@ -15,12 +15,12 @@ from . import _log
 from ._checksum_record import Checksum, agreeing, carried, format_record
 from ._descriptor import Descriptor, closing
 from ._digests import hash_fd, memoized
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
+from ._posix import kernel
 from ._readership import Readers, admit, readers_at, readers_of
 from ._replacement import Replacement
 from ._retirement import RESTLESS, ROUNDS, Retirement
 from ._sidecar_file import Sidecar, taken
-from ._target import SIDECAR_SUFFIX, require_regular_fd
+from ._target import READ_FLAGS, SIDECAR_SUFFIX, require_regular_fd
 from ._temp_file import start_writeback
 
 TYPE_CHECKING = False
@@ -204,7 +204,7 @@ class Announcement(Retirement):
 
         def hash_present() -> tuple[Digest, ...]:
             # Its owner may have put a FIFO there since Gate: nobody waits on it.
-            fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+            fd = opened.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
             require_regular_fd(fd, target.path)
             if record is None:
                 return ((algo, hash_fd(fd, algo)),)

@@ -16,8 +16,8 @@ import os
 
 from . import _log
 from ._descriptor import Descriptor, shows
-from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._target import identity, require_regular_fd, still_named
+from ._posix import NOT_SUPPORTED, kernel
+from ._target import READ_FLAGS, identity, require_regular_fd, still_named
 from ._temp_file import unlink_if_there
 
 TYPE_CHECKING = False

@@ -13,7 +13,8 @@ import stat
 
 from . import _log, _mounts
 from ._descriptor import Descriptor
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
+from ._posix import kernel
+from ._target import READ_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

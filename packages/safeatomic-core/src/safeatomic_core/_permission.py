@@ -12,7 +12,8 @@ import os
 import stat
 
 from ._descriptor import Descriptor, closing
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
+from ._posix import kernel
+from ._target import READ_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from ._announcement import Announcement
 from ._descriptor import Descriptor, closing
 from ._digests import hash_fd
 from ._gate import pass_gate
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
+from ._posix import kernel
 from ._settle import OVERTAKEN, settle_directory
-from ._target import Target, identity, require_regular_fd
+from ._target import READ_FLAGS, Target, identity, require_regular_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Batch:
         opened = Descriptor()
 
         def flush() -> tuple[int, int]:
-            fd = opened.open(kernel.open, name, _OPEN, dir_fd=self._target.dir_fd)
+            fd = opened.open(kernel.open, name, READ_FLAGS, dir_fd=self._target.dir_fd)
             inode = identity(kernel.fstat(fd))
             kernel.fsync(fd)
             return inode
@@ -146,7 +146,7 @@ def _record(
     target, algo, announcement = change.target, change.policy.algo, change.announcement
     assert announcement is not None  # noqa: S101 - made by the caller
     require_present(target)
-    fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+    fd = opened.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
     inode = identity(require_regular_fd(fd, target.path))
     digest = hash_fd(fd, algo, on_hashed)
     # What is accepted must survive a crash before its record does: somebody else's write may be

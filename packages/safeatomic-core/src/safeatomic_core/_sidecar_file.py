@@ -18,8 +18,8 @@ from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_
 from ._descriptor import Descriptor, shows
 from ._errors import SafeAtomicError
 from ._forks import Held
-from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._target import SIDECAR_SUFFIX, identity, kind_of
+from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
+from ._target import READ_FLAGS, SIDECAR_SUFFIX, identity, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

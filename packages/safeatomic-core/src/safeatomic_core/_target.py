@@ -11,7 +11,7 @@ import os
 import stat
 
 from ._descriptor import Descriptor, closing, shows
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_PATH, kernel
+from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from .._doctor import DoctorCheck, DoctorReport, doctor, wants_colour
 from .._errors import NEW, UNCHANGED, ChecksumMismatchError, SafeAtomicError, explain
 from .._guarantees import inspect_guarantees
 from .._move import move_atomic
-from .._posix import O_CLOEXEC, O_DIRECTORY, kernel
+from .._posix import kernel
 from .._reader import AtomicReader, verify_file
 from .._target import DIRECTORY_FLAGS
 from .._writer import AtomicWriter

@@ -13,8 +13,8 @@ from .._lock_api import (
     is_stale_lock,
     release_stale_lock,
 )
-from .._posix import O_CLOEXEC, O_DIRECTORY, kernel
-from .._target import LOCK_SUFFIX
+from .._posix import kernel
+from .._target import DIRECTORY_FLAGS, LOCK_SUFFIX
 from . import output, wording
 from .output import ERROR, NO, OK
 

@@ -166,8 +166,8 @@ def _count_threads() -> int:
         return threading.active_count()
 
 
-def _next_signal(signals: set[Any], *, alone: bool) -> int | None:
-    """Wait for a signal; return one that is to be passed on, None where the command is looked at.
+def _next_signal(signals: set[Any], *, alone: bool) -> tuple[int, bool]:
+    """Wait for a signal; return it and whether a terminal sent it to the whole process group.
 
     Not by `signal.sigtimedwait` with a timeout: when the process is stopped for longer than that,
     it returns what happens to stand in memory as if it were a signal.
@@ -179,12 +179,9 @@ def _next_signal(signals: set[Any], *, alone: bool) -> int | None:
     """
     if not hasattr(signal, "sigwaitinfo"):
         # macOS: a Ctrl-C there reaches the command twice, which most take for one
-        number: int = signal.sigwait(signals)
-        return None if number == signal.SIGCHLD else number
+        return signal.sigwait(signals), False
     info = signal.sigwaitinfo(signals) if alone else signal.sigtimedwait(signals, 0)
     if info is None:
         time.sleep(_PAUSE)
-        return None
-    # A terminal sends to the whole process group, the command included.
-    told = info.si_signo == signal.SIGCHLD or info.si_code == _FROM_KERNEL
-    return None if told else info.si_signo
+        return signal.SIGCHLD, True
+    return info.si_signo, info.si_code == _FROM_KERNEL

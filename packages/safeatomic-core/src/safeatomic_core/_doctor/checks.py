@@ -20,8 +20,8 @@ from .._in_place import COPY_PREFIX
 from .._lock_file import probe_free
 from .._options import Policy
 from .._permission import require_permission
-from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
+from .._posix import kernel
+from .._target import LOCK_SUFFIX, READ_FLAGS, SIDECAR_SUFFIX, Target
 from .._temp_file import SUM_PREFIX, is_temp_name, orphans
 from .._verdicts import is_mount_point
 from . import permissions

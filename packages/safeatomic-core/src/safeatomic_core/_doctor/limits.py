@@ -8,7 +8,8 @@ import stat
 from .._change import finish
 from .._descriptor import Descriptor
 from .._lock_payload import payload
-from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, kernel
+from .._posix import LOCK_EX, LOCK_NB, kernel
+from .._target import DIRECTORY_FLAGS
 from .subject import failed, need_directory, passed, size_text, warned
 
 TYPE_CHECKING = False

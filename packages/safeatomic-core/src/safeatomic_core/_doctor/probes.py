@@ -15,8 +15,8 @@ from .._errors import ChecksumMismatchError, LockError, SafeAtomicError
 from .._file_api import read_atomic_bytes, write_atomic_bytes
 from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
 from .._move import move_atomic
-from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
-from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
+from .._posix import LOCK_EX, LOCK_NB, O_DIRECTORY, kernel
+from .._target import LOCK_SUFFIX, READ_FLAGS, SIDECAR_SUFFIX
 from .._temp_file import unlink_if_there
 from .checks import PROBE_PREFIX
 from .subject import failed, passed, warned
