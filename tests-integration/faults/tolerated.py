@@ -130,7 +130,7 @@ PLACES = (
     ),
     Place(
         "fchown",
-        "admit",
+        r"(_give_group < )?admit",
         _only(e.EPERM, e.EINVAL),
         "not ours to give: fewer people may read the record",
         "DEBUG",
