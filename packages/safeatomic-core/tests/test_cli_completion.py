@@ -64,6 +64,8 @@ def test_the_manual_page_has_every_subcommand_and_the_statuses() -> None:
     for name in subcommands(build_parser()):
         assert f".SS {name}\n" in page
     assert ".SH EXIT STATUS" in page
+    assert ".SH ENVIRONMENT" in page
+    assert ".B DIR\nthe directory to clean" in page
     assert "128+N" in page
     assert not [line for line in page.split("\n") if line.startswith("'")]
     if shutil.which("groff") is not None:

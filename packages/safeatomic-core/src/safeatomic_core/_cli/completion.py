@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
+from .._command_lock import VARIABLE
 from .._version import __version__
 
 TYPE_CHECKING = False
@@ -226,12 +227,27 @@ def manual(parser: argparse.ArgumentParser) -> str:
             ".PP",
             _roff(sub.description or ""),
         ]
-        lines += _roff_options(sub)
+        lines += [*_roff_positionals(sub), *_roff_options(sub)]
         example = (sub.epilog or "").partition("\n")[2].strip()
         lines += [".PP", "Example:", ".PP", ".nf", ".RS", _roff(example), ".RE", ".fi"]
     lines += [".SH OPTIONS", *_roff_options(parser), ".SH EXIT STATUS", ".nf"]
-    lines += [_roff((parser.epilog or "").partition("Exit status:\n")[2]), ".fi"]
+    lines += [_roff((parser.epilog or "").partition("Exit status:\n")[2]), ".fi", ".SH ENVIRONMENT"]
+    for name, effect in _VARIABLES.items():
+        lines += [".TP", f".B {_roff(name)}", _roff(effect)]
     return "\n".join(lines) + "\n"
+
+
+_VARIABLES = {
+    "NO_COLOR": "If it is not empty, the doctor's report has no colours.",
+    VARIABLE: "Set by 'lock' for the command that it runs; do not set it yourself.",
+}
+
+
+def _roff_positionals(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in _positionals(parser):
+        yield ".TP"
+        yield f".B {_roff(str(action.metavar))}"
+        yield _roff(action.help or "")
 
 
 def _roff_options(parser: argparse.ArgumentParser) -> Iterator[str]:
