@@ -10,6 +10,7 @@ import argparse
 import shlex
 
 from .._command_lock import VARIABLE
+from .._types import GUARANTEES
 from .._version import __version__
 
 TYPE_CHECKING = False
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "zsh", "fish")
 _FILES = ("PATH", "FILE", "SRC", "DST", "DIR")
 _COMMANDS = ("COMMAND", "FILTER")
+_SUGGESTED = {
+    "ALGO": ("sha256", "sha512", "blake2b", "sha3_256", "sha1", "md5"),
+    "GUARANTEE": GUARANTEES,
+}
 
 
 def completion(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -53,7 +58,7 @@ def _positionals(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def _values(action: argparse.Action) -> list[str]:
     """Return the values that an option takes, as far as they are known."""
-    return [str(choice) for choice in action.choices or ()]
+    return [str(choice) for choice in action.choices or _SUGGESTED.get(str(action.metavar), ())]
 
 
 def _bash(parser: argparse.ArgumentParser) -> str:
@@ -65,10 +70,8 @@ def _bash(parser: argparse.ArgumentParser) -> str:
     for action in _all_options(parser):
         names = "|".join(action.option_strings)
         if _values(action):
-            reply = f'$(compgen -W "{" ".join(_values(action))}" -- "$word")'
-            values.append(
-                f"        {names}) mapfile -t COMPREPLY < <(printf '%s\\n' {reply}); return ;;"
-            )
+            reply = f'compgen -W "{" ".join(_values(action))}" -- "$word"'
+            values.append(f"        {names}) mapfile -t COMPREPLY < <({reply}); return ;;")
         elif action.nargs != 0 and action.metavar not in _FILES:
             values.append(f"        {names}) COMPREPLY=(); return ;;")
     words = " ".join(
@@ -81,7 +84,7 @@ _safeatomic() {{
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         if [[ ${{COMP_WORDS[i]}} == -- ]]; then
-            if ((i == COMP_CWORD - 1)); then
+            if [[ ${{COMP_WORDS[1]}} == @(lock|edit) ]] && ((i == COMP_CWORD - 1)); then
                 mapfile -t COMPREPLY < <(compgen -c -- "$word")
             else
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
@@ -189,6 +192,10 @@ def _fish(parser: argparse.ArgumentParser) -> str:
     for name, (sub, _) in commands.items():
         condition = f"-n '__fish_seen_subcommand_from {name}'"
         lines += [_fish_line(condition, action) for action in _options(sub)]
+    lines.append(
+        "complete -c safeatomic -n '__fish_seen_subcommand_from lock edit; and test "
+        "(commandline -opc)[-1] = --' -x -a '(__fish_complete_command)'"
+    )
     return "\n".join(lines) + "\n"
 
 
