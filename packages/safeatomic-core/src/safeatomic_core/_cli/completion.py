@@ -144,6 +144,10 @@ _safeatomic() {{
         _arguments {globals_}
         return
     fi
+    if [[ $words[2] == -* ]]; then
+        _arguments {globals_}
+        return
+    fi
     local command=$words[2]
     shift words
     (( CURRENT-- ))
