@@ -175,3 +175,12 @@ def test_nobody_is_told_to_make_the_directory_of_a_missing_file(
     text = advice_of(lambda: call(*names, safety="best_effort"))
     assert f"There is no such file, and no directory '{tmp_path}/no'" in text
     assert "create it" not in text
+
+
+def test_where_the_working_directory_cannot_be_looked_at_it_is_not_said_to_be_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    faults.fail("stat", errno.EACCES, when=lambda path, **_options: path == ".")
+    text = advice_of(lambda: write("missing/file"))
+    assert "The directory 'missing' does not exist; create it first" in text

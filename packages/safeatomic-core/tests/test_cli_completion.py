@@ -48,6 +48,35 @@ def test_bash_completes_commands_options_values_and_files(tmp_path: Path) -> Non
     assert "bash" in complete("safeatomic", "lock", "x", "--", "bas", directory=tmp_path)
     assert complete("safeatomic", "lock", "x", "--", "cat", "no", directory=tmp_path) == ["notes"]
     assert complete("safeatomic", "fly", "", directory=tmp_path) == []
+    assert complete("safeatomic", "doctor", "x", "--require", "Cr", directory=tmp_path) == [
+        *("CrashDurability", "CrossDeviceSafety"),
+    ]
+    assert complete("safeatomic", "write", "x", "--algo", "sha5", directory=tmp_path) == ["sha512"]
+    assert complete("safeatomic", "verify", "--", "no", directory=tmp_path) == ["notes"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
+def test_what_has_no_completion_is_not_completed_to_nothing(tmp_path: Path) -> None:
+    script = completion(build_parser(), "bash")
+    script += "COMP_WORDS=(safeatomic write x --safety x); COMP_CWORD=4; _safeatomic\n"
+    script += 'echo "${#COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout == b"0\n"
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish on this machine")
+def test_fish_completes_commands_behind_the_dashes(tmp_path: Path) -> None:
+    script = completion(build_parser(), "fish")
+    script += "complete -C 'safeatomic lock f -- tru'\ncomplete -C 'safeatomic write f --sa'\n"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = {line.split("\t")[0] for line in done.stdout.splitlines()}
+    assert {"true", "--safety"} <= words
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
@@ -111,6 +140,8 @@ def test_the_manual_page_has_every_subcommand_and_the_statuses() -> None:
     for name in subcommands(build_parser()):
         assert f".SS {name}\n" in page
     assert ".SH EXIT STATUS" in page
+    assert ".SH ENVIRONMENT" in page
+    assert ".B DIR\nthe directory to clean" in page
     assert "128+N" in page
     assert not [line for line in page.split("\n") if line.startswith("'")]
     if shutil.which("groff") is not None:

@@ -160,6 +160,15 @@ def test_attributes_that_keep_names_in_place_fail(
         assert "'chattr -" in found[1]
 
 
+def test_a_file_that_the_machine_swaps_to_fails(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "is_swap_file", lambda _fd, _name: True)
+    status, detail = look.target(at(target))
+    assert status == "fail"
+    assert "'swapoff'" in detail
+
+
 def test_a_directory_that_may_not_be_read_cannot_be_flushed(
     at: At, tmp_path: Path, faults: Any
 ) -> None:
