@@ -76,6 +76,14 @@ OPERATIONS = {
     "stream": "with sa.AtomicWriter(path, write_checksum=True) as f: f.write(b'x' * 9000)",
     "move": "sa.move_atomic(path, path + '2', force=True); sa.move_atomic(path + '2', path)",
     "lock": "sa.try_acquire_lock(path) and sa.release_lock(path)",
+    "text": "with sa.AtomicWriter(path) as f: text = f.text(); print('x' * 9000, file=text)",
+    "inspect": "sa.inspect_lock(path)",
+    "force": "sa.force_release_lock(path)",
+    "stale": "sa.release_stale_lock(path)",
+    "info": "sa.get_checksum_info(path)",
+    "verify": "sa.verify_checksum(path)",
+    "hash": "sa.compute_hash_file(path)",
+    "read-whole-checked": "sa.read_atomic_bytes(path, check_checksum=True)",
 }
 
 

@@ -6,15 +6,16 @@ import os
 
 from . import _trace
 from ._change import Change, carry_out
-from ._digests import hash_bytes, hash_fd
+from ._digests import hash_bytes
+from ._endings import keeping
 from ._errors import ChecksumMismatchError, SafeAtomicError
 from ._gate import pass_gate
 from ._hashes import UNLOADABLE
 from ._options import Policy, check_data, defaults, resolve_algorithm
-from ._reader import AtomicReader, verify_file
+from ._reader import hash_file, verify_file
 from ._recording import Batch, record_present, require_present
-from ._sidecar_file import Sidecar, not_a_record
-from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Naming, Target, check_path, locate
+from ._sidecar_file import close_sidecars, look_at_sidecar, not_a_record
+from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Naming, Target, check_path
 from ._types import Record
 
 TYPE_CHECKING = False
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from ._endings import Endings
+    from ._sidecar_file import Sidecar
     from ._types import Buffer, Concurrency, Safety, StrPath
 
 
@@ -57,11 +60,7 @@ def compute_hash_file(path: StrPath, *, algo: str | None = None) -> str:
         OSError: The file cannot be read.
     """
     algo = resolve_algorithm(algo, "algo")
-    with AtomicReader(path, safety="best_effort") as reader:
-        try:
-            return hash_fd(reader.fileno(), algo)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, reader.name) from error
+    return hash_file(path, algo)
 
 
 def compute_hash_data(data: Buffer, *, algo: str | None = None) -> str:
@@ -273,26 +272,32 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         OSError: The directory or the sidecar cannot be read.
     """
     for _ in range(RESOLUTIONS):
-        target = locate(path)
-        try:
-            with Naming(target):
-                sidecar = Sidecar(target, defaults().checksum_algo)
-            sidecar.close()
-            claim = sidecar.claim
-            if claim is not None:
-                return ChecksumInfo(
-                    path=check_path(path),
-                    algo=claim.algo,
-                    hash=claim.digest,
-                    timestamp=sidecar.timestamp,
-                )
+        info, moved = _look_up(path)
+        if not moved:
+            return info
+    return None
+
+
+def _look_up(path: StrPath) -> tuple[ChecksumInfo | None, bool]:
+    """Return what a sidecar records, and whether the path leads elsewhere by now."""
+
+    def look(endings: Endings) -> tuple[ChecksumInfo | None, bool]:
+        target = Target(check_path(path))
+        looks: list[Sidecar] = []
+        endings += (target.close, lambda: close_sidecars(looks))
+        target.open()
+        with Naming(target):
+            sidecar = look_at_sidecar(target, defaults().checksum_algo, looks)
+        claim = sidecar.claim
+        if claim is None:
             if sidecar.flaw is not None:
                 raise not_a_record(target, sidecar.flaw)
-            if not target.leads_elsewhere():
-                break
-        finally:
-            target.close()
-    return None
+            return None, target.leads_elsewhere()
+        digest, when = claim.digest, sidecar.timestamp
+        info = ChecksumInfo(path=target.path, algo=claim.algo, hash=digest, timestamp=when)
+        return info, False
+
+    return keeping(look)
 
 
 class _Recording(Change):

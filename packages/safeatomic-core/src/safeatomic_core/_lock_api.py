@@ -11,7 +11,7 @@ import time
 
 from . import _trace
 from ._advice import refused
-from ._change import finish
+from ._endings import finish, keeping
 from ._errors import LockError, age_text
 from ._gate import gate
 from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
@@ -22,11 +22,12 @@ from ._options import check_delay, check_retries, check_safety, check_session, d
 from ._posix import LOCK_EX, LOCK_NB, kernel
 from ._settle import recover
 from ._stack import require_stack
-from ._target import LOCK_SUFFIX, Naming, Target, check_path, locate, still_named
+from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named
 from ._types import WRITER_EXCLUSION, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._endings import Endings
     from ._types import Alive, Safety, StrPath
 
 
@@ -155,8 +156,10 @@ def release_lock(path: StrPath) -> bool:
             file cannot be removed; it is dead, and the next writer takes it over. The target is
             unchanged.
     """
-    target = Target(check_path(path))
-    try:
+
+    def release(endings: Endings) -> bool:
+        target = Target(check_path(path))
+        endings.append(target.close)
         try:
             target.open()
         except OSError:
@@ -169,8 +172,8 @@ def release_lock(path: StrPath) -> bool:
         with Naming(target):
             kept = to_release(target)
             return kept is not None and let_go(kept, target.dir_fd)
-    finally:
-        target.close()
+
+    return keeping(release)
 
 
 def force_release_lock(path: StrPath) -> bool:
@@ -186,9 +189,9 @@ def force_release_lock(path: StrPath) -> bool:
         LockError: What stands in its place does not look like a lock. It is left alone.
         OSError: The lock file cannot be read or removed. The target is unchanged.
     """
-    target = locate(path)
-    found = Found()
-    try:
+
+    def force(endings: Endings) -> bool:
+        target, found = _located(path, endings)
         with Naming(target):
             name = target.name + LOCK_SUFFIX
             found.look(target.dir_fd, name)
@@ -203,8 +206,8 @@ def force_release_lock(path: StrPath) -> bool:
                 )
             _join_takeover(found)
             return _remove(name, target, found)
-    finally:
-        finish([target.close, found.close])
+
+    return keeping(force)
 
 
 def is_locked(path: StrPath) -> bool:
@@ -224,14 +227,14 @@ def inspect_lock(path: StrPath) -> LockInfo:
     Raises:
         OSError: The directory cannot be opened.
     """
-    target = locate(path)
-    found = Found()
-    try:
+
+    def inspect(endings: Endings) -> LockInfo:
+        target, found = _located(path, endings)
         with Naming(target):
             found.look(target.dir_fd, target.name + LOCK_SUFFIX)
         return _info(target, found)
-    finally:
-        finish([target.close, found.close])
+
+    return keeping(inspect)
 
 
 def get_lock_age(path: StrPath) -> float | None:
@@ -277,12 +280,13 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
             unchanged.
     """
     max_age_s = _check_age(max_age_s)
-    target = locate(path)
-    try:
+
+    def release(endings: Endings) -> bool:
+        target, found = _located(path, endings)
         with Naming(target):
-            return _release_stale(target, max_age_s)
-    finally:
-        target.close()
+            return _release_stale(target, found, max_age_s)
+
+    return keeping(release)
 
 
 def inheritable_lock(path: StrPath) -> tuple[int, str, str] | None:
@@ -292,15 +296,14 @@ def inheritable_lock(path: StrPath) -> tuple[int, str, str] | None:
         The descriptor whose flock is the lock, the lock file's absolute path, and its token; None
         if this process has no lock there, or lost it.
     """
-    target = locate(path)
-    try:
+
+    def look(endings: Endings) -> tuple[int, str, str] | None:
+        target, _ = _located(path, endings)
         with Naming(target):
             lock = kept_lock(target)
-            if lock is None:
-                return None
-            return lock.fd, _lock_path(target), lock.token
-    finally:
-        target.close()
+            return None if lock is None else (lock.fd, _lock_path(target), lock.token)
+
+    return keeping(look)
 
 
 def _lock_path(target: Target) -> str:
@@ -311,20 +314,22 @@ def _lock_path(target: Target) -> str:
     return os.path.join(directory, target.name + LOCK_SUFFIX)
 
 
-def _release_stale(target: Target, max_age_s: float | None) -> bool:
+def _located(path: StrPath, endings: Endings) -> tuple[Target, Found]:
+    """Open the directory of a path; return it with what a look at the lock fills."""
+    target, found = Target(check_path(path)), Found()
+    endings += (target.close, found.close)
+    target.open()
+    return target, found
+
+
+def _release_stale(target: Target, found: Found, max_age_s: float | None) -> bool:
     name = target.name + LOCK_SUFFIX
-    found = Found()
-    try:
-        found.look(target.dir_fd, name)
-        if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
-            return False
-        # Under its flock no other process can be replacing it; a lock that got a new life
-        # between the look and the flock shows by its name, and is left alone.
-        if not _join_takeover(found):
-            return False
-        return _remove(name, target, found)
-    finally:
-        found.close()
+    found.look(target.dir_fd, name)
+    if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
+        return False
+    # Under its flock no other process can be replacing it; a lock that got a new life between the
+    # look and the flock shows by its name, and is left alone.
+    return _join_takeover(found) and _remove(name, target, found)
 
 
 def _info(target: Target, found: Found) -> LockInfo:

@@ -7,7 +7,8 @@ import io
 import os
 
 from . import _trace
-from ._digests import hash_bytes, memoized
+from ._digests import hash_bytes, hash_fd, memoized
+from ._endings import finish, keeping
 from ._errors import SafeAtomicError
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
+    from ._endings import Endings
     from ._types import Safety, StrPath
 
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
@@ -41,19 +43,27 @@ def read_all(
 ) -> bytes:
     """Return a file's whole content; see `read_atomic_bytes`."""
     options = _Options(check_checksum, checksum_algo, safety)
+    if options.check:
+        return keeping(lambda endings: _read_checked(path, options, endings))
+    opened = _Opened(path, options)
+    try:
+        opened.open()
+        with opened.naming():
+            return opened.read_rest()
+    finally:
+        opened.close()
+
+
+def _read_checked(path: StrPath, options: _Options, endings: Endings) -> bytes:
     for _ in range(_TRIES):
         opened = _Opened(path, options)
-        try:
-            opened.open()
-            with opened.naming():
-                if not options.check:
-                    return opened.read_rest()
-                with opened.verification() as verification:
-                    data = opened.read_rest()
-                    if verification.agrees(_digest_of_bytes(data)):
-                        return data
-        finally:
-            opened.close()
+        endings.append(opened.close)
+        opened.open()
+        with opened.naming(), opened.verification() as verification:
+            data = opened.read_rest()
+            if verification.agrees(_digest_of_bytes(data)):
+                return data
+        finish(endings)
     raise _never_at_rest(path)
 
 
@@ -89,7 +99,7 @@ class AtomicReader(io.BufferedReader):
     ) -> None:
         self._opened: _Opened | None = None
         self._path = check_path(path)
-        opened = _open(path, _Options(check_checksum, checksum_algo, safety))
+        opened = _open(path, _Options(check_checksum, checksum_algo, safety), [])
         try:
             # BufferedReader does the buffering, readline and iteration, all of it in C.
             super().__init__(kernel.raw_stream(opened.fd, "rb"))
@@ -176,15 +186,36 @@ def verify_file(
         checksum_algo: Insist on this algorithm.
         on_hashed: Called with the size of each chunk in bytes, for a progress bar.
     """
-    _open(path, _Options(True, checksum_algo, "best_effort"), on_hashed).close()
+    options = _Options(True, checksum_algo, "best_effort")
+
+    def verify(endings: Endings) -> None:
+        _open(path, options, endings, on_hashed)
+
+    keeping(verify)
+
+
+def hash_file(path: StrPath, algo: str) -> str:
+    """Return the hexadecimal digest of a file's content."""
+    options = _Options(False, None, "best_effort")
+
+    def hash_it(endings: Endings) -> str:
+        opened = _open(path, options, endings)
+        with opened.naming():
+            return hash_fd(opened.fd, algo)
+
+    return keeping(hash_it)
 
 
 def _open(
-    path: StrPath, options: _Options, on_hashed: Callable[[int], None] | None = None
+    path: StrPath,
+    options: _Options,
+    endings: Endings,
+    on_hashed: Callable[[int], None] | None = None,
 ) -> _Opened:
-    """Open a file, verified if that is asked for."""
+    """Open a file, verified if that is asked for; enter its end first."""
     for _ in range(_TRIES):
         opened = _Opened(path, options)
+        endings[:] = (opened.close,)
         try:
             opened.open()
             with opened.naming():
@@ -240,6 +271,7 @@ class _Opened:
         self._handle = Descriptor()
         self._size = 0
         self._lasting = False
+        self._verification: Verification | None = None
         self.fd = -1
         self.inode = (0, 0)
 
@@ -291,7 +323,9 @@ class _Opened:
     def verification(self) -> Verification:
         """Look at the sidecar for the first time; use it in a ``with`` block."""
         options = self._options
-        return Verification(self._target, self.inode, options.requested, options.hint)
+        verification = Verification(self._target, self.inode, options.requested, options.hint)
+        self._verification = verification  # closed with the file, if an interrupt came before
+        return verification
 
     def outlive(self) -> None:
         """Prepare for being used by the program, which may close what it finds."""
@@ -307,6 +341,8 @@ class _Opened:
             self.fd = -1
             try:
                 self._handle.close()
+                if self._verification is not None:
+                    self._verification.close()
             finally:
                 self._target.close()
 

@@ -9,7 +9,7 @@ import errno
 
 from . import _log, _trace
 from ._replacement import Replacement
-from ._sidecar_file import Sidecar, taken
+from ._sidecar_file import close_sidecars, look_at_sidecar, taken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ._checksum_record import Checksum
     from ._digests import Digest
+    from ._sidecar_file import Sidecar
     from ._target import Target
 
 # Each round lost means that another program changed the sidecar in the microseconds in between.
@@ -178,14 +179,11 @@ class Retirement:
 
     def _recognise(self, hint: str) -> None:
         self._drop_present()
-        self._looked_at.extend(map(Sidecar, (self._target,), (hint,)))  # see Descriptor
-        self._present = self._looked_at[-1]
+        self._present = look_at_sidecar(self._target, hint, self._looked_at)
 
     def _drop_present(self) -> None:
         self._present = None
-        while self._looked_at:
-            self._looked_at[-1].close()
-            self._looked_at.pop()
+        close_sidecars(self._looked_at)
 
     def _hold(self, present: Sidecar) -> None:
         """Flock what is to be displaced; with ``overwrite=False``, leave a creator alone."""

@@ -16,7 +16,7 @@ from . import _trace
 from ._checksum_record import agreeing
 from ._digests import digest_length
 from ._errors import ChecksumMismatchError, SafeAtomicError
-from ._sidecar_file import Sidecar, not_a_record
+from ._sidecar_file import close_sidecars, look_at_sidecar, not_a_record
 from ._target import SIDECAR_SUFFIX, still_named
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ._checksum_record import Checksum
+    from ._sidecar_file import Sidecar
     from ._target import Target
 
 # A record that names two contents may have fewer readers than each, from Announce to Seal.
@@ -34,35 +35,43 @@ _REFUSED_DELAY = 0.01  # seconds between two of them
 
 
 class Verification:
-    """The check of one opened file, in a ``with`` block: looks when made; then read, then ask."""
+    """The check of one opened file, in a ``with`` block, which looks; then read, then ask."""
 
-    __slots__ = ("_hint", "_inode", "_requested", "_sidecar", "_target")
+    __slots__ = ("_hint", "_inode", "_looks", "_requested", "_target")
 
     def __init__(
         self, target: Target, inode: tuple[int, int], requested: str | None, hint: str
     ) -> None:
-        """Look at the sidecar for the first time, after the data was opened.
+        """Look at nothing yet.
 
         Args:
             target: The name the content was opened under.
             inode: Device and inode number of what was opened, which must stay open.
             requested: Algorithm the caller requires, or None for the recorded one.
             hint: Algorithm that may have made an untagged digest of its length.
-
-        Raises:
-            OSError: The sidecar cannot be read.
         """
         self._target = target
         self._inode = inode
         self._requested = requested
         self._hint = hint
-        self._sidecar = _look(target, hint)
-        if _trace.hook is not None:
-            claim = self._sidecar.claim
-            recorded = [] if claim is None else [digest for _, digest in claim.digests]
-            _trace.hook("read", {"phase": "look", "inode": inode[1], "recorded": recorded})
+        self._looks: list[Sidecar] = []
 
     def __enter__(self) -> Self:
+        """Look at the sidecar for the first time, after the data was opened.
+
+        Raises:
+            OSError: The sidecar cannot be read.
+        """
+        try:
+            self._look()
+            if _trace.hook is not None:
+                claim = self._sidecar.claim
+                recorded = [] if claim is None else [digest for _, digest in claim.digests]
+                facts: dict[str, object] = {"phase": "look", "recorded": recorded}
+                _trace.hook("read", {**facts, "inode": self._inode[1]})
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -71,7 +80,16 @@ class Verification:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._sidecar.close()
+        self.close()
+
+    @property
+    def _sidecar(self) -> Sidecar:
+        """What the first look saw."""
+        return self._looks[0]
+
+    def close(self) -> None:
+        """Close what was looked at; harmless when done twice."""
+        close_sidecars(self._looks)
 
     def agrees(self, digest_of: Callable[[str], str]) -> bool:
         """Compare the content with the sidecar.
@@ -97,13 +115,10 @@ class Verification:
         if not agrees:
             # In this order: beside moves the other one gives a false alarm.
             current = still_named(target.dir_fd, target.name, self._inode)
-            again = _look(target, self._hint)
-            try:
-                agrees = again.claim is not None and agreeing(again.claim, digest_of) is not None
-                current = current and self._sidecar.is_like(again)
-                claim = again.claim if agrees else claim
-            finally:
-                again.close()
+            again = self._look()
+            agrees = again.claim is not None and agreeing(again.claim, digest_of) is not None
+            current = current and self._sidecar.is_like(again)
+            claim = again.claim if agrees else claim
         if _trace.hook is not None:
             self._report(_trace.hook, claim, digest_of, agrees=agrees, current=current)
         if agrees:
@@ -124,6 +139,15 @@ class Verification:
                 "Python does not offer; the content was not checked"
             )
         raise ChecksumMismatchError(target.path, claim.digest, digest_of(claim.algo))
+
+    def _look(self) -> Sidecar:
+        """Look at the sidecar; where that is refused for the moment, ask again, boundedly."""
+        for _ in range(_REFUSED_LOOKS):
+            try:
+                return look_at_sidecar(self._target, self._hint, self._looks)
+            except PermissionError:
+                time.sleep(_REFUSED_DELAY)
+        return look_at_sidecar(self._target, self._hint, self._looks)
 
     def _require_algorithm(self, claim: Checksum) -> None:
         if self._requested not in (None, claim.algo, claim.alias):
@@ -168,13 +192,3 @@ class Verification:
             "verdict": verdict,
         }
         hook("read", facts)
-
-
-def _look(target: Target, hint: str) -> Sidecar:
-    """Look at the sidecar; one that may not be read for the moment is asked again, boundedly."""
-    for _ in range(_REFUSED_LOOKS):
-        try:
-            return Sidecar(target, hint)
-        except PermissionError:
-            time.sleep(_REFUSED_DELAY)
-    return Sidecar(target, hint)

@@ -17,7 +17,7 @@ from .._in_place import COPY_PREFIX
 from .._lock_file import probe_free
 from .._options import Policy
 from .._permission import require_permission
-from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, close_quietly, kernel
+from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
 from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
 from .._temp_file import SUM_PREFIX, is_temp_name, orphans
 from .._verdicts import is_mount_point
@@ -276,16 +276,13 @@ def _is_displaced(place: Place, name: str) -> bool:
     """Tell whether a file has the name of a sidecar's temp, and no writer that lives."""
     if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
         return False
+    opened = Descriptor()
     try:
-        fd = kernel.open(name, _LOOK, dir_fd=place.dir_fd)
-    except OSError:
-        return False
-    try:
-        return probe_free(fd)
+        return probe_free(opened.open(kernel.open, name, _LOOK, dir_fd=place.dir_fd))
     except OSError:
         return False
     finally:
-        close_quietly(fd)
+        opened.close()
 
 
 _LOOK = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC

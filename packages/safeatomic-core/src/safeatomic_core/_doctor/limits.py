@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from .._change import finish
+from .._endings import finish
 from .._lock_payload import payload
 from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, Descriptor, kernel
 from .subject import failed, need_directory, passed, size_text, warned

@@ -13,7 +13,7 @@ import stat
 from .. import _mounts
 from .._errors import SafeAtomicError
 from .._guarantees import nearest_directory
-from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
+from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, Descriptor, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class Place:
         given_directory: The directory part of that path, absolute, symbolic links not followed.
         directory: The directory after following them.
         name: The file's name in it; empty when the path is a directory itself.
-        dir_fd: Descriptor of the directory, -1 when it cannot be opened.
         listable: Whether the directory's names can be read.
         trouble: Why the directory cannot be opened, None if it can.
         status: What the directory is, None if unknown.
@@ -43,7 +42,7 @@ class Place:
     """
 
     __slots__ = (
-        "dir_fd",
+        "_handle",
         "directory",
         "environment",
         "given_directory",
@@ -59,7 +58,7 @@ class Place:
     def __init__(self, path: str, environment: Environment) -> None:
         self.path = path
         self.environment = environment
-        self.dir_fd = -1
+        self._handle = Descriptor()
         self.listable = False
         self.trouble: OSError | None = None
         self.status: os.stat_result | None = None
@@ -76,6 +75,11 @@ class Place:
             self.close()
             raise
 
+    @property
+    def dir_fd(self) -> int:
+        """Descriptor of the directory, -1 when it cannot be opened."""
+        return self._handle.fd
+
     def _resolve(self) -> None:
         """Find the directory and the name in it; a relative path may start nowhere."""
         absolute = os.path.abspath(self.path)
@@ -90,7 +94,7 @@ class Place:
         try:
             # What was resolved holds no link; one that is there by now leads somewhere else.
             flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-            self.dir_fd = kernel.open(self.directory, flags)
+            self._handle.open(kernel.open, self.directory, flags)
             self.listable = True
         except OSError as error:
             self.trouble = error
@@ -99,7 +103,7 @@ class Place:
             if error.errno != errno.EACCES:
                 return
             try:  # without read permission it can still be searched, perhaps
-                self.dir_fd = _mounts.open_directory(self.directory)
+                self._handle.open(_mounts.open_directory, self.directory)
                 self.trouble = None
             except OSError as closed:
                 self.trouble = closed
@@ -127,9 +131,7 @@ class Place:
 
     def close(self) -> None:
         """Close the directory."""
-        fd, self.dir_fd = self.dir_fd, -1
-        if fd >= 0:
-            close_quietly(fd)
+        self._handle.close()
 
 
 def _is_directory(path: str) -> bool:
