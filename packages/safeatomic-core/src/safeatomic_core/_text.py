@@ -59,6 +59,8 @@ class _Text(io.TextIOWrapper):
     then costs lines that were accepted long before.
     """
 
+    _finalizing = False
+
     def __init__(self, writer: BinaryIO, texts: Texts, encoding: str, newline: str | None) -> None:
         self._texts = texts
         self._holds = False  # whether it may hold text that it has accepted
@@ -79,18 +81,19 @@ class _Text(io.TextIOWrapper):
         """Return the position, as a number for `seek`."""
         return self._whole(super().tell)
 
+    def close(self) -> None:
+        """Close the writer as well; not where this is only dropped."""
+        if self._finalizing:  # as CPython's finalizer says, which no Python code of ours is part of
+            self.detach()
+        else:
+            super().close()
+
     def is_attached(self) -> bool:
         """Tell whether it has a writer that is open."""
         try:
             return not self.closed
         except ValueError:  # detached
             return False
-
-    def __del__(self) -> None:
-        try:
-            self.detach()
-        except (OSError, ValueError, SafeAtomicError):
-            pass  # closed, or detached; or the writer knows, and publishes nothing
 
     def _whole(self, call: Callable[..., _T], *args: Any) -> _T:
         """Call something that hands text on, and note if that was cut short."""

@@ -286,6 +286,7 @@ def _is_displaced(place: Place, name: str) -> bool:
     """Tell whether a file has the name of a sidecar's temp, and no writer that lives."""
     if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
         return False
+    opened = Descriptor()
     try:
         fd = kernel.open(name, READ_FLAGS, dir_fd=place.dir_fd)
     except OSError:
@@ -295,7 +296,7 @@ def _is_displaced(place: Place, name: str) -> bool:
     except OSError:
         return False
     finally:
-        close_quietly(fd)
+        opened.close()
 
 
 def _files(number: int) -> str:

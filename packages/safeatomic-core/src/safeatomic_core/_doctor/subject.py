@@ -34,7 +34,6 @@ class Place:
         given_directory: The directory part of that path, absolute, symbolic links not followed.
         directory: The directory after following them.
         name: The file's name in it; empty when the path is a directory itself.
-        dir_fd: Descriptor of the directory, -1 when it cannot be opened.
         listable: Whether the directory's names can be read.
         trouble: Why the directory cannot be opened, None if it can.
         status: What the directory is, None if unknown.
@@ -44,7 +43,7 @@ class Place:
     """
 
     __slots__ = (
-        "dir_fd",
+        "_handle",
         "directory",
         "environment",
         "given_directory",
@@ -60,7 +59,7 @@ class Place:
     def __init__(self, path: str, environment: Environment) -> None:
         self.path = path
         self.environment = environment
-        self.dir_fd = -1
+        self._handle = Descriptor()
         self.listable = False
         self.trouble: OSError | None = None
         self.status: os.stat_result | None = None
@@ -77,6 +76,11 @@ class Place:
             self.close()
             raise
 
+    @property
+    def dir_fd(self) -> int:
+        """Descriptor of the directory, -1 when it cannot be opened."""
+        return self._handle.fd
+
     def _resolve(self) -> None:
         """Find the directory and the name in it; a relative path may start nowhere."""
         absolute = os.path.abspath(self.path)
@@ -91,7 +95,7 @@ class Place:
         try:
             # What was resolved holds no link; one that is there by now leads somewhere else.
             flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-            self.dir_fd = kernel.open(self.directory, flags)
+            self._handle.open(kernel.open, self.directory, flags)
             self.listable = True
         except OSError as error:
             self.trouble = error
@@ -100,7 +104,7 @@ class Place:
             if error.errno != errno.EACCES:
                 return
             try:  # without read permission it can still be searched, perhaps
-                self.dir_fd = _mounts.open_directory(self.directory)
+                self._handle.open(_mounts.open_directory, self.directory)
                 self.trouble = None
             except OSError as closed:
                 self.trouble = closed
@@ -128,9 +132,7 @@ class Place:
 
     def close(self) -> None:
         """Close the directory."""
-        fd, self.dir_fd = self.dir_fd, -1
-        if fd >= 0:
-            close_quietly(fd)
+        self._handle.close()
 
 
 def _is_directory(path: str) -> bool:
