@@ -244,6 +244,7 @@ def at(report_on: Callable[[str], GuaranteeReport]) -> Iterator[Callable[..., Pl
 
     def opened(path: str | Path, report: GuaranteeReport = ext4) -> Place:
         place = Place(str(path), report.environment)
+        place.open()
         places.append(place)
         return place
 

@@ -32,6 +32,7 @@ from safeatomic_core._posix import intercept
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     opened = Place(str(tmp_path / "f"), inspect_guarantees(tmp_path).environment)
+    opened.open()
     yield opened
     opened.close()
 

@@ -55,7 +55,6 @@ this drawing and holds it:
     _posix                  the table of system calls
     _options                the options of a call: checks, defaults, Policy
     _errors  _types  _trace  _log
-    _endings                what a call has to close, whatever interrupts it
     _stack                  room for what ends a change
     _hashes                 hash objects, of hashlib or of the interpreter's own
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-    from ._endings import Endings
     from ._types import Safety, StrPath
 
     _T = TypeVar("_T")
@@ -253,7 +252,6 @@ class _Opened:
         self._handle = Descriptor()
         self._size = 0
         self._lasting = False
-        self._verification: Verification | None = None
         self.fd = -1
         self.inode = (0, 0)
 

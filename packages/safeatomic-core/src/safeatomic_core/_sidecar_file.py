@@ -331,22 +331,6 @@ def is_there(target: Target) -> bool:
         raise unreadable(target, error) from error
 
 
-def look_at_sidecar(target: Target, hint: str, looks: list[Sidecar]) -> Sidecar:
-    """Look at a sidecar, as `Sidecar` does, and enter it into a list, to be closed.
-
-    No interrupt comes between: see `Descriptor`.
-    """
-    looks.extend(map(Sidecar, (target,), (hint,)))
-    return looks[-1]
-
-
-def close_sidecars(looks: list[Sidecar]) -> None:
-    """Close what was looked at."""
-    while looks:
-        looks[-1].close()
-        del looks[-1]
-
-
 def not_a_record(target: Target, flaw: str) -> SafeAtomicError:
     """Return the error of a reader who finds something else at the sidecar's name."""
     return SafeAtomicError(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._checksum_record import Checksum
-    from ._sidecar_file import Sidecar
     from ._target import Target
 
 # A record that names two contents may have fewer readers than each, from Announce to Seal.
@@ -121,15 +120,6 @@ class Verification:
                 "Python does not offer; the content was not checked"
             )
         raise ChecksumMismatchError(target.path, claim.digest, digest_of(claim.algo))
-
-    def _look(self) -> Sidecar:
-        """Look at the sidecar; where that is refused for the moment, ask again, boundedly."""
-        for _ in range(_REFUSED_LOOKS):
-            try:
-                return look_at_sidecar(self._target, self._hint, self._looks)
-            except PermissionError:
-                time.sleep(_REFUSED_DELAY)
-        return look_at_sidecar(self._target, self._hint, self._looks)
 
     def _require_algorithm(self, claim: Checksum) -> None:
         if self._requested not in (None, claim.algo, claim.alias):

@@ -13,7 +13,7 @@ import stat
 
 from .. import _mounts
 from .._advice import command, quoted, typed
-from .._descriptor import close_quietly
+from .._descriptor import Descriptor, closing
 from .._filesystems import PSEUDO
 from .._gate import gate_error, pass_gate
 from .._in_place import COPY_PREFIX
@@ -287,16 +287,14 @@ def _is_displaced(place: Place, name: str) -> bool:
     if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
         return False
     opened = Descriptor()
+
+    def probe() -> bool:
+        return probe_free(opened.open(kernel.open, name, READ_FLAGS, dir_fd=place.dir_fd))
+
     try:
-        fd = kernel.open(name, READ_FLAGS, dir_fd=place.dir_fd)
+        return closing(opened, probe)
     except OSError:
         return False
-    try:
-        return probe_free(fd)
-    except OSError:
-        return False
-    finally:
-        opened.close()
 
 
 def _files(number: int) -> str:

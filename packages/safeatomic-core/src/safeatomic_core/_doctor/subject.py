@@ -11,7 +11,7 @@ import os
 import stat
 
 from .. import _mounts
-from .._descriptor import close_quietly
+from .._descriptor import Descriptor
 from .._errors import SafeAtomicError
 from .._guarantees import nearest_directory
 from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
@@ -66,15 +66,15 @@ class Place:
         self.target: os.stat_result | None = None
         self.link: os.stat_result | None = None
         self.given_directory = self.directory = self.name = ""
+
+    def open(self) -> None:
+        """Open the directory and look around; what prevents that is in `trouble`."""
         try:
             self._resolve()
             self._open()
             self._look()
         except OSError as error:
             self.trouble = error
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def dir_fd(self) -> int:
