@@ -231,6 +231,8 @@ def test_what_hinders_is_found_without_raising(
         _mounts, "attributes", lambda _fd, name="": None if name else _mounts.APPEND_ONLY
     )
     assert hinders(opened)
+    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": 0x40)  # another one
+    assert not hinders(opened)
     faults.fail("fstat", errno.EIO)
     assert not hinders(opened)
 
@@ -371,6 +373,9 @@ def test_a_refused_link_is_told_from_a_refused_file(opened: Target) -> None:
     denied = OSError(errno.EACCES, os.strerror(errno.EACCES), "a", None, "b")
     text = advise(denied, _trace.ACQUIRE, opened)
     assert "hard link by which a lock gets its name" in text
+    assert "hard link" not in advise(denied, _trace.STAGE, opened)
+    plain = OSError(errno.EACCES, os.strerror(errno.EACCES), "a")
+    assert "hard link" not in advise(plain, _trace.ACQUIRE, opened)
 
 
 def test_content_that_may_not_be_read_for_its_checksum_is_named(

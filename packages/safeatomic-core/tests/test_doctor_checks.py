@@ -375,3 +375,13 @@ def test_a_directory_that_is_not_there_is_neither_writable_nor_not(at: At, tmp_p
 )
 def test_sizes_are_in_units_that_people_read(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_a_directory_that_takes_no_file_says_whose_it_is(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o750)
+    monkeypatch.setattr(permissions, "may_in_directory", lambda *_: False)
+    status, detail = look.parent_writable(at(tmp_path / "f"))
+    assert status == "fail"
+    assert f"(mode 0750, owner {ME})" in detail

@@ -404,3 +404,28 @@ def test_only_a_dead_writer_s_temp_is_swept_by_its_token(
         foreign_lock(data, token="0123456789abcdef")
     assert force_release_lock(data)
     assert tokens == ["0123456789abcdef" if kind == "dead" else ""]
+
+
+def test_a_lost_lock_is_noticed_before_anything_is_staged(data: Path, faults: Any) -> None:
+    assert try_acquire_lock(data)
+    os.unlink(lock_of(data))
+    faults.calls.clear()
+    with pytest.raises(LockError) as caught:
+        write_atomic_bytes(data, b"x")
+    assert caught.value.__notes__ == ["safeatomic: Acquire failed; the target is unchanged"]
+    assert "write" not in faults.calls
+    assert release_lock(data) is False
+
+
+def test_whoever_looks_at_a_dead_lock_does_not_keep_it(data: Path) -> None:
+    dead_lock(data)
+    target = locate(data)
+    found = Found()
+    found.look(target.dir_fd, "data.lock")
+    try:
+        assert found.takeable
+        with open(lock_of(data), "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        found.close()
+        target.close()
