@@ -147,6 +147,8 @@ def test_what_hinders_is_found_without_raising(
         _mounts, "attributes", lambda _fd, name="": None if name else _mounts.APPEND_ONLY
     )
     assert hinders(opened)
+    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": 0x40)  # another one
+    assert not hinders(opened)
     faults.fail("fstat", errno.EIO)
     assert not hinders(opened)
 
@@ -276,6 +278,15 @@ def allow(monkeypatch: pytest.MonkeyPatch, modes: dict[str, int]) -> None:
     monkeypatch.setattr(
         kernel, "access", lambda name, mode, _dir_fd: mode & modes.get(name, 0) == mode
     )
+
+
+def test_a_file_that_may_not_be_opened_to_be_flushed_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = denial(errno.EACCES, opened.name)
+    assert "security module" in advise(denied, _trace.HARDEN, opened)
+    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
+    assert "may not read the file (mode 0640" in advise(denied, _trace.HARDEN, opened)
 
 
 @pytest.mark.parametrize("reason", ["sticky", "immutable", "closed", "missing"])

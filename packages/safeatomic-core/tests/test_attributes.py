@@ -21,7 +21,8 @@ class Libc:
         self._result = result
         self.asked: tuple[int, bytes, int] | None = None
 
-    def statx(self, dir_fd: int, name: bytes, flags: int, _mask: int, buffer: object) -> int:
+    def statx(self, dir_fd: int, name: bytes, flags: int, mask: int, buffer: object) -> int:
+        assert mask == 0  # the attributes come with whatever is asked for
         self.asked = dir_fd, name, flags
         assert ctypes.sizeof(buffer) == 256  # type: ignore[arg-type]
         for offset, number in self._numbers.items():

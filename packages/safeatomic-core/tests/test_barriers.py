@@ -84,6 +84,17 @@ def test_a_record_is_durable_before_the_content_that_it_describes(
     assert events == [*CHECKED, f"cut {SIDE}"]
 
 
+def test_a_record_of_the_same_content_is_sealed_from_the_start(
+    target: Path, journal: Journal
+) -> None:
+    write_checksum_file(target)
+    before = len(journal.events())
+    write_atomic_bytes(target, b"old", write_checksum=True)
+    events = journal.events()[before:]
+    events.remove(f"flush {DATA}")
+    assert events == CHECKED
+
+
 def test_the_content_is_flushed_before_it_is_named(target: Path, journal: Journal) -> None:
     write_atomic_bytes(target, b"new", write_checksum=True)
     events = journal.events()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -34,7 +35,7 @@ from safeatomic_core import (
 )
 from safeatomic_core._cli import main
 from safeatomic_core._lock_payload import payload
-from safeatomic_core._posix import intercept
+from safeatomic_core._posix import intercept, kernel
 
 SAFETY: Literal["best_effort"] = "best_effort"  # the tests run anywhere
 
@@ -55,6 +56,21 @@ def create_beside_a_record(path: Path) -> None:
     path.unlink()
     write_atomic_bytes(path, b"new", safety=SAFETY, write_checksum=True)
     assert verify_checksum(path)
+
+
+def keep_attributes(path: Path) -> None:
+    """Where the way through /proc is closed, the file itself is opened for them."""
+
+    def refuse(*_args: object) -> Any:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    try:
+        os.setxattr(path, "user.note", b"kept")
+    except (AttributeError, OSError):
+        pytest.skip("no extended attributes here")
+    kernel.listxattr_at = kernel.getxattr_at = refuse
+    write_atomic_bytes(path, b"new", safety=SAFETY)
+    assert os.getxattr(path, "user.note") == b"kept"
 
 
 def write_checked(path: Path) -> None:
@@ -138,6 +154,7 @@ CALLS = [
     write,
     create,
     create_beside_a_record,
+    keep_attributes,
     write_checked,
     stream,
     give_up,

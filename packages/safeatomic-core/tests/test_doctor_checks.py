@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import _mounts as mounts
+from safeatomic_core import doctor
 from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor import permissions, process, sidecars, storage
 from safeatomic_core._doctor.subject import Place, SkippedError, shown, size_text
@@ -331,7 +332,7 @@ def test_a_check_without_a_directory_is_skipped(
         check(at(tmp_path / "missing" / "f"))
 
 
-def test_a_place_that_fails_to_open_leaks_nothing(at: At, tmp_path: Path) -> None:
+def test_an_examination_that_is_interrupted_leaks_nothing(tmp_path: Path) -> None:
     def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def interrupted(*args: Any, **options: Any) -> Any:
             if options.get("dir_fd") is not None:
@@ -342,7 +343,7 @@ def test_a_place_that_fails_to_open_leaks_nothing(at: At, tmp_path: Path) -> Non
 
     before = len(os.listdir("/dev/fd"))
     with intercept(wrap), pytest.raises(KeyboardInterrupt):
-        at(tmp_path / "f")
+        doctor(tmp_path / "f")
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -410,3 +411,13 @@ def test_a_directory_that_is_not_there_is_neither_writable_nor_not(at: At, tmp_p
 )
 def test_sizes_are_in_units_that_people_read(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_a_directory_that_takes_no_file_says_whose_it_is(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o750)
+    monkeypatch.setattr(permissions, "may_in_directory", lambda *_: False)
+    status, detail = look.parent_writable(at(tmp_path / "f"))
+    assert status == "fail"
+    assert f"(mode 0750, owner {ME})" in detail

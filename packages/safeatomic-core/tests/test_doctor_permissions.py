@@ -56,6 +56,8 @@ ONE_USER = "         0       3002          1"
         (WITH_FOWNER, "0 0 4294967295", 7, 8, True),
         (WITH_FOWNER, ONE_USER, 7, OVERFLOW, False),  # nobody that this namespace knows
         (WITH_FOWNER, "0 0 4294967295", 7, OVERFLOW, True),  # the user nobody
+        (WITH_FOWNER, f"{OVERFLOW} 0 1", 7, OVERFLOW, True),
+        (WITH_FOWNER, f"0 0 {OVERFLOW}", 7, OVERFLOW, False),
     ],
 )
 def test_who_may_replace_a_file_in_a_sticky_directory(

@@ -438,3 +438,16 @@ def test_without_a_c_library_no_attributes_are_known(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert mounts.attributes(-1) is None
+
+
+def test_a_name_is_on_its_mount_whatever_it_leads_to_and_whoever_waits(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "elsewhere").symlink_to("/proc/self/status")
+    os.mkfifo(tmp_path / "pipe")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        here = mounts.mount_id(directory)
+        for name in ("dangling", "elsewhere", "pipe"):
+            assert mounts.mount_id_at(directory, name) == here
+    finally:
+        os.close(directory)

@@ -158,10 +158,12 @@ def test_an_anonymous_file_is_written_before_it_has_a_name(tmp_path: Path) -> No
     else:
         assert os.write(fd, b"x") == 1
         assert os.fstat(fd).st_nlink == 0
+        assert os.listdir(tmp_path) == []
+        kernel.link_anonymous(fd, "named", directory)
         os.close(fd)
+        assert (tmp_path / "named").read_bytes() == b"x"
     finally:
         os.close(directory)
-    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "setxattr"), reason="this system has no extended attributes")
@@ -179,5 +181,16 @@ def test_attributes_are_those_of_the_name_not_of_what_it_leads_to(tmp_path: Path
         assert "user.note" not in kernel.listxattr_at("link", directory)
         with pytest.raises(OSError):  # noqa: PT011 - EPERM or ENODATA
             kernel.getxattr_at("link", "user.note", directory)
+    finally:
+        os.close(directory)
+
+
+def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert kernel.exists_at("link", directory)
+        assert not kernel.exists_at("nowhere", directory)
+        assert not kernel.exists_at("x" * 300, directory)
     finally:
         os.close(directory)

@@ -6,10 +6,12 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -407,3 +409,75 @@ def test_only_a_dead_writer_s_temp_is_swept_by_its_token(
         foreign_lock(data, token="0123456789abcdef")
     assert force_release_lock(data)
     assert tokens == ["0123456789abcdef" if kind == "dead" else ""]
+
+
+def test_a_lost_lock_is_noticed_before_anything_is_staged(data: Path, faults: Any) -> None:
+    assert try_acquire_lock(data)
+    os.unlink(lock_of(data))
+    faults.calls.clear()
+    with pytest.raises(LockError) as caught:
+        write_atomic_bytes(data, b"x")
+    assert caught.value.__notes__ == ["safeatomic: Acquire failed; the target is unchanged"]
+    assert "write" not in faults.calls
+    assert release_lock(data) is False
+
+
+def test_whoever_looks_at_a_dead_lock_does_not_keep_it(
+    data: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    dead_lock(data)
+    target = locate(data)
+    found = Found()
+    found.look(target.dir_fd, "data.lock")
+    try:
+        assert found.takeable
+        with open(lock_of(data), "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        found.close()
+        target.close()
+
+
+@pytest.mark.parametrize(("size", "corrupt"), [(4096, False), (4097, True), (9000, True)])
+def test_a_file_that_is_longer_than_a_lock_can_be_is_none(
+    data: Path, size: int, corrupt: bool
+) -> None:
+    lock_of(data).write_bytes(payload(None, "0123456789abcdef").ljust(size))
+    assert inspect_lock(data).corrupt is corrupt
+    assert try_acquire_lock(data) is not corrupt
+    release_lock(data)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_lock_stays_for_the_next_writer_where_a_write_may_be_lost(
+    data: Path, faults: Any, kept: bool
+) -> None:
+    """Its own, or one that the context keeps: the next writer flushes the directory first."""
+    faults.fail("fsync", errno.EIO, when=lambda fd: data.exists() and is_directory(fd))
+    if kept:
+        assert try_acquire_lock(data)
+    with pytest.raises(OSError, match="durability is not confirmed"):
+        write_atomic_bytes(data, b"new")
+    assert data.read_bytes() == b"new"
+    if kept:
+        assert not is_stale_lock(data)
+        release_lock(data)
+    assert is_stale_lock(data)
+
+
+def is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+
+def test_a_lock_that_was_taken_anew_by_another_context_is_lost_to_the_first(data: Path) -> None:
+    first = copy_context()
+    assert first.run(try_acquire_lock, data)
+    before = set(os.listdir("/proc/self/fd"))
+    os.unlink(lock_of(data))
+    second = copy_context()
+    assert second.run(try_acquire_lock, data)
+    assert len(set(os.listdir("/proc/self/fd"))) <= len(before)  # the lost one is closed
+    with pytest.raises(LockError):
+        first.run(write_atomic_bytes, data, b"x")
+    assert second.run(release_lock, data)
+    assert not is_locked(data)

@@ -276,3 +276,19 @@ def test_a_chain_of_links_is_followed_as_far_as_the_kernel_follows_it(
     target.close()
     with pytest.raises(OSError, match="symbolic links"):
         locate(tmp_path / "41")
+
+
+def test_a_path_that_leads_nowhere_any_more_does_not_lead_elsewhere(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "other").mkdir()
+    target = locate(tmp_path / "place" / "f")
+    try:
+        assert not target.leads_elsewhere()
+        (tmp_path / "place").rename(tmp_path / "moved")
+        assert not target.leads_elsewhere()
+        (tmp_path / "place").symlink_to("other")
+        assert target.leads_elsewhere()
+    finally:
+        target.close()

@@ -516,3 +516,17 @@ def test_a_missing_file_is_where_its_directory_is(
     assert asked == ["f", ".", "sub/f", "sub"]
     assert verdicts._device_of_parent("dangling") is None
     assert verdicts._device_of_parent("missing/f") is None
+
+
+def test_a_mount_table_that_cannot_be_opened_is_asked_for_once(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def refuse() -> None:
+        tries.append(1)
+        raise PermissionError(errno.EACCES, "no /proc")
+
+    monkeypatch.setattr(verdicts, "_take_watch", refuse)
+    inspect_guarantees(tmp_path)
+    assert len(tries) == 1

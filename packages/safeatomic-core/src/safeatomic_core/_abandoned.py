@@ -46,7 +46,10 @@ def _abort(write: Write) -> None:
         close(write)
         return
     path, lost = write.target.path, write.holds_content()
-    close(write)  # which removes the temp; nothing else was done
+    try:
+        write.undo()
+    finally:
+        close(write)
     message = f"<AtomicWriter {path!r}> was dropped undecided and aborted"
     if lost:
         _log.warning("%s; what was written to it is lost", message)

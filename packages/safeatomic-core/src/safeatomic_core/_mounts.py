@@ -15,7 +15,7 @@ import os
 import select  # not left for later: a program may have entered a chroot by then
 import sys
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
+from ._posix import O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def read_proc(path: str) -> bytes:
 
 def open_directory(path: str) -> int:
     """Open a directory for looking at only; ``O_PATH`` needs no permission on it (open(2))."""
-    return os.open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)
+    return os.open(path, O_PATH | O_DIRECTORY)
 
 
 # STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND (statx(2), ioctl_iflags(2))
@@ -129,8 +129,7 @@ def mount_id_at(dir_fd: int, name: str) -> int | None:
     It is another one than the directory's where something is mounted on that very name. A symbolic
     link is not followed, and nothing is opened in earnest (``O_PATH``, open(2)).
     """
-    flags = O_PATH | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-    fd = os.open(name, flags, dir_fd=dir_fd)
+    fd = os.open(name, O_PATH | O_NOFOLLOW | O_NONBLOCK, dir_fd=dir_fd)
     try:
         return mount_id(fd)
     finally:

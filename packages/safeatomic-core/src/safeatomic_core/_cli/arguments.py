@@ -45,7 +45,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if given and given[0] == "help":
         if len(given) > 2:
             parser.error("'help' takes the name of one command")
-        given = [*given[1:2], "--help"]
+        given = [*given[1:], "--help"]
     known = parser._option_string_actions  # noqa: SLF001 - its only name
     if given and given[0].startswith("-") and given[0].partition("=")[0] not in known:
         parser.error(f"unknown option {given[0]!r}")

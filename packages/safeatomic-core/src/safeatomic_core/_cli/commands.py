@@ -268,7 +268,6 @@ def _fill(
     advance: Callable[[int], None],
 ) -> None:
     """Copy the input and commit, or abort if that would change nothing."""
-    same = 0
     chunk = b""
     if arguments.if_changed:
         same, chunk, changed = _compare(arguments, source, advance)
