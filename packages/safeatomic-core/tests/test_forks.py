@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from safeatomic_core import _forks, _posix
+from safeatomic_core import _descriptor, _forks
 from safeatomic_core._forks import Held, generation
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def test_an_interrupt_anywhere_in_an_owner_loses_no_descriptor_and_delays_no_for
         return step
 
     def call(frame: FrameType, _event: str, _arg: object) -> Any:
-        if frame.f_code.co_filename not in (_forks.__file__, _posix.__file__):
+        if frame.f_code.co_filename not in (_forks.__file__, _descriptor.__file__):
             return None
         frame.f_trace_opcodes = True
         return step
@@ -363,7 +363,7 @@ def test_what_runs_after_a_fork_is_not_python_code(monkeypatch: pytest.MonkeyPat
 
 INTERRUPTED = """
 import os, signal, sys
-from safeatomic_core import _forks, _posix
+from safeatomic_core import _descriptor, _forks
 
 class Tick(Exception): pass
 def handler(*_): raise Tick

@@ -98,6 +98,8 @@ thread.join()
 def test_no_depth_ends_the_process(kind: str, kib: int, limit: int) -> None:
     if sys.version_info[:2] == (3, 13) and 0 < kib < 768:
         pytest.skip("3.13 frees what is nested by recursion in C, for which such a stack is small")
+    if sys.version_info >= (3, 14) and kib == 64:
+        pytest.skip("3.14 and newer keep most of such a stack free, and leave no room for any work")
     slow = kind in ("ruamel", "instance")
     if slow and not kib:
         pytest.skip("ruamel.yaml takes a minute for what the raised limit lets pass")

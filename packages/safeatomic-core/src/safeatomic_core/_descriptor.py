@@ -116,6 +116,8 @@ def close_all(held: list[int]) -> None:
             any(map(kernel.close, map(held.pop, (-1,))))
         except OSError as error:
             _log.debug("an error while closing a file that lost nothing (%s)", error)
+        except IndexError:
+            pass  # another thread was quicker
 
 
 def shows(fd: int, inode: tuple[int, int]) -> bool:

@@ -134,10 +134,10 @@ class Held(Descriptor):
                 _opening_or_closing[self] = get_ident()
                 if _forking:
                     _let_fork_pass(self)
-                fd = self._held[-1]
-                if self.lasting and not _still_shows(fd):
-                    self.release()
-                _held.pop(fd, None)
+                for fd in self._held[-1:]:  # none, if another thread was quicker
+                    if self.lasting and not _still_shows(fd):
+                        self.release()
+                    _held.pop(fd, None)
                 close_all(self._held)
             finally:
                 _opening_or_closing.pop(self, None)
