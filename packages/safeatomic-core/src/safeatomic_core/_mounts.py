@@ -15,7 +15,7 @@ import os
 import select  # not left for later: a program may have entered a chroot by then
 import sys
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
+from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, Descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def mount_id_at(dir_fd: int, name: str) -> int | None:
     link is not followed, and nothing is opened in earnest (``O_PATH``, open(2)).
     """
     flags = O_PATH | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-    fd = os.open(name, flags, dir_fd=dir_fd)
+    opened = Descriptor()
     try:
-        return mount_id(fd)
+        return mount_id(opened.open(os.open, name, flags, dir_fd=dir_fd))
     finally:
-        os.close(fd)
+        opened.close()
 
 
 def directory_of(fd: int) -> str:

@@ -9,8 +9,8 @@ from .. import _mounts
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
 from .._lock_api import inspect_lock
 from .._posix import kernel
-from .._reader import AtomicReader
-from .._sidecar_file import Sidecar
+from .._reader import verify_file
+from .._sidecar_file import close_sidecars, look_at_sidecar
 from .._target import SIDECAR_SUFFIX, Target
 from .._verdicts import is_mount_point
 from . import permissions
@@ -18,6 +18,7 @@ from .subject import failed, need_directory, passed, shown, unknown, warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .._sidecar_file import Sidecar
     from .subject import Finding, Place
 
 
@@ -96,8 +97,11 @@ def checksum(place: Place) -> Finding:
         return passed("a directory has no checksum")
     need_directory(place)
     look = Target.borrowed(place.path, place.name, place.dir_fd, place.target)
-    sidecar = Sidecar(look, "sha256")
-    sidecar.close()
+    looks: list[Sidecar] = []
+    try:
+        sidecar = look_at_sidecar(look, "sha256", looks)
+    finally:
+        close_sidecars(looks)
     if not sidecar.exists:
         return passed("no checksum is kept for this file")
     name = shown(place.name + SIDECAR_SUFFIX)
@@ -112,8 +116,7 @@ def checksum(place: Place) -> Finding:
     if place.target is None:
         return warned(f"{name} is there, but the file it describes is not; delete it, or restore")
     try:
-        with AtomicReader(place.join(place.name), check_checksum=True, safety="best_effort"):
-            pass
+        verify_file(place.join(place.name))
     except ChecksumMismatchError as error:
         return failed(
             f"the content does not match: recorded {error.expected[:16]}…, found "
