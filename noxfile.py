@@ -122,7 +122,7 @@ def matrix(session: nox.Session, libraries: str) -> None:
 
 @nox.session(requires=["wheels"], allow_parallel=True)
 def coverage(session: nox.Session) -> None:
-    """Run the core's tests once more; every branch must be taken."""
+    """Run the core's tests once more; 99 % of all branches must be taken."""
     install(session, CORE, groups=["coverage"])
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()) / "coverage")
     session.run("coverage", "erase")

@@ -212,7 +212,7 @@ def normalise(text: str) -> str:
 def _actions(text: str, sources: Mapping[str, str]) -> dict[str, tuple[int, int]]:
     """Read the coverage: for each action the new states and the steps that it resulted in.
 
-    An action under a quantifier over a set that is no constant is shown as a place inside the
+    An action under a quantifier over a set that is not a constant is shown as a place inside the
     action around it; then the last operator named at that place is meant.
     """
     actions: dict[str, tuple[int, int]] = {}

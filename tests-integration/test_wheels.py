@@ -86,7 +86,7 @@ def test_metadata_is_complete_and_invents_nothing(dist: Path, package: str) -> N
         assert f"Programming Language :: Python :: 3.{minor}" in found.get_all("Classifier", [])
     assert found["Home-page"] is None
     assert found.get_all("Project-URL") is None
-    assert "](http" not in str(found.get_payload())  # an address in an example is no link
+    assert "](http" not in str(found.get_payload())  # an address in an example is not a link
 
 
 @pytest.mark.parametrize("package", PACKAGES)

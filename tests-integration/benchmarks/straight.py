@@ -55,7 +55,6 @@ def straight_none(path: str, data: bytes) -> None:
     k.fsync(fd)
     k.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     k.fsync(dir_fd)
-    k.fstat(fd)
     k.close(fd)
     k.close(dir_fd)
 
@@ -89,7 +88,6 @@ def straight_default(path: str, data: bytes) -> None:
     k.rename(temp, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     k.fsync(dir_fd)
     _unlock(dir_fd, name, lock)
-    k.fstat(fd)
     k.close(fd)
     k.close(dir_fd)
 
@@ -155,11 +153,8 @@ def straight_checksum(path: str, data: bytes) -> None:
     k.pread(sidecar, 65537, 0)
     k.ftruncate(sidecar, len(sealed))
     _unlock(dir_fd, name, lock)
-    k.fstat(sidecar)
     k.close(sidecar)
-    k.fstat(before)
     k.close(before)
-    k.fstat(fd)
     k.close(fd)
     k.close(dir_fd)
 
@@ -179,7 +174,6 @@ def _unlock(dir_fd: int, name: str, lock: int) -> None:
     k = kernel
     k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
     k.unlink(name + ".lock", dir_fd=dir_fd)
-    k.fstat(lock)
     k.close(lock)
 
 

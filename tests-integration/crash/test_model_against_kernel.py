@@ -44,7 +44,7 @@ REFUTED = {
     "smoke": ("no-temp-fsync", "no-directory-fsync", "rename-before-fsync", "unlink-first"),
     "checksum": ("no-barrier", "record-unflushed", "no-takeover-sync", "seal-before-settle"),
 }
-# Their steps alone are no behaviour of the model; those of the others are, but not their crashes.
+# Their steps alone are not a behaviour of the model; those of the others are, without the crashes
 REFUTED_BY_STEPS = ("seal-before-settle",)
 TRACES_OF_A_SCENARIO = 12
 TRACES_OF_A_MUTANT = 60

@@ -276,7 +276,7 @@ def _claim_flaws(scenario: Scenario, error: BaseException, *, old_state: bool) -
         if scenario.before == scenario.after or scenario.owns_lock:
             return []
         if not isinstance(error, Exception):
-            return []  # an interrupt is no failure of a step
+            return []  # an interrupt is not a failure of a step
         return [f"{error!r} does not say what became of the target"]
     if scenario.before == scenario.after:
         return []

@@ -120,7 +120,7 @@ def test_errors_for_ever_leave_what_the_next_writer_clears(
     for number, (entry, _) in enumerate(calls, 1):
         for code in _codes(scenario, entry, number, all_of_them=long_run):
             if code == errno.EINTR:
-                continue  # a storm of signals that never ends is no error
+                continue  # a storm of signals that never ends is not an error
             injection = Injection((number,), code, forever=True, unsupported=scenario.unsupported)
             log.seen.clear()
             run = runner.run(scenario, injection)

@@ -229,7 +229,7 @@ def test_every_flush_that_is_made_has_its_mutant(
         if op.kind in ("fsync", "fsyncdir") and op.caller != "setup"
     }
     known = [(step.kind, step.caller) for step in FLUSHES.values()]
-    # What this one protects is no pair: the former digest from the new content's readers.
+    # What this one protects is not a pair: the former digest from the new content's readers.
     known.append(("fsync", "Announcement.seal"))
     strangers = [
         made_one

@@ -8,6 +8,7 @@ line takes care of.
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING
 
 from .trial import PACKAGE
@@ -16,28 +17,116 @@ if TYPE_CHECKING:
     from .points import Point
 
 _ELSEWHERE = "the value where the system has no such flag; Linux has it"
-_OFTEN = "one attempt more, of many"
+_BOUND = "a bound or a size that was chosen, and is promised nowhere: one more is as good"
+_TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
+_NEWER = "for a later Python than the one that runs the mutants"
+
+# Constants of modules. Only the number itself: what is multiplied or raised is another matter.
+_CHOSEN: dict[str, str] = {
+    "_change.py": "_ATTEMPTS",
+    "_checksum_record.py": "CAP _MOST_PREVIOUS",
+    "_cli/commands.py": "_CHUNK",
+    "_cli/progress.py": "LONG _STEP",
+    "_cli/running.py": "_CHUNK",
+    "_digests.py": "_CHUNK",
+    "_doctor/storage.py": "_TIGHT",
+    "_in_place.py": "_CHUNK",
+    "_lock.py": "_ROUNDS",
+    "_lock_file.py": "_PROBE_ROUNDS",
+    "_lock_payload.py": "CAP _DEEPEST",
+    "_mounts.py": "_CHUNK _LONG_TABLE",
+    "_protocol.py": "_HASH_ASIDE _WRITTEN_BACK_EARLY",
+    "_reader.py": "_TRIES",
+    "_retirement.py": "ROUNDS",
+    "_sidecar_file.py": "_CHUNK _LONGEST_LIST",
+    "_stack.py": "_DEEPEST",
+    "_target.py": "RESOLUTIONS",
+    "_verdicts.py": "_ATTEMPTS _MOST_BY_STATFS _MOST_IDLE",
+    "_verification.py": "_REFUSED_LOOKS",
+    "_writer.py": "_BUFFER",
+}
+_FIRST_NUMBER = re.compile(r"(\w+) = (\d+)\b")
 
 _REASONS: dict[tuple[str, str, str], str] = {
-    ("_reader.py", "_TRIES = 1000", "1000 -> 1001"): _OFTEN,
     ("_posix.py", 'O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)', "0 -> 1"): _ELSEWHERE,
     ("_posix.py", 'O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)', "0 -> 1"): _ELSEWHERE,
+    ("_posix.py", 'O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)', "0 -> 1"): _ELSEWHERE,
+    ("_posix.py", 'O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)', "0 -> 1"): _ELSEWHERE,
+    (
+        "_posix.py",
+        'POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)',
+        "0 -> 1",
+    ): _ELSEWHERE,
+    (
+        "_cli/options.py",
+        "self.color = False  # what Python 3.14 draws would get into the manual page and the docs",
+        "False -> True",
+    ): _NEWER,
+    (
+        "_mounts.py",
+        'self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        "1022 -> 1023",
+    ): "the range of a random number",
+    (
+        "_mounts.py",
+        'self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        "2 -> 3",
+    ): "more random bytes",
+    ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
+    (
+        "_reader.py",
+        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
+        "1 -> 2",
+    ): _TELLS_THE_END,
+    (
+        "_reader.py",
+        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
+        "65536 -> 65537",
+    ): _BOUND,
+    ("_reader.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
+    (
+        "_replacement.py",
+        "if kernel.pread(present.fd, CAP + 1, 0) == present.raw:",
+        "1 -> 2",
+    ): _TELLS_THE_END,
+    (
+        "_replacement.py",
+        "raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)",
+        "1 -> 2",
+    ): _TELLS_THE_END,
+    ("_checksum_record.py", "raw = kernel.pread(fd, CAP + 1, 0)", "1 -> 2"): _TELLS_THE_END,
+    ("_doctor/probes.py", "held = kernel.read(fd, len(_OLD) + 1)", "1 -> 2"): _TELLS_THE_END,
+    (
+        "_cli/process.py",
+        "time.sleep(_PAUSE)",
+        "time.sleep(_PAUSE) -> pass",
+    ): "the command is looked at more often",
 }
 
 
 def reason(point: Point) -> str:
     """Return why a point may survive; empty if nobody has said so."""
     line = _lines(point.module)[point.line - 1].strip()
+    found = _FIRST_NUMBER.match(line)
+    if found is not None and found[1] in _CHOSEN.get(point.module, "").split():
+        return _BOUND if point.old == found[2] and point.new == str(int(found[2]) + 1) else ""
     return _REASONS.get((point.module, line, point.change), "")
 
 
-def stale() -> list[tuple[str, str, str]]:
-    """Return the reasons whose line is no longer in the core."""
-    return [
-        (module, line, change)
-        for module, line, change in _REASONS
+def stale() -> list[str]:
+    """Return the lines and names with reasons that are no longer in the core."""
+    lines = [
+        f"{module}: {line}"
+        for module, line, _ in _REASONS
         if line not in map(str.strip, _lines(module))
     ]
+    names = [
+        f"{module}: {name}"
+        for module, names in _CHOSEN.items()
+        for name in names.split()
+        if not any(line.startswith(f"{name} = ") for line in _lines(module))
+    ]
+    return lines + names
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 A point replaces one stretch of the text, so that everything else, line numbers included, stays as
 it is. Left alone are annotations, docstrings, decorators, what only type checkers read, and what
-goes to the log, which changes nothing that the library promises.
+goes to the log or to a trace of the steps, which changes nothing that the library promises.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _ARITHMETIC: dict[type[ast.operator], str] = {
     ast.BitAnd: "|",
 }
 _LOGGING = frozenset({"debug", "info", "warning"})
+_TRACING = "_report"  # the methods that tell the hook of a trace
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class _Finder(ast.NodeVisitor):
     # ------------------------------------------------------------------------------- statements
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        if node.name == _TRACING:
+            return
         defaults = [default for default in node.args.kw_defaults if default is not None]
         for default in (*node.args.defaults, *defaults):
             self.visit(default)
@@ -120,13 +123,15 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         names = {target.id for target in node.targets if isinstance(target, ast.Name)}
-        if names.isdisjoint({"__all__", "__slots__"}):
+        if names.isdisjoint({"__all__", "__slots__", "TYPE_CHECKING"}):
             self.visit(node.value)
 
     def visit_If(self, node: ast.If) -> None:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for statement in node.orelse:
                 self.visit(statement)
+            return
+        if "_trace.hook" in self._segment(node.test):
             return
         self._negate(node.test)
         self.generic_visit(node)
@@ -144,9 +149,10 @@ class _Finder(ast.NodeVisitor):
             return  # a docstring, or the body of a protocol
         if isinstance(node.value, ast.Call):
             function = node.value.func
-            if isinstance(function, ast.Attribute) and function.attr in _LOGGING:
+            if isinstance(function, ast.Attribute) and function.attr in {*_LOGGING, _TRACING}:
                 return
-            self._replace(node, "pass")
+            # A method that mentions super() has a variable more, which no other code can stand for.
+            self._replace(node, "super()" if "super()" in self._segment(node.value) else "pass")
         self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> None:
@@ -186,6 +192,9 @@ class _Finder(ast.NodeVisitor):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if isinstance(node.op, ast.Not):
             self._replace(node, f"bool({self._segment(node.operand)})")
+        if ast.unparse(node) == "-1":  # mostly no descriptor; every other negative number is none
+            self._replace(node, "0")
+            return
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:

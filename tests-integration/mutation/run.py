@@ -30,10 +30,12 @@ def main() -> int:
     parser.add_argument("--at", default="", help="only points whose description contains this")
     parser.add_argument("--list", action="store_true", help="print the sample, run nothing")
     parser.add_argument(
-        "--quick", action="store_true", help="the tests of each line, and little else"
+        "--quick", action="store_true", help="unit tests only: of each line and of each module"
     )
     parser.add_argument("--report", type=Path, help="file for the verdicts, as JSON")
     options = parser.parse_args()
+    if explained.stale():
+        raise SystemExit(f"explained, and no longer there: {explained.stale()}")
     everything = [p for p in _points(options.module) if options.at in str(p)]
     chosen = everything
     if 0 < options.sample < len(everything):
@@ -90,7 +92,11 @@ def _try(chosen: list[points.Point], workers: int, *, quick: bool) -> list[trial
             flush=True,
         )
 
+    for point in filter(explained.reason, chosen):
+        add(trial.Verdict(point, trial.SURVIVED, "", 0.0))  # nobody need try
+    chosen = [point for point in chosen if not explained.reason(point)]
     left: list[points.Point] = []
+    passed: list[points.Point] = []
     with pool.Pool(workers) as servers, ThreadPoolExecutor(workers) as threads:
         everything = lines.quickest()
         if servers.ask(None, everything, lines.limits_s(everything)) != pool.PASSED:
@@ -101,12 +107,15 @@ def _try(chosen: list[points.Point], workers: int, *, quick: bool) -> list[trial
             if pool.caught(how):
                 add(trial.Verdict(looks[done], "tests of its line", how, seconds))
             elif how == pool.PASSED and quick:
-                add(trial.Verdict(looks[done], trial.SURVIVED, "", seconds))
+                passed.append(looks[done])
             else:
                 left.append(looks[done])
-    print(f"{len(left)} go on to all tests in a process of their own", flush=True)
+    print(f"{len(left)} go on to all tests, {len(passed)} to those of their module", flush=True)
     with ThreadPoolExecutor(workers) as threads:
         waiting_long = [threads.submit(trial.attempt, point, quick=quick) for point in left]
+        waiting_long += [
+            threads.submit(trial.attempt, point, quick=True, own=True) for point in passed
+        ]
         for finished in as_completed(waiting_long):
             add(finished.result())
     return verdicts

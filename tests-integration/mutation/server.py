@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from _pytest.tmpdir import TempPathFactory
 
 MODE, MAP_VARIABLE = "SAFEATOMIC_MUTATION", "SAFEATOMIC_MUTATION_MAP"
+SETTINGS_VARIABLE, TEST_VARIABLE = "SAFEATOMIC_MUTATION_SETTINGS", "SAFEATOMIC_MUTATION_TEST"
 CHANNELS, PACKAGE_VARIABLE = "SAFEATOMIC_MUTATION_CHANNELS", "SAFEATOMIC_MUTATION_PACKAGE"
 PASSED, FAILED, DEADLINE, UNFIT = "", "failed", "deadline", "unfit"
 _CLONE_NEWNS, _CLONE_NEWPID = 0x00020000, 0x20000000
@@ -44,7 +45,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Tell coverage which test is running, and note how long it takes."""
+    """Tell coverage, in other processes too, which test is running, and note how long it takes."""
     if os.environ.get(MODE) != "map":
         yield
         return
@@ -53,6 +54,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     current = coverage.Coverage.current()
     assert current is not None
     current.switch_context(item.nodeid)
+    os.environ[TEST_VARIABLE] = item.nodeid
+    os.environ["COVERAGE_PROCESS_START"] = os.environ[SETTINGS_VARIABLE]
     started = time.monotonic()
     yield
     _seconds[item.nodeid] = time.monotonic() - started
@@ -169,7 +172,7 @@ def _run(served: _Served, request: dict[str, Any], folder: Path, progress: mmap.
     shutil.copytree(root, copy, ignore=shutil.ignore_patterns("__pycache__"))
     if request["module"] is not None:
         (copy / request["module"]).write_text(request["source"], encoding="utf-8")
-        sys.modules[root.name].__path__ = [str(copy)]  # for what is imported from now on
+        _redirect(root.name, copy)
         name = ".".join([root.name, *Path(request["module"]).with_suffix("").parts])
         known = sys.modules.get(name.removesuffix(".__init__"))
         path, source = str(root / request["module"]), request["source"]
@@ -190,6 +193,13 @@ def _run(served: _Served, request: dict[str, Any], folder: Path, progress: mmap.
         if session.testsfailed:
             return _STATUS[FAILED]
     return _STATUS[PASSED]
+
+
+def _redirect(package: str, copy: Path) -> None:
+    """Let what is imported from now on come from the copy, in packages inside the package too."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == package and hasattr(module, "__path__"):
+            module.__path__ = [str(copy.joinpath(*name.split(".")[1:]))]
 
 
 def _exchange(functions: list[FunctionType], path: str, source: str) -> bool:

@@ -49,7 +49,7 @@ def stages(module: str, *, quick: bool = False) -> list[Stage]:
 
     Args:
         module: Path of the source below the package.
-        quick: Only the unit tests.
+        quick: Only the unit tests, all of them last.
     """
     path = Path(module)
     words = {part.strip("_").removesuffix(".py") for part in path.parts} - {"init"}
@@ -85,8 +85,14 @@ class Verdict(NamedTuple):
     seconds: float
 
 
-def attempt(point: Point | None, *, quick: bool = False) -> Verdict:
-    """Run the stages on a copy of the core that is broken at a point, until one fails."""
+def attempt(point: Point | None, *, quick: bool = False, own: bool = False) -> Verdict:
+    """Run the stages on a copy of the core that is broken at a point, until one fails.
+
+    Args:
+        point: Where the core is broken; None for the core as it is.
+        quick: Only the unit tests.
+        own: Only the tests that have the module's name.
+    """
     started = time.monotonic()
     memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="safeatomic-mutant-", dir=memory) as folder:
@@ -95,7 +101,8 @@ def attempt(point: Point | None, *, quick: bool = False) -> Verdict:
         if point is not None:
             source = copy / point.module
             source.write_text(point.apply(source.read_text("utf-8")), encoding="utf-8")
-        for stage in stages(point.module if point is not None else "nothing", quick=quick):
+        chosen = stages(point.module if point is not None else "nothing", quick=quick)
+        for stage in chosen[: len(chosen) - 1 if own else None]:
             how = _run(stage, Path(folder))
             if how:
                 return Verdict(point, stage.name, how, time.monotonic() - started)

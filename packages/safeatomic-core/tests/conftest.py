@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from safeatomic_core._doctor import examination
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._guarantees import GuaranteeReport
 from safeatomic_core._posix import intercept
+from safeatomic_core._target import Target, check_path
 
 # No deadlines: machines are shared. The same examples at each run of CI, others elsewhere.
 settings.register_profile("safeatomic", deadline=None, derandomize="CI" in os.environ)
@@ -72,6 +75,25 @@ def faults() -> Iterator[Faults]:
     made = Faults()
     with intercept(made.wrap):
         yield made
+
+
+@pytest.fixture
+def locate() -> Iterator[Callable[[str | Path], Target]]:
+    """Return what opens the target of a path; it is closed at the end."""
+    made: list[Target] = []
+
+    def opened(path: str | Path) -> Target:
+        made.append(Target(check_path(path)))
+        try:
+            made[-1].open()
+        except BaseException:
+            made[-1].close()
+            raise
+        return made[-1]
+
+    yield opened
+    for target in made:
+        target.close()
 
 
 @pytest.fixture
@@ -222,6 +244,7 @@ def at(report_on: Callable[[str], GuaranteeReport]) -> Iterator[Callable[..., Pl
 
     def opened(path: str | Path, report: GuaranteeReport = ext4) -> Place:
         place = Place(str(path), report.environment)
+        place.open()
         places.append(place)
         return place
 
@@ -253,3 +276,27 @@ def ext4(on: Callable[[str], None]) -> None:
 def nothing_was_warned_of() -> None:
     """Let every test see the warnings that come once in a process."""
     _metadata._warned.clear()
+
+
+class Stdin:
+    """Standard input with given bytes, or one that fails."""
+
+    def __init__(self, content: bytes | BaseException, *, terminal: bool = False) -> None:
+        self._failure = content if isinstance(content, BaseException) else None
+        self.buffer = self if self._failure else io.BytesIO(content)  # type: ignore[arg-type]
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def read(self, _size: int) -> bytes:
+        assert self._failure is not None
+        raise self._failure
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def give(content: bytes | BaseException, **options: bool) -> None:
+        monkeypatch.setattr(sys, "stdin", Stdin(content, **options))
+
+    return give

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import pytest
 
 from safeatomic_core import (
-    AtomicWriter,
     _mounts,
     _trace,
     force_release_lock,
@@ -22,8 +22,8 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._advice import advise
-from safeatomic_core._posix import intercept, kernel
+from safeatomic_core._advice import advise, command, hinders, typed
+from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
 
 needs_proc = pytest.mark.skipif(
@@ -48,105 +48,6 @@ def advice_of(call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
-    text = advice_of(lambda: write(tmp_path / "no" / "f"))
-    assert f"The directory '{tmp_path}/no' does not exist; create it first" in text
-
-
-def test_a_source_that_is_missing_is_not_a_missing_directory(tmp_path: Path) -> None:
-    text = advice_of(lambda: move_atomic(tmp_path / "no", tmp_path / "new", safety="best_effort"))
-    assert "There is no such file" in text
-    assert "create it first" not in text
-
-
-def test_a_file_to_record_that_is_missing_is_not_a_missing_directory(tmp_path: Path) -> None:
-    text = advice_of(lambda: write_checksum_file(tmp_path / "no", safety="best_effort"))
-    assert "There is no such file" in text
-    assert "create it first" not in text
-
-
-def test_a_removed_working_directory_is_said_to_be_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    try:
-        for text in (
-            advice_of(lambda: write("f")),
-            advice_of(lambda: write("deeper/f")),
-            advice_of(lambda: try_acquire_lock("f", safety="best_effort")),
-        ):
-            assert "was removed" in text
-            assert "(deleted)" not in text
-            assert "immutable" not in text
-    finally:
-        os.chdir(tmp_path)  # the fixture goes back by a path that it asks for
-
-
-@needs_proc
-@pytest.mark.parametrize("call", ["write", "stream", "move", "record"])
-def test_a_directory_that_is_removed_with_its_lock_was_removed_by_nobody_s_force(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    target = place / "f"
-    target.write_bytes(b"old")
-
-    def remove_first(fd: int) -> None:
-        shutil.rmtree(place, ignore_errors=True)
-        os.fsync(fd)
-
-    def stream() -> None:
-        with AtomicWriter(target, safety="best_effort") as file:
-            file.write(b"new")
-            shutil.rmtree(place)
-
-    monkeypatch.setattr(kernel, "fsync", remove_first, raising=False)
-    calls: dict[str, Callable[[], object]] = {
-        "write": lambda: write_atomic_bytes(target, b"new", safety="best_effort"),
-        "stream": stream,
-        "move": lambda: move_atomic(target, place / "g", safety="best_effort"),
-        "record": lambda: write_checksum_file(target, safety="best_effort"),
-    }
-    with pytest.raises(FileNotFoundError) as caught:
-        calls[call]()
-    assert f"The directory '{place}' was removed; create it again" in str(caught.value)
-
-
-@needs_proc
-def test_a_directory_that_is_removed_meanwhile_is_said_to_be_removed(tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-
-    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def remove_first(path: str, flags: int, *args: Any, **options: Any) -> Any:
-            if flags & os.O_CREAT:
-                place.rmdir()
-            return call(path, flags, *args, **options)
-
-        return remove_first if name == "open" else call
-
-    with intercept(wrap):
-        text = advice_of(lambda: write(place / "f"))
-    assert "was removed; create it again" in text
-
-
-def test_a_temporary_file_that_vanished_is_said_to_have_vanished(target: Path) -> None:
-    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def without(src: str, dst: str, **options: Any) -> None:
-            os.unlink(src, dir_fd=options["src_dir_fd"])
-            call(src, dst, **options)
-
-        return without if name == "rename" else call
-
-    with intercept(wrap):
-        text = advice_of(lambda: write(target))
-    assert "The temporary file was removed during the write" in text
-    assert target.read_bytes() == b"old"
-
-
 @needs_proc
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
 def test_a_directory_that_may_not_be_written_is_named_behind_a_link(
@@ -162,11 +63,36 @@ def test_a_directory_that_may_not_be_written_is_named_behind_a_link(
     assert "chmod" not in text
 
 
-@pytest.fixture
-def opened(target: Path) -> Any:
+ODD_PATHS = [
+    *("/srv/app.conf", "/srv/with blanks", "/srv/it's", "/a\\b", "/`id`", "/$HOME", "/~/*?[x]"),
+    *("/\u00fcn\u00ef", "/a\nb\x1b[31m", "/it's\n", "/\udcff", "/\u202e"),
+]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
+@pytest.mark.parametrize("path", ODD_PATHS)
+def test_a_path_in_a_command_can_be_typed(path: str) -> None:
+    text = typed(path)
+    assert text.isprintable()
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {text}"], capture_output=True, check=True, env={"LC_ALL": "C"}
+    )
+    assert done.stdout == os.fsencode(path)
+    quote = "`" if "'" in text else "'"
+    assert command("lsattr -d", path) == f"{quote}lsattr -d {text}{quote}"
+
+
+@pytest.fixture(params=["any descriptor", "descriptor 0"])
+def opened(target: Path, request: pytest.FixtureRequest) -> Any:
     place = Target(str(target))
     place.open()
+    number, kept = place.dir_fd, os.dup(0)
+    if request.param == "descriptor 0":  # as in a daemon without standard input
+        place.dir_fd = os.dup2(number, 0)
     yield place
+    os.dup2(kept, 0)
+    os.close(kept)
+    place.dir_fd = number
     place.close()
 
 
@@ -196,6 +122,35 @@ def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
     assert f"'{side.name}' belongs to user {owner}" in advise(denied, _trace.ANNOUNCE, opened)
     side.unlink()
     assert "lsattr -d" in advise(denied, _trace.ANNOUNCE, opened)
+
+
+def test_in_a_sticky_directory_the_owner_of_the_lock_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Path(f"{opened.path}.lock")
+    lock.symlink_to("nowhere")
+    denied = denial(errno.EPERM, lock.name)
+    assert f"('lsattr {lock}' shows it)" in advise(denied, _trace.ACQUIRE, opened)
+    other = denial(errno.EPERM, ".safeatomic-tmp-0123456789abcdef.tmp")
+    assert f"('lsattr -d {lock.parent}' shows it)" in advise(other, _trace.ACQUIRE, opened)
+    os.fchmod(opened.dir_fd, 0o1777)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert f"'{lock.name}' belongs to user {owner}" in advise(denied, _trace.ACQUIRE, opened)
+
+
+def test_what_hinders_is_found_without_raising(
+    opened: Target, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not hinders(opened)
+    monkeypatch.setattr(
+        _mounts, "attributes", lambda _fd, name="": None if name else _mounts.APPEND_ONLY
+    )
+    assert hinders(opened)
+    monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": 0x40)  # another one
+    assert not hinders(opened)
+    faults.fail("fstat", errno.EIO)
+    assert not hinders(opened)
 
 
 @pytest.mark.parametrize(
@@ -252,37 +207,52 @@ def test_attributes_are_blamed_only_where_they_may_be_set(
     text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), step, opened)
     assert words in text
     assert ("security module" in text) == (attributes == 0)
+    directory = os.path.dirname(opened.path)
+    place = {_trace.STAGE: directory, _trace.ANNOUNCE: f"{opened.path}.sha256"}
+    if attributes == 0:
+        assert f"({place.get(step, opened.path)!r})" in text
 
 
-def test_a_directory_that_takes_no_file_of_this_user_is_named(
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.EPERM])
+def test_where_nothing_can_be_created_nothing_else_is_blamed(opened: Target, code: int) -> None:
+    opened.filesystem = "proc"
+    refusal = OSError(code, os.strerror(code), ".safeatomic-tmp-0123456789abcdef.tmp")
+    for step in (_trace.ACQUIRE, _trace.STAGE, _trace.ANNOUNCE):
+        assert advise(refusal, step, opened) == "Nothing can be created in proc; write elsewhere"
+    assert "temporary file was removed" in advise(
+        OSError(errno.ENOENT, os.strerror(errno.ENOENT), refusal.filename), _trace.PUBLISH, opened
+    )
+
+
+@needs_proc
+@pytest.mark.parametrize("concurrency", ["lock", "none"])
+def test_a_write_into_proc_says_that_nothing_can_be_created(concurrency: Any) -> None:
+    with pytest.raises(FileNotFoundError, match="Nothing can be created in proc"):
+        write_atomic_bytes("/proc/nothing", b"x", safety="best_effort", concurrency=concurrency)
+
+
+def test_where_the_filesystem_cannot_be_asked_advice_goes_on(
     opened: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
-    allow(monkeypatch, {".": os.X_OK})
-    place = os.path.dirname(opened.path)
-    text = advise(denied, _trace.STAGE, opened)
-    assert f"may not create files in the directory {place!r}" in text
-    for step in (_trace.PUBLISH, _trace.RELEASE):
-        assert f"may no longer change {place!r}" in advise(denied, step, opened)
+    def fail(*_args: object) -> None:
+        raise OSError(errno.EMFILE, "no")
+
+    monkeypatch.setattr("safeatomic_core._advice.verdict_on", fail)
+    opened.filesystem = ""
+    refusal = OSError(
+        errno.ENOENT, os.strerror(errno.ENOENT), ".safeatomic-tmp-0123456789abcdef.tmp"
+    )
+    assert "temporary file was removed" in advise(refusal, _trace.STAGE, opened)
 
 
-@pytest.mark.parametrize("step", [_trace.GATE, _trace.ACQUIRE, _trace.PUBLISH])
-def test_a_directory_that_may_be_listed_and_not_entered_is_named(
-    opened: Target, monkeypatch: pytest.MonkeyPatch, step: str
+def test_a_file_that_the_machine_swaps_to_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allow(monkeypatch, {".": os.R_OK | os.W_OK})
-    text = advise(denial(errno.EACCES, opened.name), step, opened)
-    assert f"may not enter {os.path.dirname(opened.path)!r} (mode " in text
-
-
-@pytest.mark.parametrize("step", [_trace.GATE, _trace.ACQUIRE])
-def test_a_file_that_may_not_be_written_is_named(
-    opened: Target, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK, opened.name: os.R_OK})
-    text = advise(denial(errno.EACCES, opened.name), step, opened)
-    assert "may not write the file (mode 0640" in text
-    assert "immutable" in advise(denial(errno.EPERM, opened.name), step, opened)
+    monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": 0)
+    monkeypatch.setattr(_mounts, "is_swap_file", lambda _dir_fd, _name: True)
+    denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
+    assert "swaps to that file" in advise(denied, _trace.PUBLISH, opened)
+    assert hinders(opened)
 
 
 @pytest.mark.parametrize(
@@ -303,40 +273,11 @@ def test_only_a_name_that_is_replaced_or_removed_may_be_mounted_over(
     assert ("bind-mounted" in text) == bool(what)
 
 
-def test_a_sidecar_that_may_not_be_read_says_whose_it_is(
-    opened: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    side = Path(f"{opened.path}.sha256")
-    refused = OSError(errno.EACCES, "cannot read the checksum sidecar: Permission denied")
-    assert advise(refused, _trace.ANNOUNCE, opened) == ""
-    side.touch(0o600)
-    assert "security module" in advise(refused, _trace.ANNOUNCE, opened)
-    allow(monkeypatch, {".": os.X_OK})
-    text = advise(refused, _trace.ANNOUNCE, opened)
-    assert f"may not read {side.name!r} (mode 0600, owner {os.geteuid()})" in text
-
-
 def allow(monkeypatch: pytest.MonkeyPatch, modes: dict[str, int]) -> None:
     """Let the user do just so much with each name, as far as `faccessat` says."""
     monkeypatch.setattr(
         kernel, "access", lambda name, mode, _dir_fd: mode & modes.get(name, 0) == mode
     )
-
-
-def test_a_refused_link_is_told_from_a_refused_file(opened: Target) -> None:
-    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), "a", None, "b")
-    text = advise(denied, _trace.ACQUIRE, opened)
-    assert "hard link by which a lock gets its name" in text
-
-
-def test_content_that_may_not_be_read_for_its_checksum_is_named(
-    opened: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), opened.name)
-    assert "security module" in advise(denied, _trace.ANNOUNCE, opened)
-    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
-    text = advise(denied, _trace.ANNOUNCE, opened)
-    assert "may not read the file" in text
 
 
 def test_a_file_that_may_not_be_opened_to_be_flushed_is_named(
@@ -403,19 +344,6 @@ def test_a_message_of_our_own_is_not_explained_once_more(opened: Target) -> None
     assert advise(OSError(errno.EACCES, "what to do"), _trace.STAGE, opened) == ""
 
 
-def test_a_directory_that_may_not_be_read_is_told_from_one_that_may_not_be_entered(
-    tmp_path: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
-    closed = Target(str(tmp_path / "f"))
-    assert "lets this user read it" in advise(denied, _trace.GATE, closed)
-    monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
-    assert "opened for reading" in advise(denied, _trace.GATE, closed)
-    faults.fail("stat", errno.EACCES)
-    assert "may not enter" in advise(denied, _trace.GATE, closed)
-    assert advise(OSError(errno.EIO, os.strerror(errno.EIO)), _trace.GATE, closed)
-
-
 def test_advice_never_fails(opened: Target, faults: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_fd: int) -> str:
         raise OSError(errno.ENOENT, "no /proc")
@@ -448,30 +376,6 @@ def test_a_link_is_said_to_lead_where_it_leads(tmp_path: Path) -> None:
     assert "loop of symbolic links" in text
 
 
-def test_a_source_that_vanished_is_not_a_temporary_file(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def vanished(src: str, *_rest: object) -> None:
-        raise denial(errno.ENOENT, src)
-
-    monkeypatch.setattr(kernel, "rename_noreplace", vanished, raising=False)
-    with pytest.raises(FileNotFoundError) as caught:
-        move_atomic(target, target.with_name("new"), concurrency="none", safety="best_effort")
-    assert "moved or deleted meanwhile" in str(caught.value)
-    assert "temporary file" not in str(caught.value)
-    assert caught.value.filename == str(target)
-
-
-@pytest.mark.parametrize("call", [move_atomic, write_checksum_file], ids=["move", "record"])
-def test_nobody_is_told_to_make_the_directory_of_a_missing_file(
-    tmp_path: Path, call: Callable[..., object]
-) -> None:
-    names = [tmp_path / "no" / "f", tmp_path / "g"][: 1 + (call is move_atomic)]
-    text = advice_of(lambda: call(*names, safety="best_effort"))
-    assert f"There is no such file, and no directory '{tmp_path}/no'" in text
-    assert "create it" not in text
-
-
 @pytest.mark.parametrize("call", ["exists_at", "open"])
 def test_a_sidecar_that_cannot_be_read_keeps_its_words(
     target: Path, faults: Any, call: str
@@ -493,6 +397,7 @@ def test_a_lock_that_cannot_be_taken_or_removed_says_why(
 
     monkeypatch.setattr(_mounts, "attributes", lambda _fd, _name="": _mounts.APPEND_ONLY)
     faults.fail("open_anonymous", errno.EPERM)
+    faults.fail("open", errno.EPERM, when=lambda *args, **_options: args[1] & os.O_CREAT)
     text = advice_of(lambda: try_acquire_lock(target, safety="best_effort"))
     assert "cannot take the lock: " in text
     assert "the target is unchanged. The directory is immutable or append-only" in text

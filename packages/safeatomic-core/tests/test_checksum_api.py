@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safeatomic_core import (
     compute_hash_file,
     force_release_lock,
     get_checksum_info,
+    release_lock,
     safeatomic_config,
     try_acquire_lock,
     verify_checksum,
@@ -100,11 +102,24 @@ def test_a_missing_file_has_no_checksum(tmp_path: Path, listing: Any) -> None:
     assert listing() == []
 
 
+@pytest.mark.parametrize(
+    "call",
+    [compute_hash_file, verify_checksum, write_checksum_file],
+    ids=lambda call: call.__name__,
+)
+def test_a_wrong_algorithm_is_refused_before_anything_is_looked_at(
+    tmp_path: Path, call: Callable[..., object]
+) -> None:
+    with pytest.raises(ValueError, match=r"^algo 'md6'"):
+        call(tmp_path / "missing", algo="md6")
+
+
 def test_a_locked_file_is_not_accepted(target: Path, listing: Any) -> None:
     try_acquire_lock(target)
     with pytest.raises(LockError):
         copy_context().run(write_checksum_file, target)
     force_release_lock(target)
+    assert not release_lock(target)
     assert listing() == ["data.bin"]
 
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from safeatomic_core import (
@@ -40,13 +40,15 @@ DIGESTS = st.tuples(st.just("sha256"), HEX)
 
 
 @given(st.text(min_size=1, max_size=200), HEX, st.lists(DIGESTS, max_size=5))
+@example("-", "0" * 64, [])
 def test_a_formatted_record_parses_back(
     name: str, digest: str, previous: list[tuple[str, str]]
 ) -> None:
     name = name.encode("utf-8", "ignore").decode().replace("\0", "x") or "x"
     record = Checksum("sha256", digest, tuple(previous))
     raw, sealed_length = format_record(name, record)
-    again = parse_record(raw, "sha512", lambda named: named == os.fsencode(name))
+    own = os.fsencode(name)
+    again = parse_record(raw, "sha512", lambda named: named in (own, b"./" + own))
     assert again.digests == record.digests
     sealed = parse_record(raw[:sealed_length], "sha512")
     assert sealed.digests == (("sha256", digest),)
@@ -87,6 +89,7 @@ LINE = b"a" * 64 + b"  f\n"
         (LINE + b"# algo=../etc\n", "more than one checksum line"),
         (LINE + b"# previous=sha256:zz\n", "previous"),
         (LINE + b"# previous=sha256:aa\n", "previous"),
+        (LINE + b"# previous=sha512:" + b"a" * 64 + b"\n", "previous"),
         (LINE + b"# previous=:" + b"a" * 64 + b"\n", "previous"),
         (LINE + b"\n", "more than one checksum line"),
         (LINE + b"# noise\n", "more than one checksum line"),
@@ -98,6 +101,12 @@ LINE = b"a" * 64 + b"  f\n"
 def test_what_is_no_record_says_why(raw: bytes, flaw: str) -> None:
     with pytest.raises(MalformedError, match=flaw):
         parse_record(raw, "sha256")
+
+
+def test_a_list_of_other_files_is_told_from_a_record_of_another() -> None:
+    for rest, flaw in ((b"", "describes another"), (LINE, "lists other"), (b"# algo=", "another")):
+        with pytest.raises(MalformedError, match=flaw):
+            parse_record(LINE + rest, "sha256", lambda _name: False)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +128,7 @@ def test_what_is_no_record_says_why(raw: bytes, flaw: str) -> None:
         (b"a" * 128 + b"  f\n", "sha512"),
         (b"a" * 40 + b"  f\n", "sha1"),
         (LINE + b"# algo=whirlpool9\n", "whirlpool9"),
+        (LINE + b"# previous=whirlpool9:" + b"a" * 80 + b"\n", "sha256"),
     ],
 )
 def test_what_older_releases_and_other_tools_wrote_is_a_record(raw: bytes, algo: str) -> None:

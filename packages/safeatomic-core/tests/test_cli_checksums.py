@@ -29,6 +29,8 @@ def tree(tmp_path: Path) -> Path:
     for name in ("a", "b", "sub/c", "sub/deep/d", "poetry.lock", ".lock", ".sha256"):
         (tmp_path / name).write_bytes(name.encode() + b"\n[[more]]\n")
     (tmp_path / "b.lock").write_bytes(b"")  # what flock(1) and filelock leave
+    (tmp_path / "sub" / "deep" / "d.lock").write_bytes(b"pins\n")  # of a package manager
+    (tmp_path / "marker.lock").write_bytes(b"")
     (tmp_path / "sub" / ".safeatomic-tmp-0123456789abcdef.tmp").write_bytes(b"x")
     (tmp_path / "link").symlink_to("a")
     (tmp_path / "looped").symlink_to(tmp_path)
@@ -36,7 +38,10 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-DATA = {".lock", ".sha256", "a", "b", "poetry.lock", "sub/c", "sub/deep/d"}
+DATA = {
+    *(".lock", ".sha256", "a", "b", "marker.lock", "poetry.lock"),
+    *("sub/c", "sub/deep/d", "sub/deep/d.lock"),
+}
 
 
 def below(tree: Path, **options: Any) -> list[str]:
@@ -68,7 +73,7 @@ def test_a_walk_goes_on_where_something_cannot_be_read(tree: Path, faults: Any) 
     faults.fail("stat", 5, when=lambda path, **_: str(path).endswith("/a"))
     faults.fail("stat", 2, when=lambda path, **_: str(path).endswith("/b"))
     found = {os.path.basename(path) for path in files_below(str(tree), errors.append)}
-    assert found == {".lock", ".sha256", "poetry.lock", "c"}
+    assert found == {".lock", ".sha256", "marker.lock", "poetry.lock", "c"}
     assert {error.errno for error in errors} == {5, 13}
 
 
@@ -272,7 +277,8 @@ def test_a_failed_last_flush_is_every_record_s_error(tmp_path: Path, faults: Any
         return len(calls) == 2
 
     faults.fail("fsync", 5, when=last)
-    results = dict(_checksum_api.record_checksums([*paths, str(tmp_path / "missing")]))
+    results: dict[str, Exception | None] = {}
+    _checksum_api.record_checksums([*paths, str(tmp_path / "missing")], results.__setitem__)
     for path in paths:
         error = results[path]
         assert isinstance(error, OSError)
@@ -285,8 +291,31 @@ def test_a_failed_last_flush_is_every_record_s_error(tmp_path: Path, faults: Any
 
 def test_a_directory_that_cannot_be_opened_is_every_file_s_error(tmp_path: Path) -> None:
     paths = [str(tmp_path / "none" / name) for name in ("a", "b")]
-    results = list(_checksum_api.record_checksums(paths))
-    assert [type(error) for _, error in results] == [FileNotFoundError] * 2
+    results: dict[str, Exception | None] = {}
+    _checksum_api.record_checksums(paths, results.__setitem__)
+    assert [type(error) for error in results.values()] == [FileNotFoundError] * 2
+
+
+def test_an_interrupted_batch_says_what_is_recorded_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(tmp_path / name) for name in ("a", "b", "c")]
+    for path in paths:
+        Path(path).write_bytes(b"x")
+    real = _recording.record_present
+
+    def record(recording: Any, *options: Any) -> None:
+        if recording.target.path == paths[1]:
+            raise KeyboardInterrupt
+        real(recording, *options)
+
+    monkeypatch.setattr("safeatomic_core._checksum_api.record_present", record)
+    assert main(["checksum", *paths]) == 130
+    captured = capsys.readouterr()
+    assert captured.out == f"{paths[0]}.sha256\n"
+    assert captured.err == "safeatomic: interrupted; the target is unchanged\n"
+    assert verify_checksum(paths[0])
+    assert sorted(os.listdir(tmp_path)) == ["a", "a.sha256", "b", "c"]
 
 
 def test_verify_has_four_answers(target: Path, capsys: pytest.CaptureFixture[str]) -> None:

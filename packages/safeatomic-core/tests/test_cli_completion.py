@@ -8,7 +8,7 @@ import pytest
 
 from safeatomic_core._cli import main
 from safeatomic_core._cli.arguments import build_parser
-from safeatomic_core._cli.completion import SHELLS, completion, files, manual, subcommands
+from safeatomic_core._cli.completion import SHELLS, _roff, completion, files, manual, subcommands
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -48,6 +48,35 @@ def test_bash_completes_commands_options_values_and_files(tmp_path: Path) -> Non
     assert "bash" in complete("safeatomic", "lock", "x", "--", "bas", directory=tmp_path)
     assert complete("safeatomic", "lock", "x", "--", "cat", "no", directory=tmp_path) == ["notes"]
     assert complete("safeatomic", "fly", "", directory=tmp_path) == []
+    assert complete("safeatomic", "doctor", "x", "--require", "Cr", directory=tmp_path) == [
+        *("CrashDurability", "CrossDeviceSafety"),
+    ]
+    assert complete("safeatomic", "write", "x", "--algo", "sha5", directory=tmp_path) == ["sha512"]
+    assert complete("safeatomic", "verify", "--", "no", directory=tmp_path) == ["notes"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
+def test_what_has_no_completion_is_not_completed_to_nothing(tmp_path: Path) -> None:
+    script = completion(build_parser(), "bash")
+    script += "COMP_WORDS=(safeatomic write x --safety x); COMP_CWORD=4; _safeatomic\n"
+    script += 'echo "${#COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout == b"0\n"
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish on this machine")
+def test_fish_completes_commands_behind_the_dashes(tmp_path: Path) -> None:
+    script = completion(build_parser(), "fish")
+    script += "complete -C 'safeatomic lock f -- tru'\ncomplete -C 'safeatomic write f --sa'\n"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = {line.split("\t")[0] for line in done.stdout.splitlines()}
+    assert {"true", "--safety"} <= words
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
@@ -59,11 +88,60 @@ def test_the_other_shells_accept_their_script(shell: str, tmp_path: Path) -> Non
     subprocess.run([shell, "-n", str(script)], check=True)
 
 
+def test_zsh_knows_what_follows_an_option_and_which_arguments_are_files() -> None:
+    script = completion(build_parser(), "zsh")
+    for line in (
+        "'--from[input (default, and '\"'\"'-'\"'\"'\\: stdin)]:FILE:_files' ",
+        "'--if-changed[leave PATH alone if the content is the same]' ",
+        "(default\\: strict)]:safety:(strict warn best_effort)' ",
+        "'--mode[permissions of a new file, such as 600]:OCTAL: ' ",
+        ":SRC:_files ",
+        "'*:PATH:_files'",
+        "'*::command:_normal'",
+    ):
+        assert line in script
+
+
+def test_fish_knows_what_follows_an_option() -> None:
+    lines = completion(build_parser(), "fish").split("\n")
+    for wanted in (
+        "-s h -l help -d 'show this help message and exit'",
+        "-l if-changed -d 'leave PATH alone if the content is the same'",
+        "-l from -r -F -d 'input (default, and \\'-\\': stdin)'",
+        "-l mode -x -d 'permissions of a new file, such as 600'",
+        (
+            "-l safety -x -a 'strict warn best_effort' "
+            "-d 'what to do where a guarantee does not hold (default: strict)'"
+        ),
+    ):
+        assert f"complete -c safeatomic -n '__fish_seen_subcommand_from write' {wanted}" in lines
+    assert (
+        "complete -c safeatomic -n __fish_use_subcommand -f -a unlock "
+        "-d 'remove a lock that was left behind'"
+    ) in lines
+
+
+def test_the_manual_page_says_what_follows_an_option() -> None:
+    lines = manual(build_parser()).split("\n")
+    for line in (
+        ".B \\-h, \\-\\-help",
+        ".B \\-\\-from FILE",
+        ".B \\-\\-safety strict|warn|best_effort",
+    ):
+        assert line in lines
+
+
+def test_no_line_of_text_is_a_request_of_the_manual_page() -> None:
+    assert _roff(".TH\n'br\na-b\\") == "\\&.TH\n\\&'br\na\\-b\\e"
+
+
 def test_the_manual_page_has_every_subcommand_and_the_statuses() -> None:
     page = manual(build_parser())
     for name in subcommands(build_parser()):
         assert f".SS {name}\n" in page
     assert ".SH EXIT STATUS" in page
+    assert ".SH ENVIRONMENT" in page
+    assert ".B DIR\nthe directory to clean" in page
     assert "128+N" in page
     assert not [line for line in page.split("\n") if line.startswith("'")]
     if shutil.which("groff") is not None:

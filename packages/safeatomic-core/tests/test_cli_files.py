@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +13,8 @@ from safeatomic_core import (
     verify_checksum,
     write_atomic_bytes,
 )
-from safeatomic_core._cli import commands, main, output, progress
-from safeatomic_core._cli.progress import Progress, size_of_stream
+from safeatomic_core._cli import commands, main
 from safeatomic_core._errors import UNCHANGED
-from safeatomic_core._posix import kernel
-
-
-class Stdin:
-    """Standard input with given bytes, or one that fails."""
-
-    def __init__(self, content: bytes | BaseException, *, terminal: bool = False) -> None:
-        self._failure = content if isinstance(content, BaseException) else None
-        self.buffer = self if self._failure else io.BytesIO(content)  # type: ignore[arg-type]
-        self._terminal = terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
-
-    def read(self, _size: int) -> bytes:
-        assert self._failure is not None
-        raise self._failure
-
-
-@pytest.fixture
-def stdin(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def give(content: bytes | BaseException, **options: bool) -> None:
-        monkeypatch.setattr(sys, "stdin", Stdin(content, **options))
-
-    return give
 
 
 def test_write_takes_standard_input(target: Path, stdin: Any) -> None:
@@ -69,12 +41,6 @@ def test_write_says_that_it_reads_a_terminal(
     assert target.read_bytes() == b"typed"
 
 
-def test_parents_are_made_for_a_file_only(data: Path, listing: Any, stdin: Any) -> None:
-    stdin(b"new")
-    assert main(["write", f"{data}/new/", "--parents"]) == 2
-    assert listing() == []
-
-
 def test_write_publishes_nothing_when_its_input_fails(
     target: Path, stdin: Any, capsys: pytest.CaptureFixture[str], listing: Any
 ) -> None:
@@ -92,11 +58,14 @@ def test_write_publishes_nothing_when_its_input_fails(
 def test_an_input_that_cannot_be_read_is_named(
     target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Failing(Stdin):
+    class Failing(io.BytesIO):
         name = "new.conf"
 
+        def read(self, _size: int | None = -1) -> bytes:
+            raise OSError(5, "input failed")
+
     with pytest.raises(OSError, match="input failed") as caught:
-        commands.read_input(Failing(OSError(5, "input failed")))  # type: ignore[arg-type]
+        commands.read_input(Failing())
     assert caught.value.filename == "new.conf"
     assert main(["write", str(target), "--from", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"safeatomic: {tmp_path}: Is a directory; {UNCHANGED}\n"
@@ -199,72 +168,6 @@ def test_a_file_that_shrinks_while_it_is_compared_is_not_published(
     assert target.read_bytes() == b"cut"
 
 
-def test_missing_parents_are_made_and_each_one_s_parent_flushed(
-    tmp_path: Path, stdin: Any, faults: Any
-) -> None:
-    flushed = []
-    real = kernel.fsync
-
-    def fsync(fd: int) -> None:
-        flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
-        real(fd)
-
-    kernel.fsync = fsync
-    try:
-        commands.make_parents(str(tmp_path / "a" / "b" / "file"))
-    finally:
-        del kernel.fsync
-    assert flushed == [str(tmp_path.parent), str(tmp_path), str(tmp_path / "a")]
-    stdin(b"deep")
-    assert main(["write", str(tmp_path / "a" / "b" / "c" / "file"), "--parents"]) == 0
-    assert (tmp_path / "a" / "b" / "c" / "file").read_bytes() == b"deep"
-
-
-def test_parents_are_made_where_the_write_looks_for_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stdin: Any
-) -> None:
-    """Behind a link ``..`` leads to the directory above the link's target."""
-    (tmp_path / "far" / "away").mkdir(parents=True)
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "link").symlink_to("../far/away")
-    monkeypatch.chdir(tmp_path / "here")
-    stdin(b"x")
-    assert main(["write", "link/../new/file", "--parents"]) == 0
-    assert (tmp_path / "far" / "new" / "file").read_bytes() == b"x"
-    stdin(b"y")
-    assert main(["write", "first//second/../third/file", "--parents"]) == 0
-    assert (tmp_path / "here" / "first" / "third" / "file").read_bytes() == b"y"
-    assert sorted(os.listdir()) == ["first", "link"]
-
-
-def test_a_parent_that_somebody_else_makes_is_fine(tmp_path: Path, faults: Any) -> None:
-    def mkdir(path: str, *_args: object) -> bool:
-        if not os.path.isdir(path):
-            os.mkdir(path)
-        return True
-
-    faults.fail("mkdir", 17, when=mkdir)
-    commands.make_parents(str(tmp_path / "a" / "file"))
-    assert (tmp_path / "a").is_dir()
-
-
-@pytest.mark.parametrize(("code", "fails"), [(22, False), (30, False), (5, True)])
-def test_a_parent_that_cannot_be_flushed(
-    tmp_path: Path, faults: Any, code: int, fails: bool
-) -> None:
-    faults.fail("fsync", code)
-    if fails:
-        with pytest.raises(OSError, match="Input/output"):
-            commands.make_parents(str(tmp_path / "file"))
-    else:
-        commands.make_parents(str(tmp_path / "file"))
-
-
-def test_a_parent_that_cannot_be_listed_is_not_flushed(tmp_path: Path, faults: Any) -> None:
-    faults.fail("open", 13)
-    commands.make_parents(str(tmp_path / "file"))
-
-
 def test_read_prints_and_checks(target: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     write_atomic_bytes(target, b"\xff\0raw", write_checksum=True)
     assert main(["read", str(target), "--check"]) == 0
@@ -318,110 +221,3 @@ def test_doctor_s_colours_are_the_only_escapes(
     out = capsys.readouterr().out
     assert "\x1b[32m" in out
     assert "\x1b[2J" not in out
-
-
-def test_much_work_shows_its_progress_on_a_terminal(
-    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target.write_bytes(b"x" * 1_000_000)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(progress, "LONG", 1000)
-    copy = str(target.with_name("copy"))
-    for command in (["write", copy, "--from", str(target)], ["checksum", copy], ["verify", copy]):
-        assert main(command) == 0
-        err = capsys.readouterr().err
-        assert "[#########################] 100 %" in err
-        assert err.endswith("\r\x1b[K")
-
-
-def test_content_that_is_shown_is_not_mixed_with_a_bar(
-    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(progress, "LONG", 0)
-    assert main(["read", str(target)]) == 0
-    assert capsys.readouterr().err == ""
-
-
-def test_what_is_no_terminal_gets_lines_if_asked(
-    target: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["read", str(target), "--progress"]) == 0
-    assert capsys.readouterr().err == "safeatomic: [#########################] 100 %\n"
-
-
-def test_progress_without_a_total_counts_bytes(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(None, asked=True) as shown:
-        shown.advance(1)
-        shown.advance(1)
-        shown.advance(16 << 20)
-    assert capsys.readouterr().err == "safeatomic: 0 MiB\nsafeatomic: 16 MiB\n"
-
-
-def test_progress_ends_where_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(io.StringIO):
-        def write(self, _text: str) -> int:
-            raise OSError(28, "full")
-
-    monkeypatch.setattr(sys, "stderr", Broken())
-    with Progress(10, asked=True) as shown:
-        shown.advance(5)
-        shown.advance(5)
-    assert not shown._active
-    monkeypatch.setattr(sys, "stderr", None)
-    with Progress(10, asked=True) as shown:
-        shown.advance(5)
-
-
-def test_a_stream_s_size_is_what_is_left_of_it(target: Path) -> None:
-    with target.open("rb") as file:
-        assert size_of_stream(file) == 3
-        os.lseek(file.fileno(), 1, os.SEEK_SET)
-        assert size_of_stream(file) == 2
-    assert size_of_stream(io.BytesIO(b"x")) is None
-    assert size_of_stream(None) is None
-    read_end, write_end = os.pipe()
-    with open(read_end, "rb") as pipe:
-        assert size_of_stream(pipe) is None
-    os.close(write_end)
-
-
-def test_an_output_that_is_no_file_is_abandoned_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(io.StringIO):
-        def flush(self) -> None:
-            raise BrokenPipeError
-
-    monkeypatch.setattr(sys, "stdout", Broken())
-    assert output.finish(0) == 2
-    monkeypatch.setattr(sys, "stdout", None)
-    assert output.finish(0) == 0
-
-
-@pytest.mark.parametrize("status", [0, 1])
-def test_a_standard_error_that_takes_nothing_leaves_the_status(
-    status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Full(io.StringIO):
-        def flush(self) -> None:
-            raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", Full())
-        assert output.finish(status) == status
-        patch.setattr(sys, "stderr", None)
-        assert output.finish(status) == status
-
-
-@pytest.mark.parametrize(("status", "said"), [(0, 1), (1, 1), (2, 0)])
-def test_an_output_that_is_full_is_reported_once(
-    status: int, said: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Full(io.StringIO):
-        def flush(self) -> None:
-            raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", Full())
-        assert output.finish(status) == (status or 2)
-    assert capsys.readouterr().err.count("No space left") == said

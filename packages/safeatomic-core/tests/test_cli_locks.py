@@ -91,14 +91,6 @@ def test_a_lock_s_text_cannot_forge_a_line(
     assert " days ago (alive: no)" in line
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.25, "0.2 s"), (119, "119.0 s"), (121, "2 minutes"), (7201, "2 hours"), (200000, "2 days")],
-)
-def test_an_age_is_in_a_unit_that_people_read(seconds: float, text: str) -> None:
-    assert locks._duration(seconds) == text
-
-
 def test_unlock_says_whose_lock_it_removed(
     target: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,3 +127,16 @@ def test_one_end_of_input_from_a_terminal_is_enough(target: Path) -> None:
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0
     assert target.read_bytes() == b"one line\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_that_does_not_block_is_still_one(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    given, taken = open_pipe()
+    with given, taken:
+        monkeypatch.setattr(sys, "stdout", taken)
+        monkeypatch.setattr(os, "isatty", lambda _fd: terminal)
+        with Patience():
+            assert sys.stdout is not taken
+            assert sys.stdout.isatty() is terminal

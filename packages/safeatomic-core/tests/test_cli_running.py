@@ -67,6 +67,8 @@ def test_what_cannot_be_started_has_a_shell_s_status(
     assert main([command, str(target), "--", str(target)]) == 126
     assert main([command, str(target), "--", str(target.parent)]) == 126
     assert main([command, str(target), "--", "a\0b"]) == 126
+    assert main([command, str(target), "--", ""]) == 127
+    assert "safeatomic: '': command not found" in capsys.readouterr().err
     assert not inspect_lock(target).exists
     assert target.read_bytes() == b"old"
 
@@ -204,6 +206,27 @@ def test_signals_for_the_wrapper_reach_the_command(target: Path, command: str, n
     wrapper.send_signal(number)
     assert wrapper.wait() == 128 + number
     wrapper.stderr.close()
+    assert os.listdir(target.parent) == ["data.bin"]
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.usefixtures("signals_not_ignored")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_filter_that_ends_well_when_told_to_end_replaces_nothing(
+    target: Path, number: int
+) -> None:
+    script = "trap 'exit 0' INT TERM; echo half; echo ready >&2; while :; do sleep 0.1; done"
+    wrapper = subprocess.Popen(
+        [*COMMAND, "edit", str(target), "--", "sh", "-c", script],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert wrapper.stderr is not None
+    assert wrapper.stderr.readline() == b"ready\n"
+    wrapper.send_signal(number)
+    assert wrapper.stderr.read() == b"safeatomic: interrupted; the target is unchanged\n"
+    wrapper.stderr.close()
+    assert wrapper.wait() == 128 + number
     assert os.listdir(target.parent) == ["data.bin"]
     assert target.read_bytes() == b"old"
 

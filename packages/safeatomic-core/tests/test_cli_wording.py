@@ -111,8 +111,8 @@ def test_every_argument_of_the_library_is_known_as_one() -> None:
 def test_each_error_has_its_own_words() -> None:
     mismatch = wording.explained(ChecksumMismatchError("f", "00", "11"), ())
     assert "'safeatomic checksum'" in mismatch
-    across = wording.explained(CrossDeviceAtomicityError("a", "b"), ())
-    assert "'safeatomic write DST --from SRC'" in across
+    across = wording.explained(CrossDeviceAtomicityError("a b", "c"), ())
+    assert "(safeatomic write c --from 'a b')" in across
     error = UnsupportedEnvironmentError("f", "nfs4", "CrashDurability", "NonTarget", "no")
     assert "--safety warn" in wording.explained(error, {"--safety"})
     assert "--safety" not in wording.explained(error, ())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import _mounts as mounts
+from safeatomic_core import doctor
 from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor import permissions, process, sidecars, storage
 from safeatomic_core._doctor.subject import Place, SkippedError, shown, size_text
@@ -160,6 +161,15 @@ def test_attributes_that_keep_names_in_place_fail(
         assert "'chattr -" in found[1]
 
 
+def test_a_file_that_the_machine_swaps_to_fails(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "is_swap_file", lambda _fd, _name: True)
+    status, detail = look.target(at(target))
+    assert status == "fail"
+    assert "'swapoff'" in detail
+
+
 def test_a_directory_that_may_not_be_read_cannot_be_flushed(
     at: At, tmp_path: Path, faults: Any
 ) -> None:
@@ -193,8 +203,22 @@ def test_a_directory_that_is_gone_fails(
         status, detail = look.parent_exists(at("f"))
         assert status == "fail"
         assert "the working directory was removed" in detail
+        with intercept(changed_stat(nlink=2)):
+            assert "the working directory has no path" in look.parent_exists(at("f"))[1]
     finally:
         os.chdir(tmp_path)
+
+
+def test_a_link_that_may_not_be_read_on_the_way_is_named(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def realpath(_path: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", "/proc/1/root")
+
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    status, detail = look.parent_exists(at("/proc/1/root/f"))
+    assert status == "fail"
+    assert detail.startswith("/proc/1/root: Permission denied; this user may not enter it")
 
 
 def test_where_the_place_above_cannot_be_seen_nothing_is_claimed_of_it(
@@ -228,6 +252,18 @@ def test_who_else_may_replace_files(
         found = look.parent_trust(at(tmp_path / "f"))
     assert found[0] == status
     assert word in found[1]
+
+
+@pytest.mark.parametrize(("me", "told"), [(0, True), (1001, True), (1002, False)])
+def test_only_who_can_is_told_to_change_a_directory(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: int, told: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: me)
+    with intercept(changed_stat(mode=0o40777, uid=1001)):
+        status, detail = look.parent_trust(at(tmp_path / "f"))
+    assert status == "warn"
+    assert ("chmod" in detail) == told
+    assert ("ask its owner" in detail) != told
 
 
 def test_somebody_elses_file_in_a_sticky_directory_cannot_be_replaced(
@@ -296,7 +332,7 @@ def test_a_check_without_a_directory_is_skipped(
         check(at(tmp_path / "missing" / "f"))
 
 
-def test_a_place_that_fails_to_open_leaks_nothing(at: At, tmp_path: Path) -> None:
+def test_an_examination_that_is_interrupted_leaks_nothing(tmp_path: Path) -> None:
     def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def interrupted(*args: Any, **options: Any) -> Any:
             if options.get("dir_fd") is not None:
@@ -305,9 +341,10 @@ def test_a_place_that_fails_to_open_leaks_nothing(at: At, tmp_path: Path) -> Non
 
         return interrupted if name == "stat" else call
 
+    doctor(tmp_path / "f")  # what is remembered of the filesystem keeps a descriptor
     before = len(os.listdir("/dev/fd"))
     with intercept(wrap), pytest.raises(KeyboardInterrupt):
-        at(tmp_path / "f")
+        doctor(tmp_path / "f")
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -344,3 +381,44 @@ def test_what_does_not_print_is_escaped(text: str, safe: str) -> None:
 )
 def test_sizes_are_readable(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_root_s_directory_is_trusted_by_everybody(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: ME + 5)
+    with intercept(changed_stat(mode=0o40755, uid=0)):
+        assert look.parent_trust(at(tmp_path / "f"))[0] == "pass"
+    with intercept(changed_stat(mode=0o40755, uid=1)):
+        assert look.parent_trust(at(tmp_path / "f"))[0] == "warn"
+
+
+def test_a_directory_that_is_not_there_is_neither_writable_nor_not(at: At, tmp_path: Path) -> None:
+    with pytest.raises(SkippedError):
+        look.parent_writable(at(tmp_path / "missing" / "f"))
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (1 << 20, "1.0 MiB"),
+        (1 << 30, "1.0 GiB"),
+        (1 << 40, "1.0 TiB"),
+        (1 << 50, "1024.0 TiB"),
+    ],
+)
+def test_sizes_are_in_units_that_people_read(size: int, text: str) -> None:
+    assert size_text(size) == text
+
+
+def test_a_directory_that_takes_no_file_says_whose_it_is(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o750)
+    monkeypatch.setattr(permissions, "may_in_directory", lambda *_: False)
+    status, detail = look.parent_writable(at(tmp_path / "f"))
+    assert status == "fail"
+    assert f"(mode 0750, owner {ME})" in detail

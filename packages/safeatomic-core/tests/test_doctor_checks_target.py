@@ -336,3 +336,14 @@ def test_an_unknown_algorithm_is_unknown(at: At, target: Path) -> None:
     status, detail = sidecars.checksum(at(target))
     assert status == "unknown"
     assert "rot13" in detail
+
+
+@pytest.mark.parametrize(("mode", "kept"), [(0o755, False), (0o1755, True)])
+def test_somebody_else_s_sidecar_stays_in_a_sticky_directory_only(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch, mode: int, kept: bool
+) -> None:
+    Path(f"{target}.lock").touch()
+    target.parent.chmod(mode)
+    monkeypatch.setattr(permissions, "may_replace_in_sticky", lambda *_: False)
+    found = sidecars._kept_in_place(at(target), "data.bin.lock")
+    assert ("in a sticky directory" in (found or "")) is kept

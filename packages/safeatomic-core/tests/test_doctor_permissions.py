@@ -15,6 +15,13 @@ ME = os.geteuid()
 OVERFLOW = 65534
 
 
+def test_a_command_that_takes_root_says_so_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert permissions.as_root("'chattr -i f'") == "'chattr -i f'"
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    assert permissions.as_root("'chattr -i f'") == "as root: 'chattr -i f'"
+
+
 def owned(user: int, group: int = 0) -> os.stat_result:
     return os.stat_result((stat.S_IFREG | 0o644, 1, 1, 1, user, group, 0, 0, 0, 0))
 
@@ -49,6 +56,8 @@ ONE_USER = "         0       3002          1"
         (WITH_FOWNER, "0 0 4294967295", 7, 8, True),
         (WITH_FOWNER, ONE_USER, 7, OVERFLOW, False),  # nobody that this namespace knows
         (WITH_FOWNER, "0 0 4294967295", 7, OVERFLOW, True),  # the user nobody
+        (WITH_FOWNER, f"{OVERFLOW} 0 1", 7, OVERFLOW, True),
+        (WITH_FOWNER, f"0 0 {OVERFLOW}", 7, OVERFLOW, False),
     ],
 )
 def test_who_may_replace_a_file_in_a_sticky_directory(

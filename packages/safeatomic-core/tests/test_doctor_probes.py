@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import LockError, SafeAtomicError, inspect_guarantees
+from safeatomic_core import (
+    ChecksumMismatchError,
+    LockError,
+    SafeAtomicError,
+    inspect_guarantees,
+    is_locked,
+    release_lock,
+    write_atomic_bytes,
+)
 from safeatomic_core._doctor import probes as probes
 from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.probes import Probes
@@ -24,6 +32,7 @@ from safeatomic_core._posix import intercept
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     opened = Place(str(tmp_path / "f"), inspect_guarantees(tmp_path).environment)
+    opened.open()
     yield opened
     opened.close()
 
@@ -236,6 +245,39 @@ def test_damage_that_goes_unnoticed_fails(
     assert run(round_of, "checksum") == ("fail", "damage to the content was not noticed")
 
 
+def test_a_checksum_that_is_wrong_from_the_start_fails(
+    round_of: Probes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record_another(path: str, data: bytes, **options: Any) -> None:
+        write_atomic_bytes(path, data, **options)
+        side = Path(f"{path}.sha256")
+        side.write_bytes(b"0" * 64 + side.read_bytes()[64:])
+
+    monkeypatch.setattr(probes, "write_atomic_bytes", record_another)
+    with pytest.raises(ChecksumMismatchError):
+        run(round_of, "checksum")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EINTR, "passing"), KeyboardInterrupt()])
+def test_a_release_that_is_cut_short_is_done_once_more(
+    round_of: Probes, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    errors = iter([error])
+
+    def release(path: str) -> bool:
+        for once in errors:
+            raise once
+        return release_lock(path)
+
+    monkeypatch.setattr(probes, "release_lock", release)
+    if isinstance(error, OSError):
+        assert run(round_of, "lock")[0] == "pass"
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(round_of, "lock")
+    assert not is_locked(round_of._path("lock"))
+
+
 # ---------------------------------------------------------------------------------------- clean-up
 
 
@@ -307,15 +349,16 @@ def test_nothing_is_left_behind_whatever_call_fails(
     assert surfaced > 0
 
 
-def test_an_interrupt_in_the_clean_up_does_not_end_it(place: Place) -> None:
+@pytest.mark.parametrize(("call", "at"), [("unlink", 3), ("listdir", 1), ("rmdir", 1)])
+def test_an_interrupt_in_the_clean_up_does_not_end_it(place: Place, call: str, at: int) -> None:
     made = Probes(place)
     for role in probes._ROLES:
         for suffix in ("", ".lock", ".sha256"):
             Path(made._path(role) + suffix).touch()
-    interrupt = Injector(3, KeyboardInterrupt()).wrap
+    interrupt = Injector(at, KeyboardInterrupt()).wrap
 
-    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        return interrupt(name, call) if name == "unlink" else call
+    def wrap(name: str, really: Callable[..., Any]) -> Callable[..., Any]:
+        return interrupt(name, really) if name == call else really
 
     gc.collect()  # or the interrupt may fall into a finalizer, which swallows it
     with intercept(wrap), pytest.raises(KeyboardInterrupt):

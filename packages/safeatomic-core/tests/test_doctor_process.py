@@ -24,6 +24,7 @@ def test_the_c_library_provides_fsync() -> None:
         ({"/lib/liba.so": "/lib/libc.so.6", "/lib/libb.so": "/lib/libc.so.6"}, "/lib/libc.so.6"),
         ({"/lib/liba.so": "/lib/libc.so.6", "/lib/eat.so": "/lib/eat.so"}, "/lib/eat.so"),
         ({"/lib/gone.so": ""}, "python"),
+        ({"/lib/gone.so": "", "/lib/libb.so": "/lib/libc.so.6"}, "/lib/libc.so.6"),
         ({}, "python"),
     ],
 )
@@ -40,6 +41,22 @@ def test_a_program_with_an_entry_of_its_own_is_looked_behind(
     monkeypatch.setattr(process, "_provider_in", provider_in)
     monkeypatch.setattr(process, "_loaded_libraries", lambda: sorted(by_library))
     assert process.fsync_provider() == provider
+
+
+def test_a_library_that_is_not_loaded_is_not_loaded_to_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, modes = ctypes.CDLL, dict[str | None, int]()
+
+    def loading(library: str | None, mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
+        modes.setdefault(library, mode)
+        return real(library, mode=mode)
+
+    monkeypatch.setattr(ctypes, "CDLL", loading)
+    process._provider_in(None)
+    with pytest.raises(OSError):  # noqa: PT011 - dlopen(3) gives no number
+        process._provider_in("/nowhere/lib.so")
+    assert modes["/nowhere/lib.so"] == os.RTLD_NOLOAD | os.RTLD_LAZY
 
 
 def test_every_loaded_library_can_be_asked_or_refuses() -> None:
@@ -79,7 +96,7 @@ def test_limits_of_a_quota_are_given_in_bytes(monkeypatch: pytest.MonkeyPatch) -
     class Libc:
         @staticmethod
         def quotactl(command: int, device: bytes, number: int, block: object) -> int:
-            assert command & 0xFF == 1
+            assert command == 0x80000701  # QCMD(Q_GETQUOTA, GRPQUOTA) of <sys/quota.h>
             assert (device, number) == (b"/dev/disk", 7)
             for index, value in enumerate((10, 8, 4096, 100, 80, 3)):
                 block._obj[index] = value  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import DoctorCheck, DoctorReport, Environment, doctor
+from safeatomic_core._advice import command
 from safeatomic_core._doctor import wants_colour
 from safeatomic_core._types import GUARANTEES
 
@@ -92,12 +93,20 @@ def test_an_ordinary_report_fits_on_a_screen(target: Path) -> None:
 
 @pytest.mark.parametrize(
     "kept",
-    ["/srv/with blanks/" * 6 + "file", "safeatomic clean /srv/" + "deep/" * 20, "a-b-" * 30],
+    ["/srv/with blanks/" * 6 + "file", "safeatomic clean /srv/" + "deep/" * 20, "ab-cd-" * 20],
 )
 def test_no_path_and_no_command_is_broken_over_lines(kept: str) -> None:
     detail = f"the words before it are several, and then '{kept}' is what there is to say"
     for report in (made(("one", "fail", detail)), made(point=kept), made(path=kept)):
         assert any(kept in line for line in report.summary().splitlines())
+
+
+@pytest.mark.parametrize("path", ["/srv/my own data/" * 6, "/srv/it's the user's/" * 6])
+def test_a_command_with_a_quoted_path_is_not_broken_either(path: str) -> None:
+    text = command("safeatomic clean", path)
+    report = made(("one", "fail", f"several words before: run {text}, and several words after it"))
+    assert any(text in line for line in report.summary().splitlines())
+    assert any(path in line for line in made(path=path).summary().splitlines())
 
 
 def test_nothing_is_warned_of_twice(report_on: Any, on: Any, target: Path) -> None:
@@ -121,6 +130,13 @@ def test_colours_change_nothing_but_the_colours(target: Path) -> None:
     assert plain == report.summary()
     assert "\033[31mNOT OK\033[0m" in painted
     assert "\033[31mfail\033[0m" in painted
+
+
+def test_only_the_status_is_coloured() -> None:
+    report = made(("fail", "fail", "it may fail"), ("pass", "pass", ""))
+    lines = report.summary(colour=True).splitlines()
+    assert "  \033[31mfail\033[0m    fail: it may fail" in lines
+    assert "  \033[32mpass\033[0m    pass" in lines
 
 
 class Terminal(io.StringIO):
@@ -153,3 +169,11 @@ def test_a_report_is_immutable_and_pickles(target: Path) -> None:
 
 def test_a_check_reads_as_a_line() -> None:
     assert str(DoctorCheck("lock", "pass", "not locked")) == "pass: lock: not locked"
+
+
+@pytest.mark.parametrize(
+    ("detail", "shown"),
+    [("it's 'so'", "it's 'so'"), ("a\nb\x1b[2J", "a\\nb\\x1b[2J"), ("naïve", "naïve")],
+)
+def test_a_detail_cannot_move_the_cursor(detail: str, shown: str) -> None:
+    assert f"  fail    one: {shown}" in made(("one", "fail", detail)).summary().splitlines()

@@ -170,7 +170,12 @@ def test_a_filesystem_without_a_size_is_unknown(at: At, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("total", "free", "status"),
-    [(0, 0, "pass"), (100, 0, "fail"), (100, 1, "fail"), (100, 9, "warn"), (100, 50, "pass")],
+    [
+        (0, 0, "pass"),
+        *((100, 0, "fail"), (100, 1, "fail")),
+        *((100, 2, "warn"), (100, 15, "warn")),
+        *((100, 16, "pass"), (100, 50, "pass")),
+    ],
 )
 def test_free_inodes(at: At, tmp_path: Path, total: int, free: int, status: str) -> None:
     with with_statvfs(f_files=total, f_favail=free, f_ffree=free):
@@ -189,6 +194,8 @@ NOTHING = (0, 0, 0, 0, 0, 0)
         ((10240, 8192, 10240, 0, 0, 3), None, "fail", "EDQUOT"),
         ((0, 0, 0, 3, 0, 3), None, "fail", "EDQUOT"),
         ((10240, 8192, 9000, 0, 0, 3), None, "warn", "soft limit"),
+        ((10240, 8192, 8192, 0, 3, 3), None, "pass", "limits 10.0 KiB and 3 inodes"),
+        ((0, 0, 0, 0, 2, 3), None, "warn", "soft limit"),
         (None, (0, 0, 0, 0, 2, 3), "warn", "group"),
         (None, None, "pass", "no quota"),
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,155 +178,6 @@ def test_options_of_mount_and_filesystem_are_merged() -> None:
     assert mount.options == ("ro", "relatime", "rw", "nobarrier")
 
 
-# ------------------------------------------------------------------------- mounts out of the table
-
-
-def magic(number: int) -> Callable[[int], bytes]:
-    return lambda _fd: struct.pack("@l", number) + bytes(4000)
-
-
-@pytest.fixture
-def hidden_mount(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounts, "mount_id", lambda _fd: 99)
-    monkeypatch.setattr(mounts, "directory_of", lambda _fd: "/")
-
-
-@pytest.mark.usefixtures("hidden_mount")
-@pytest.mark.parametrize(
-    ("number", "name"),
-    [(0xEF53, "ext4"), (0x9123683E, "btrfs"), (0x6969, "nfs"), (0x1021994, "tmpfs")],
-)
-def test_a_mount_outside_the_chroot_is_known_by_its_magic_number(
-    monkeypatch: pytest.MonkeyPatch, number: int, name: str
-) -> None:
-    monkeypatch.setattr(mounts, "statfs", magic(number))
-    mount = find_mount(TABLE, dev("8:7"), 5, "/")
-    assert mount is not None
-    assert (mount.fstype, mount.point, mount.number) == (name, None, -1)
-
-
-@pytest.mark.usefixtures("hidden_mount")
-def test_an_unlisted_magic_number_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounts, "statfs", magic(0x12345))
-    assert find_mount(TABLE, dev("8:7"), 5, "/") is None
-
-
-@pytest.mark.usefixtures("hidden_mount")
-def test_a_statfs_that_fails_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounts, "statfs", raising(errno.ENOSYS))
-    assert find_mount(TABLE, dev("8:7"), 5, "/") is None
-
-
-# ------------------------------------------------------------------------------------ macOS and BSD
-
-
-def darwin_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
-    """Lay a struct statfs out as <sys/mount.h> of macOS does with 64-bit inodes."""
-    head = struct.pack("<Ii5Q2iIIII", 4096, 1 << 20, 9, 8, 7, 6, 5, 1, 2, 0, 0x1A, flags, 0)
-    assert len(head) == 72
-    return head + struct.pack(
-        "<16s1024s1024s8I", fstype.encode(), point.encode(), source.encode(), *[0] * 8
-    )
-
-
-def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
-    """Lay a struct statfs out as <sys/mount.h> of FreeBSD 12 and later does."""
-    head = struct.pack("<IIQ", 0x20140518, 0x35, flags)
-    head += bytes(8 * 11) + bytes(80) + struct.pack("<IIii", 255, 0, 1, 2) + bytes(80)
-    assert len(head) == 280
-    return head + struct.pack("<16s1024s1024s", fstype.encode(), source.encode(), point.encode())
-
-
-@pytest.mark.usefixtures("no_findings")
-@pytest.mark.parametrize(
-    ("platform", "raw", "name", "kind", "options"),
-    [
-        (
-            "darwin",
-            darwin_statfs("apfs", "/System/Volumes/Data", "/dev/disk3s5", 0x4801000),
-            "apfs",
-            "local_posix_persistent",
-            ("local",),
-        ),
-        (
-            "darwin",
-            darwin_statfs("hfs", "/Volumes/old", "/dev/disk4s2", 0x1001),
-            "hfs",
-            "local_posix_persistent",
-            ("ro", "local"),
-        ),
-        (
-            "darwin",
-            darwin_statfs("smbfs", "/Volumes/share", "//u@filer/share", 0),
-            "smbfs",
-            "network",
-            (),
-        ),
-        (
-            "darwin",
-            darwin_statfs("msdos", "/Volumes/STICK", "/dev/disk5s1", 0x1000),
-            "msdos",
-            "windows",
-            ("local",),
-        ),
-        (
-            "freebsd14",
-            freebsd_statfs("ufs", "/", "/dev/ada0p2", 0x1000),
-            "ufs",
-            "local_posix_persistent",
-            ("local",),
-        ),
-        (
-            "freebsd14",
-            freebsd_statfs("zfs", "/home", "zroot/home", 0x1000),
-            "zfs",
-            "local_posix_persistent",
-            ("local",),
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_statfs_is_read_where_there_is_no_mount_table(
-    monkeypatch: pytest.MonkeyPatch,
-    platform: str,
-    raw: bytes,
-    name: str,
-    kind: str,
-    options: tuple[str, ...],
-) -> None:
-    monkeypatch.setattr(environment, "PLATFORM", platform)
-    monkeypatch.setattr(mounts, "statfs", lambda _fd: raw.ljust(4096, b"\0"))
-    mount = environment.mount_of_statfs(5)
-    found = describe(mount, 0)
-    assert (found.filesystem, found.filesystem_class, found.mount_options) == (name, kind, options)
-    assert found.platform == platform
-    assert found.durability_findings == ()
-
-
-@pytest.mark.usefixtures("no_findings")
-def test_an_asynchronous_mount_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "PLATFORM", "freebsd14")
-    raw = freebsd_statfs("ufs", "/fast", "/dev/ada0p3", 0x1040)
-    monkeypatch.setattr(mounts, "statfs", lambda _fd: raw)
-    found = describe(environment.mount_of_statfs(5), 0)
-    assert "async" in found.durability_findings[0]
-    assert not found.supports_fsync_file
-
-
-def test_other_systems_are_not_guessed_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "PLATFORM", "openbsd7")
-    assert environment.mount_of_statfs(0) is None
-
-
-def test_a_failing_statfs_leaves_the_mount_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "PLATFORM", "darwin")
-    monkeypatch.setattr(mounts, "statfs", raising(errno.EIO))
-    assert environment.mount_of_statfs(0) is None
-    monkeypatch.setattr(mounts, "statfs", raising(errno.ENFILE))
-    with pytest.raises(OSError, match="Too many open files in system"):
-        environment.mount_of_statfs(0)
-
-
 # -------------------------------------------------------------------------------- the description
 
 
@@ -476,3 +326,10 @@ def test_a_directory_that_does_not_tell_its_path_is_found_by_the_path_given(
     mount = find_mount(TABLE, dev("8:1"), 5, "/srv/a/b/c")
     assert mount is not None
     assert mount.point == "/srv/a/b"
+
+
+def test_an_environment_that_is_made_by_hand_can_do_everything() -> None:
+    made = environment.Environment("linux", "ext4", "local_posix_persistent")
+    assert (made.supports_fsync_file, made.supports_fsync_dir) == (True, True)
+    assert made.supports_atomic_replace is True
+    assert made.symlink_policy == "unspecified"

@@ -24,6 +24,7 @@ ERRORS = [
     LockError("/a", "held"),
     LockError("/a", "held", 42, "host", 7.5),
     LockError("a text"),
+    LockError("/a", reason="held", pid=42, hostname="host", age_s=7.5),
 ]
 
 
@@ -72,7 +73,11 @@ def test_a_traceback_shows_a_class_as_it_is_imported(name: str) -> None:
         (59, "59 s"),
         (119, "119 s"),
         (150, "2 minutes"),
+        (120, "2 minutes"),
+        (7199, "119 minutes"),
         (7200, "2 hours"),
+        (172799, "47 hours"),
+        (172800, "2 days"),
         (28476257.7, "329 days"),
     ],
 )

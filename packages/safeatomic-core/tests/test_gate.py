@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import UnsupportedEnvironmentError, UnsupportedEnvironmentWarning, _log
+from safeatomic_core import (
+    UnsupportedEnvironmentError,
+    UnsupportedEnvironmentWarning,
+    _log,
+    write_atomic_bytes,
+)
 from safeatomic_core import _environment as environment
 from safeatomic_core._gate import gate
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
@@ -183,3 +188,11 @@ def test_an_error_filter_turns_the_warning_into_an_error(fake: Any) -> None:
         warnings.simplefilter("error")
         with pytest.raises(UnsupportedEnvironmentWarning):
             gate(os.makedev(250, 77), "warn", "/data", NEEDED)
+
+
+@pytest.mark.parametrize("path", [".", "missing/f", "f/g"])
+def test_what_gate_refuses_carries_its_note(tmp_path: Path, path: str) -> None:
+    (tmp_path / "f").touch()
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - of several classes
+        write_atomic_bytes(f"{tmp_path}/{path}", b"x")
+    assert caught.value.__notes__ == ["safeatomic: Gate failed; the target is unchanged"]

@@ -24,7 +24,7 @@ from safeatomic_core import (
 )
 from safeatomic_core._in_place import COPY_PREFIX, InPlace
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import locate
+from safeatomic_core._target import Target
 
 Listing = Callable[[], list[str]]
 
@@ -248,7 +248,7 @@ def test_a_reservation_that_made_the_file_longer_is_undone_durably(
     assert "data.bin.sha256" not in listing()
 
 
-def test_opening_twice_opens_once(seen: Path) -> None:
+def test_opening_twice_opens_once(seen: Path, locate: Callable[[str | Path], Target]) -> None:
     target = locate(seen)
     place = InPlace(target)
     place.open()
@@ -284,7 +284,7 @@ def test_a_file_that_was_unmounted_meanwhile_is_not_written(seen: Path, listing:
 
 
 def test_what_is_mounted_instead_must_be_a_file(
-    seen: Path, monkeypatch: pytest.MonkeyPatch
+    seen: Path, monkeypatch: pytest.MonkeyPatch, locate: Callable[[str | Path], Target]
 ) -> None:
     target = locate(seen)
     seen.unlink()

@@ -30,7 +30,7 @@ from safeatomic_core import (
 )
 from safeatomic_core._lock_payload import payload
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import locate
+from safeatomic_core._target import Target
 
 _anonymous = pytest.mark.skipif(
     not _posix.O_TMPFILE, reason="this interpreter has no os.O_TMPFILE: locks are linked from temps"
@@ -369,11 +369,13 @@ def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
         is_locked(tmp_path / "missing" / "data")
 
 
-def test_a_lock_of_the_parent_is_not_the_child_s_to_release(data: Path) -> None:
+def test_a_lock_of_the_parent_is_not_the_child_s_to_release(
+    data: Path, locate: Callable[[str | Path], Target]
+) -> None:
     target = locate(data)
     lock = _lock.Lock(target, "strict")
     assert lock.attempt(None)
-    lock._born = -1  # as a forked child sees it
+    lock._held._born = -1  # as a forked child sees it
     lock.release()
     assert lock.fd == -1
     assert is_locked(data)
@@ -388,7 +390,7 @@ def test_a_lock_that_is_lost_and_cannot_be_looked_at_is_left_alone(data: Path, f
 
 
 def test_an_interrupt_before_the_temp_is_ours_leaves_no_temp(
-    data: Path, faults: Any, listing: Any
+    data: Path, faults: Any, listing: Any, locate: Callable[[str | Path], Target]
 ) -> None:
     faults.fail("open_anonymous", errno.EOPNOTSUPP)
     target = locate(data)

@@ -104,6 +104,8 @@ def test_our_own_payload_is_read_and_written_where_nothing_can_be_imported(
     fields = parse(payload("run"))
     assert fields is not None
     assert fields["session_hash"] == expected["session_hash"]
+    longest = payload("").replace(b'"pid":%d' % os.getpid(), b'"pid":2147483647')
+    assert (parse(longest) or {}).get("pid") == 2147483647
     assert parse(json_of(GOOD)) is None
     assert parse_timestamp("2026-01-02T03:04:05+01:00") is None
 
@@ -155,6 +157,22 @@ def test_our_own_times_are_read_as_datetime_reads_them(moment: Any, whole: bool)
 )
 def test_times_that_do_not_exist_are_none(text: str) -> None:
     assert parse_timestamp(text) is None
+
+
+YEARS = (1, 4, 96, 100, 104, 400, 1900, 1996, 2000, 2026, 2100, 9999)
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_every_year_has_the_days_that_it_has(year: int) -> None:
+    for month in range(1, 13):
+        for day in (1, 28, 29, 30, 31):
+            text = f"{year:04d}-{month:02d}-{day:02d}T12:30:59.000000Z"
+            try:
+                expected = datetime(year, month, day, 12, 30, 59, tzinfo=UTC).timestamp()
+            except ValueError:
+                assert parse_timestamp(text) is None, text
+            else:
+                assert parse_timestamp(text) == expected, text
 
 
 def test_a_stack_that_is_nearly_used_up_says_nothing_of_the_file() -> None:

@@ -400,6 +400,22 @@ def test_the_interpreter_ends_quietly_with_a_watch_left_open(tmp_path: Path) -> 
     assert done.stderr == ""
 
 
+def test_a_file_that_the_machine_swaps_to(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = target.rename(target.with_name("swap file"))
+    escaped = os.fsencode(odd).replace(b" ", b"\\040")
+    table = b"Filename Type Size Used Priority\n/gone\\040away file 1 0 -2\n%b file 1 0 -3\n"
+    other = odd.with_name("other")
+    other.touch()
+    fd = os.open(odd.parent, os.O_RDONLY)
+    try:
+        monkeypatch.setattr(mounts, "read_proc", lambda _path: table % escaped)
+        assert mounts.is_swap_file(fd, odd.name)
+        assert not mounts.is_swap_file(fd, other.name)
+        assert not mounts.is_swap_file(fd, "missing")
+    finally:
+        os.close(fd)
+
+
 def test_attributes_of_what_has_none(target: Path) -> None:
     fd = os.open(target.parent, os.O_RDONLY)
     try:
@@ -422,3 +438,16 @@ def test_without_a_c_library_no_attributes_are_known(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert mounts.attributes(-1) is None
+
+
+def test_a_name_is_on_its_mount_whatever_it_leads_to_and_whoever_waits(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "elsewhere").symlink_to("/proc/self/status")
+    os.mkfifo(tmp_path / "pipe")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        here = mounts.mount_id(directory)
+        for name in ("dangling", "elsewhere", "pipe"):
+            assert mounts.mount_id_at(directory, name) == here
+    finally:
+        os.close(directory)

@@ -151,6 +151,7 @@ def test_scopes_that_are_left_out_of_order_end_as_they_began() -> None:
     outer.__enter__()
     inner.__enter__()
     outer.__exit__(None, None, None)
+    assert defaults().retries == 0
     inner.__exit__(None, None, None)
     assert defaults().retries == 0
     inner.__exit__(None, None, None)

@@ -110,6 +110,7 @@ def test_a_no_of_the_kernel_that_opening_does_not_confirm_is_none(
     ("file", "directory", "mode", "allowed"),
     [
         (0, SOMEBODY, 0o755, True),  # after a run under sudo
+        (0, SOMEBODY, 0o775, True),
         (0, SOMEBODY, 0o1755, True),
         (0, SOMEBODY, 0o1775, False),  # a shared directory
         (0, SOMEBODY, 0o1777, False),

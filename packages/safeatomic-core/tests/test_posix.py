@@ -147,3 +147,50 @@ def test_a_platform_that_cannot_ask_for_the_effective_user_says_no(
         assert kernel.access(".", os.R_OK, fd) is False
     finally:
         os.close(fd)
+
+
+def test_an_anonymous_file_is_written_before_it_has_a_name(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fd = kernel.open_anonymous(0o600, dir_fd=directory)
+    except OSError as error:
+        assert error.errno in (errno.EOPNOTSUPP, errno.EISDIR)
+    else:
+        assert os.write(fd, b"x") == 1
+        assert os.fstat(fd).st_nlink == 0
+        assert os.listdir(tmp_path) == []
+        kernel.link_anonymous(fd, "named", directory)
+        os.close(fd)
+        assert (tmp_path / "named").read_bytes() == b"x"
+    finally:
+        os.close(directory)
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="this system has no extended attributes")
+def test_attributes_are_those_of_the_name_not_of_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    try:
+        os.setxattr(tmp_path / "file", "user.note", b"x")
+    except OSError:
+        pytest.skip("this filesystem has no extended attributes")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert "user.note" in kernel.listxattr_at("file", directory)
+        assert kernel.getxattr_at("file", "user.note", directory) == b"x"
+        assert "user.note" not in kernel.listxattr_at("link", directory)
+        with pytest.raises(OSError):  # noqa: PT011 - EPERM or ENODATA
+            kernel.getxattr_at("link", "user.note", directory)
+    finally:
+        os.close(directory)
+
+
+def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert kernel.exists_at("link", directory)
+        assert not kernel.exists_at("nowhere", directory)
+        assert not kernel.exists_at("x" * 300, directory)
+    finally:
+        os.close(directory)

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
 import errno
+import inspect
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safeatomic_core import AtomicWriter, _change, _lock, _protocol, is_locked, write_atomic_bytes
+from safeatomic_core import (
+    AtomicWriter,
+    _change,
+    _lock,
+    _protocol,
+    inspect_lock,
+    is_locked,
+    verify_checksum,
+    write_atomic_bytes,
+)
 
 Listing = Callable[[], list[str]]
 
@@ -149,3 +161,45 @@ def test_a_file_that_is_created_while_a_stream_is_filled_wins(tmp_path: Path) ->
         file.write(b"second")
     assert (tmp_path / "f").read_bytes() == b"first"
     assert not (tmp_path / "f.sha256").exists()
+
+
+def test_a_deep_stack_with_room_for_a_write_is_no_obstacle(target: Path) -> None:
+    def deeper(frames: int) -> None:
+        if frames:
+            deeper(frames - 1)
+        else:
+            write_atomic_bytes(target, b"new")
+
+    deeper(sys.getrecursionlimit() // 2)
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("room", range(5, 120, 5))
+def test_a_stack_without_room_is_noticed_before_it_is_too_late(
+    target: Path, listing: Listing, room: int
+) -> None:
+    def deeper(frames: int) -> None:
+        if frames:
+            deeper(frames - 1)
+        else:
+            write_atomic_bytes(target, b"new", write_checksum=True)
+
+    try:
+        deeper(sys.getrecursionlimit() - len(inspect.stack(0)) - room)
+    except RecursionError:
+        assert target.read_bytes() == b"old"
+        assert listing() == ["data.bin"]
+    else:
+        assert target.read_bytes() == b"new"
+        assert verify_checksum(target)
+
+
+def test_a_temp_bears_the_token_of_the_lock_that_it_is_written_under(
+    target: Path, faults: Any, listing: Listing
+) -> None:
+    faults.fail("open_anonymous", errno.EOPNOTSUPP)
+    with AtomicWriter(target) as file:
+        file.write(b"new")
+        (temp,) = (name for name in listing() if name.endswith(".tmp"))
+        token = json.loads(inspect_lock(target).raw or "")["token"]
+        assert temp == f".safeatomic-tmp-{token}.tmp"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -105,3 +106,10 @@ def test_a_mismatch_and_a_missing_sidecar_are_traced(lines: Path, steps: Any) ->
         AtomicReader(lines, check_checksum=True)
     verdicts = [facts["verdict"] for step, facts in steps if facts.get("phase") == "verdict"]
     assert verdicts == ["mismatch", "missing"]
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path: Path, faults: Any) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    faults.fail("open", errno.EIO, when=lambda name, *_args, **_options: name == "pipe")
+    with pytest.raises(OSError, match="FIFO"):
+        AtomicReader(tmp_path / "pipe")

@@ -25,7 +25,7 @@ from safeatomic_core._posix import kernel
 from safeatomic_core._readership import Readers, readers_at, readers_of
 from safeatomic_core._readership import _give_names as give_names
 from safeatomic_core._readership import _naming as naming
-from safeatomic_core._target import locate
+from safeatomic_core._target import Target
 from safeatomic_core._temp_file import Temp, start_writeback
 
 ACL = "system.posix_acl_access"
@@ -211,7 +211,9 @@ def test_a_file_without_an_acl_is_read_by_its_mode(target: Path, faults: Any, co
         os.close(fd)
 
 
-def test_what_is_not_there_has_no_readers(tmp_path: Path) -> None:
+def test_what_is_not_there_has_no_readers(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
     place = locate(tmp_path / "missing")
     assert readers_at(place) is None
     place.close()

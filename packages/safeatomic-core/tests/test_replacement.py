@@ -22,7 +22,7 @@ from safeatomic_core._posix import intercept, kernel
 from safeatomic_core._rename import rename_new
 from safeatomic_core._replacement import Replacement
 from safeatomic_core._sidecar_file import Sidecar
-from safeatomic_core._target import Target, locate
+from safeatomic_core._target import Target
 
 Listing = Callable[[], list[str]]
 LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
@@ -225,7 +225,7 @@ def test_an_interrupt_after_any_change_of_names_leaves_a_good_pair(
 
 
 @pytest.fixture
-def place(target: Path) -> Iterator[Target]:
+def place(target: Path, locate: Callable[[str | Path], Target]) -> Iterator[Target]:
     opened = locate(target)
     yield opened
     opened.close()

@@ -22,7 +22,7 @@ from safeatomic_core import (
 )
 from safeatomic_core._posix import O_PATH, intercept
 from safeatomic_core._settle import settle_directory
-from safeatomic_core._target import locate
+from safeatomic_core._target import Target
 
 TakePlaceFor = Callable[[str], None]
 
@@ -201,7 +201,7 @@ def test_a_renamed_file_that_cannot_be_flushed_is_unconfirmed(
 
 @pytest.mark.skipif(not O_PATH, reason="no descriptors that only look names up")
 def test_a_directory_that_was_opened_to_look_names_up_is_opened_once_more_to_be_flushed(
-    target: Path, faults: Any
+    target: Path, faults: Any, locate: Callable[[str | Path], Target]
 ) -> None:
     faults.fail("open", errno.EACCES, when=lambda _name, flags, **_options: not flags & O_PATH)
     place = locate(target)

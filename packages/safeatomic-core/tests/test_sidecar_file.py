@@ -28,7 +28,7 @@ from safeatomic_core import (
 from safeatomic_core import _sidecar_file as sidecar_file
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._sidecar_file import Sidecar
-from safeatomic_core._target import locate
+from safeatomic_core._target import Target
 
 OLD, NEW = hash_bytes(b"old", "sha256"), hash_bytes(b"new", "sha256")
 OTHER = "0" * 64
@@ -259,7 +259,7 @@ def test_a_name_that_leads_nowhere_is_another_file_s(target: Path, side: Path) -
 
 
 def test_a_sidecar_that_vanishes_while_it_is_asked_about_is_nothing(
-    target: Path, side: Path, faults: Any
+    target: Path, side: Path, faults: Any, locate: Callable[[str | Path], Target]
 ) -> None:
     faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
     place = locate(target)
@@ -313,7 +313,7 @@ def test_an_interrupt_while_looking_closes_the_sidecar(
 
 @pytest.mark.parametrize("code", [errno.EBADF, errno.ENOSYS, errno.EIO])
 def test_a_flock_that_cannot_be_had_is_done_without(
-    target: Path, side: Path, faults: Any, code: int
+    target: Path, side: Path, faults: Any, code: int, locate: Callable[[str | Path], Target]
 ) -> None:
     side.write_text(OURS["sealed"])
     place = locate(target)
@@ -375,7 +375,9 @@ def test_a_list_that_comes_while_a_stream_is_written_stops_it(target: Path, side
     assert side.read_text() == LISTS["of several"]
 
 
-def test_a_sidecar_is_held_once_however_often_it_is_asked(target: Path, side: Path) -> None:
+def test_a_sidecar_is_held_once_however_often_it_is_asked(
+    target: Path, side: Path, locate: Callable[[str | Path], Target]
+) -> None:
     write_checksum_file(target)
     place = locate(target)
     mine, other = Sidecar(place, "sha256"), Sidecar(place, "sha256")

@@ -30,6 +30,7 @@ from safeatomic_core import (
     compute_hash_file,
     get_checksum_info,
     read_atomic,
+    read_atomic_bytes,
     verify_checksum,
     write_atomic,
     write_atomic_bytes,
@@ -132,14 +133,18 @@ USES: dict[str, Callable[[AtomicWriter], object]] = {
 
 @pytest.mark.parametrize("decision", [*USES, "abort", "drop"])
 @pytest.mark.parametrize("opened", [0, 30])
+@pytest.mark.parametrize("checked", [False, True])
 def test_descriptors_that_the_program_closed_are_neither_used_nor_closed_again(
-    target: Path, tmp_path: Path, decision: str, opened: int
+    target: Path, tmp_path: Path, checked: bool, decision: str, opened: int
 ) -> None:
+    if checked:
+        write_atomic(target, "old", write_checksum=True)
     pid = os.fork()
     if pid == 0:
         try:
             verify_checksum(target, "0" * 64)  # what is loaded late is loaded now
-            file, reader = AtomicWriter(target), AtomicReader(target)
+            file = AtomicWriter(target, write_checksum=checked)
+            reader = AtomicReader(target, check_checksum=checked)
             file.write(b"buffered")
             os.closerange(3, 256)
             mine = [os.open(tmp_path / f"mine{n}", os.O_RDWR | os.O_CREAT) for n in range(opened)]
@@ -163,7 +168,7 @@ def test_descriptors_that_the_program_closed_are_neither_used_nor_closed_again(
             os._exit(2)
         os._exit(0 if untouched else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert target.read_bytes() == b"old"
+    assert read_atomic_bytes(target, check_checksum=checked) == b"old"
     write_atomic(target, "next")  # takes what was left over, and clears up
 
 

@@ -18,7 +18,7 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import check_path, locate
+from safeatomic_core._target import Target, check_path, unchanged
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,10 @@ def test_bytes_and_path_objects_are_paths(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/", ".", "..", "a/", "a/.."])
 def test_what_can_only_be_a_directory_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    locate: Callable[[str | Path], Target],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(IsADirectoryError):
@@ -178,7 +181,9 @@ def test_what_is_no_longer_a_regular_file_when_it_is_opened_is_refused(
     assert listing() == ["data.bin"]
 
 
-def test_a_parent_that_is_swapped_meanwhile_does_not_misdirect(tmp_path: Path) -> None:
+def test_a_parent_that_is_swapped_meanwhile_does_not_misdirect(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
     (tmp_path / "real").mkdir()
     target = locate(tmp_path / "real" / "file")
     try:
@@ -191,7 +196,9 @@ def test_a_parent_that_is_swapped_meanwhile_does_not_misdirect(tmp_path: Path) -
         target.close()  # a second close does nothing
 
 
-def test_a_failing_look_closes_the_directory(tmp_path: Path, faults: Any) -> None:
+def test_a_failing_look_closes_the_directory(
+    tmp_path: Path, faults: Any, locate: Callable[[str | Path], Target]
+) -> None:
     faults.fail("stat", errno.EIO)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="Input/output"):
@@ -200,7 +207,7 @@ def test_a_failing_look_closes_the_directory(tmp_path: Path, faults: Any) -> Non
 
 
 def test_an_error_without_a_number_is_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locate: Callable[[str | Path], Target]
 ) -> None:
     error = OSError("odd")
 
@@ -213,8 +220,75 @@ def test_an_error_without_a_number_is_passed_on(
     assert caught.value is error
 
 
-def test_a_missing_directory_is_named_by_the_path_given_and_nothing_else(tmp_path: Path) -> None:
+def test_a_missing_directory_is_named_by_the_path_given_and_nothing_else(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
     path = str(tmp_path / "no" / "f")
     with pytest.raises(FileNotFoundError) as caught:
         locate(path)
     assert caught.value.filename == path
+
+
+@pytest.fixture
+def held(tmp_path: Path, locate: Callable[[str | Path], Target]) -> Target:
+    """A target that does not exist."""
+    return locate(tmp_path / "f")
+
+
+def test_a_link_is_another_thing_than_what_it_leads_to(tmp_path: Path, held: Target) -> None:
+    assert held.shows_what_was_found()
+    (tmp_path / "f").symlink_to("nowhere")
+    assert not held.shows_what_was_found()
+    (tmp_path / "f").unlink()
+    (tmp_path / "f").touch()
+    assert not held.shows_what_was_found()
+    held.look_again()
+    assert held.shows_what_was_found()
+    (tmp_path / "f").rename(tmp_path / "g")
+    (tmp_path / "f").symlink_to("g")
+    assert not held.shows_what_was_found()
+
+
+def test_a_file_is_unchanged_if_it_is_the_same_and_nobody_touched_it(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.touch()
+    other.touch()
+    before = one.stat()
+    later = os.stat_result((*before[:10],), {"st_ctime_ns": before.st_ctime_ns + 1})
+    same_time = os.stat_result((*other.stat()[:10],), {"st_ctime_ns": before.st_ctime_ns})
+    assert unchanged(before, one.stat())
+    assert unchanged(None, None)
+    assert not unchanged(before, None)
+    assert not unchanged(None, before)
+    assert not unchanged(before, later)
+    assert not unchanged(before, same_time)
+
+
+def test_a_chain_of_links_is_followed_as_far_as_the_kernel_follows_it(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    (tmp_path / "0").write_bytes(b"x")
+    for number in range(1, 42):
+        (tmp_path / str(number)).symlink_to(str(number - 1))
+    assert (tmp_path / "40").read_bytes() == b"x"
+    target = locate(tmp_path / "40")
+    assert target.name == "0"
+    target.close()
+    with pytest.raises(OSError, match="symbolic links"):
+        locate(tmp_path / "41")
+
+
+def test_a_path_that_leads_nowhere_any_more_does_not_lead_elsewhere(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "other").mkdir()
+    target = locate(tmp_path / "place" / "f")
+    try:
+        assert not target.leads_elsewhere()
+        (tmp_path / "place").rename(tmp_path / "moved")
+        assert not target.leads_elsewhere()
+        (tmp_path / "place").symlink_to("other")
+        assert target.leads_elsewhere()
+    finally:
+        target.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import _temp_file
+from safeatomic_core import _temp_file, write_atomic_bytes
 from safeatomic_core._posix import kernel
 from safeatomic_core._temp_file import Temp, is_temp_name, orphans, unlink_if_there
 
@@ -297,3 +297,16 @@ def test_a_temp_that_may_not_be_opened_is_swept_if_a_dead_lock_names_it(
     os.close(fd)
     assert bool(found) is swept
     assert path.exists() is not swept
+
+
+@pytest.mark.parametrize(("code", "goes_on"), [(errno.ENOLCK, True), (errno.EIO, False)])
+def test_a_flock_that_fails_for_a_real_reason_is_an_error(
+    target: Path, faults: Any, code: int, goes_on: bool
+) -> None:
+    faults.fail("flock", code)
+    if goes_on:
+        write_atomic_bytes(target, b"new", concurrency="none")
+    else:
+        with pytest.raises(OSError, match="unchanged"):
+            write_atomic_bytes(target, b"new", concurrency="none")
+    assert target.read_bytes() == (b"new" if goes_on else b"old")

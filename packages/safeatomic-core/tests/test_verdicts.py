@@ -20,7 +20,7 @@ from safeatomic_core import _verdicts as verdicts
 from safeatomic_core import inspect_guarantees
 from safeatomic_core._gate import gate
 from safeatomic_core._guarantees import GuaranteeReport
-from safeatomic_core._posix import intercept
+from safeatomic_core._posix import intercept, kernel
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY
 from safeatomic_core._verdicts import is_mount_point, verdict_on
 
@@ -496,3 +496,37 @@ def test_what_is_forgotten_is_looked_at_anew(tmp_path: Path, fake: Any) -> None:
     assert fake.open_now == 0
     inspect_guarantees(tmp_path)
     assert fake.reads == 2
+
+
+def test_a_missing_file_is_where_its_directory_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    really, asked = kernel.stat, list[str]()
+
+    def noted(path: str, **options: Any) -> os.stat_result:
+        asked.append(path)
+        return really(path, **options)
+
+    monkeypatch.setattr(kernel, "stat", noted, raising=False)
+    assert verdicts._device_of_parent("f") == tmp_path.stat().st_dev
+    assert verdicts._device_of_parent("sub/f") == tmp_path.stat().st_dev
+    assert asked == ["f", ".", "sub/f", "sub"]
+    assert verdicts._device_of_parent("dangling") is None
+    assert verdicts._device_of_parent("missing/f") is None
+
+
+def test_a_mount_table_that_cannot_be_opened_is_asked_for_once(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def refuse() -> None:
+        tries.append(1)
+        raise PermissionError(errno.EACCES, "no /proc")
+
+    monkeypatch.setattr(verdicts, "_take_watch", refuse)
+    inspect_guarantees(tmp_path)
+    assert len(tries) == 1

@@ -22,6 +22,7 @@ from safeatomic_core import (
     AtomicWriter,
     LockError,
     SafeAtomicError,
+    _abandoned,
     is_locked,
     read_atomic_bytes,
     release_lock,
@@ -430,3 +431,14 @@ def test_a_file_that_appears_while_streaming_is_not_replaced_unless_that_was_ask
     with pytest.raises(FileExistsError):
         file.commit()
     assert target.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("decide", [AtomicWriter.commit, AtomicWriter.abort])
+def test_a_decided_writer_is_not_watched_any_more(
+    target: Path, decide: Callable[[AtomicWriter], None]
+) -> None:
+    before = set(_abandoned._guards)
+    writer = AtomicWriter(target)
+    assert set(_abandoned._guards) > before
+    decide(writer)
+    assert set(_abandoned._guards) == before

@@ -69,6 +69,22 @@ def test_what_is_refused_is_named_with_its_place(
     assert "unchanged" in text_of(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("document", "options", "said"),
+    [
+        ({1, 2}, {}, r"^obj: .*default="),
+        ({"b": 1, 2: 3}, {"sort_keys": True}, r"^obj: .*sort_keys="),
+        ({"a": {"b": 1, 2: 3}}, {"sort_keys": True}, r"^obj\['a'\]: .*sort_keys="),
+    ],
+    ids=["the document itself", "keys without an order", "deeper"],
+)
+def test_the_option_that_helps_is_named(
+    document: object, options: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TypeError, match=said):
+        formats.atomic_json_dump(tmp_path / "document", document, **options)
+
+
 @pytest.mark.parametrize("name", ["json", "toml"])
 @pytest.mark.parametrize("through", ["a mapping", "a list", "the root"])
 def test_what_contains_itself_is_named(name: str, through: str, tmp_path: Path) -> None:

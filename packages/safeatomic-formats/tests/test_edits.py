@@ -194,7 +194,7 @@ def test_an_edited_document_says_what_the_object_says_or_is_refused(random: Rand
 
 @pytest.mark.filterwarnings("ignore::ruamel.yaml.error.ReusedAnchorWarning")
 def test_few_edits_are_refused() -> None:
-    """What is refused is safe; what is refused without need is no use."""
+    """What is refused is safe; what is refused without need is useless."""
     refused = 0
     for seed in range(100):
         random = Random(seed)

@@ -165,8 +165,10 @@ def test_two_halves_that_would_become_one_character_are_refused(target: Path) ->
 
 
 def test_an_indent_that_is_no_white_space_is_refused(target: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON"):
+    with pytest.raises(ValueError, match="indent must be white space"):
         atomic_json_dump(target, {"a": [1]}, indent="->")
+    with pytest.raises(TypeError, match="indent must be an int"):
+        atomic_json_dump(target, {"a": [1]}, indent=1.5)  # type: ignore[arg-type]
     assert not target.exists()
 
 

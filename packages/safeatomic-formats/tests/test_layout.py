@@ -72,6 +72,11 @@ WITHOUT_LAYOUT = {
     "lone text": "# c\ntext # d\n",
     "lone number": "# c\n0x1F\n",
     "lone quoted text": "'a' # b\n",
+    "lone value with a tag": "# c\n!own   text # d\n",
+    "lone date": "# c\n2026-01-01 # d\n",
+    "lone time": "2026-01-01t00:00:00.5Z # d\n",
+    "lone bytes": "# c\n!!binary |\n  aGk=\n",
+    "set": "!!set\n# c\n? a   # d\n? b\n",
 }
 LINE_ENDS = {
     "comments": "# c\r\na: 1 # x\r\n# d\r\nb: 2\r\n",
@@ -170,6 +175,11 @@ def test_an_emptied_collection_keeps_its_comments_behind_it(
 
 CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "filled": ("# kept\n[]\n", lambda d: d.append({"a": 1}), "# kept\n- a: 1\n"),
+    "filled below a key": (
+        "a: {}\nlist: []\n",
+        lambda d: (d["a"].update(x={"y": 1}), d["list"].append(1)),
+        "a:\n  x:\n    y: 1\nlist:\n- 1\n",
+    ),
     "item of a root list": (
         "- hosts: all\n  tasks:\n    - name: a\n",
         lambda d: d.append({"hosts": "x", "tasks": [{"name": "b"}]}),

@@ -133,6 +133,13 @@ def test_an_offset_of_whole_minutes_comes_back(target: Path, zone: dt.tzinfo) ->
     assert atomic_toml_load(target)["t"].isoformat() == moment.isoformat()
 
 
+def test_a_decimal_number_beyond_every_float_is_refused(target: Path) -> None:
+    with pytest.raises(ValueError, match=r"obj\['a'\] would not read back from TOML.* inf"):
+        atomic_toml_dump(target, {"a": Decimal("1e500")})
+    atomic_toml_dump(target, {"a": Decimal("inf")})
+    assert atomic_toml_load(target) == {"a": float("inf")}
+
+
 class Colour(enum.StrEnum):
     RED = "red"
 

@@ -208,7 +208,7 @@ class Judge:
         path = f"{self._root}/{name}"
         directory = os.path.dirname(path)
         if not os.path.isdir(directory):
-            commands.make_parents(path)
+            commands.make_parents(path, [])
         meta = payload.meta_of(path) if os.path.lexists(path) else payload.NEW_FILE
         locked = os.path.lexists(f"{path}.lock")
         temps = _temps_in(directory)

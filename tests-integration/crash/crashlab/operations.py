@@ -88,7 +88,7 @@ class DeepWrite(Write):
 
     def perform(self, root: str) -> None:
         """Do it with the library."""
-        commands.make_parents(f"{root}/{self.name}")
+        commands.make_parents(f"{root}/{self.name}", [])
         super().perform(root)
 
 

@@ -51,10 +51,10 @@ this drawing and holds it:
     _digests                of bytes and open files
     _holder                 who has taken a lock
     _forks                  descriptors that no forked child may keep, and forks counted
+    _descriptor             owners of descriptors
     _posix                  the table of system calls
     _options                the options of a call: checks, defaults, Policy
     _errors  _types  _trace  _log
-    _endings                what a call has to close, whatever interrupts it
     _stack                  room for what ends a change
     _hashes                 hash objects, of hashlib or of the interpreter's own
 

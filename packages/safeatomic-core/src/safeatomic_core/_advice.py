@@ -14,9 +14,11 @@ import stat
 
 from . import _mounts, _trace
 from ._errors import CANNOT, UNCHANGED, explain, general_advice
+from ._filesystems import PSEUDO
 from ._posix import kernel
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX
 from ._temp_file import is_temp_name
+from ._verdicts import verdict_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +70,29 @@ def advise(error: OSError, step: str, target: Target) -> str:
     return ". ".join(filter(None, sentences))
 
 
+def command(words: str, *paths: str) -> str:
+    """Return a command in quotes, its paths as they can be typed in a shell."""
+    return quoted(" ".join([words, *map(typed, paths)]))
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes that do not occur in it: backticks around what is quoted itself."""
+    return f"`{text}`" if "'" in text else f"'{text}'"
+
+
+def typed(path: str) -> str:
+    """Return a path as it can be typed in a shell; what does not print, in bash and zsh only."""
+    if not path.isprintable():
+        shown = (chr(byte) if byte in _PLAIN else f"\\x{byte:02x}" for byte in os.fsencode(path))
+        return f"$'{''.join(shown)}'"
+    if all(char.isalnum() or char in "/._-+:,@%=" for char in path):
+        return path
+    return "'" + path.replace("'", "'\\''") + "'"
+
+
+_PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b"\\'")
+
+
 def hinders(target: Target) -> bool:
     """Tell whether the name of a target is one that this user may not rename or replace."""
     try:
@@ -77,7 +102,9 @@ def hinders(target: Target) -> bool:
     if _of_sticky_directory(target, target.name, directory):
         return True
     flags = [_mounts.attributes(target.dir_fd), _mounts.attributes(target.dir_fd, target.name)]
-    if any((found or 0) & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for found in flags):
+    if any(found & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for found in flags if found):
+        return True
+    if _mounts.is_swap_file(target.dir_fd, target.name):
         return True
     return not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd)
 
@@ -101,6 +128,10 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
     if directory.st_nlink == 0 and code in (errno.ENOENT, *_DENIED):
         place = _directory(target).removesuffix(" (deleted)")  # as /proc shows it (proc(5))
         return f"The directory {place!r} was removed; create it again"
+    if step in _MAKES and code in (errno.ENOENT, *_DENIED):
+        filesystem = _filesystem(target, directory)
+        if filesystem in PSEUDO:
+            return f"Nothing can be created in {filesystem}; write elsewhere"
     if code == errno.ENOENT:
         return _of_missing(_name_in(error), step, target)
     if code not in _DENIED:
@@ -122,6 +153,14 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
     if step == _trace.RELEASE:
         return _of_rename(code, target, target.name + LOCK_SUFFIX, directory)
     return ""
+
+
+def _filesystem(target: Target, directory: os.stat_result) -> str:
+    """Return the name of the filesystem, which Gate does not look for under best_effort."""
+    try:
+        return target.filesystem or verdict_on(directory.st_dev, target.dir_fd).filesystem
+    except OSError:
+        return ""
 
 
 def _of_path(code: int, target: Target) -> str:
@@ -159,10 +198,9 @@ def _of_path(code: int, target: Target) -> str:
 
 def _working_directory_is_gone() -> bool:
     try:
-        os.getcwd()
-    except FileNotFoundError:
-        return True
-    return False
+        return kernel.stat(".").st_nlink == 0
+    except OSError:
+        return False
 
 
 def _of_missing(name: str, step: str, target: Target) -> str:
@@ -184,13 +222,13 @@ def _of_closed_file(code: int, target: Target) -> str:
     status = target.status
     if status is not None and not kernel.access(target.name, os.W_OK, target.dir_fd):
         if code == errno.EPERM:
-            return _of_attributes(target, target.name, "The file", f"lsattr {_place(target)}")
+            return _of_file_attributes(target)
         return (
             f"This user may not write the file ({_owner(status)}), and what may not be written is "
             "not replaced, either"
         )
     if code == errno.EPERM:
-        return _of_attributes(target, target.name, "The file", f"lsattr {_place(target)}")
+        return _of_file_attributes(target)
     return _of_guard(f"The mode of {_place(target)!r} lets this user write it")
 
 
@@ -242,16 +280,16 @@ def _of_closed_directory(
             return _of_unreadable(target, "whose present content the checksum has to describe")
         if error.errno == errno.EPERM:
             name = target.name + SIDECAR_SUFFIX
-            command = f"lsattr -d {_place(target)}{SIDECAR_SUFFIX} {place}"
+            shows = command("lsattr -d", _place(target) + SIDECAR_SUFFIX, place)
             what = "The checksum sidecar or its directory"
             return _of_sticky_directory(target, name, directory) or _of_attributes(
-                target, name, what, command
+                target, name, what, shows
             )
     lock = target.name + LOCK_SUFFIX
     if error.errno == errno.EPERM and _name_in(error) == lock:
         return _of_rename(errno.EPERM, target, lock, directory)
     if error.errno == errno.EPERM:
-        return _of_attributes(target, "", "The directory", f"lsattr -d {place}")
+        return _of_attributes(target, "", "The directory", command("lsattr -d", place))
     if not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
         return (
             f"This user may not create files in the directory {place!r} ({_owner(directory)}), "
@@ -273,24 +311,30 @@ def _of_rename(code: int, target: Target, name: str, directory: os.stat_result) 
         return found
     if code == errno.EPERM:
         place = os.path.join(_directory(target), name)
-        return _of_attributes(target, name, "The file or its directory", f"lsattr {place}")
+        return _of_attributes(target, name, "The file or its directory", command("lsattr", place))
     if kernel.access(".", os.W_OK | os.X_OK, target.dir_fd):
         return _of_guard(f"The mode of the directory {_directory(target)!r} lets this user do it")
     return f"This user may no longer change {_directory(target)!r} ({_owner(directory)})"
 
 
-def _of_attributes(target: Target, name: str, what: str, command: str) -> str:
+def _of_file_attributes(target: Target) -> str:
+    return _of_attributes(target, target.name, "The file", command("lsattr", _place(target)))
+
+
+def _of_attributes(target: Target, name: str, what: str, shows: str) -> str:
     """Return what to do about EPERM: attributes explain it, or something that keeps no record."""
     found = [_mounts.attributes(target.dir_fd)]
     if name:
         found.append(_mounts.attributes(target.dir_fd, name))
+        if _mounts.is_swap_file(target.dir_fd, name):
+            return "The machine swaps to that file; end that with 'swapoff' first"
     known = [flags for flags in found if flags is not None]
     if any(flags & (_mounts.IMMUTABLE | _mounts.APPEND_ONLY) for flags in known):
-        return f"{what} is immutable or append-only ('{command}' shows it)"
+        return f"{what} is immutable or append-only ({shows} shows it)"
     if len(known) == len(found):
         place = os.path.join(_directory(target), name) if name else _directory(target)
         return _of_guard(f"{what} is neither immutable nor append-only ({place!r})")
-    return f"{what} may be immutable or append-only ('{command}' shows it)"
+    return f"{what} may be immutable or append-only ({shows} shows it)"
 
 
 def _of_guard(allowed: str) -> str:

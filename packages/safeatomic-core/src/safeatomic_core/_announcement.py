@@ -9,18 +9,18 @@ R5 that the comments below name.
 
 from __future__ import annotations
 
-import os
 import stat
 
 from . import _log
 from ._checksum_record import Checksum, agreeing, carried, format_record
+from ._descriptor import Descriptor, closing
 from ._digests import hash_fd, memoized
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._posix import kernel
 from ._readership import Readers, admit, readers_at, readers_of
 from ._replacement import Replacement
 from ._retirement import RESTLESS, ROUNDS, Retirement
 from ._sidecar_file import Sidecar, taken
-from ._target import SIDECAR_SUFFIX, require_regular_fd
+from ._target import READ_FLAGS, SIDECAR_SUFFIX, require_regular_fd
 from ._temp_file import start_writeback
 
 TYPE_CHECKING = False
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from ._digests import Digest
     from ._target import Target
-
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 class Announcement(Retirement):
@@ -202,18 +200,18 @@ class Announcement(Retirement):
 
     def _digest_of_present(self, record: Checksum | None, algo: str) -> tuple[Digest, ...]:
         """Hash the present content; empty if it agrees with none of the recorded digests."""
-        target = self._target
-        # Its owner may have put a FIFO there since Gate: nobody waits on it.
-        opened = Descriptor()
-        try:
-            fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+        target, opened = self._target, Descriptor()
+
+        def hash_present() -> tuple[Digest, ...]:
+            # Its owner may have put a FIFO there since Gate: nobody waits on it.
+            fd = opened.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
             require_regular_fd(fd, target.path)
             if record is None:
                 return ((algo, hash_fd(fd, algo)),)
             match = agreeing(record, memoized(fd))
             return () if match is None else (match,)
-        finally:
-            opened.close()
+
+        return closing(opened, hash_present)
 
     def _write(self, previous: tuple[Digest, ...], rest: tuple[Digest, ...]) -> None:
         """Write the record under a temp's name, for nobody's eyes but ours yet."""

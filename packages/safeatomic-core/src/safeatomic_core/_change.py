@@ -11,7 +11,6 @@ from _weakref import ref  # weakref itself is slow to import
 
 from . import _log, _trace
 from ._advice import explained
-from ._endings import finish
 from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError
 from ._forks import generation
 from ._held_locks import begin, contention, end, fence_of, own_lock, refuse_nested, take
@@ -368,3 +367,20 @@ def close(change: Change, attempts: int = _ATTEMPTS) -> None:
     finally:
         if not change.closed and attempts > 1:
             close(change, attempts - 1)
+
+
+def finish(endings: list[Callable[[], None]], *, again: bool = True) -> None:
+    """Do every ending, the last of the list first, whatever interrupts one of them.
+
+    An ending that an interrupt cut short is done once more, and the rest after it; then the
+    interrupt goes on. Endings log what fails, and are harmless when done twice.
+    """
+    try:
+        while endings:
+            endings[-1]()
+            del endings[-1]
+    finally:
+        if endings:
+            if not again:
+                del endings[-1]
+            finish(endings, again=not again)

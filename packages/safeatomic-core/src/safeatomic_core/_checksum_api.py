@@ -6,24 +6,23 @@ import os
 
 from . import _trace
 from ._change import Change, carry_out
-from ._digests import hash_bytes
-from ._endings import keeping
+from ._descriptor import closing
+from ._digests import hash_bytes, hash_fd
 from ._errors import ChecksumMismatchError, SafeAtomicError
 from ._gate import pass_gate
 from ._hashes import UNLOADABLE
 from ._options import Policy, check_data, defaults, resolve_algorithm
-from ._reader import hash_file, verify_file
+from ._reader import read_with, verify_file
 from ._recording import Batch, record_present, require_present
-from ._sidecar_file import close_sidecars, look_at_sidecar, not_a_record
-from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Naming, Target, check_path
+from ._sidecar_file import Looks, not_a_record
+from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Target, check_path, visit
 from ._types import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from ._endings import Endings
     from ._sidecar_file import Sidecar
     from ._types import Buffer, Concurrency, Safety, StrPath
 
@@ -60,7 +59,7 @@ def compute_hash_file(path: StrPath, *, algo: str | None = None) -> str:
         OSError: The file cannot be read.
     """
     algo = resolve_algorithm(algo, "algo")
-    return hash_file(path, algo)
+    return read_with(path, lambda fd: hash_fd(fd, algo))
 
 
 def compute_hash_data(data: Buffer, *, algo: str | None = None) -> str:
@@ -175,6 +174,7 @@ def _as_path(text: str) -> Path:
 
 def record_checksums(
     paths: Iterable[str],
+    on_recorded: Callable[[str, Exception | None], None],
     *,
     algo: str | None = None,
     concurrency: Concurrency = "lock",
@@ -182,20 +182,19 @@ def record_checksums(
     delay: float | None = None,
     safety: Safety = "strict",
     on_hashed: Callable[[int], None] | None = None,
-) -> Iterator[tuple[str, Exception | None]]:
+) -> None:
     """Record the checksums of many files as `write_checksum_file` does, with fewer flushes.
 
     Args:
         paths: The files; those of a directory that follow one another share its flushes.
+        on_recorded: Called with each path once its record is durable, and with what its recording
+            failed with, or None. An interrupt comes after those that are recorded by then.
         algo: As for `write_checksum_file`.
         concurrency: As for `write_atomic_bytes`.
         retries: As for `write_atomic_bytes`.
         delay: As for `write_atomic_bytes`.
         safety: As for `write_atomic_bytes`.
         on_hashed: Called with the size of each chunk in bytes, for a progress bar.
-
-    Yields:
-        Each path once its record is durable, and what its recording failed with, or None.
     """
     from itertools import groupby  # loaded by the interpreter already
 
@@ -208,12 +207,15 @@ def record_checksums(
         safety=safety,
     )
     for _, group in groupby(paths, os.path.dirname):
-        yield from _record_together(list(group), policy, on_hashed)
+        _record_together(list(group), policy, on_recorded, on_hashed)
 
 
 def _record_together(
-    paths: list[str], policy: Policy, on_hashed: Callable[[int], None] | None
-) -> list[tuple[str, Exception | None]]:
+    paths: list[str],
+    policy: Policy,
+    on_recorded: Callable[[str, Exception | None], None],
+    on_hashed: Callable[[int], None] | None,
+) -> None:
     """Record the checksums of files in one directory."""
     results: list[tuple[str, Exception | None]] = []
     batch = None
@@ -241,7 +243,8 @@ def _record_together(
                 ]
             finally:
                 batch.close()
-    return results
+        for path, failure in results:
+            on_recorded(path, failure)
 
 
 def _unsettled(error: OSError, path: str, policy: Policy) -> Exception:
@@ -271,33 +274,28 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         SafeAtomicError: The file at the sidecar's name is empty, or does not describe the file.
         OSError: The directory or the sidecar cannot be read.
     """
-    for _ in range(RESOLUTIONS):
-        info, moved = _look_up(path)
-        if not moved:
-            return info
-    return None
+    looks = Looks()
 
+    def look(target: Target) -> tuple[Sidecar, bool]:
+        """Return what was found, and whether to look where the path leads by now."""
+        found = looks.look(target, defaults().checksum_algo)
+        if found.claim is None and found.flaw is not None:
+            raise not_a_record(target, found.flaw)
+        return found, found.claim is None and target.leads_elsewhere()
 
-def _look_up(path: StrPath) -> tuple[ChecksumInfo | None, bool]:
-    """Return what a sidecar records, and whether the path leads elsewhere by now."""
-
-    def look(endings: Endings) -> tuple[ChecksumInfo | None, bool]:
-        target = Target(check_path(path))
-        looks: list[Sidecar] = []
-        endings += (target.close, lambda: close_sidecars(looks))
-        target.open()
-        with Naming(target):
-            sidecar = look_at_sidecar(target, defaults().checksum_algo, looks)
-        claim = sidecar.claim
+    def find() -> ChecksumInfo | None:
+        for _ in range(RESOLUTIONS):
+            found, moved = visit(path, look)
+            if not moved:
+                break
+        claim, text = found.claim, check_path(path)
         if claim is None:
-            if sidecar.flaw is not None:
-                raise not_a_record(target, sidecar.flaw)
-            return None, target.leads_elsewhere()
-        digest, when = claim.digest, sidecar.timestamp
-        info = ChecksumInfo(path=target.path, algo=claim.algo, hash=digest, timestamp=when)
-        return info, False
+            return None
+        return ChecksumInfo(
+            path=text, algo=claim.algo, hash=claim.digest, timestamp=found.timestamp
+        )
 
-    return keeping(look)
+    return closing(looks, find)
 
 
 class _Recording(Change):

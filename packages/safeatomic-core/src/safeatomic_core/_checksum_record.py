@@ -159,10 +159,6 @@ def _parse_keys(rest: bytes) -> tuple[str | None, list[Digest]]:
 def _parse_previous(value: str) -> Digest:
     algo, _, word = value.partition(":")
     digest = parse_digest(word.encode("ascii", "replace"))
-    if (
-        digest is None
-        or not is_algorithm(algo)
-        or (digest_length(algo) or len(digest)) != len(digest)
-    ):
+    if digest is None or not is_algorithm(algo) or digest_length(algo) not in (None, len(digest)):
         raise MalformedError("holds a damaged line of previous digests")
     return algo, digest

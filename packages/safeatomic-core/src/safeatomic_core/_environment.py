@@ -250,7 +250,9 @@ def _line_of(table: bytes, number: int) -> bytes | None:
 def names_of_mounts(table: bytes) -> frozenset[str]:
     """Return the last component of every mount point in a table."""
     fields = (line.split(b" ", 5) for line in table.splitlines())
-    return frozenset(_unescape(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5)
+    return frozenset(
+        _mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5
+    )
 
 
 def count_mounts(table: bytes, mount: Mount | None) -> int:
@@ -277,32 +279,17 @@ def parse_mount(line: bytes) -> Mount | None:
         number = int(fields[0])
     except ValueError:
         return None
-    options = dict.fromkeys(_unescape(fields[5]).split(","))
-    options.update(dict.fromkeys(_unescape(fs_options).split(",")))
+    options = dict.fromkeys(_mounts.unescaped(fields[5]).split(","))
+    options.update(dict.fromkeys(_mounts.unescaped(fs_options).split(",")))
     return Mount(
         number,
         os.fsdecode(fields[2]),
-        _unescape(fields[3]),
-        _unescape(fields[4]),
+        _mounts.unescaped(fields[3]),
+        _mounts.unescaped(fields[4]),
         tuple(options),
-        _unescape(fstype),
-        _unescape(source),
+        _mounts.unescaped(fstype),
+        _mounts.unescaped(source),
     )
-
-
-def _unescape(field: bytes) -> str:
-    r"""Undo the kernel's octal escapes, such as ``\040`` for a space."""
-    first, *rest = field.split(b"\\")
-    if not rest:
-        return os.fsdecode(field)
-    parts = [first]
-    for part in rest:
-        digits = part[:3]
-        if len(digits) == 3 and digits.isdigit() and max(digits) < 0x38 and digits[0] < 0x34:
-            parts.append(bytes((int(digits, 8),)) + part[3:])
-        else:
-            parts.append(b"\\" + part)
-    return os.fsdecode(b"".join(parts))
 
 
 def _deepest(mounts: list[Mount], path: str) -> Mount | None:
@@ -358,11 +345,8 @@ def _mount_by_magic(dir_fd: int) -> Mount | None:
 # ------------------------------------------------------------------------------------ macOS and BSD
 
 # Where the fields of struct statfs are: flags, type name, mount point, source (<sys/mount.h>,
-# macOS with 64-bit inodes; FreeBSD 12 and later). Offset and length in bytes.
-_STATFS_LAYOUTS = {
-    "darwin": ((64, 4), (72, 16), (88, 1024), (1112, 1024)),
-    "freebsd": ((8, 8), (280, 16), (1320, 1024), (296, 1024)),
-}
+# macOS with 64-bit inodes; FreeBSD 12 and later). Offsets in bytes; a text ends with a NUL.
+_STATFS_LAYOUTS = {"darwin": (64, 72, 88, 1112), "freebsd": (8, 280, 1320, 296)}
 _STATFS_FLAGS = ((0x1, "ro"), (0x2, "sync"), (0x40, "mnt_async"), (0x1000, "local"))
 
 
@@ -376,8 +360,8 @@ def mount_of_statfs(dir_fd: int) -> Mount | None:
     except OSError as error:
         raise_shortage(error)
         return None
-    flags, *texts = (raw[offset : offset + length] for offset, length in layout)
+    flags, *texts = (raw[offset:] for offset in layout)
     fstype, point, source = (os.fsdecode(text.partition(b"\0")[0]) for text in texts)
-    bits = int.from_bytes(flags, "little")
+    bits = int.from_bytes(flags, "little")  # the first word's; only its low bits are looked at
     options = tuple(word for bit, word in _STATFS_FLAGS if bits & bit)
     return Mount(-1, "", "", point, options, fstype, source)

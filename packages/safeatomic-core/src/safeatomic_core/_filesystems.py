@@ -61,6 +61,9 @@ _MEMBERS = {
 }
 _CLASS_OF = {name: kind for kind, names in _MEMBERS.items() for name in names.split()}
 
+# In these the kernel shows itself; nobody creates a file there, whatever access(2) says.
+PSEUDO = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs"})
+
 # Renaming over a file commits nothing there: the directory entries are rewritten in place, and a
 # crash between two sectors leaves neither name, or both.
 _FAT_FAMILY = frozenset({"fat", "vfat", "msdos", "msdosfs", "exfat", "exfat-fuse"})

@@ -12,14 +12,13 @@ second time if it was interrupted (`docs/adr/0035-fork-hooks.md`).
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from _thread import RLock, get_ident  # threading itself takes as long to import as this package
 from itertools import starmap
 
 from . import _log
-from ._posix import Descriptor, close_all, kernel
+from ._descriptor import Descriptor, close_all, shows
 
 try:
     from _functools import partial  # type: ignore[import-not-found]
@@ -33,12 +32,11 @@ if TYPE_CHECKING:
 # A fork waits until nobody is between opening and remembering, or between forgetting and closing.
 # Those who are do not wait for each other: creating a file may block on the journal.
 _held: dict[int, tuple[int, int]] = {}  # descriptor: the device and inode number it was opened on
-_opening_or_closing: dict[object, int] = {}  # one entry for each such call: its thread
+_opening_or_closing: dict[Held, int] = {}  # who is, and in which thread
 _forking: list[int] = []  # the thread that is about to fork
 _one_at_a_time = RLock()  # held by that thread; reentrant: a signal handler may fork, too
 _forks_so_far: list[None] = []  # one entry for each fork between the first process and this one
 _doomed: list[tuple[int, int]] = []  # what a child closes: each descriptor, and the number after it
-_hooks_set: list[bool] = []
 _UNKNOWN = (-1, -1)
 _LONGEST_WAIT = 5.0  # seconds; a fork is not to hang as long as a file server that does not answer
 _PAUSE = 0.0001  # seconds between two looks at the others
@@ -51,42 +49,46 @@ def generation() -> int:
     What was made in one generation belongs to another process in the next. A PID does not tell: a
     child in a new PID namespace may have its parent's.
     """
-    if not _hooks_set:
-        _set_hooks()
     return len(_forks_so_far)
 
 
 class Held(Descriptor):
-    """Owner of at most one descriptor that no forked child may keep."""
+    """Owner of at most one descriptor that no forked child may keep.
 
-    __slots__ = ("_born",)
+    Attributes:
+        lasting: Whether the program runs while it is open, and may close what it finds.
+    """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._born = generation()
+    __slots__ = ("_born", "lasting")
+
+    def __init__(self, *, lasting: bool = True) -> None:
+        self._held = []
+        self.lasting = lasting
+        self._born = len(_forks_so_far)
 
     def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
         """Open it: call ``opener`` with the arguments and keep what it returns.
 
         Its user, who is going to ask what was opened, says so by `shows`.
         """
-        token = object()
         try:
             try:
-                _enter(token)
-                fd = super().open(opener, *args, **kwargs)
+                _opening_or_closing[self] = get_ident()
+                if _forking:
+                    _let_fork_pass(self)
+                self._held.extend(starmap(partial(opener, *args, **kwargs), ((),)))
+                fd = self._held[-1]
                 _held[fd] = _UNKNOWN
             finally:
-                _opening_or_closing.pop(token, None)
+                _opening_or_closing.pop(self, None)
         finally:
-            _opening_or_closing.pop(token, None)  # an interrupt may have come before the first
+            _opening_or_closing.pop(self, None)  # an interrupt may have come before the first
         return fd
 
     def shows(self, status: os.stat_result) -> None:
         """Take note of what was opened, so that a number that was reused meanwhile is noticed."""
-        fd = self.fd
-        if fd in _held:
-            _held[fd] = status.st_dev, status.st_ino
+        if self._held and self._held[-1] in _held:
+            _held[self._held[-1]] = status.st_dev, status.st_ino
 
     def adopt(self, descriptor: Descriptor, status: os.stat_result | None = None) -> None:
         """Share another owner's descriptor, which either closes for both.
@@ -98,17 +100,18 @@ class Held(Descriptor):
             descriptor: The other owner.
             status: What is open, None if the other owner is of this kind and has taken note of it.
         """
-        token = object()
         try:
             try:
-                _enter(token)
+                _opening_or_closing[self] = get_ident()
+                if _forking:
+                    _let_fork_pass(self)
                 self._held = descriptor._held  # noqa: SLF001 - our kind
                 if self._held:
-                    _held.setdefault(self.fd, _UNKNOWN)
+                    _held.setdefault(self._held[-1], _UNKNOWN)
             finally:
-                _opening_or_closing.pop(token, None)
+                _opening_or_closing.pop(self, None)
         finally:
-            _opening_or_closing.pop(token, None)
+            _opening_or_closing.pop(self, None)
         if status is not None:
             self.shows(status)
 
@@ -126,60 +129,51 @@ class Held(Descriptor):
         if self._born != len(_forks_so_far):
             self.release()  # the parent's; this process closed its copy right after the fork
             return
-        token = object()
         try:
             try:
-                _enter(token)
+                _opening_or_closing[self] = get_ident()
+                if _forking:
+                    _let_fork_pass(self)
                 fd = self._held[-1]
-                if not _still_shows(fd):
+                if self.lasting and not _still_shows(fd):
                     self.release()
                 _held.pop(fd, None)
                 close_all(self._held)
             finally:
-                _opening_or_closing.pop(token, None)
+                _opening_or_closing.pop(self, None)
         finally:
-            _opening_or_closing.pop(token, None)
+            _opening_or_closing.pop(self, None)
 
     def valid(self) -> bool:
         """Tell whether the descriptor is open and still shows what was opened."""
-        return self.fd >= 0 and self._born == generation() and _still_shows(self.fd)
+        return bool(self._held) and self.ours() and _still_shows(self._held[-1])
+
+    def ours(self) -> bool:
+        """Tell whether this process made the owner, not a parent that it was forked from."""
+        return self._born == len(_forks_so_far)
 
 
 def _still_shows(fd: int) -> bool:
-    """Tell whether a descriptor shows what it was opened on: a program may close all it finds."""
+    """Tell whether a descriptor shows what it was opened on, as far as that was noted."""
     opened_on = _held.get(fd, _UNKNOWN)
-    try:
-        status = kernel.fstat(fd)
-    except OSError as error:
-        return error.errno != errno.EBADF
-    return opened_on in (_UNKNOWN, (status.st_dev, status.st_ino))
+    return opened_on == _UNKNOWN or shows(fd, opened_on)
 
 
-def _enter(token: object) -> None:
-    """Begin what no fork of another thread may fall into; the caller ends it in a ``finally``.
-
-    The hooks are set: whoever calls has a `Held`.
-    """
-    _opening_or_closing[token] = get_ident()
-    if _forking:
-        _let_fork_pass(token)
-
-
-def _let_fork_pass(token: object) -> None:
+def _let_fork_pass(held: Held) -> None:
     """Step back while another thread forks.
 
-    The token is entered first and `_forking` asked then, and a fork does the same the other way
-    round: one of the two sees the other. Not for ever: another hook of that fork may be waiting
-    for something that this thread holds.
+    What opens or closes enters itself first and asks `_forking` then, and a fork does the same the
+    other way round: one of the two sees the other. Not for ever: another hook of that fork may be
+    waiting for something that this thread holds.
     """
     thread = get_ident()
     deadline = time.monotonic() + _LONGEST_WAIT
     while _forking and thread not in _forking:
-        _opening_or_closing.pop(token, None)
+        _opening_or_closing.pop(held, None)
         late = time.monotonic() > deadline
         if not late:
             time.sleep(_PAUSE)
-        _opening_or_closing[token] = thread
+        _opening_or_closing[held] = thread
         if late:
             _log.warning("a fork takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)
             return
@@ -196,29 +190,22 @@ class _Doomed:
 
 
 def _set_hooks() -> None:
-    if not hasattr(os, "register_at_fork"):
-        _hooks_set.append(True)
-        return
-    with _one_at_a_time:
-        if _hooks_set:
-            return
-        # The hooks after a fork run in the order of registration, those before it in the reverse.
-        # In a child nobody else runs: what the others held is free.
-        free = getattr(_one_at_a_time, "_at_fork_reinit", _one_at_a_time.release)
-        os.register_at_fork(
-            before=_before_fork,
-            after_in_parent=_forking.clear,
-            after_in_child=partial(any, _Doomed()),
-        )
-        os.register_at_fork(after_in_child=partial(_forks_so_far.append, None))
-        for state in (_held, _opening_or_closing, _forking, _doomed):
-            os.register_at_fork(after_in_child=state.clear)
-        os.register_at_fork(
-            before=_one_at_a_time.acquire,
-            after_in_parent=_one_at_a_time.release,
-            after_in_child=free,
-        )
-        _hooks_set.append(True)
+    # The hooks after a fork run in the order of registration, those before it in the reverse.
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_forking.clear,
+        after_in_child=partial(any, _Doomed()),
+    )
+    os.register_at_fork(after_in_child=partial(_forks_so_far.append, None))
+    for state in (_held, _opening_or_closing, _forking, _doomed):
+        os.register_at_fork(after_in_child=state.clear)
+    # In a child nobody else runs: what the others held is free.
+    free = getattr(_one_at_a_time, "_at_fork_reinit", _one_at_a_time.release)
+    os.register_at_fork(
+        before=_one_at_a_time.acquire,
+        after_in_parent=_one_at_a_time.release,
+        after_in_child=free,
+    )
 
 
 def _before_fork() -> None:
@@ -246,3 +233,7 @@ def _make_ready() -> None:
         time.sleep(_PAUSE)
     # What the program has closed behind our back is not the child's to close either.
     _doomed[:] = [(fd, fd + 1) for fd in list(_held) if _still_shows(fd)]
+
+
+if hasattr(os, "register_at_fork"):  # POSIX
+    _set_hooks()

@@ -7,7 +7,8 @@ import os
 import stat
 
 from . import _environment, _mounts, _verdicts
-from ._posix import Descriptor, kernel
+from ._descriptor import Descriptor, closing
+from ._posix import kernel
 from ._target import check_path
 from ._types import GUARANTEES, Record
 
@@ -102,17 +103,17 @@ def unknown_report() -> GuaranteeReport:
 def _look_at(path: str) -> Verdict:
     """Look at the place of a file, or raise why it cannot be opened or asked."""
     place = os.path.realpath(path)
-    directory = nearest_directory(place)
-    opened = Descriptor()
-    try:
+    directory, opened = nearest_directory(place), Descriptor()
+
+    def look() -> Verdict:
         fd = opened.open(_mounts.open_directory, directory)
         verdict = _verdicts.look(kernel.fstat(fd).st_dev, fd, directory, whole=True)
         above, name = os.path.split(place)
         if above == directory and _verdicts.is_mount_point(fd, name, verdict):
             return verdict.of_mount_point()
         return verdict
-    finally:
-        opened.close()
+
+    return closing(opened, look)
 
 
 def _report_on(verdict: Verdict) -> GuaranteeReport:

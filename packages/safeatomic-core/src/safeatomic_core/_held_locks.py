@@ -286,7 +286,7 @@ def let_go(kept: Kept, dir_fd: int = -1) -> bool:
         kept.lock.release(dir_fd)
     finally:
         try:
-            if kept.lock.fd >= 0:  # an interrupt came before it was over
+            if kept.lock.is_open():  # an interrupt came before it was over
                 kept.lock.release(dir_fd)
         finally:
             _drop(kept)

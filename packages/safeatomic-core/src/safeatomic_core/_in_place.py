@@ -15,8 +15,9 @@ import errno
 import os
 
 from . import _log
-from ._posix import NOT_SUPPORTED, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
-from ._target import identity, require_regular_fd, still_named
+from ._descriptor import Descriptor, shows
+from ._posix import NOT_SUPPORTED, kernel
+from ._target import READ_FLAGS, identity, require_regular_fd, still_named
 from ._temp_file import unlink_if_there
 
 TYPE_CHECKING = False
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 COPY_PREFIX = ".safeatomic-copy-"
 _CHUNK = 1 << 20  # bytes copied at a time
-_OPEN = os.O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_OPEN = READ_FLAGS | os.O_WRONLY
 
 
 class InPlace:
@@ -42,6 +43,7 @@ class InPlace:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._handle = Descriptor()
+        self._inode: tuple[int, int] | None = None
         self.copy = ""
         self.was_longer = False
 
@@ -51,7 +53,11 @@ class InPlace:
             return
         target = self._target
         fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
-        require_regular_fd(fd, target.path)
+        self._inode = identity(require_regular_fd(fd, target.path))
+
+    def is_open(self) -> bool:
+        """Tell whether the descriptor still shows the target that was opened."""
+        return self._inode is None or shows(self._handle.fd, self._inode)
 
     def overwrite(self, temp: Temp, sync_directory: Callable[[], None]) -> None:
         """Copy a temp, which is complete and flushed, into the target.
@@ -84,7 +90,10 @@ class InPlace:
 
     def close(self) -> None:
         """Close the target."""
-        self._handle.close()
+        if self._target.lasting and self._inode is not None:
+            self._handle.close_if_shows(self._inode)
+        else:
+            self._handle.close()
 
     def _require_named(self) -> None:
         """Fail if the file was unmounted since, or another one mounted: nobody would see ours."""

@@ -19,7 +19,7 @@ import stat
 
 from . import _log, _trace
 from ._errors import LockError
-from ._forks import Held, generation
+from ._forks import Held
 from ._lock_file import CRASH_MARK, Found, flock_stale, probe_free
 from ._lock_payload import payload
 from ._lock_readers import admit
@@ -60,8 +60,9 @@ if TYPE_CHECKING:
 _MODE = stat.S_IRUSR | stat.S_IWUSR | CRASH_MARK
 # Each round removes one dead lock or sees one vanish; this many in a row is a crowd, not a corpse.
 _ROUNDS = 64
-# Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)).
-_NO_ANONYMOUS = NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT}
+# Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)). EPERM is also
+# what it says in a directory that was removed, where a file with a name gets ENOENT.
+_NO_ANONYMOUS = NOT_SUPPORTED | {errno.EISDIR, errno.ENOENT, errno.EPERM}
 # What the way through /proc says where there is none, another PID namespace's, or a Landlock rule.
 _NO_PROC = NOT_SUPPORTED | {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM}
 _NO_PROC |= {errno.EXDEV, errno.ELOOP}
@@ -80,7 +81,6 @@ class Lock:
     """
 
     __slots__ = (
-        "_born",
         "_dir_fd",
         "_found",
         "_handle",
@@ -108,8 +108,7 @@ class Lock:
         self._dir_fd = target.dir_fd
         self.inode = (0, 0)
         self._handle: Held | None = None  # of the directory, once the lock outlives its call
-        self._held = Held()
-        self._born = generation()
+        self._held = Held(lasting=target.lasting)
         self._session: str | None = None
         self._temp: Temp | None = None
         self._found: Found | None = None
@@ -166,7 +165,7 @@ class Lock:
 
     def ours(self) -> bool:
         """Tell whether this process, not a parent it was forked from, took the lock."""
-        return self._born == generation()
+        return self._held.ours()
 
     def owned(self, dir_fd: int = -1) -> bool:
         """Tell whether the name still points to our inode.
@@ -181,6 +180,10 @@ class Lock:
             if not self._handle.valid():
                 return dir_fd >= 0 and still_named(dir_fd, self.name, self.inode)
         return still_named(self._dir_fd, self.name, self.inode)
+
+    def is_open(self) -> bool:
+        """Tell whether anything of it is still to be closed."""
+        return self._held.fd >= 0 or (self._handle is not None and self._handle.fd >= 0)
 
     def release(self, dir_fd: int = -1) -> None:
         """Unlink the name if it is still ours and drop the flock.
@@ -212,6 +215,7 @@ class Lock:
         """Take the directory's descriptor over from the target: the lock outlives the call."""
         (handle := Held()).adopt(target.handle, target.directory())
         self._handle = handle
+        self._held.lasting = True
         target.hand_over()
 
     def _close(self) -> None:
@@ -249,27 +253,28 @@ class Lock:
 
     def _prepare(self) -> None:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
-        if self._held.fd < 0:
-            try:
-                self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
-            except OSError as error:
-                if error.errno not in _NO_ANONYMOUS:
-                    raise
-                self._make_named()
-            self._complete()
-        else:
-            self._fill()
+        fd = self._held.fd
+        if fd >= 0:
+            self._fill(fd)
+            return
+        try:
+            fd = self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
+        except OSError as error:
+            if error.errno not in _NO_ANONYMOUS:
+                raise
+            fd = self._make_named()
+        self._complete(fd)
 
-    def _make_named(self) -> None:
+    def _make_named(self) -> int:
         """Make the inode under a temp's name, where one without a name is not to be had."""
         self._temp = Temp(self._dir_fd)
         self._temp.create(_MODE)
         self._held.adopt(self._temp)
         self._temp.detach()
+        return self._held.fd
 
-    def _complete(self) -> None:
+    def _complete(self, fd: int) -> None:
         """Give a fresh inode its readers, its flock and its payload, before it has its name."""
-        fd = self._held.fd
         status = kernel.fstat(fd)
         self._held.shows(status)
         self.inode = identity(status)
@@ -280,16 +285,16 @@ class Lock:
             if error.errno in NOT_SUPPORTED:
                 raise self._impossible("this filesystem has no flock", error) from error
             raise
-        self._fill()
+        self._fill(fd)
         if _trace.hook is not None:
             self._report("prepared", self.inode[1])
 
-    def _fill(self) -> None:
+    def _fill(self, fd: int) -> None:
         """Write the payload, completely: nobody is to meet a lock that does not say what it is."""
         data = payload(self._session, self.token)
         done = 0
         while done < len(data):
-            written = kernel.pwrite(self._held.fd, data[done:], done)
+            written = kernel.pwrite(fd, data[done:], done)
             if written <= 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
             done += written
@@ -321,8 +326,7 @@ class Lock:
                 return
             self.linked = False
             self._held.close()
-            self._make_named()
-            self._complete()
+            self._complete(self._make_named())
         assert self._temp is not None  # noqa: S101 - just made
         self.linked = True
         dir_fd = self._dir_fd

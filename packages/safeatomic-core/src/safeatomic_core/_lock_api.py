@@ -11,7 +11,8 @@ import time
 
 from . import _trace
 from ._advice import refused
-from ._endings import finish, keeping
+from ._change import finish
+from ._descriptor import closing
 from ._errors import LockError, age_text
 from ._gate import gate
 from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
@@ -22,13 +23,17 @@ from ._options import check_delay, check_retries, check_safety, check_session, d
 from ._posix import LOCK_EX, LOCK_NB, kernel
 from ._settle import recover
 from ._stack import require_stack
-from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named
+from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named, visit
 from ._types import WRITER_EXCLUSION, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._endings import Endings
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from ._types import Alive, Safety, StrPath
+
+    _T = TypeVar("_T")
 
 
 class LockInfo(Record):
@@ -125,6 +130,7 @@ def try_acquire_lock(
     target = Target(check_path(path))
     locks: list[Lock] = []
     taken = False
+    ends = [target.close, lambda: give_up([] if taken else locks)]
     try:
         target.open()
         target.require_regular()
@@ -137,7 +143,10 @@ def try_acquire_lock(
     except OSError as error:
         raise refused(error, "take the lock", _trace.ACQUIRE, target) from error
     finally:
-        finish([target.close, lambda: give_up([] if taken else locks)])
+        try:
+            finish(ends)
+        finally:
+            finish(ends)  # an interrupt may have come before the first had begun
     return taken
 
 
@@ -156,10 +165,9 @@ def release_lock(path: StrPath) -> bool:
             file cannot be removed; it is dead, and the next writer takes it over. The target is
             unchanged.
     """
+    target = Target(check_path(path))
 
-    def release(endings: Endings) -> bool:
-        target = Target(check_path(path))
-        endings.append(target.close)
+    def release() -> bool:
         try:
             target.open()
         except OSError:
@@ -173,7 +181,7 @@ def release_lock(path: StrPath) -> bool:
             kept = to_release(target)
             return kept is not None and let_go(kept, target.dir_fd)
 
-    return keeping(release)
+    return closing(target, release)
 
 
 def force_release_lock(path: StrPath) -> bool:
@@ -190,24 +198,20 @@ def force_release_lock(path: StrPath) -> bool:
         OSError: The lock file cannot be read or removed. The target is unchanged.
     """
 
-    def force(endings: Endings) -> bool:
-        target, found = _located(path, endings)
-        with Naming(target):
-            name = target.name + LOCK_SUFFIX
-            found.look(target.dir_fd, name)
-            if not found.exists:
-                return False
-            unlike = unlike_a_lock(found)
-            if unlike is not None:
-                raise LockError(
-                    target.path,
-                    f"{_lock_path(target)!r} is {unlike}, which does not look like a lock of any "
-                    "program; it was left alone. If it is in the way, move it away",
-                )
-            _join_takeover(found)
-            return _remove(name, target, found)
+    def release(target: Target, found: Found) -> bool:
+        if not found.exists:
+            return False
+        unlike = unlike_a_lock(found)
+        if unlike is not None:
+            raise LockError(
+                target.path,
+                f"{_lock_path(target)!r} is {unlike}, which does not look like a lock of any "
+                "program; it was left alone. If it is in the way, move it away",
+            )
+        _join_takeover(found)
+        return _remove(target, found)
 
-    return keeping(force)
+    return _examine(path, release)
 
 
 def is_locked(path: StrPath) -> bool:
@@ -227,14 +231,7 @@ def inspect_lock(path: StrPath) -> LockInfo:
     Raises:
         OSError: The directory cannot be opened.
     """
-
-    def inspect(endings: Endings) -> LockInfo:
-        target, found = _located(path, endings)
-        with Naming(target):
-            found.look(target.dir_fd, target.name + LOCK_SUFFIX)
-        return _info(target, found)
-
-    return keeping(inspect)
+    return _examine(path, _info)
 
 
 def get_lock_age(path: StrPath) -> float | None:
@@ -281,12 +278,14 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
     """
     max_age_s = _check_age(max_age_s)
 
-    def release(endings: Endings) -> bool:
-        target, found = _located(path, endings)
-        with Naming(target):
-            return _release_stale(target, found, max_age_s)
+    def release(target: Target, found: Found) -> bool:
+        if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
+            return False
+        # Under its flock no other process can be replacing it; a lock that got a new life
+        # between the look and the flock shows by its name, and is left alone.
+        return _join_takeover(found) and _remove(target, found)
 
-    return keeping(release)
+    return _examine(path, release)
 
 
 def inheritable_lock(path: StrPath) -> tuple[int, str, str] | None:
@@ -297,13 +296,22 @@ def inheritable_lock(path: StrPath) -> tuple[int, str, str] | None:
         if this process has no lock there, or lost it.
     """
 
-    def look(endings: Endings) -> tuple[int, str, str] | None:
-        target, _ = _located(path, endings)
-        with Naming(target):
-            lock = kept_lock(target)
-            return None if lock is None else (lock.fd, _lock_path(target), lock.token)
+    def describe(target: Target) -> tuple[int, str, str] | None:
+        lock = kept_lock(target)
+        return None if lock is None else (lock.fd, _lock_path(target), lock.token)
 
-    return keeping(look)
+    return visit(path, describe)
+
+
+def _examine(path: StrPath, work: Callable[[Target, Found], _T]) -> _T:
+    """Look at what stands at the name of a file's lock, and do some work with it."""
+    found = Found()
+
+    def looked(target: Target) -> _T:
+        found.look(target.dir_fd, target.name + LOCK_SUFFIX)
+        return work(target, found)
+
+    return closing(found, lambda: visit(path, looked))
 
 
 def _lock_path(target: Target) -> str:
@@ -312,24 +320,6 @@ def _lock_path(target: Target) -> str:
     if target.linked:
         directory = os.path.dirname(kernel.realpath(target.path))
     return os.path.join(directory, target.name + LOCK_SUFFIX)
-
-
-def _located(path: StrPath, endings: Endings) -> tuple[Target, Found]:
-    """Open the directory of a path; return it with what a look at the lock fills."""
-    target, found = Target(check_path(path)), Found()
-    endings += (target.close, found.close)
-    target.open()
-    return target, found
-
-
-def _release_stale(target: Target, found: Found, max_age_s: float | None) -> bool:
-    name = target.name + LOCK_SUFFIX
-    found.look(target.dir_fd, name)
-    if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
-        return False
-    # Under its flock no other process can be replacing it; a lock that got a new life between the
-    # look and the flock shows by its name, and is left alone.
-    return _join_takeover(found) and _remove(name, target, found)
 
 
 def _info(target: Target, found: Found) -> LockInfo:
@@ -373,8 +363,9 @@ def _check_age(max_age_s: float | None) -> float | None:
     return max_age_s
 
 
-def _remove(name: str, target: Target, found: Found) -> bool:
+def _remove(target: Target, found: Found) -> bool:
     """Unlink a lock; False if somebody else was quicker."""
+    name = target.name + LOCK_SUFFIX
     # With the lock goes the only sign of what its holder may have left behind, undurable (rule R2
     # in formal/notes-checksum.md) or orphaned.
     recover(target, "best_effort", found.token if found.takeable else "")

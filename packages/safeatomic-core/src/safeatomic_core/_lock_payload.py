@@ -129,9 +129,9 @@ def _parse_own(raw: bytes) -> dict[str, object] | None:
             return None
         values.append(value)
     pid, hostname, digest, timestamp, token = values
-    if rest or not pid.isdecimal() or len(pid) > 10:
+    if rest or not pid.isdecimal():
         return None
-    quoted = digest[:1] == digest[-1:] == '"' and len(digest) > 1
+    quoted = digest[:1] == digest[-1:] == '"' != digest
     plain = hostname + timestamp + token + (digest[1:-1] if quoted else "")
     if '"' in plain or "\\" in plain or not plain.isprintable() or not (quoted or digest == "null"):
         return None

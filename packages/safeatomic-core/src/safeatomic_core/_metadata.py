@@ -9,11 +9,12 @@ logged.
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
 from . import _log, _mounts
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._descriptor import Descriptor
+from ._posix import kernel
+from ._target import READ_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ._temp_file import Temp
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 _ACL = "system.posix_acl_access"
 # EINVAL: this user namespace, a container, has no number for that owner (user_namespaces(7)).
 _NOT_OURS_TO_GIVE = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
@@ -154,7 +154,10 @@ def _copy_xattrs(target: Target, fd: int, lost: _Losses) -> None:
             except OSError as error:
                 _forgive(error, name, lost)
     finally:
-        source.close()
+        try:
+            source.close()
+        finally:
+            source.close()  # an interrupt may have come before the first had begun
     # A default ACL of the directory gave the temp one that the target does not have.
     if _ACL in present and _ACL not in wanted:
         try:
@@ -175,7 +178,7 @@ def _list_xattrs(target: Target, source: Descriptor, lost: _Losses) -> list[str]
         try:
             wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
         except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
-            opened = source.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+            opened = source.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
             wanted = kernel.listxattr(opened)
     except (FileNotFoundError, PermissionError):
         # The target was just removed, or may not be read; or a security module says no.

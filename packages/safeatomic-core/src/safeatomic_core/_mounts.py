@@ -15,7 +15,8 @@ import os
 import select  # not left for later: a program may have entered a chroot by then
 import sys
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, Descriptor
+from ._descriptor import Descriptor, closing
+from ._posix import O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def read_proc(path: str) -> bytes:
     closing = map(os.close, opened)
     chunks = []
     try:
-        opened.extend(map(os.open, (path,), (os.O_RDONLY | O_CLOEXEC,)))
+        opened.extend(map(os.open, (path,), (os.O_RDONLY,)))
         while chunk := os.read(opened[0], _CHUNK):
             chunks.append(chunk)
     finally:
@@ -42,7 +43,7 @@ def read_proc(path: str) -> bytes:
 
 def open_directory(path: str) -> int:
     """Open a directory for looking at only; ``O_PATH`` needs no permission on it (open(2))."""
-    return os.open(path, O_PATH | O_DIRECTORY | O_CLOEXEC)
+    return os.open(path, O_PATH | O_DIRECTORY)
 
 
 # STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND (statx(2), ioctl_iflags(2))
@@ -77,6 +78,40 @@ def attributes(dir_fd: int, name: str = "") -> int | None:
     return found if known & IMMUTABLE else None
 
 
+def is_swap_file(dir_fd: int, name: str) -> bool:
+    """Tell whether the machine swaps to a file, as far as can be seen from here.
+
+    Such a file can be neither renamed nor removed (``may_delete`` in fs/namei.c).
+    """
+    try:
+        file = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        swaps = read_proc("/proc/swaps").splitlines()[1:]
+    except OSError:
+        return False
+    for line in swaps:
+        try:
+            if os.path.samestat(os.stat(unescaped(line.split()[0])), file):
+                return True
+        except OSError:
+            continue  # in another mount namespace
+    return False
+
+
+def unescaped(field: bytes) -> str:
+    r"""Undo the kernel's octal escapes, such as ``\040`` for a space."""
+    first, *rest = field.split(b"\\")
+    if not rest:
+        return os.fsdecode(field)
+    parts = [first]
+    for part in rest:
+        digits = part[:3]
+        if len(digits) == 3 and digits.isdigit() and max(digits) < 0x38 and digits[0] < 0x34:
+            parts.append(bytes((int(digits, 8),)) + part[3:])
+        else:
+            parts.append(b"\\" + part)
+    return os.fsdecode(b"".join(parts))
+
+
 def mount_id(fd: int) -> int | None:
     """Return the number of the mount that a descriptor was opened on (Linux 3.15, proc(5)).
 
@@ -85,7 +120,7 @@ def mount_id(fd: int) -> int | None:
     """
     for line in read_proc(f"/proc/self/fdinfo/{fd}").splitlines():
         if line.startswith(b"mnt_id:"):
-            return int(line[7:])
+            return int(line.removeprefix(b"mnt_id:"))
     return None
 
 
@@ -95,12 +130,12 @@ def mount_id_at(dir_fd: int, name: str) -> int | None:
     It is another one than the directory's where something is mounted on that very name. A symbolic
     link is not followed, and nothing is opened in earnest (``O_PATH``, open(2)).
     """
-    flags = O_PATH | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-    opened = Descriptor()
-    try:
+    opened, flags = Descriptor(), O_PATH | O_NOFOLLOW | O_NONBLOCK
+
+    def look() -> int | None:
         return mount_id(opened.open(os.open, name, flags, dir_fd=dir_fd))
-    finally:
-        opened.close()
+
+    return closing(opened, look)
 
 
 def directory_of(fd: int) -> str:
@@ -206,7 +241,7 @@ class MountWatch:
         opened: list[int] = []
         try:
             # One call opens and enters it, so that no interrupt comes in between.
-            opened.extend(map(os.open, (path,), (os.O_RDONLY | O_CLOEXEC,)))
+            opened.extend(map(os.open, (path,), (os.O_RDONLY,)))
             self._begin(opened[0])
         except BaseException:
             self._fd = -1

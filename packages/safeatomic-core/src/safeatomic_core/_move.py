@@ -15,12 +15,14 @@ from ._advice import hinders
 from ._announcement import Announcement
 from ._change import Change, carry_out
 from ._checksum_record import agreeing
+from ._descriptor import Descriptor
 from ._digests import memoized
 from ._errors import UNCHANGED, CrossDeviceAtomicityError
 from ._gate import pass_gate
+from ._held_locks import place_of
 from ._options import Policy, check_flag
 from ._permission import require_permission
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._rename import rename_new
 from ._retirement import Retirement
 from ._settle import settle_directory
@@ -346,11 +348,7 @@ class _Move(Change):
 
     def _acquire_both(self) -> None:
         """Lock both, in an order that two opposite moves share."""
-
-        def order(target: Target) -> tuple[tuple[int, int], str]:
-            return identity(target.directory()), target.name
-
-        for target in sorted((self._src, self.target), key=order):
+        for target in sorted((self._src, self.target), key=place_of):
             self._acquired = target
             try:
                 self.acquire(target)

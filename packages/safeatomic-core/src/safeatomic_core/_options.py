@@ -261,10 +261,11 @@ def check_delay(delay: object) -> float:
 
 
 def _short(number: float) -> str:
-    """Return a number for a message; an int may have more digits than Python prints."""
-    if isinstance(number, int) and abs(number) > 10**30:
+    """Return a number for a message."""
+    try:
+        return str(number)
+    except ValueError:  # an int with more digits than Python prints
         return "a number of that size" if number > 0 else "a negative number"
-    return str(number)
 
 
 class Policy:

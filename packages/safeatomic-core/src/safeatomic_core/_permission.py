@@ -11,7 +11,9 @@ import errno
 import os
 import stat
 
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._descriptor import Descriptor, closing
+from ._posix import kernel
+from ._target import READ_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 _SHARED = stat.S_IWGRP | stat.S_IWOTH
 _STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 # Neither truncates nor waits for anybody. It is asked second: opening wakes watchers and leases.
-_PROBE = os.O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_PROBE = READ_FLAGS | os.O_WRONLY
 
 
 def require_permission(target: Target) -> None:
@@ -42,13 +44,14 @@ def require_permission(target: Target) -> None:
     # A no is confirmed: an old seccomp filter denies faccessat2 itself (docker before 20.10).
     probe = Descriptor()
     try:
-        probe.open(kernel.open, target.name, _PROBE, dir_fd=target.dir_fd)
+        closing(
+            probe,
+            lambda: probe.open(kernel.open, target.name, _PROBE, dir_fd=target.dir_fd),
+        )
     except OSError as error:
         if error.errno == errno.ETXTBSY or _may_replace_all_the_same(error, target, status):
             return  # a running program may be replaced, not written
         raise
-    finally:
-        probe.close()
 
 
 def _refuse_in_shared_directory(target: Target, status: os.stat_result) -> None:

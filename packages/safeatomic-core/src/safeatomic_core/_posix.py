@@ -15,7 +15,6 @@ import errno
 import io
 import os
 import sys
-from itertools import starmap
 
 from . import _log
 
@@ -88,7 +87,7 @@ _F_FULLFSYNC = 51  # <sys/fcntl.h> of macOS; Python exposes it under that platfo
 
 
 def _opener_of_anonymous(flag: int) -> Callable[..., int]:
-    """Return what creates a file without a name (``O_TMPFILE``, Linux 3.11); see `Descriptor`."""
+    """Return what creates a file without a name (``O_TMPFILE``, Linux 3.11), in one C call."""
     missing = _missing("O_TMPFILE", errno.EOPNOTSUPP)
     return partial(os.open, ".", flag | os.O_RDWR | O_CLOEXEC) if flag else missing
 
@@ -340,61 +339,3 @@ class intercept:  # noqa: N801 - reads as the function it is used as
     ) -> None:
         vars(kernel).clear()
         vars(kernel).update(self._before)
-
-
-def close_quietly(fd: int) -> None:
-    """Close a descriptor that was only read from, or whose content is flushed or unwanted.
-
-    An error then loses nothing, and the descriptor is gone all the same (close(2)).
-    """
-    try:
-        kernel.close(fd)
-    except OSError as error:
-        _log.debug("an error while closing a file that lost nothing (%s)", error)
-
-
-class Descriptor:
-    """Owner of at most one open descriptor, which no interrupt can come between and it."""
-
-    # A signal handler's exception arrives between two instructions of Python, not in C: one call
-    # of C code opens and enters it, another takes it out and closes it.
-
-    __slots__ = ("_held",)
-
-    def __init__(self) -> None:
-        self._held: list[int] = []
-
-    @property
-    def fd(self) -> int:
-        """The descriptor, -1 while there is none."""
-        return self._held[-1] if self._held else -1
-
-    def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
-        """Open it: call ``opener`` with the arguments and keep what it returns."""
-        self._held.extend(starmap(partial(opener, *args, **kwargs), ((),)))
-        return self._held[-1]
-
-    def release(self) -> int:
-        """Give it away without closing it; -1 if there is none."""
-        return self._held.pop() if self._held else -1
-
-    def close(self) -> None:
-        """Close it, if it is open."""
-        try:
-            close_all(self._held)
-        finally:
-            if self._held:  # an interrupt came before the call that closes it
-                close_all(self._held)
-
-    def detach(self) -> None:
-        """Leave the descriptor to the owner that shares it."""
-        self._held = []
-
-
-def close_all(held: list[int]) -> None:
-    """Take descriptors out of a list and close them; an error loses nothing (`close_quietly`)."""
-    while held:
-        try:
-            any(map(kernel.close, map(held.pop, (-1,))))
-        except OSError as error:
-            _log.debug("an error while closing a file that lost nothing (%s)", error)

@@ -96,6 +96,7 @@ class Write(Change):
     def stage(self) -> None:
         """Create the temp beside the target: a rename works within one filesystem only."""
         self.step = _trace.STAGE
+        self.temp.lasting = self.target.lasting
         if self._keeps_metadata() or self.target.is_mount_point:
             # What replaces a private file must never be readable by others, not even half-written.
             self.temp.create(_OVERWRITE_MODE)
@@ -132,7 +133,8 @@ class Write(Change):
     def require_descriptors(self) -> None:
         """Refuse to go on if the program closed one of ours, after a stream has taken its time."""
         self.require_temp()
-        if not self.target.is_open():
+        others = (self.target, self.announcement, self.in_place)
+        if not all(other is None or other.is_open() for other in others):
             raise OSError(errno.EBADF, _CLOSED, self.target.path)
         self.target.lasting = False
 

@@ -7,12 +7,12 @@ import io
 import os
 
 from . import _trace
-from ._digests import hash_bytes, hash_fd, memoized
-from ._endings import finish, keeping
+from ._descriptor import Descriptor, closing
+from ._digests import hash_bytes, memoized
 from ._errors import SafeAtomicError
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._target import RESOLUTIONS, Naming, Target, check_path, identity, require_regular_fd
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
 from ._verification import Verification
@@ -20,12 +20,13 @@ from ._verification import Verification
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import NoReturn, TypeVar
 
     from _typeshed import WriteableBuffer
 
-    from ._endings import Endings
     from ._types import Safety, StrPath
+
+    _T = TypeVar("_T")
 
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 # Each failed try means that writers published twice within microseconds: 1,000 are not chance.
@@ -43,27 +44,21 @@ def read_all(
 ) -> bytes:
     """Return a file's whole content; see `read_atomic_bytes`."""
     options = _Options(check_checksum, checksum_algo, safety)
-    if options.check:
-        return keeping(lambda endings: _read_checked(path, options, endings))
     opened = _Opened(path, options)
     try:
-        opened.open()
-        with opened.naming():
-            return opened.read_rest()
+        for _ in range(_TRIES):
+            opened.open()
+            with opened.naming():
+                verification = opened.verification()
+                data = opened.read_rest()
+                if verification is None or verification.agrees(_digest_of_bytes(data)):
+                    return data
+            opened.close()
     finally:
-        opened.close()
-
-
-def _read_checked(path: StrPath, options: _Options, endings: Endings) -> bytes:
-    for _ in range(_TRIES):
-        opened = _Opened(path, options)
-        endings.append(opened.close)
-        opened.open()
-        with opened.naming(), opened.verification() as verification:
-            data = opened.read_rest()
-            if verification.agrees(_digest_of_bytes(data)):
-                return data
-        finish(endings)
+        try:
+            opened.close()
+        finally:
+            opened.close()  # an interrupt may have come before the first had begun
     raise _never_at_rest(path)
 
 
@@ -89,6 +84,8 @@ class AtomicReader(io.BufferedReader):
         OSError: The file or its sidecar cannot be read. Nothing was changed.
     """
 
+    _on_hashed: Callable[[int], None] | None = None  # as for `verify_file`
+
     def __init__(
         self,
         path: StrPath,
@@ -99,15 +96,19 @@ class AtomicReader(io.BufferedReader):
     ) -> None:
         self._opened: _Opened | None = None
         self._path = check_path(path)
-        opened = _open(path, _Options(check_checksum, checksum_algo, safety), [])
+        opened = _Opened(path, _Options(check_checksum, checksum_algo, safety))
         try:
+            opened.open_verified(self._on_hashed)
             # BufferedReader does the buffering, readline and iteration, all of it in C.
             super().__init__(kernel.raw_stream(opened.fd, "rb"))
             opened.outlive()
             self._opened = opened
-        except BaseException:
-            opened.close()
-            raise
+        finally:
+            if self._opened is None:
+                try:
+                    opened.close()
+                finally:
+                    opened.close()  # an interrupt may have come before the first had begun
 
     @property
     def name(self) -> str:
@@ -159,7 +160,10 @@ class AtomicReader(io.BufferedReader):
                 super().close()
         finally:
             if opened is not None:
-                opened.close()
+                try:
+                    opened.close()
+                finally:
+                    opened.close()  # an interrupt may have come before the first had begun
                 self._opened = None
 
     def __repr__(self) -> str:
@@ -186,49 +190,25 @@ def verify_file(
         checksum_algo: Insist on this algorithm.
         on_hashed: Called with the size of each chunk in bytes, for a progress bar.
     """
-    options = _Options(True, checksum_algo, "best_effort")
-
-    def verify(endings: Endings) -> None:
-        _open(path, options, endings, on_hashed)
-
-    keeping(verify)
+    opened = _Opened(path, _Options(True, checksum_algo, "best_effort"))
+    closing(opened, lambda: opened.open_verified(on_hashed))
 
 
-def hash_file(path: StrPath, algo: str) -> str:
-    """Return the hexadecimal digest of a file's content."""
-    options = _Options(False, None, "best_effort")
+def read_with(path: StrPath, work: Callable[[int], _T]) -> _T:
+    """Open a file, do some work with its descriptor, and close it.
 
-    def hash_it(endings: Endings) -> str:
-        opened = _open(path, options, endings)
+    Args:
+        path: The file.
+        work: Called with the descriptor; its system errors name the path.
+    """
+    opened = _Opened(path, _Options(False, None, "best_effort"))
+
+    def read() -> _T:
+        opened.open()
         with opened.naming():
-            return hash_fd(opened.fd, algo)
+            return work(opened.fd)
 
-    return keeping(hash_it)
-
-
-def _open(
-    path: StrPath,
-    options: _Options,
-    endings: Endings,
-    on_hashed: Callable[[int], None] | None = None,
-) -> _Opened:
-    """Open a file, verified if that is asked for; enter its end first."""
-    for _ in range(_TRIES):
-        opened = _Opened(path, options)
-        endings[:] = (opened.close,)
-        try:
-            opened.open()
-            with opened.naming():
-                if not options.check:
-                    return opened
-                with opened.verification() as verification:
-                    if verification.agrees(memoized(opened.fd, on_hashed)):
-                        return opened
-        except BaseException:
-            opened.close()
-            raise
-        opened.close()
-    raise _never_at_rest(path)
+    return closing(opened, read)
 
 
 def _digest_of_bytes(data: bytes) -> Callable[[str], str]:
@@ -268,10 +248,10 @@ class _Opened:
     def __init__(self, path: StrPath, options: _Options) -> None:
         self._options = options
         self._target = Target(check_path(path))
+        self._verification: Verification | None = None
         self._handle = Descriptor()
         self._size = 0
         self._lasting = False
-        self._verification: Verification | None = None
         self.fd = -1
         self.inode = (0, 0)
 
@@ -287,6 +267,21 @@ class _Opened:
                     raise
             else:
                 return
+
+    def open_verified(self, on_hashed: Callable[[int], None] | None = None) -> None:
+        """Open the file, and check it if that is asked for.
+
+        Args:
+            on_hashed: See `verify_file`.
+        """
+        for _ in range(_TRIES):
+            self.open()
+            with self.naming():
+                verification = self.verification()
+                if verification is None or verification.agrees(memoized(self.fd, on_hashed)):
+                    return
+            self.close()
+        raise _never_at_rest(self._target.path)
 
     def _open_target(self) -> None:
         target, options = self._target, self._options
@@ -320,34 +315,35 @@ class _Opened:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def verification(self) -> Verification:
-        """Look at the sidecar for the first time; use it in a ``with`` block."""
+    def verification(self) -> Verification | None:
+        """Look at the sidecar for the first time; None if the content is not to be checked."""
         options = self._options
-        verification = Verification(self._target, self.inode, options.requested, options.hint)
-        self._verification = verification  # closed with the file, if an interrupt came before
-        return verification
+        if not options.check:
+            return None
+        self._verification = Verification(self._target, self.inode, options.requested, options.hint)
+        self._verification.look()
+        return self._verification
 
     def outlive(self) -> None:
         """Prepare for being used by the program, which may close what it finds."""
-        self._target.close()  # wanted no more
+        self._close_surroundings()
         self._lasting = True
 
     def close(self) -> None:
         """Close the file and its directory."""
+        self.fd = -1
         try:
-            if self._lasting and self.fd >= 0 and not self._shows_what_was_opened():
-                self._handle.release()  # it is another file's by now
-        finally:
-            self.fd = -1
-            try:
+            if self._lasting:
+                self._handle.close_if_shows(self.inode)
+            else:
                 self._handle.close()
-                if self._verification is not None:
-                    self._verification.close()
-            finally:
-                self._target.close()
+        finally:
+            self._close_surroundings()
 
-    def _shows_what_was_opened(self) -> bool:
+    def _close_surroundings(self) -> None:
+        """Close what only opening and checking need."""
         try:
-            return identity(kernel.fstat(self.fd)) == self.inode
-        except OSError as error:
-            return error.errno != errno.EBADF
+            if self._verification is not None:
+                self._verification.close()
+        finally:
+            self._target.close()

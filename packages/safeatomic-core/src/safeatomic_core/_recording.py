@@ -10,11 +10,12 @@ import errno
 import os
 
 from ._announcement import Announcement
+from ._descriptor import Descriptor, closing
 from ._digests import hash_fd
 from ._gate import pass_gate
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
+from ._posix import kernel
 from ._settle import OVERTAKEN, settle_directory
-from ._target import Target, identity, require_regular_fd
+from ._target import READ_FLAGS, Target, identity, require_regular_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from ._change import Change
     from ._options import Policy
-
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 class Batch:
@@ -59,16 +58,23 @@ class Batch:
             return
         found = {}
         for name in names:
-            opened = Descriptor()
             try:
-                fd = opened.open(kernel.open, name, _OPEN, dir_fd=self._target.dir_fd)
-                found[name] = identity(kernel.fstat(fd))
-                kernel.fsync(fd)
+                found[name] = self._flush(name)
             except OSError:
-                found.pop(name, None)  # its own recording comes to that, and reports it
-            finally:
-                opened.close()
+                pass  # its own recording comes to that, and reports it
         self._durable = found if settle_directory(self._target, self._safety) else {}
+
+    def _flush(self, name: str) -> tuple[int, int]:
+        """Flush a file; return its device and inode number."""
+        opened = Descriptor()
+
+        def flush() -> tuple[int, int]:
+            fd = opened.open(kernel.open, name, READ_FLAGS, dir_fd=self._target.dir_fd)
+            inode = identity(kernel.fstat(fd))
+            kernel.fsync(fd)
+            return inode
+
+        return closing(opened, flush)
 
     def is_durable(self, target: Target, inode: tuple[int, int]) -> bool:
         """Tell whether a name was flushed since it got its inode."""
@@ -117,7 +123,8 @@ def record_present(
         if batch is None or not batch.defer(change.target):
             settle_directory(change.target, change.policy.safety, renamed_fd=announcement.fd)
 
-    while not _record(change, batch, sync_directory, on_hashed):
+    opened = Descriptor()
+    while not closing(opened, lambda: _record(change, opened, batch, sync_directory, on_hashed)):
         change.target.look_again()  # other content took the name meanwhile
 
 
@@ -130,6 +137,7 @@ def require_present(target: Target) -> None:
 
 def _record(
     change: Change,
+    opened: Descriptor,
     batch: Batch | None,
     sync_directory: Callable[[], None],
     on_hashed: Callable[[int], None] | None,
@@ -138,24 +146,20 @@ def _record(
     target, algo, announcement = change.target, change.policy.algo, change.announcement
     assert announcement is not None  # noqa: S101 - made by the caller
     require_present(target)
-    opened = Descriptor()
-    try:
-        fd = opened.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
-        inode = identity(require_regular_fd(fd, target.path))
-        digest = hash_fd(fd, algo, on_hashed)
-        # What is accepted must survive a crash before its record does: somebody else's write may
-        # be neither flushed nor settled.
-        kernel.fsync(fd)
-        if batch is None or not batch.is_durable(target, inode):
-            settle_directory(target, change.policy.safety, renamed_fd=announcement.fd)
-        found = target.look_again()
-        if found is None or identity(found) != inode:
-            return False
-        announcement.draft_plain(algo, digest)
-        change.require_locks()
-        announcement.permit(fd)
-        announcement.announce(sync_directory)
-        announcement.drop_displaced()
-        return True
-    finally:
-        opened.close()
+    fd = opened.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
+    inode = identity(require_regular_fd(fd, target.path))
+    digest = hash_fd(fd, algo, on_hashed)
+    # What is accepted must survive a crash before its record does: somebody else's write may be
+    # neither flushed nor settled.
+    kernel.fsync(fd)
+    if batch is None or not batch.is_durable(target, inode):
+        settle_directory(target, change.policy.safety, renamed_fd=announcement.fd)
+    found = target.look_again()
+    if found is None or identity(found) != inode:
+        return False
+    announcement.draft_plain(algo, digest)
+    change.require_locks()
+    announcement.permit(fd)
+    announcement.announce(sync_directory)
+    announcement.drop_displaced()
+    return True

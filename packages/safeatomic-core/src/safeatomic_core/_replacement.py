@@ -57,7 +57,7 @@ class Replacement:
         self._present: Sidecar | None = None
         self._aside = ""  # the name under which what was displaced may stand
         self._copy: Temp | None = None  # of what was displaced, where it could not be linked
-        self.record = Temp(target.dir_fd, token, SUM_PREFIX)
+        self.record = Temp(target.dir_fd, token, SUM_PREFIX, lasting=target.lasting)
         self.content = b""
         self.touched = False
 

@@ -9,7 +9,7 @@ import errno
 
 from . import _log, _trace
 from ._replacement import Replacement
-from ._sidecar_file import close_sidecars, look_at_sidecar, taken
+from ._sidecar_file import Looks, taken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Retirement:
         self._creating = creating
         self._replacement: Replacement | None = None  # most writes have no sidecar to replace
         self._present: Sidecar | None = None  # as it was recognised
-        self._looked_at: list[Sidecar] = []  # to be closed
+        self._looks = Looks()
         self._outdated = False  # whether it is one that must not come back
         self._new = ""
         self._previous: tuple[Digest, ...] = ()
@@ -115,6 +115,10 @@ class Retirement:
             self._drop_present()
         raise taken(self._target, RESTLESS)
 
+    def is_open(self) -> bool:
+        """Tell whether the descriptor of the sidecar that was found still shows it."""
+        return self._present is None or self._present.is_open()
+
     def drop_displaced(self) -> None:
         """Remove what was displaced; the new content is visible, and stays."""
         self._place.drop()
@@ -179,11 +183,11 @@ class Retirement:
 
     def _recognise(self, hint: str) -> None:
         self._drop_present()
-        self._present = look_at_sidecar(self._target, hint, self._looked_at)
+        self._present = self._looks.look(self._target, hint)
 
     def _drop_present(self) -> None:
         self._present = None
-        close_sidecars(self._looked_at)
+        self._looks.close()
 
     def _hold(self, present: Sidecar) -> None:
         """Flock what is to be displaced; with ``overwrite=False``, leave a creator alone."""

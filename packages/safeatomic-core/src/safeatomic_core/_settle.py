@@ -7,8 +7,9 @@ import os
 import stat
 
 from . import _log
+from ._descriptor import Descriptor, closing
 from ._errors import UnsupportedEnvironmentWarning
-from ._posix import O_CLOEXEC, O_DIRECTORY, Descriptor, kernel
+from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
 from ._temp_file import orphans
 from ._types import CRASH_DURABILITY
 
@@ -85,10 +86,10 @@ def _flush_reopened(dir_fd: int, error: OSError) -> None:
     if error.errno != errno.EBADF:
         raise error
     opened = Descriptor()
-    try:
-        kernel.fsync(opened.open(kernel.open, ".", _READABLE, dir_fd=dir_fd))
-    finally:
-        opened.close()
+    closing(
+        opened,
+        lambda: kernel.fsync(opened.open(kernel.open, ".", _READABLE, dir_fd=dir_fd)),
+    )
 
 
 def recover(target: Target, safety: str, token: str = "") -> None:

@@ -15,19 +15,11 @@ import time
 from . import _log
 from ._checksum_lines import escape, parse_line
 from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
+from ._descriptor import Descriptor, shows
 from ._errors import SafeAtomicError
 from ._forks import Held
-from ._posix import (
-    LOCK_EX,
-    LOCK_NB,
-    NOT_SUPPORTED,
-    O_CLOEXEC,
-    O_NOFOLLOW,
-    O_NONBLOCK,
-    Descriptor,
-    kernel,
-)
-from ._target import SIDECAR_SUFFIX, identity, kind_of
+from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
+from ._target import READ_FLAGS, SIDECAR_SUFFIX, identity, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +31,6 @@ if TYPE_CHECKING:
 
 _LONGEST_LIST = 16 * 2**20  # bytes of somebody else's list that are read
 _CHUNK = 262144  # bytes read at a time
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 # Errors of open(2) that say something of the file: a link, a socket, somebody else's.
 _ABOUT_WHAT_IS_THERE = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
@@ -59,7 +50,18 @@ class Sidecar:
         fits: Whether the filesystem has room for such a name.
     """
 
-    __slots__ = ("_handle", "_held", "claim", "fits", "flaw", "kind", "raw", "record", "status")
+    __slots__ = (
+        "_handle",
+        "_held",
+        "_lasting",
+        "claim",
+        "fits",
+        "flaw",
+        "kind",
+        "raw",
+        "record",
+        "status",
+    )
 
     def __init__(self, target: Target, hint: str) -> None:
         """Look at it.
@@ -73,6 +75,7 @@ class Sidecar:
         """
         self._handle: Descriptor = Descriptor()
         self._held = False
+        self._lasting = target.lasting
         self.kind: Kind = "nothing"
         self.status: os.stat_result | None = None
         self.raw = b""
@@ -82,7 +85,7 @@ class Sidecar:
         self.fits = True
         try:
             self._handle.open(
-                kernel.open, target.name + SIDECAR_SUFFIX, _OPEN, dir_fd=target.dir_fd
+                kernel.open, target.name + SIDECAR_SUFFIX, READ_FLAGS, dir_fd=target.dir_fd
             )
         except FileNotFoundError:
             return
@@ -132,7 +135,7 @@ class Sidecar:
             return True
         if not self._held:
             self._held = True
-            held = Held()  # no forked child is to keep the flock
+            held = Held(lasting=self._lasting)  # no forked child is to keep the flock
             held.adopt(self._handle, self.status)
             self._handle = held  # the former owner goes, and closes nothing
         try:
@@ -190,7 +193,14 @@ class Sidecar:
 
     def close(self) -> None:
         """Close the file, and with it the flock; until then its inode number means nothing else."""
-        self._handle.close()
+        if self._lasting and self.inode is not None:
+            self._handle.close_if_shows(self.inode)
+        else:
+            self._handle.close()
+
+    def is_open(self) -> bool:
+        """Tell whether the descriptor, if there is one, still shows what was opened."""
+        return self.inode is None or shows(self.fd, self.inode)
 
     def _refuse_to_open(self, target: Target, error: OSError) -> None:
         """Note what could not be opened because of its kind; raise for what may not be read."""
@@ -234,6 +244,29 @@ class Sidecar:
         else:
             self.kind = "foreign"
             self.flaw = found.flaw or self.flaw or "does not name this file"
+
+
+class Looks:
+    """Sidecars that were looked at, to be closed together.
+
+    Each is kept by the call that makes it, so that no interrupt comes in between.
+    """
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        self._made: list[Sidecar] = []
+
+    def look(self, target: Target, hint: str) -> Sidecar:
+        """Look once more; see `Sidecar`."""
+        self._made.extend(map(Sidecar, (target,), (hint,)))
+        return self._made[-1]
+
+    def close(self) -> None:
+        """Close them all."""
+        while self._made:
+            self._made[-1].close()
+            del self._made[-1]
 
 
 class _Found:
@@ -298,28 +331,12 @@ def is_there(target: Target) -> bool:
         raise unreadable(target, error) from error
 
 
-def look_at_sidecar(target: Target, hint: str, looks: list[Sidecar]) -> Sidecar:
-    """Look at a sidecar, as `Sidecar` does, and enter it into a list, to be closed.
-
-    No interrupt comes between: see `Descriptor`.
-    """
-    looks.extend(map(Sidecar, (target,), (hint,)))
-    return looks[-1]
-
-
-def close_sidecars(looks: list[Sidecar]) -> None:
-    """Close what was looked at."""
-    while looks:
-        looks[-1].close()
-        del looks[-1]
-
-
 def not_a_record(target: Target, flaw: str) -> SafeAtomicError:
     """Return the error of a reader who finds something else at the sidecar's name."""
     return SafeAtomicError(
         f"{target.path + SIDECAR_SUFFIX!r} is not a checksum sidecar of this file: it {flaw}. The "
-        "content was not checked. If nobody needs that file, move it away, then record a checksum "
-        "with write_checksum_file()"
+        "content was not checked. If nobody needs that file, move it away; if the content is known "
+        "to be good, write_checksum_file() records its checksum"
     )
 
 

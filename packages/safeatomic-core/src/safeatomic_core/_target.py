@@ -10,18 +10,25 @@ import errno
 import os
 import stat
 
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_PATH, Descriptor, kernel
+from ._descriptor import Descriptor, closing, shows
+from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+    from typing import TypeVar
 
     from ._types import StrPath
+
+    _T = TypeVar("_T")
 
 LOCK_SUFFIX = ".lock"
 SIDECAR_SUFFIX = ".sha256"
 
-_DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+# To read what has a name: never what a link leads to, and without waiting for a FIFO's writer.
+READ_FLAGS = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+DIRECTORY_FLAGS = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
 _DELETED = " (deleted)"  # what a link of /proc appends to a name that is gone (proc(5))
 _MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
@@ -120,7 +127,7 @@ class Target:
             self.close()
         parent = directory or separator or "."
         try:
-            self.dir_fd = self.handle.open(kernel.open, parent, _DIRECTORY)
+            self.dir_fd = self.handle.open(kernel.open, parent, DIRECTORY_FLAGS)
         except PermissionError:
             if self._flushes or not O_PATH:
                 raise
@@ -183,15 +190,15 @@ class Target:
 
         The directory must still be open, or its number would be used again.
         """
-        again = Target(self.path)
-        try:
-            again.open()
+
+        def differs(again: Target) -> bool:
             places = [(place.name, *identity(place.directory())) for place in (again, self)]
             return places[0] != places[1]
+
+        try:
+            return visit(self.path, differs)
         except OSError:
             return False
-        finally:
-            again.close()
 
     def directory(self) -> os.stat_result:
         """Return what the directory was when first asked; it stays the same one while open.
@@ -239,17 +246,15 @@ class Target:
 
     def is_open(self) -> bool:
         """Tell whether the descriptor still shows the directory that was opened."""
-        try:
-            return identity(kernel.fstat(self.dir_fd)) == identity(self.directory())
-        except OSError as error:
-            return error.errno != errno.EBADF
+        return shows(self.dir_fd, identity(self.directory()))
 
     def close(self) -> None:
         """Close the directory."""
-        if self.lasting and self.dir_fd >= 0 and not self.is_open():
-            self.handle.release()  # it is another file's by now
         self.dir_fd = -1
-        self.handle.close()
+        if self.lasting and self._directory is not None:
+            self.handle.close_if_shows(identity(self._directory))
+        else:
+            self.handle.close()
 
     def hand_over(self) -> None:
         """Leave the directory's descriptor to the owner that shares it."""
@@ -297,21 +302,21 @@ def check_path(path: StrPath, argument: str = "path") -> str:
     return text
 
 
-def locate(path: StrPath, argument: str = "path", *, follow: bool = True) -> Target:
-    """Return the target of a path, opened; see `Target.open`.
+def visit(path: StrPath, work: Callable[[Target], _T]) -> _T:
+    """Open the target of a path, do some work with it, and close it.
 
     Args:
         path: The path of a file that may or may not exist.
-        argument: The name of the caller's argument, for messages.
-        follow: Resolve a symbolic link at the last component (the parents are always resolved).
+        work: Called with the target; its system errors name the path.
     """
-    target = Target(check_path(path, argument))
-    try:
-        target.open(follow=follow)
-    except BaseException:
-        target.close()
-        raise
-    return target
+    target = Target(check_path(path))
+
+    def opened() -> _T:
+        target.open()
+        with Naming(target):
+            return work(target)
+
+    return closing(target, opened)
 
 
 def refuse_untrusted_link(target: Target) -> None:
@@ -342,7 +347,8 @@ def unchanged(before: os.stat_result | None, now: os.stat_result | None) -> bool
     """Tell whether two looks at a name saw one file, with one owner, mode and ACL; or nothing."""
     if before is None or now is None:
         return before is now
-    return identity(before) == identity(now) and before.st_ctime_ns == now.st_ctime_ns
+    same = before.st_ino == now.st_ino and before.st_dev == now.st_dev
+    return same and before.st_ctime_ns == now.st_ctime_ns
 
 
 def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
@@ -351,7 +357,7 @@ def still_named(dir_fd: int, name: str, inode: tuple[int, int]) -> bool:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return identity(status) == inode
+    return (status.st_dev, status.st_ino) == inode
 
 
 def kind_of(mode: int) -> str:

@@ -56,7 +56,9 @@ class Temp(Held):
 
     __slots__ = ("_prefix", "dir_fd", "name", "owner", "token")
 
-    def __init__(self, dir_fd: int, token: str = "", prefix: str = PREFIX) -> None:
+    def __init__(
+        self, dir_fd: int, token: str = "", prefix: str = PREFIX, *, lasting: bool = True
+    ) -> None:
         """Make nothing yet.
 
         Args:
@@ -64,8 +66,9 @@ class Temp(Held):
             token: The token of the lock it is written under, 16 hexadecimal digits. They are the
                 temp's: who takes a dead writer's lock over knows by it whose orphan it is.
             prefix: What the name begins with.
+            lasting: See `Held`.
         """
-        super().__init__()
+        super().__init__(lasting=lasting)
         self._prefix = prefix
         self.token = token
         self.dir_fd = dir_fd
@@ -81,21 +84,20 @@ class Temp(Held):
         for name in fresh_names(self._prefix, self.token):
             self.name = name
             try:
-                self.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
+                fd = self.open(kernel.open, name, _CREATE, mode, dir_fd=self.dir_fd)
             except FileExistsError:
                 self.name = ""
                 continue
             except OSError:
                 self.name = ""  # nothing was made, so nothing is to be discarded
                 raise
-            if self._claim():
+            if self._claim(fd):
                 return
             self.discard()  # the other process may only have examined it
         raise FileExistsError(errno.EEXIST, "no free name for a temporary file", self.name)
 
-    def _claim(self) -> bool:
+    def _claim(self, fd: int) -> bool:
         """Flock the fresh file; False when a sweeper was quicker."""
-        fd = self.fd
         try:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -111,13 +113,14 @@ class Temp(Held):
 
     def write_all(self, data: memoryview | bytes) -> None:
         """Write every byte at the descriptor's position, however short the single writes are."""
-        written = kernel.write(self.fd, data)
+        fd = self.fd
+        written = kernel.write(fd, data)
         if written == len(data):
             return
         with memoryview(data) as view:
             while written < len(view):
                 with view[written:] as rest:
-                    written += kernel.write(self.fd, rest)
+                    written += kernel.write(fd, rest)
 
     def discard(self) -> None:
         """Remove the file if it is there, then close it; the flock goes last."""
@@ -224,8 +227,7 @@ def _reap(
     name: str, dir_fd: int, remove: bool, named: Container[str], refused: list[OSError] | None
 ) -> int | None:
     """Return the size of a proven orphan, unlinking it if asked; None for anything else."""
-    opened = Held()
-    proven = False
+    opened, proven = Held(), False
     try:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
@@ -257,7 +259,10 @@ def _reap(
     else:
         return status.st_size
     finally:
-        opened.close()
+        try:
+            opened.close()
+        finally:
+            opened.close()  # an interrupt may have come before the first had begun
 
 
 def _may_be_draft(name: str, status: os.stat_result) -> bool:

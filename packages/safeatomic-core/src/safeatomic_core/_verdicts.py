@@ -12,7 +12,8 @@ import os
 import stat
 
 from . import _environment, _filesystems, _mounts
-from ._posix import Descriptor, kernel
+from ._descriptor import Descriptor
+from ._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,17 +16,14 @@ from . import _trace
 from ._checksum_record import agreeing
 from ._digests import digest_length
 from ._errors import ChecksumMismatchError, SafeAtomicError
-from ._sidecar_file import close_sidecars, look_at_sidecar, not_a_record
+from ._sidecar_file import Looks, Sidecar, not_a_record
 from ._target import SIDECAR_SUFFIX, still_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
 
     from ._checksum_record import Checksum
-    from ._sidecar_file import Sidecar
     from ._target import Target
 
 # A record that names two contents may have fewer readers than each, from Announce to Seal.
@@ -35,9 +32,11 @@ _REFUSED_DELAY = 0.01  # seconds between two of them
 
 
 class Verification:
-    """The check of one opened file, in a ``with`` block, which looks; then read, then ask."""
+    """The check of one opened file: make it, `look`, read the file, ask whether it `agrees`."""
 
-    __slots__ = ("_hint", "_inode", "_looks", "_requested", "_target")
+    __slots__ = ("_first", "_hint", "_inode", "_looks", "_requested", "_target")
+
+    _first: Sidecar
 
     def __init__(
         self, target: Target, inode: tuple[int, int], requested: str | None, hint: str
@@ -54,42 +53,23 @@ class Verification:
         self._inode = inode
         self._requested = requested
         self._hint = hint
-        self._looks: list[Sidecar] = []
+        self._looks = Looks()
 
-    def __enter__(self) -> Self:
+    def look(self) -> None:
         """Look at the sidecar for the first time, after the data was opened.
 
         Raises:
             OSError: The sidecar cannot be read.
         """
-        try:
-            self._look()
-            if _trace.hook is not None:
-                claim = self._sidecar.claim
-                recorded = [] if claim is None else [digest for _, digest in claim.digests]
-                facts: dict[str, object] = {"phase": "look", "recorded": recorded}
-                _trace.hook("read", {**facts, "inode": self._inode[1]})
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @property
-    def _sidecar(self) -> Sidecar:
-        """What the first look saw."""
-        return self._looks[0]
+        self._first = self._look()
+        if _trace.hook is not None:
+            claim = self._first.claim
+            recorded = [] if claim is None else [digest for _, digest in claim.digests]
+            _trace.hook("read", {"phase": "look", "inode": self._inode[1], "recorded": recorded})
 
     def close(self) -> None:
-        """Close what was looked at; harmless when done twice."""
-        close_sidecars(self._looks)
+        """Close what was looked at."""
+        self._looks.close()
 
     def agrees(self, digest_of: Callable[[str], str]) -> bool:
         """Compare the content with the sidecar.
@@ -109,7 +89,8 @@ class Verification:
             ValueError: The recorded algorithm is not the requested one.
             OSError: The sidecar cannot be read.
         """
-        target, claim = self._target, self._sidecar.claim
+        target, first = self._target, self._first
+        claim = first.claim
         agrees = claim is not None and agreeing(claim, digest_of) is not None
         current = False
         if not agrees:
@@ -117,7 +98,7 @@ class Verification:
             current = still_named(target.dir_fd, target.name, self._inode)
             again = self._look()
             agrees = again.claim is not None and agreeing(again.claim, digest_of) is not None
-            current = current and self._sidecar.is_like(again)
+            current = current and first.is_like(again)
             claim = again.claim if agrees else claim
         if _trace.hook is not None:
             self._report(_trace.hook, claim, digest_of, agrees=agrees, current=current)
@@ -128,9 +109,9 @@ class Verification:
         if not current:
             return False
         if claim is None:
-            if not self._sidecar.exists and target.leads_elsewhere():
+            if not first.exists and target.leads_elsewhere():
                 return False  # the place was removed, the sidecar first
-            raise self._nothing_recorded()
+            raise self._nothing_recorded(first)
         self._require_algorithm(claim)
         unknown = next((algo for algo, _ in claim.digests if digest_length(algo) is None), None)
         if unknown is not None:
@@ -140,15 +121,6 @@ class Verification:
             )
         raise ChecksumMismatchError(target.path, claim.digest, digest_of(claim.algo))
 
-    def _look(self) -> Sidecar:
-        """Look at the sidecar; where that is refused for the moment, ask again, boundedly."""
-        for _ in range(_REFUSED_LOOKS):
-            try:
-                return look_at_sidecar(self._target, self._hint, self._looks)
-            except PermissionError:
-                time.sleep(_REFUSED_DELAY)
-        return look_at_sidecar(self._target, self._hint, self._looks)
-
     def _require_algorithm(self, claim: Checksum) -> None:
         if self._requested not in (None, claim.algo, claim.alias):
             raise ValueError(
@@ -156,18 +128,29 @@ class Verification:
                 f"records {claim.algo!r}; leave the algorithm out to check what is recorded"
             )
 
-    def _nothing_recorded(self) -> Exception:
-        flaw = self._sidecar.flaw
-        if flaw is not None:
-            return not_a_record(self._target, flaw)
-        reason = "no checksum sidecar; write_checksum_file() makes one"
-        if not self._sidecar.fits:
+    def _nothing_recorded(self, found: Sidecar) -> Exception:
+        if found.flaw is not None:
+            return not_a_record(self._target, found.flaw)
+        reason = (
+            "no checksum sidecar; if the content is known to be good, write_checksum_file() "
+            "records it"
+        )
+        if not found.fits:
             reason = (
                 f"no checksum sidecar, and no room for one: the file's name and {SIDECAR_SUFFIX!r} "
                 "are longer than the filesystem allows. Move the file to a shorter name to record "
                 "a checksum"
             )
         return FileNotFoundError(errno.ENOENT, reason, self._target.path + SIDECAR_SUFFIX)
+
+    def _look(self) -> Sidecar:
+        """Look at the sidecar, boundedly again if it may not be read for the moment."""
+        for _ in range(_REFUSED_LOOKS):
+            try:
+                return self._looks.look(self._target, self._hint)
+            except PermissionError:
+                time.sleep(_REFUSED_DELAY)
+        return self._looks.look(self._target, self._hint)
 
     def _report(
         self,

@@ -38,8 +38,9 @@ def name_place(error: Exception, document: object, render: Callable[[Any], objec
             _say(error, f"{place(where)} is {place(above)}, which contains it: {message}")
     elif render is not None:
         where = innermost(document, lambda part: _renders(part, render))
-        if where is not None:
-            _say(error, f"{place(where)}: {message}{_hint(message)}")
+        hint = _hint(message)
+        if where is not None or hint:
+            _say(error, f"{place(where)}: {message}{hint}")
 
 
 def name_text(error: UnicodeEncodeError, document: object) -> None:
@@ -70,6 +71,8 @@ def _say(error: Exception, message: str) -> None:
 def _hint(message: str) -> str:
     if "not JSON serializable" in message:
         return " (default= can return something that is)"
+    if "not supported between instances" in message:
+        return " (sort_keys=True needs keys of one kind)"
     if "keys must be" in message:
         return " (a key of JSON is a text; default= is not asked for keys)"
     if "NoneType" in message:

@@ -126,7 +126,7 @@ def check_json(text: str) -> None:
     allowed = levels()
     if allowed is None:
         return
-    # What is no bracket outside a text goes; then, round by round, each innermost pair.
+    # Whatever is not a bracket outside a text goes; then, round by round, each innermost pair.
     octets = text.encode("utf-8", "surrogatepass").replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(octets.split(b'"')[::2]).translate(_AS_ONE_KIND, _NO_BRACKETS)
     for depth in range(allowed):

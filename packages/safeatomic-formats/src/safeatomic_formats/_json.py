@@ -51,7 +51,7 @@ def atomic_json_dump(
     Args:
         path: The file; it need not exist, its directory must.
         obj: What `json.dumps` takes.
-        indent: Spaces (or the text) of one level; None for a single line.
+        indent: Spaces (or the white space) of one level; None for a single line.
         sort_keys: Write the keys of every object in sorted order.
         ensure_ascii: Escape whatever is not ASCII.
         allow_nan: Write ``NaN``, ``Infinity`` and ``-Infinity``, which `atomic_json_load` reads.
@@ -72,8 +72,9 @@ def atomic_json_dump(
         overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
-        TypeError: The object, or a key in it, has no form in JSON; or ``default`` or ``cls`` is
-            not what it must be. The target is unchanged.
+        TypeError: The object, or a key in it, has no form in JSON; or ``default``, ``cls`` or
+            ``indent`` is not what it must be; or ``sort_keys`` meets keys that have no order. The
+            target is unchanged.
         ValueError: A float is not finite, the object contains itself, or the text would not read
             back, as with the keys ``1`` and ``"1"`` in one object; the message names the place.
             The target is unchanged.
@@ -165,6 +166,7 @@ def _render(obj: object, **options: Any) -> str:
         raise TypeError(f"cls must be a subclass of json.JSONEncoder or None, not {cls!r}")
     if not isinstance(options["allow_nan"], bool):
         raise TypeError(f"allow_nan must be a bool, not {type(options['allow_nan']).__name__}")
+    _check_indent(options["indent"])
     options["default"] = check_object(obj, default)
     obj = without_ruamel(obj)
     try:
@@ -180,12 +182,16 @@ def _render(obj: object, **options: Any) -> str:
     return text + "\n"
 
 
+def _check_indent(indent: object) -> None:
+    if not isinstance(indent, int | str | None):
+        raise TypeError(f"indent must be an int, a text or None, not {type(indent).__name__}")
+    if isinstance(indent, str) and indent.strip(" \t\n\r"):
+        raise ValueError(f"indent must be white space, not {indent!r}: it would not be JSON")
+
+
 def _equal(obj: object, text: str) -> bool:
     """Whether a text says just what the object is, with one look in C."""
-    try:
-        return bool(json.loads(text) == obj)
-    except json.JSONDecodeError:
-        return False
+    return bool(json.loads(text) == obj)
 
 
 def _parse_uniquely(text: str) -> object:
@@ -202,9 +208,7 @@ def _parse_uniquely(text: str) -> object:
 
     try:
         read = json.loads(text, object_pairs_hook=mapping)
-    except (
-        json.JSONDecodeError
-    ) as error:  # an indent that is not white space, an encoder's own output
+    except json.JSONDecodeError as error:  # an encoder's own output
         raise ValueError(f"the rendered text is not JSON: {error}") from error
     if doubtful:
         raise ValueError(_collision(read, doubtful[0]))

@@ -13,6 +13,7 @@ import contextlib
 import io
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
@@ -100,7 +101,7 @@ def render(document: object, present: Callable[[], str], instance: Any = None) -
     layout: Layout | None = None
     if isinstance(document, CommentedMap | CommentedSeq):
         layout = getattr(document.lc, _ATTRIBUTE, None)
-    elif document is None or isinstance(document, str | int | float):
+    elif not isinstance(document, Mapping | list | tuple):
         text = _unchanged(document, present)
         if text is not None:
             return text
@@ -214,7 +215,7 @@ def _required(instance: Any) -> Any:
 def _unchanged(document: object, present: Callable[[], str]) -> str | None:
     """Return what the file holds if that is the document already, with its comments.
 
-    None, which a file of only comments says, and a lone scalar cannot carry their layout.
+    None, which a file of only comments says, a lone scalar and a set cannot carry their layout.
     """
     try:
         text = present().removeprefix("\ufeff")
@@ -307,6 +308,7 @@ def _column(value: Any) -> int:
 def _in_block_style(value: object) -> bool:
     return (
         isinstance(value, CommentedMap | CommentedSeq)
+        and len(value) > 0  # empty brackets say nothing of their style
         and not value.fa.flow_style()
         and value.lc.col is not None
     )

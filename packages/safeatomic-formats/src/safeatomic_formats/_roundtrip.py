@@ -107,7 +107,7 @@ class Resolver(_CLASSES.Resolver):  # type: ignore[misc]
     def descend_resolver(self, current_node: Any, current_index: Any) -> None:
         """Count one level more; composer and serializer call this before each node."""
         self._depth += 1
-        if self._depth > self._levels + 1:  # a scalar is no level
+        if self._depth > self._levels + 1:  # a scalar does not count
             raise _depth.error(self._levels)
         super().descend_resolver(current_node, current_index)
 

@@ -42,8 +42,8 @@ def atomic_yaml_dump_ruamel(
     comments inside ``[]`` or ``{}``, an indent that differs from most of the document's, how
     ``null`` was spelt, and where a plain text over several lines broke. Comments at and below a
     removed entry go with it; those above an emptied list or mapping move behind it. None, which is
-    what a file of only comments says, and a lone scalar carry no layout: if the file says the same
-    already, its text stays. Plain objects are written in block style.
+    what a file of only comments says, a lone value and a set carry no layout: if the file says the
+    same already, its text stays. Plain objects are written in block style.
 
     The text is published only if it reads back as the object, given what YAML 1.2 can say: a tuple
     comes back as a list and a subclass as its base. What ruamel.yaml would write wrongly is

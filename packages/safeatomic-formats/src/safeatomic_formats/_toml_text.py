@@ -8,6 +8,7 @@ does.) So the parts are counted before the parser sees them.
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -97,6 +98,8 @@ _MINUTE = dt.timedelta(minutes=1)
 def _same_scalar(written: Any, read: Any) -> bool:
     """Whether a value came back; a decimal number comes back as the nearest float."""
     if isinstance(written, Decimal):
+        if written.is_finite() and math.isinf(read):
+            return False  # beyond what a float holds
         written = float(written)
     return same_scalar(written, read)
 

@@ -44,7 +44,7 @@ def atomic_yaml_dump(
             also subclasses, such as enumerations of texts or what `atomic_yaml_load_ruamel` gave.
         default_flow_style: False for one item a line, True for ``{a: 1, b: [2]}``, None to write
             only the innermost collections so.
-        sort_keys: Write the keys of every mapping in sorted order.
+        sort_keys: Write the keys of every mapping in sorted order, if they have one.
         encoding: Text encoding; YAML for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.

@@ -45,7 +45,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if given and given[0] == "help":
         if len(given) > 2:
             parser.error("'help' takes the name of one command")
-        given = [*given[1:2], "--help"]
+        given = [*given[1:], "--help"]
     known = parser._option_string_actions  # noqa: SLF001 - its only name
     if given and given[0].startswith("-") and given[0].partition("=")[0] not in known:
         parser.error(f"unknown option {given[0]!r}")
@@ -57,17 +57,23 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parsed: argparse.Namespace
     parsed, extra = parser.parse_known_args(given)
     if extra:
-        _refuse(parsed, extra)
+        _refuse(parsed, extra, separated=bool(command))
     if given[0] in _RUNNERS:
         _set_command(parsed, command, given)
     _settle_waiting(parsed)
     return parsed
 
 
-def _refuse(parsed: argparse.Namespace, extra: list[str]) -> NoReturn:
-    """Say what is wrong with arguments that are too many."""
+def _refuse(parsed: argparse.Namespace, extra: list[str], *, separated: bool) -> NoReturn:
+    """Say what is wrong with arguments that are too many.
+
+    Args:
+        parsed: What was understood.
+        extra: What was not.
+        separated: Whether the command to run stands behind ``--``.
+    """
     parser: Parser = parsed.parser
-    if getattr(parsed, "command", None):  # the option is the command's
+    if getattr(parsed, "command", None) and not separated:  # the option is the command's
         parser.error("put '--' before the command")
     if extra[0].startswith("-") and extra[0] != "-":
         parser.error(f"unknown option {extra[0]!r}")
@@ -77,7 +83,7 @@ def _refuse(parsed: argparse.Namespace, extra: list[str]) -> NoReturn:
             f"two paths; to replace {first} use 'safeatomic write {first} --from {second}', to "
             f"replace {second} use 'safeatomic write {second} --from {first}'"
         )
-    if hasattr(parsed, "command"):
+    if hasattr(parsed, "command") and not separated:
         parser.error("put '--' before the command")
     parser.error(f"too many arguments: {' '.join(map(repr, extra))}")
 
@@ -86,11 +92,14 @@ def _set_command(parsed: argparse.Namespace, command: list[str], given: list[str
     """Take the command from behind ``--``, or from the words that follow the path at once.
 
     Newer releases of argparse also take words behind an option, which older ones refuse: whether a
-    command line works must not depend on the interpreter.
+    command line works must not depend on the interpreter. And an option behind such a command could
+    be the command's.
     """
     words = [parsed.path, *parsed.command]
-    at_once = any(given[at : at + len(words)] == words for at in range(len(given)))
-    if parsed.command and (command or not at_once):
+    at_once = given[-len(words) :] == words
+    if parsed.command and command:
+        parsed.parser.error(f"too many arguments: {' '.join(map(repr, parsed.command))}")
+    if parsed.command and not at_once:
         parsed.parser.error("put '--' before the command")
     parsed.command = command or parsed.command
     if not parsed.command:

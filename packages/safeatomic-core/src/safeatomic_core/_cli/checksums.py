@@ -41,11 +41,21 @@ def checksum(arguments: Namespace) -> int:
             refused = isinstance(error, UnsupportedEnvironmentError)
             worst = max(worst, REFUSED if refused else ERROR)
 
+    def done(path: str, error: Exception | None) -> None:
+        if isinstance(error, FileNotFoundError) and path in walked and _is_gone(path):
+            return  # removed since the walk
+        if error is not None:
+            failed(error)
+        elif not arguments.quiet:
+            progress.clear()
+            output.say(output.name(path + SIDECAR_SUFFIX))
+
     with Progress(None, asked=False) as progress:
         paths, walked = _expanded(arguments, failed)
     with Progress(total_size(paths), asked=arguments.progress) as progress:
-        recorded = record_checksums(
+        record_checksums(
             paths,
+            done,
             algo=arguments.algo,
             concurrency="none" if arguments.no_lock else "lock",
             retries=arguments.retries,
@@ -53,14 +63,6 @@ def checksum(arguments: Namespace) -> int:
             safety=arguments.safety,
             on_hashed=progress.advance,
         )
-        for path, error in recorded:
-            if isinstance(error, FileNotFoundError) and path in walked and _is_gone(path):
-                continue  # removed since the walk
-            if error is not None:
-                failed(error)
-            elif not arguments.quiet:
-                progress.clear()
-                output.say(output.name(path + SIDECAR_SUFFIX))
     # An error outweighs a lock that is held, whichever status stands for that.
     return worst or (int(arguments.conflict_exit) if locked else OK)
 

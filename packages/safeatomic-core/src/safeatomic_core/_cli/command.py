@@ -39,7 +39,7 @@ def _main(argv: Sequence[str] | None) -> int:
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
     except SystemExit as leaving:
-        return output.finish(leaving.code if isinstance(leaving.code, int) else 0)
+        return output.finish(_status_of(leaving))
     except BrokenPipeError:
         output.abandon_output()
         return ERROR
@@ -59,10 +59,9 @@ def _run(arguments: argparse.Namespace) -> int:
             status: int = arguments.run(arguments)
             return status
     except SystemExit as leaving:  # arguments that do not go together
-        return leaving.code if isinstance(leaving.code, int) else ERROR
+        return _status_of(leaving)
     except BrokenPipeError:
-        output.abandon_output()  # the reader of our output has closed it, and knows
-        return ERROR
+        return ERROR  # the reader of our output has closed it, and knows
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Ended) else _SIGINT
         outcome = wording.outcome(error)
@@ -78,3 +77,9 @@ def _run(arguments: argparse.Namespace) -> int:
         text, fate = wording.explained(error, arguments.options), wording.outcome(error)
         output.complain(text if fate is None or fate in text.lower() else f"{text}; {fate}")
         return ERROR
+
+
+def _status_of(leaving: SystemExit) -> int:
+    """Return the status with which argparse, or a subcommand, wants to end."""
+    assert isinstance(leaving.code, int)  # noqa: S101 - both give one
+    return leaving.code

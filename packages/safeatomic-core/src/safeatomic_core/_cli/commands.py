@@ -6,12 +6,14 @@ import errno
 import os
 import sys
 
+from .._descriptor import close_quietly
 from .._doctor import DoctorCheck, DoctorReport, doctor, wants_colour
 from .._errors import NEW, UNCHANGED, ChecksumMismatchError, SafeAtomicError, explain
 from .._guarantees import inspect_guarantees
 from .._move import move_atomic
-from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
+from .._posix import kernel
 from .._reader import AtomicReader, verify_file
+from .._target import DIRECTORY_FLAGS
 from .._writer import AtomicWriter
 from . import output, wording
 from .output import NO, OK
@@ -28,20 +30,18 @@ _CHUNK = 1 << 20  # bytes copied at a time
 
 def write(arguments: Namespace) -> int:
     """Copy the input through an `AtomicWriter`; any failure of either side aborts it."""
+    made: list[str] = []
     try:
         with _Input(arguments.source) as source:
-            if arguments.parents and os.path.basename(arguments.path):
-                try:
-                    make_parents(arguments.path)
-                except OSError as error:
-                    raise explain(
-                        error, "make the missing directories", arguments.path, UNCHANGED
-                    ) from error
+            if arguments.parents and os.path.basename(arguments.path) not in ("", ".", ".."):
+                _make_parents(arguments.path, made)
             writer = open_writer(arguments, arguments.path, overwrite=not arguments.no_clobber)
-            with Deciding(writer), Progress(source.size(), asked=arguments.progress) as progress:
+            progress = Progress(source.size(), asked=arguments.progress, quiet=source.is_terminal)
+            with Deciding(writer), progress:
                 _fill(arguments, source.stream, writer, progress.advance)
-    except (KeyboardInterrupt, OSError) as error:
-        if wording.outcome(error) is None:
+    except BaseException as error:
+        _remove_empty(made)
+        if isinstance(error, KeyboardInterrupt | OSError) and wording.outcome(error) is None:
             error.add_note(f"safeatomic: interrupted; {UNCHANGED}")
         raise
     return OK
@@ -83,11 +83,11 @@ def read(arguments: Namespace) -> int:
     sink = output.standard_output()
     quiet = sys.stdout is not None and sys.stdout.isatty()  # the content itself is shown there
     size = size_of(arguments.path)
+    if size is not None and arguments.check:
+        size *= 2  # it is read to be verified, and once more
     with Progress(size, asked=arguments.progress, quiet=quiet) as progress:
         try:
-            reader = AtomicReader(
-                arguments.path, check_checksum=arguments.check, safety=arguments.safety
-            )
+            reader = _Reader(progress.advance, arguments)
         except ChecksumMismatchError as error:
             output.complain(wording.explained(error, arguments.options))
             return NO
@@ -99,6 +99,14 @@ def read(arguments: Namespace) -> int:
     with output.Named():
         sink.flush()
     return OK
+
+
+class _Reader(AtomicReader):
+    """A reader that reports what is hashed before there is anything to read."""
+
+    def __init__(self, on_hashed: Callable[[int], None], arguments: Namespace) -> None:
+        self._on_hashed = on_hashed
+        super().__init__(arguments.path, check_checksum=arguments.check, safety=arguments.safety)
 
 
 def move(arguments: Namespace) -> int:
@@ -154,11 +162,31 @@ def _in_own_words(report: DoctorReport) -> DoctorReport:
     )
 
 
-def make_parents(path: str) -> None:
+def _make_parents(path: str, made: list[str]) -> None:
+    try:
+        make_parents(path, made)
+    except OSError as error:
+        raise explain(error, "make the missing directories", path, UNCHANGED) from error
+
+
+def _remove_empty(made: list[str]) -> None:
+    """Remove directories of our own in which nothing was written after all."""
+    try:
+        for directory in reversed(made):
+            kernel.rmdir(directory)
+    except OSError:
+        pass  # somebody uses it by now
+
+
+def make_parents(path: str, made: list[str]) -> None:
     """Make the missing directories above a file, so that they survive a crash.
 
     A new directory is durable when the one that holds its name was flushed. One that is there may
     have been made by a run that was killed before it got that far, so the last is flushed, too.
+
+    Args:
+        path: The file.
+        made: The directories that were made are added to it.
     """
     missing = []
     parent = os.path.dirname(path) or "."  # not normalised: ".." after a link leads elsewhere
@@ -169,6 +197,7 @@ def make_parents(path: str) -> None:
     for directory in reversed(missing):
         try:
             kernel.mkdir(directory)
+            made.append(directory)
         except FileExistsError:
             pass  # somebody else was quicker, who need not have flushed it yet
         _flush(os.path.dirname(directory) or ".")
@@ -176,7 +205,7 @@ def make_parents(path: str) -> None:
 
 def _flush(directory: str) -> None:
     try:
-        fd = kernel.open(directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        fd = kernel.open(directory, DIRECTORY_FLAGS)
     except PermissionError:
         return  # a directory that we may not list is not one that we could have made a name in
     try:
@@ -194,13 +223,15 @@ class _Input:
     def __init__(self, source: str) -> None:
         self._source = source
         self._owned = source != "-"
+        self.is_terminal = False  # then what is typed is on the screen
 
     def __enter__(self) -> Self:
         if self._owned:
             self.stream: BinaryIO = open(self._source, "rb")
             return self
         self.stream = output.standard_input()
-        if sys.stdin.isatty():
+        self.is_terminal = sys.stdin.isatty()
+        if self.is_terminal:
             output.complain("reading standard input; Ctrl-D ends it, Ctrl-C gives up")
         return self
 
@@ -237,7 +268,6 @@ def _fill(
     advance: Callable[[int], None],
 ) -> None:
     """Copy the input and commit, or abort if that would change nothing."""
-    same = 0
     chunk = b""
     if arguments.if_changed:
         same, chunk, changed = _compare(arguments, source, advance)
@@ -274,7 +304,7 @@ def _compare(
                 return same, chunk, True
             same += len(chunk)
             advance(len(chunk))
-        changed = bool(reader.read(1)) or not _recorded(arguments)
+        changed = bool(reader.peek()) or not _recorded(arguments)
     return same, b"", changed
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import shlex
 
+from .._command_lock import VARIABLE
+from .._types import GUARANTEES
 from .._version import __version__
 
 TYPE_CHECKING = False
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "zsh", "fish")
 _FILES = ("PATH", "FILE", "SRC", "DST", "DIR")
 _COMMANDS = ("COMMAND", "FILTER")
+_SUGGESTED = {
+    "ALGO": ("sha256", "sha512", "blake2b", "sha3_256", "sha1", "md5"),
+    "GUARANTEE": GUARANTEES,
+}
 
 
 def completion(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -52,7 +58,7 @@ def _positionals(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def _values(action: argparse.Action) -> list[str]:
     """Return the values that an option takes, as far as they are known."""
-    return [str(choice) for choice in action.choices or ()]
+    return [str(choice) for choice in action.choices or _SUGGESTED.get(str(action.metavar), ())]
 
 
 def _bash(parser: argparse.ArgumentParser) -> str:
@@ -64,10 +70,8 @@ def _bash(parser: argparse.ArgumentParser) -> str:
     for action in _all_options(parser):
         names = "|".join(action.option_strings)
         if _values(action):
-            reply = f'$(compgen -W "{" ".join(_values(action))}" -- "$word")'
-            values.append(
-                f"        {names}) mapfile -t COMPREPLY < <(printf '%s\\n' {reply}); return ;;"
-            )
+            reply = f'compgen -W "{" ".join(_values(action))}" -- "$word"'
+            values.append(f"        {names}) mapfile -t COMPREPLY < <({reply}); return ;;")
         elif action.nargs != 0 and action.metavar not in _FILES:
             values.append(f"        {names}) COMPREPLY=(); return ;;")
     words = " ".join(
@@ -80,7 +84,7 @@ _safeatomic() {{
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         if [[ ${{COMP_WORDS[i]}} == -- ]]; then
-            if ((i == COMP_CWORD - 1)); then
+            if [[ ${{COMP_WORDS[1]}} == @(lock|edit) ]] && ((i == COMP_CWORD - 1)); then
                 mapfile -t COMPREPLY < <(compgen -c -- "$word")
             else
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
@@ -140,6 +144,10 @@ _safeatomic() {{
         _arguments {globals_}
         return
     fi
+    if [[ $words[2] == -* ]]; then
+        _arguments {globals_}
+        return
+    fi
     local command=$words[2]
     shift words
     (( CURRENT-- ))
@@ -188,6 +196,10 @@ def _fish(parser: argparse.ArgumentParser) -> str:
     for name, (sub, _) in commands.items():
         condition = f"-n '__fish_seen_subcommand_from {name}'"
         lines += [_fish_line(condition, action) for action in _options(sub)]
+    lines.append(
+        "complete -c safeatomic -n '__fish_seen_subcommand_from lock edit; and test "
+        "(commandline -opc)[-1] = --' -x -a '(__fish_complete_command)'"
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -226,12 +238,27 @@ def manual(parser: argparse.ArgumentParser) -> str:
             ".PP",
             _roff(sub.description or ""),
         ]
-        lines += _roff_options(sub)
+        lines += [*_roff_positionals(sub), *_roff_options(sub)]
         example = (sub.epilog or "").partition("\n")[2].strip()
         lines += [".PP", "Example:", ".PP", ".nf", ".RS", _roff(example), ".RE", ".fi"]
     lines += [".SH OPTIONS", *_roff_options(parser), ".SH EXIT STATUS", ".nf"]
-    lines += [_roff((parser.epilog or "").partition("Exit status:\n")[2]), ".fi"]
+    lines += [_roff((parser.epilog or "").partition("Exit status:\n")[2]), ".fi", ".SH ENVIRONMENT"]
+    for name, effect in _VARIABLES.items():
+        lines += [".TP", f".B {_roff(name)}", _roff(effect)]
     return "\n".join(lines) + "\n"
+
+
+_VARIABLES = {
+    "NO_COLOR": "If it is not empty, the doctor's report has no colours.",
+    VARIABLE: "Set by 'lock' for the command that it runs; do not set it yourself.",
+}
+
+
+def _roff_positionals(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in _positionals(parser):
+        yield ".TP"
+        yield f".B {_roff(str(action.metavar))}"
+        yield _roff(action.help or "")
 
 
 def _roff_options(parser: argparse.ArgumentParser) -> Iterator[str]:

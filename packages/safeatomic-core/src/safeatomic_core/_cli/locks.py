@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 
 from .. import _temp_file
-from .._errors import LockError, SafeAtomicError
+from .._descriptor import close_quietly
+from .._errors import LockError, SafeAtomicError, age_text
 from .._lock_api import (
     force_release_lock,
     inspect_lock,
     is_stale_lock,
     release_stale_lock,
 )
-from .._posix import O_CLOEXEC, O_DIRECTORY, close_quietly, kernel
-from .._target import LOCK_SUFFIX
+from .._posix import kernel
+from .._target import DIRECTORY_FLAGS, LOCK_SUFFIX
 from . import output, wording
 from .output import ERROR, NO, OK
 
@@ -65,7 +66,7 @@ def clean(arguments: Namespace) -> int:
     """Remove the proven orphans of a directory, and the locks of the dead."""
     directory = arguments.directory
     verb = "would remove" if arguments.dry_run else "removed"
-    dir_fd = kernel.open(directory, os.O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    dir_fd = kernel.open(directory, DIRECTORY_FLAGS)
     refused: list[OSError] = []
     try:
         found = _temp_file.orphans(dir_fd, remove=not arguments.dry_run, refused=refused)
@@ -131,17 +132,9 @@ def _whose(info: LockInfo) -> str:
     if info.pid is None:
         return f" (alive: {info.alive})"
     age = info.age_s
-    since = "" if age is None else f", {_duration(age)} ago"
+    since = "" if age is None else f", {age_text(age)} ago"
     host = output.name(info.hostname or "?")
     return f" by process {info.pid} on {host}{since} (alive: {info.alive})"
-
-
-def _duration(seconds: float) -> str:
-    """Return a time span in the largest unit of which it has two."""
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.1f} s"
 
 
 def _fields(info: LockInfo) -> dict[str, object]:

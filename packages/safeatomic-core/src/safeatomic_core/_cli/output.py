@@ -14,7 +14,7 @@ import os
 import re
 import sys
 
-from .._posix import O_CLOEXEC, kernel
+from .._posix import kernel
 from .._types import Record
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ def reserve_standard_descriptors() -> None:
     commands that we run they are closed again.
     """
     try:
-        while (fd := kernel.open("/", os.O_RDONLY | O_CLOEXEC)) <= 2:
+        while (fd := kernel.open("/", os.O_RDONLY)) <= 2:
             pass
         kernel.close(fd)
     except OSError:
@@ -141,7 +141,7 @@ def _finish_output(status: int) -> int:
         abandon_output()
         if status != ERROR:  # which has been reported, and may be this one
             complain(f"cannot write to standard output: {error.strerror}")
-        return status or ERROR
+        return ERROR if status == NO else status or ERROR  # the answer is not there
     return status
 
 
@@ -153,7 +153,7 @@ def abandon_output() -> None:
 def _abandon(stream: TextIO) -> None:
     with open(os.devnull, "wb") as nowhere:
         try:
-            os.dup2(nowhere.fileno(), stream.fileno(), inheritable=False)
+            os.dup2(nowhere.fileno(), stream.fileno())
         except (OSError, ValueError):
             return  # it is not a file, so nothing is flushed to one at exit
 

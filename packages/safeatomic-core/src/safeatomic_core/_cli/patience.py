@@ -17,7 +17,7 @@ from .._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Any
 
 
 class Patience:
@@ -26,13 +26,12 @@ class Patience:
     def __init__(self) -> None:
         self._before: dict[str, Any] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         for name in ("stdin", "stdout", "stderr"):
             stream = getattr(sys, name)
             if _is_impatient(stream):
                 self._before[name] = stream
                 setattr(sys, name, _patient(stream))
-        return self
 
     def __exit__(self, *_details: object) -> None:
         for name, stream in self._before.items():

@@ -29,6 +29,7 @@ _PAUSE = 0.02  # seconds between two checks on the command where signals may go 
 _SIGNALLED = 128
 _FROM_KERNEL = 0x80  # SI_KERNEL: a terminal, not somebody's kill(2) (<asm-generic/siginfo.h>)
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _RESET = ("SIGPIPE", "SIGXFSZ", "SIGCHLD")
 
 
@@ -47,9 +48,15 @@ class StartError(Exception):
 
 
 class Child:
-    """One command. Use it in a ``with`` block: from its start on, signals are for the command."""
+    """One command. Use it in a ``with`` block: from its start on, signals are for the command.
+
+    Attributes:
+        asked_to_end: The first signal that ends a program by default, 0 if none came; what the
+            command has made of it is its own affair.
+    """
 
     def __init__(self) -> None:
+        self.asked_to_end = 0
         self._pid = 0
         self._mask: set[Any] = set()
         self._taken: set[Any] = set()
@@ -92,6 +99,8 @@ class Child:
         Raises:
             StartError: It could not be started.
         """
+        if not command[0]:  # posix_spawnp(3) is not even asked
+            raise StartError("''", OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
         streams = tuple(streams)
         try:
             try:
@@ -129,6 +138,8 @@ class Child:
         while True:
             number, from_terminal = _next_signal(self._taken, alone=self._alone)
             if number != signal.SIGCHLD:
+                if signal.Signals(number).name in _ENDING:
+                    self.asked_to_end = self.asked_to_end or number
                 if not from_terminal:
                     kernel.kill(self._pid, number)
                 continue

@@ -8,17 +8,19 @@ import threading
 
 from .._checksum_api import get_checksum_info
 from .._command_lock import VARIABLE
+from .._descriptor import close_quietly
 from .._errors import UNCHANGED, ChecksumMismatchError, SafeAtomicError
 from .._lock_api import inheritable_lock, release_lock, try_acquire_lock
 from .._lock_payload import parse_json
-from .._posix import close_quietly, kernel
+from .._posix import kernel
 from .._reader import AtomicReader
 from .._settle import recover
-from .._target import locate
+from .._target import visit
 from . import commands, output, wording
 from .locks import conflict
 from .output import NO
 from .process import Child, StartError
+from .signals import Ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,11 +94,7 @@ def _release(path: str) -> None:
 
 def _clear_up(path: str) -> None:
     """Flush and sweep: the lock is the only trace of a process that was killed under it."""
-    target = locate(path)
-    try:
-        recover(target, "best_effort")
-    finally:
-        target.close()
+    visit(path, lambda target: recover(target, "best_effort"))
 
 
 def edit(arguments: Namespace) -> int:
@@ -142,6 +140,8 @@ def _filter(command: list[str], source: int, writer: AtomicWriter) -> int:
             finally:
                 close_quietly(write_end)
             status = child.wait()
+        if child.asked_to_end and status == 0:
+            raise Ended(child.asked_to_end)  # what it has printed by then may be the half
         pump.join()
     finally:
         pump.give_up()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 
 from .._command_lock import CommandLock
 from .._errors import (
@@ -29,6 +30,7 @@ _WORDS = (
     (r"write_checksum=True", "--checksum"),
     (r"check_checksum=True", "--check"),
     (r"force=True", "--force"),
+    (r"destructive=True", "--destructive"),
     (r"\bmode=", "--mode"),
     (r"(?:AND|and|or) '(safeatomic [^']*)'", r"or '\1'"),
     (r"release_stale_lock\(max_age_s=…\)", "'safeatomic unlock --stale --max-age S'"),
@@ -78,8 +80,8 @@ def explained(error: BaseException, options: Container[str]) -> str:
     if isinstance(error, CrossDeviceAtomicityError):
         return (
             f"cannot move {_shown(error.src)} to {_shown(error.dst)} atomically: they are on "
-            "different devices or mounts. Both are unchanged. Use 'safeatomic write DST --from "
-            "SRC', then remove SRC"
+            "different devices or mounts. Copy it (safeatomic write "
+            f"{shlex.quote(error.dst)} --from {shlex.quote(error.src)}), then remove the source"
         )
     if isinstance(error, LockError):
         # Both arguments are texts of the library's; the path goes round the search for words.

@@ -12,13 +12,16 @@ import os
 import stat
 
 from .. import _mounts
+from .._advice import command, quoted, typed
+from .._descriptor import Descriptor, closing
+from .._filesystems import PSEUDO
 from .._gate import gate_error, pass_gate
 from .._in_place import COPY_PREFIX
 from .._lock_file import probe_free
 from .._options import Policy
 from .._permission import require_permission
-from .._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, Descriptor, kernel
-from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
+from .._posix import kernel
+from .._target import LOCK_SUFFIX, READ_FLAGS, SIDECAR_SUFFIX, Target
 from .._temp_file import SUM_PREFIX, is_temp_name, orphans
 from .._verdicts import is_mount_point
 from . import permissions
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
 
 PROBE_PREFIX = ".safeatomic-doctor-"
 _READ_ONLY = ("ro", "emergency_ro", "shutdown")  # ext4 shows the last two after an error (6.12)
-# Filesystems in which the kernel shows itself; nobody creates a file there, whatever access(2) says
-_PSEUDO = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs"})
 
 
 # ------------------------------------------------------------------------------------ the directory
@@ -46,26 +47,32 @@ def parent_exists(place: Place) -> Finding:
             )
         return passed(f"{shown(place.directory)} is a directory")
     error = place.trouble
-    what = f"{shown(place.directory)}: {error.strerror or error}"
-    if not place.directory:
-        return failed(
-            "the working directory was removed; use an absolute path, or change to another "
-            "directory"
-        )
+    if not place.directory and error.filename is None:  # of getcwd(2)
+        return failed(_of_working_directory())
+    at = shown(place.directory or os.fsdecode(error.filename))
+    what = f"{at}: {error.strerror or error}"
     if error.errno == errno.ENOENT:
         fix = f"create it; the nearest directory that exists is {shown(place.nearest())}"
     else:
-        fix = {
+        fixes: dict[int | None, str] = {
             errno.ENOTDIR: "a part of the path is a file; choose another path",
             errno.ENAMETOOLONG: "choose a shorter path",
             errno.ELOOP: "the path holds a loop of symbolic links; remove one of them",
             errno.EACCES: (
                 "this user may not enter it, or one of the directories above "
-                f"('namei -l {shown(place.directory)}' shows which)"
+                f"({command('namei -l', place.directory or at)} shows which)"
             ),
             errno.ENOTCONN: "its file server is dead; unmount it ('umount -l'), mount it again",
-        }.get(error.errno or 0, "the directory cannot be used")
+        }
+        fix = fixes.get(error.errno, "the directory cannot be used")
     return failed(f"{what}; {fix}")
+
+
+def _of_working_directory() -> str:
+    """Say why a relative path leads nowhere."""
+    gone = kernel.stat(".").st_nlink == 0
+    why = "was removed" if gone else "has no path (its filesystem was detached, or a root changed)"
+    return f"the working directory {why}; use an absolute path, or change to another directory"
 
 
 def parent_writable(place: Place) -> Finding:
@@ -79,15 +86,16 @@ def parent_writable(place: Place) -> Finding:
             f"the filesystem refuses every write after an error ({read_only[0]}): look into the "
             "kernel's log ('dmesg'), then check and repair it (fsck)"
         )
-    if place.environment.filesystem in _PSEUDO:
+    if place.environment.filesystem in PSEUDO:
         return failed(f"nothing can be created in {place.environment.filesystem}; write elsewhere")
     flags = _mounts.attributes(place.dir_fd) or 0
     if flags & _mounts.IMMUTABLE:
-        return failed(f"the directory is immutable ('chattr -i {shown(place.directory)}')")
+        fix = permissions.as_root(command("chattr -i", place.directory))
+        return failed(f"the directory is immutable ({fix})")
     if flags & _mounts.APPEND_ONLY:
+        fix = permissions.as_root(command("chattr -a", place.directory))
         return failed(
-            "the directory is append-only: names in it can be neither replaced nor removed "
-            f"('chattr -a {shown(place.directory)}')"
+            f"the directory is append-only: names in it can be neither replaced nor removed ({fix})"
         )
     if not permissions.may_in_directory(os.W_OK | os.X_OK, place.dir_fd):
         return failed(
@@ -114,10 +122,10 @@ def parent_trust(place: Place) -> Finding:
     text = _owner_of(place)
     sticky = bool(mode & stat.S_ISVTX)
     if mode & stat.S_IWOTH and not sticky:
-        return warned(
-            f"{text}: anybody may replace or delete files here; take that away ('chmod o-w'), or "
-            "set the sticky bit ('chmod +t')",
-        )
+        fix = "take that away ('chmod o-w'), or set the sticky bit ('chmod +t')"
+        if os.geteuid() not in (0, owner):
+            fix = "ask its owner to take that away, or write elsewhere"
+        return warned(f"{text}: anybody may replace or delete files here; {fix}")
     target = place.target
     if sticky and target is not None and not permissions.may_replace_in_sticky(status, target):
         return failed(
@@ -183,8 +191,10 @@ def _cannot_be_renamed_over(place: Place) -> str | None:
     flags = _mounts.attributes(place.dir_fd, place.name) or 0
     for flag, word, option in permissions.ATTRIBUTES:
         if flags & flag:
-            path = shown(place.join(place.name))
-            return f"the file is {word}: it cannot be replaced ('chattr -{option} {path}')"
+            fix = permissions.as_root(command(f"chattr -{option}", place.join(place.name)))
+            return f"the file is {word}: it cannot be replaced ({fix})"
+    if _mounts.is_swap_file(place.dir_fd, place.name):
+        return "the machine swaps to the file: it cannot be replaced ('swapoff' ends that)"
     return None
 
 
@@ -243,15 +253,15 @@ def leftovers(place: Place) -> Finding:
         total = size_text(sum(size for _, size in dead))
         parts.append(
             f"{len(dead)} orphaned temporary {_files(len(dead))}, {total}: run "
-            f"'safeatomic clean {shown(place.directory)}'"
+            f"{command('safeatomic clean', place.directory)}"
         )
     copies = sorted(name for name in names if name.startswith(COPY_PREFIX))
     if copies:
-        copy = shown(place.join(copies[0]))
+        repair = quoted(f"cat {typed(place.join(copies[0]))} > FILE")
         parts.append(
             f"{len(copies)} complete {'copy' if len(copies) == 1 else 'copies'} of what was being "
             "written in place: unless that is still going on, the file is a mixture, which "
-            f"'cat {copy} > FILE' repairs; then remove the copy"
+            f"{repair} repairs; then remove the copy"
         )
     displaced = [name for name in names if name not in dict(dead) and _is_displaced(place, name)]
     if displaced:
@@ -277,15 +287,14 @@ def _is_displaced(place: Place, name: str) -> bool:
     if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
         return False
     opened = Descriptor()
+
+    def probe() -> bool:
+        return probe_free(opened.open(kernel.open, name, READ_FLAGS, dir_fd=place.dir_fd))
+
     try:
-        return probe_free(opened.open(kernel.open, name, _LOOK, dir_fd=place.dir_fd))
+        return closing(opened, probe)
     except OSError:
         return False
-    finally:
-        opened.close()
-
-
-_LOOK = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 
 
 def _files(number: int) -> str:

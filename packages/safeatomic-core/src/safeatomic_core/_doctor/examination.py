@@ -7,7 +7,7 @@ is imported by the first call.
 from __future__ import annotations
 
 from .. import _verdicts
-from .._endings import keeping
+from .._descriptor import closing
 from .._errors import SafeAtomicError, explain
 from .._guarantees import inspect_guarantees, unknown_report
 from .._types import CRASH_DURABILITY, GUARANTEES
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from .._endings import Endings
     from .._guarantees import GuaranteeReport
     from .._types import CheckStatus
     from .subject import Finding
@@ -43,20 +42,14 @@ def examine(
         The report on the guarantees there, and a line for each check in a fixed order.
     """
     report, lines = _inspect(path)
+    place = Place(path, report.environment)
 
-    def look_around(endings: Endings) -> None:
-        places: list[Place] = []
+    def look_around() -> None:
+        place.open()
+        lines.extend(_run(name, check) for name, check in _inspections(place, report))
+        lines.extend(_probe(place, _why_not(lines, destructive=destructive)))
 
-        def close() -> None:
-            for place in places:
-                place.close()
-
-        endings.append(close)
-        places.extend(map(Place, (path,), (report.environment,)))  # no interrupt in between
-        lines.extend(_run(name, check) for name, check in _inspections(places[0], report))
-        lines.extend(_probe(places[0], _why_not(lines, destructive=destructive)))
-
-    keeping(look_around)
+    closing(place, look_around)
     lines += [_required(name, report) for name in required]
     return report, lines
 
@@ -99,7 +92,7 @@ def _inspections(
 def _why_not(lines: list[Line], *, destructive: bool) -> str | None:
     """Say why the probes are skipped, or None to run them."""
     if not destructive:
-        return "skipped: asked for with destructive=True, or '--destructive'"
+        return "skipped: not tried without destructive=True"
     if any(name == "parent_writable" and status != "pass" for name, status, _ in lines):
         return "skipped: nothing can be written there"
     return None

@@ -27,7 +27,7 @@ _STATUS_OF: dict[Level, CheckStatus] = {
     "Guaranteed": "pass",
 }
 _SKIPPED = "skipped: "
-_QUOTED = re.compile(r"(?<![\w'])'[^']+'(?!\w)")
+_QUOTED = re.compile(r"`[^`]+`|\"[^\"]+\"|(?<![\w'])'[^']+'(?!\w)")
 _KEPT = "\x1f"  # stands for a blank that is not to be broken at
 
 

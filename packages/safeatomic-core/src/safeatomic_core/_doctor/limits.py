@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
-from .._endings import finish
+from .._change import finish
+from .._descriptor import Descriptor
 from .._lock_payload import payload
-from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, Descriptor, kernel
+from .._posix import LOCK_EX, LOCK_NB, kernel
+from .._target import DIRECTORY_FLAGS
 from .subject import failed, need_directory, passed, size_text, warned
 
 TYPE_CHECKING = False
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _NO_FILE = 0x3FFFFFFF  # a descriptor that nobody has
 _LOOKED_AT = (errno.EBADF, errno.ENOENT)  # what the kernel answers once it looks at the arguments
 _NEEDED, _NEEDED_WITH_CHECKSUM = 3, 5  # descriptors that a write has open at once
-_DIRECTORY = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 
 
 def process(place: Place) -> Finding:
@@ -84,8 +84,9 @@ def _descriptors(place: Place) -> Finding | None:
     opened: list[Descriptor] = []
     try:
         while len(opened) + 1 < _NEEDED_WITH_CHECKSUM:
-            opened.append(Descriptor())
-            opened[-1].open(kernel.open, ".", _DIRECTORY, dir_fd=place.dir_fd)
+            descriptor = Descriptor()
+            opened.append(descriptor)
+            descriptor.open(kernel.open, ".", DIRECTORY_FLAGS, dir_fd=place.dir_fd)
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return None

@@ -52,6 +52,11 @@ def may_use_reserve() -> bool:
     return os.geteuid() == 0
 
 
+def as_root(command: str) -> str:
+    """Return a command that takes root, to somebody who may be another user."""
+    return command if os.geteuid() == 0 else f"as root: {command}"
+
+
 def _has_fowner() -> bool:
     try:
         for line in _mounts.read_proc("/proc/thread-self/status").splitlines():

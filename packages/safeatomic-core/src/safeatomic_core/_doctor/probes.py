@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import stat
 
+from .._descriptor import close_quietly
 from .._errors import ChecksumMismatchError, LockError, SafeAtomicError
 from .._file_api import read_atomic_bytes, write_atomic_bytes
 from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
 from .._move import move_atomic
-from .._posix import LOCK_EX, LOCK_NB, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, close_quietly, kernel
-from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
+from .._posix import LOCK_EX, LOCK_NB, O_DIRECTORY, kernel
+from .._target import LOCK_SUFFIX, READ_FLAGS, SIDECAR_SUFFIX
 from .._temp_file import unlink_if_there
 from .checks import PROBE_PREFIX
 from .subject import failed, passed, warned
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .subject import Finding, Place
 
 _OLD, _NEW = b"safeatomic doctor: old content\n", b"safeatomic doctor: new content\n"
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
+_CREATE = READ_FLAGS | os.O_RDWR | os.O_CREAT | os.O_EXCL
 _ROLES = ("create", "sync", "replace", "source", "destination", "flock", "lock", "checksum")
 
 
@@ -112,8 +113,7 @@ class Probes:
         """Return a descriptor of the probes' directory, which the first of them makes."""
         if self._fd < 0:
             kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
-            flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-            fd = kernel.open(self._name, flags, dir_fd=self._above)
+            fd = kernel.open(self._name, READ_FLAGS | O_DIRECTORY, dir_fd=self._above)
             try:
                 if kernel.fstat(fd).st_uid != os.geteuid() or kernel.listdir(fd):
                     reason = "somebody else replaced the probes' directory"
@@ -176,7 +176,7 @@ class Probes:
         """Replace a file while a reader has it open."""
         path = self._path("replace")
         _write(path, _OLD)
-        fd = kernel.open(path, os.O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+        fd = kernel.open(path, READ_FLAGS)
         try:
             _write(path, _NEW)
             held = kernel.read(fd, len(_OLD) + 1)
@@ -212,7 +212,7 @@ class Probes:
         name, room = "flock", self._enter()
         first = kernel.open(name, _CREATE, 0o600, dir_fd=room)
         try:
-            second = kernel.open(name, os.O_RDONLY | O_CLOEXEC, dir_fd=room)
+            second = kernel.open(name, READ_FLAGS, dir_fd=room)
             try:
                 kernel.flock(first, LOCK_EX | LOCK_NB)
                 try:
@@ -258,7 +258,7 @@ class Probes:
         content = read_atomic_bytes(path, check_checksum=True, safety="best_effort")
         if content != _NEW:
             return failed("the content read back is not what was written, yet its checksum agrees")
-        fd = kernel.open(path, os.O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
+        fd = kernel.open(path, READ_FLAGS | os.O_WRONLY)
         try:
             kernel.write(fd, _OLD)
         finally:

@@ -68,7 +68,7 @@ def _provider_in(library: str | None) -> str:
         )
 
     # With RTLD_NOLOAD nothing is loaded that is not there already.
-    mode = 0 if library is None else os.RTLD_NOLOAD | os.RTLD_LAZY
+    mode = os.RTLD_LAZY if library is None else os.RTLD_NOLOAD | os.RTLD_LAZY
     address = ctypes.cast(ctypes.CDLL(library, mode=mode).fsync, ctypes.c_void_p)
     info = Info()
     dladdr = ctypes.CDLL(None).dladdr

@@ -6,11 +6,12 @@ import os
 import stat
 
 from .. import _mounts
+from .._advice import command
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
 from .._lock_api import inspect_lock
 from .._posix import kernel
 from .._reader import verify_file
-from .._sidecar_file import close_sidecars, look_at_sidecar
+from .._sidecar_file import Sidecar
 from .._target import SIDECAR_SUFFIX, Target
 from .._verdicts import is_mount_point
 from . import permissions
@@ -18,7 +19,6 @@ from .subject import failed, need_directory, passed, shown, unknown, warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._sidecar_file import Sidecar
     from .subject import Finding, Place
 
 
@@ -68,13 +68,15 @@ def lock(place: Place) -> Finding:
 
 def _kept_in_place(place: Place, name: str) -> str | None:
     """Say what about a sidecar makes the kernel refuse to rename or remove it; None if nothing."""
-    path = shown(place.join(name))
+    path = place.join(name)
     flags = _mounts.attributes(place.dir_fd, name) or 0
     for flag, word, option in permissions.ATTRIBUTES:
         if flags & flag:
-            return f"{shown(name)} is {word}: it cannot be removed ('chattr -{option} {path}')"
+            fix = permissions.as_root(command(f"chattr -{option}", path))
+            return f"{shown(name)} is {word}: it cannot be removed ({fix})"
     if is_mount_point(place.dir_fd, name):
-        return f"{shown(name)} is itself a mount point: it cannot be removed ('umount {path}')"
+        fix = permissions.as_root(command("umount", path))
+        return f"{shown(name)} is itself a mount point: it cannot be removed ({fix})"
     status = need_directory(place)
     file = kernel.stat(name, dir_fd=place.dir_fd, follow_symlinks=False)
     if status.st_mode & stat.S_ISVTX and not permissions.may_replace_in_sticky(status, file):
@@ -97,11 +99,8 @@ def checksum(place: Place) -> Finding:
         return passed("a directory has no checksum")
     need_directory(place)
     look = Target.borrowed(place.path, place.name, place.dir_fd, place.target)
-    looks: list[Sidecar] = []
-    try:
-        sidecar = look_at_sidecar(look, "sha256", looks)
-    finally:
-        close_sidecars(looks)
+    sidecar = Sidecar(look, "sha256")
+    sidecar.close()
     if not sidecar.exists:
         return passed("no checksum is kept for this file")
     name = shown(place.name + SIDECAR_SUFFIX)

@@ -11,9 +11,10 @@ import os
 import stat
 
 from .. import _mounts
+from .._descriptor import Descriptor
 from .._errors import SafeAtomicError
 from .._guarantees import nearest_directory
-from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, Descriptor, kernel
+from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,15 +66,15 @@ class Place:
         self.target: os.stat_result | None = None
         self.link: os.stat_result | None = None
         self.given_directory = self.directory = self.name = ""
+
+    def open(self) -> None:
+        """Open the directory and look around; what prevents that is in `trouble`."""
         try:
             self._resolve()
             self._open()
             self._look()
         except OSError as error:
             self.trouble = error
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def dir_fd(self) -> int:
@@ -185,7 +186,9 @@ def shown(text: str) -> str:
     """Return a text fit for a terminal: what does not print is escaped, and blanks are quoted."""
     if not text.isprintable():
         text = repr(text)[1:-1]
-    return f"'{text}'" if " " in text and not text.startswith("'") else text
+    if " " not in text:
+        return text
+    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 def where(environment: Environment) -> str:

@@ -1,0 +1,132 @@
+"""Owners of descriptors, which neither an interrupt nor the program comes between.
+
+A signal handler's exception arrives between two instructions of Python, not in C: one call of C
+code opens a descriptor and enters it, another takes it out and closes it.
+"""
+
+from __future__ import annotations
+
+import errno
+from itertools import starmap
+
+from . import _log
+from ._posix import kernel
+
+try:
+    from _functools import partial  # type: ignore[import-not-found]
+except ImportError:  # an interpreter that has it in Python only
+    from functools import partial  # slow to import
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol, TypeVar
+
+    _T = TypeVar("_T")
+
+    class Closable(Protocol):
+        """What can be closed; the second time does nothing."""
+
+        def close(self) -> None:
+            """Close it."""
+
+
+class Descriptor:
+    """Owner of at most one open descriptor, which no interrupt can come between and it."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, -1 while there is none."""
+        return self._held[-1] if self._held else -1
+
+    def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
+        """Open it: call ``opener`` with the arguments and keep what it returns."""
+        self._held.extend(starmap(partial(opener, *args, **kwargs), ((),)))
+        return self._held[-1]
+
+    def release(self) -> int:
+        """Give it away without closing it; -1 if there is none."""
+        return self._held.pop() if self._held else -1
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        if not self._held:
+            return
+        try:
+            close_all(self._held)
+        finally:
+            if self._held:  # an interrupt came before the call that closes it
+                close_all(self._held)
+
+    def close_if_shows(self, inode: tuple[int, int]) -> None:
+        """Close it, unless the program has closed it and its number is another file's by now.
+
+        Args:
+            inode: Device and inode number of what was opened.
+        """
+        try:
+            if self._held and not shows(self._held[-1], inode):
+                self.release()
+        finally:
+            self.close()
+
+    def detach(self) -> None:
+        """Leave the descriptor to the owner that shares it."""
+        self._held = []
+
+
+def closing(resource: Closable, work: Callable[[], _T]) -> _T:
+    """Do some work, and close in any case what it opens.
+
+    No ``with`` block does that: an interrupt that arrives as ``__exit__`` begins leaves it undone.
+
+    Args:
+        resource: What is to be closed; not open yet, or an interrupt could come before this call.
+        work: Opens it, and uses it.
+    """
+    try:
+        return work()
+    finally:
+        try:
+            resource.close()
+        finally:
+            resource.close()  # an interrupt may have come before the first had begun
+
+
+def close_quietly(fd: int) -> None:
+    """Close a descriptor that was only read from, or whose content is flushed or unwanted.
+
+    An error then loses nothing, and the descriptor is gone all the same (close(2)).
+    """
+    try:
+        kernel.close(fd)
+    except OSError as error:
+        _log.debug("an error while closing a file that lost nothing (%s)", error)
+
+
+def close_all(held: list[int]) -> None:
+    """Take descriptors out of a list and close them; an error loses nothing (`close_quietly`)."""
+    while held:
+        try:
+            any(map(kernel.close, map(held.pop, (-1,))))
+        except OSError as error:
+            _log.debug("an error while closing a file that lost nothing (%s)", error)
+
+
+def shows(fd: int, inode: tuple[int, int]) -> bool:
+    """Tell whether a descriptor shows what was opened: a program may close all it finds.
+
+    Args:
+        fd: The descriptor.
+        inode: Device and inode number of what was opened.
+    """
+    try:
+        status = kernel.fstat(fd)
+    except OSError as error:
+        return error.errno != errno.EBADF
+    return (status.st_dev, status.st_ino) == inode

@@ -1,0 +1,125 @@
+"""What an error recommends where a user may not do something."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    _mounts,
+    _trace,
+)
+from safeatomic_core._advice import advise
+from safeatomic_core._posix import kernel
+from safeatomic_core._target import Target
+
+
+@pytest.fixture(autouse=True)
+def unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody know the attributes of a file: a test may not set them everywhere."""
+    monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": None)
+
+
+@pytest.fixture
+def opened(target: Path) -> Any:
+    place = Target(str(target))
+    place.open()
+    yield place
+    place.close()
+
+
+def test_a_directory_that_takes_no_file_of_this_user_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    allow(monkeypatch, {".": os.X_OK})
+    place = os.path.dirname(opened.path)
+    text = advise(denied, _trace.STAGE, opened)
+    assert f"may not create files in the directory {place!r}" in text
+    for step in (_trace.PUBLISH, _trace.RELEASE):
+        assert f"may no longer change {place!r}" in advise(denied, step, opened)
+
+
+@pytest.mark.parametrize("step", [_trace.GATE, _trace.ACQUIRE, _trace.PUBLISH])
+def test_a_directory_that_may_be_listed_and_not_entered_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    allow(monkeypatch, {".": os.R_OK | os.W_OK})
+    text = advise(denial(errno.EACCES, opened.name), step, opened)
+    assert f"may not enter {os.path.dirname(opened.path)!r} (mode " in text
+
+
+@pytest.mark.parametrize("step", [_trace.GATE, _trace.ACQUIRE])
+def test_a_file_that_may_not_be_written_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK, opened.name: os.R_OK})
+    text = advise(denial(errno.EACCES, opened.name), step, opened)
+    assert "may not write the file (mode 0640" in text
+    assert "immutable" in advise(denial(errno.EPERM, opened.name), step, opened)
+
+
+def test_a_sidecar_that_may_not_be_read_says_whose_it_is(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Path(f"{opened.path}.sha256")
+    refused = OSError(errno.EACCES, "cannot read the checksum sidecar: Permission denied")
+    assert advise(refused, _trace.ANNOUNCE, opened) == ""
+    side.touch(0o600)
+    assert "security module" in advise(refused, _trace.ANNOUNCE, opened)
+    allow(monkeypatch, {".": os.X_OK})
+    text = advise(refused, _trace.ANNOUNCE, opened)
+    assert f"may not read {side.name!r} (mode 0600, owner {os.geteuid()})" in text
+
+
+def allow(monkeypatch: pytest.MonkeyPatch, modes: dict[str, int]) -> None:
+    """Let the user do just so much with each name, as far as `faccessat` says."""
+    monkeypatch.setattr(
+        kernel, "access", lambda name, mode, _dir_fd: mode & modes.get(name, 0) == mode
+    )
+
+
+def test_a_refused_link_is_told_from_a_refused_file(opened: Target) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), "a", None, "b")
+    text = advise(denied, _trace.ACQUIRE, opened)
+    assert "hard link by which a lock gets its name" in text
+
+
+def test_content_that_may_not_be_read_for_its_checksum_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES), opened.name)
+    assert "security module" in advise(denied, _trace.ANNOUNCE, opened)
+    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
+    text = advise(denied, _trace.ANNOUNCE, opened)
+    assert "may not read the file" in text
+
+
+def test_a_file_that_may_not_be_opened_to_be_flushed_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = denial(errno.EACCES, opened.name)
+    assert "security module" in advise(denied, _trace.HARDEN, opened)
+    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
+    assert "may not read the file (mode 0640" in advise(denied, _trace.HARDEN, opened)
+
+
+def test_a_directory_that_may_not_be_read_is_told_from_one_that_may_not_be_entered(
+    tmp_path: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    closed = Target(str(tmp_path / "f"))
+    assert "lets this user read it" in advise(denied, _trace.GATE, closed)
+    monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
+    assert "opened for reading" in advise(denied, _trace.GATE, closed)
+    faults.fail("stat", errno.EACCES)
+    assert "may not enter" in advise(denied, _trace.GATE, closed)
+    assert advise(OSError(errno.EIO, os.strerror(errno.EIO)), _trace.GATE, closed)
+
+
+def denial(code: int, name: str) -> OSError:
+    return OSError(code, os.strerror(code), name)

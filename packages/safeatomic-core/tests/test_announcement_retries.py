@@ -1,0 +1,202 @@
+"""An announcement that starts over because somebody else wrote in between, or gives up."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import _announcement as announcement
+from safeatomic_core import _retirement as retirement
+from safeatomic_core import (
+    verify_checksum,
+    write_atomic_bytes,
+    write_checksum_file,
+)
+from safeatomic_core._posix import kernel
+from safeatomic_core._target import Target
+
+Listing = Callable[[], list[str]]
+Action = Callable[[], object]
+LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
+
+
+@pytest.fixture
+def side(target: Path) -> Path:
+    return target.with_name("data.bin.sha256")
+
+
+@contextmanager
+def around(
+    entry: str, name: str, *, before: Action | None = None, after: Action | None = None
+) -> Iterator[None]:
+    """Do something the first time that a system call's destination has this name."""
+    real, waiting = getattr(kernel, entry), [True]
+
+    def call(*args: Any, **options: Any) -> Any:
+        first = waiting and args[1] == name
+        if first:
+            waiting.clear()
+        if first and before is not None:
+            before()
+        result = real(*args, **options)
+        if first and after is not None:
+            after()
+        return result
+
+    setattr(kernel, entry, call)
+    try:
+        yield
+    finally:
+        delattr(kernel, entry)
+
+
+def fail(*_args: object) -> None:
+    raise OSError(errno.EIO, "the device is broken")
+
+
+def another_record(side: Path, digest: bytes) -> None:
+    side.with_name("x").write_bytes(digest * 64 + b"  data.bin\n")
+    side.with_name("x").rename(side)
+
+
+def test_a_record_that_came_in_between_is_carried_along(
+    target: Path, side: Path, steps: Any, listing: Listing
+) -> None:
+    write_checksum_file(target)
+    steps.clear()
+    with around("rename_exchange", side.name, before=lambda: another_record(side, b"c")):
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    phases = [facts.get("phase") for step, facts in steps if step == "Announce"]
+    assert phases == ["put-back", "record", "barrier"]
+    record = next(facts for _, facts in steps if facts.get("phase") == "record")
+    assert record["previous"] == ["c" * 64]
+    assert verify_checksum(target)
+    assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+def test_a_record_that_came_during_a_recording_is_replaced_after_all(
+    target: Path, side: Path, listing: Listing
+) -> None:
+    with around("rename_noreplace", side.name, before=lambda: another_record(side, b"c")):
+        write_checksum_file(target)
+    assert verify_checksum(target)
+    assert b"previous" not in side.read_bytes()
+    assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+def test_a_record_that_came_in_between_is_retired_as_well(
+    target: Path, side: Path, listing: Listing
+) -> None:
+    write_checksum_file(target)
+    real = kernel.rename_noreplace
+    came: list[int] = []
+
+    def rename(src: str, *args: Any) -> None:
+        if src == side.name and not came:
+            came.append(1)
+            another_record(side, b"c")
+        real(src, *args)
+
+    kernel.rename_noreplace = rename  # type: ignore[assignment]
+    try:
+        write_atomic_bytes(target, b"new")
+    finally:
+        del kernel.rename_noreplace
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_sidecar_that_never_rests_is_given_up(
+    target: Path, side: Path, checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checksum_file(target)
+    entry = "rename_exchange" if checked else "rename_noreplace"
+    real = getattr(kernel, entry)
+
+    def restless(src: str, dst: str, *args: Any) -> None:
+        if side.name in (src, dst) and (checked or src == side.name):
+            another_record(side, b"c")
+        real(src, dst, *args)
+
+    monkeypatch.setattr(kernel, entry, restless, raising=False)
+    monkeypatch.setattr(announcement, "ROUNDS", 3)
+    monkeypatch.setattr(retirement, "ROUNDS", 3)
+    with pytest.raises(FileExistsError, match="again and again"):
+        write_atomic_bytes(target, b"new", write_checksum=checked)
+    assert target.read_bytes() == b"old"
+    assert side.read_bytes() == b"c" * 64 + b"  data.bin\n"
+
+
+def test_what_others_wrote_into_the_record_is_not_cut(
+    target: Path, side: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_checksum_file(target)
+    with around("rename", "data.bin", after=lambda: side.write_bytes(LIST)):
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    assert side.read_bytes() == LIST
+    assert "another program wrote into it" in caplog.text
+
+
+def test_a_fifo_that_the_content_became_is_refused(target: Path, side: Path) -> None:
+    real = kernel.open
+
+    def opening(name: str, flags: int, *args: Any, **options: Any) -> int:
+        if name == "data.bin" and not flags & os.O_WRONLY:
+            target.unlink()
+            os.mkfifo(target)
+        return real(name, flags, *args, **options)
+
+    kernel.open = opening  # type: ignore[assignment]
+    try:
+        with pytest.raises(OSError, match="a FIFO, not a regular file"):
+            write_atomic_bytes(target, b"new", write_checksum=True, concurrency="none")
+    finally:
+        del kernel.open
+    assert not side.exists()
+
+
+def test_content_that_may_not_be_read_cannot_be_announced(target: Path, faults: Any) -> None:
+    faults.fail("open", errno.EACCES, when=lambda name, flags, *_a, **_k: name == "data.bin")
+    with pytest.raises(PermissionError, match="unchanged") as caught:
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    assert caught.value.filename == str(target)
+
+
+def test_a_list_that_comes_before_the_sidecar_is_taken_away_stays(target: Path, side: Path) -> None:
+    write_checksum_file(target)
+    real = kernel.rename_noreplace
+
+    def rename(src: str, *args: Any) -> None:
+        if src == side.name and side.read_bytes() != LIST:
+            side.with_name("x").write_bytes(LIST)
+            side.with_name("x").rename(side)
+        real(src, *args)
+
+    kernel.rename_noreplace = rename  # type: ignore[assignment]
+    try:
+        write_atomic_bytes(target, b"new")
+    finally:
+        del kernel.rename_noreplace
+    assert target.read_bytes() == b"new"
+    assert side.read_bytes() == LIST
+
+
+def test_a_record_that_nobody_was_permitted_to_read_is_its_owner_s(
+    target: Path, side: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    place = locate(target)
+    record = announcement.Announcement(place)
+    try:
+        record.draft_plain("sha256", "a" * 64)
+        record.announce(lambda: None)
+    finally:
+        record.discard()
+        place.close()
+    assert side.read_bytes() == b"a" * 64 + b"  data.bin\n"
+    assert side.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,146 @@
+"""What reaches the standard streams, and what of the command's own stands beside them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safeatomic_core import write_checksum_file
+from safeatomic_core._cli import checksums, commands, main, output, progress
+from safeatomic_core._cli.diagnostics import Diagnostics
+from safeatomic_core._posix import kernel
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\udc80\udcff", "\\x80\\xff"),
+        ("\udc7f\udd00", "\\udc7f\\udd00"),
+        ("a\nb\x1b[2J\u202e", "a\\nb\\x1b[2J\\u202e"),
+    ],
+)
+def test_what_moves_the_cursor_is_shown_as_what_it_is(text: str, shown: str) -> None:
+    assert output.one_line(text) == shown
+
+
+def test_colours_of_ours_are_the_only_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    output.say_coloured("\x1b[31mfail\x1b[0m a\x07b \x1b[2mc\x1b[0m\x1b[9A")
+    assert capsys.readouterr().out == ("\x1b[31mfail\x1b[0m a\\x07b \x1b[2mc\x1b[0m\\x1b[9A\n")
+
+
+@pytest.mark.parametrize("free", [(), (0,), (1,), (2,), (0, 1, 2)])
+def test_closed_standard_streams_are_all_filled(
+    monkeypatch: pytest.MonkeyPatch, free: tuple[int, ...]
+) -> None:
+    numbers, closed = iter((*free, 7)), list[int]()
+    monkeypatch.setattr(kernel, "open", lambda *_args: next(numbers), raising=False)
+    monkeypatch.setattr(kernel, "close", closed.append, raising=False)
+    output.reserve_standard_descriptors()
+    assert closed == [7]
+    assert list(numbers) == []
+
+
+def test_the_library_s_log_is_the_command_s_while_it_runs() -> None:
+    logger = logging.getLogger("safeatomic")
+    for before in (True, False):
+        logger.propagate = before
+        try:
+            with Diagnostics(()):
+                assert not logger.propagate
+            assert logger.propagate is before
+        finally:
+            logger.propagate = True
+
+
+def test_an_input_file_is_closed(target: Path) -> None:
+    with commands._Input(str(target)) as source:
+        stream = source.stream
+        assert not stream.closed
+    assert stream.closed
+
+
+@pytest.mark.parametrize("command", ["checksum", "verify"])
+def test_a_bar_makes_way_for_each_line(
+    target: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    drawn: list[str] = []
+
+    def one_after_the_other(
+        paths: list[str],
+        on_recorded: Callable[[str, Exception | None], None],
+        *,
+        on_hashed: Callable[[int], None],
+        **_options: object,
+    ) -> None:
+        for path, error in zip(paths, (None, OSError(5, "broken", "f"), None), strict=True):
+            on_hashed(1)
+            on_recorded(path, error)
+
+    def noted(_text: str) -> None:
+        drawn.append(capsys.readouterr().err)
+
+    write_checksum_file(target)
+    for name in ("say", "complain"):
+        monkeypatch.setattr(output, name, noted)
+    monkeypatch.setattr(checksums, "record_checksums", one_after_the_other)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "LONG", 0)
+    main([command, *[str(target)] * 3])
+    assert len(drawn) == 3
+    for bar in drawn:
+        assert bar.startswith("\r[#")
+        assert bar.endswith("\r\x1b[K")
+
+
+def test_an_output_that_is_no_file_is_abandoned_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    assert output.finish(0) == 2
+    monkeypatch.setattr(sys, "stdout", None)
+    assert output.finish(0) == 0
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_standard_error_that_takes_nothing_leaves_the_status(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Full())
+        assert output.finish(status) == status
+        patch.setattr(sys, "stderr", None)
+        assert output.finish(status) == status
+
+
+@pytest.mark.parametrize(
+    ("status", "finished", "said"), [(0, 2, 1), (1, 2, 1), (2, 2, 0), (75, 75, 1)]
+)
+def test_an_output_that_is_full_is_reported_once(
+    status: int,
+    finished: int,
+    said: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Full())
+        assert output.finish(status) == finished
+    assert capsys.readouterr().err.count("No space left") == said

@@ -1,0 +1,98 @@
+"""What opens a descriptor closes it, whatever interrupts it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safeatomic_core._change import finish
+from safeatomic_core._descriptor import Descriptor, closing, shows
+from safeatomic_core._posix import kernel
+
+
+class Late(Exception):  # noqa: N818 - what a program calls its time-out
+    """What a signal handler raises."""
+
+
+class Interrupted:
+    """What is closed at the second attempt: the first is cut short before it does anything."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.closed = False
+
+    def close(self) -> None:
+        self.attempts += 1
+        if self.attempts == 1:
+            raise Late
+        self.closed = True
+
+
+def test_the_result_is_passed_on_and_everything_is_closed(target: Path) -> None:
+    opened = Descriptor()
+    fd = closing(opened, lambda: opened.open(kernel.open, str(target), os.O_RDONLY))
+    assert fd >= 0
+    assert opened.fd == -1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+def test_an_error_is_passed_on_and_everything_is_closed(target: Path) -> None:
+    opened = Descriptor()
+
+    def fail() -> None:
+        opened.open(kernel.open, str(target), os.O_RDONLY)
+        raise Late
+
+    with pytest.raises(Late):
+        closing(opened, fail)
+    assert opened.fd == -1
+
+
+def test_a_close_that_was_cut_short_is_done_again() -> None:
+    resource = Interrupted()
+    with pytest.raises(Late):
+        closing(resource, lambda: None)
+    assert resource.closed
+
+
+def test_an_ending_that_fails_twice_keeps_no_other_from_being_done() -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        done.append("tried")
+        raise Late
+
+    endings: list[Callable[[], None]] = [lambda: done.append("first"), fail]
+    with pytest.raises(Late):
+        finish(endings)
+    assert done == ["tried", "tried", "first"]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_only_what_still_shows_what_was_opened_is_closed(
+    target: Path, tmp_path: Path, interrupted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Descriptor()
+    fd = opened.open(kernel.open, str(target), os.O_RDONLY)
+    inode = (os.fstat(fd).st_dev, os.fstat(fd).st_ino)
+    assert shows(fd, inode)
+    if interrupted:
+        monkeypatch.setattr(kernel, "fstat", Interrupted().close, raising=False)
+        with pytest.raises(TypeError):  # it is given an argument; no status is had
+            opened.close_if_shows(inode)
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+        return
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    os.dup2(other, fd)  # the program has closed ours, and got its number
+    assert not shows(fd, inode)
+    opened.close_if_shows(inode)
+    os.fstat(fd)
+    os.close(fd)
+    os.close(other)
+    assert not shows(fd, inode)

@@ -1,0 +1,215 @@
+"""What a write leaves behind when a step fails, is interrupted, or loses its lock."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    LockError,
+    UnsupportedEnvironmentWarning,
+    force_release_lock,
+    inspect_lock,
+    verify_checksum,
+    write_atomic_bytes,
+)
+from safeatomic_core._options import Policy
+from safeatomic_core._posix import kernel
+from safeatomic_core._protocol import Write
+
+Listing = Callable[[], list[str]]
+
+
+@pytest.mark.parametrize(
+    ("call", "step"),
+    [("open", "Stage"), ("write", "Fill"), ("fsync", "Harden"), ("rename", "Publish")],
+)
+def test_a_failure_before_publish_leaves_everything(
+    target: Path,
+    listing: Listing,
+    faults: Any,
+    caplog: pytest.LogCaptureFixture,
+    call: str,
+    step: str,
+) -> None:
+    when = None
+    if call == "open":
+        when = lambda _name, flags, *_a, **_k: bool(flags & os.O_CREAT)  # noqa: E731
+    faults.fail(call, errno.ENOSPC, when=when)
+    with pytest.raises(OSError, match="the target is unchanged") as caught:
+        write_atomic_bytes(target, b"new", concurrency="none")
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(target)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert f"safeatomic: {step} failed; the target is unchanged" in caught.value.__notes__
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+    assert "clean up" not in caplog.text
+
+
+@pytest.mark.usefixtures("guaranteed_place")
+@pytest.mark.parametrize("checksum", [False, True])
+def test_a_directory_that_cannot_be_flushed(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture, checksum: bool
+) -> None:
+    write_atomic_bytes(target, b"old", write_checksum=checksum)
+    faults.fail("fsync", errno.EINVAL, when=lambda fd: stat.S_ISDIR(os.fstat(fd).st_mode))
+    expected = "unchanged" if checksum else "durability is not confirmed"
+    with pytest.raises(OSError, match=expected):
+        write_atomic_bytes(target, b"strict", write_checksum=checksum)
+    assert target.read_bytes() == (b"old" if checksum else b"strict")
+    with pytest.warns(UnsupportedEnvironmentWarning, match="could not be flushed") as warned:
+        write_atomic_bytes(target, b"warn", write_checksum=checksum, safety="warn")
+    assert warned[0].filename == __file__
+    assert target.read_bytes() == b"warn"
+    write_atomic_bytes(target, b"best", write_checksum=checksum, safety="best_effort")
+    assert target.read_bytes() == b"best"
+    assert "could not be flushed" in caplog.text
+    if checksum:
+        # Not sealed, since the rename may still be lost: both contents verify.
+        assert b"# previous=" in Path(f"{target}.sha256").read_bytes()
+        assert verify_checksum(target)
+
+
+def test_a_seal_that_fails_says_that_the_content_is_new(target: Path, faults: Any) -> None:
+    write_atomic_bytes(target, b"old", write_checksum=True)
+    faults.fail("ftruncate", errno.EIO)
+    with pytest.raises(OSError, match=r"cannot seal .* accepts the previous content") as caught:
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    assert caught.value.errno == errno.EIO
+    assert any("Seal failed; the new content is visible" in n for n in caught.value.__notes__)
+    assert target.read_bytes() == b"new"
+    assert verify_checksum(target)
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+def test_a_failed_rename_puts_the_sidecar_back(
+    target: Path, listing: Listing, faults: Any, checksum: bool
+) -> None:
+    write_atomic_bytes(target, b"old", write_checksum=True)
+    before = Path(f"{target}.sha256").read_bytes()
+    faults.fail("rename", errno.EBUSY, when=lambda _src, dst, **_k: dst == "data.bin")
+    with pytest.raises(OSError, match="bind-mounted"):
+        write_atomic_bytes(target, b"new", write_checksum=checksum)
+    assert Path(f"{target}.sha256").read_bytes() == before
+    assert verify_checksum(target)
+    assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+def test_a_failed_rename_removes_a_sidecar_that_was_not_there(
+    target: Path, listing: Listing, faults: Any
+) -> None:
+    faults.fail("rename", errno.EIO, when=lambda _src, dst, **_k: dst == "data.bin")
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    assert listing() == ["data.bin"]
+
+
+def test_a_roll_back_that_fails_is_logged(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults.fail("rename", errno.EIO, when=lambda _src, dst, **_k: dst == "data.bin")
+    # The record took a free name; now it is to leave that again.
+    faults.fail("rename_noreplace", errno.EIO, when=lambda src, *_a: src.endswith(".sha256"))
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    assert "could not put the checksum sidecar" in caplog.text
+    assert verify_checksum(target)  # the announced record is valid for the old content, too
+
+
+def test_clean_ups_that_fail_are_logged_and_mask_nothing(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults.fail("write", errno.ENOSPC)
+    faults.fail("unlink", errno.EIO)
+    faults.fail("close", errno.EIO)
+    with caplog.at_level(logging.DEBUG), pytest.raises(OSError, match="cannot write") as caught:
+        write_atomic_bytes(target, b"new", concurrency="none")
+    assert caught.value.errno == errno.ENOSPC
+    assert "could not clean up" in caplog.text
+
+
+def test_force_under_a_living_writer_stops_it_before_publish(
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = kernel.write
+
+    def write(fd: int, data: bytes) -> int:
+        if data == b"new":
+            assert force_release_lock(target)
+        return real(fd, data)
+
+    monkeypatch.setattr(kernel, "write", write, raising=False)
+    for checksum in (False, True):
+        with pytest.raises(LockError, match="removed by force"):
+            write_atomic_bytes(target, b"new", write_checksum=checksum)
+        assert target.read_bytes() == b"old"
+        assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_around_the_rename_is_told_truly(
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch, interrupt: Any, after: bool
+) -> None:
+    real = kernel.rename
+
+    def rename(*args: Any, **kwargs: Any) -> None:
+        if after:
+            real(*args, **kwargs)
+        raise interrupt
+
+    monkeypatch.setattr(kernel, "rename", rename, raising=False)
+    with pytest.raises(interrupt) as caught:
+        write_atomic_bytes(target, b"new")
+    note = caught.value.__notes__[0]
+    if after:
+        assert "the new content is visible" in note
+        assert target.read_bytes() == b"new"
+        # The lock of a dead holder, so that the next writer flushes the directory first.
+        assert listing() == ["data.bin", "data.bin.lock"]
+        assert inspect_lock(target).alive == "no"
+        monkeypatch.undo()
+        write_atomic_bytes(target, b"next")
+    else:
+        assert "the target is unchanged" in note
+        assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+def test_a_clean_up_that_cannot_look_at_its_lock_is_logged(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_atomic_bytes(target, b"old", write_checksum=True)
+    faults.fail("rename", errno.EIO, when=lambda _src, dst, **_k: dst == "data.bin")
+    faults.fail(
+        "stat",
+        errno.EIO,
+        when=lambda name, **_k: name == "data.bin.lock" and faults.raised > 0,
+    )
+    with pytest.raises(OSError, match="cannot replace"):
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    assert "could not clean up" in caplog.text
+
+
+def test_not_knowing_whether_it_was_published_counts_as_not(target: Path, faults: Any) -> None:
+    faults.fail("rename", errno.EIO)
+    faults.fail("fstat", errno.EIO, when=lambda _fd: "rename" in faults.calls)
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"new", concurrency="none")
+    assert target.read_bytes() == b"old"
+
+
+def test_an_error_is_explained_once(target: Path) -> None:
+    write = Write(target, Policy(concurrency="none"))
+    error = write.explained(ValueError("odd"))
+    assert write.explained(error) is error
+    assert len(error.__notes__) == 1
+    write.close()
