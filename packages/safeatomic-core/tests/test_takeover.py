@@ -175,7 +175,15 @@ def test_a_lock_that_is_replaced_while_it_is_forced_is_left_alone(
     assert lock_of(data).read_bytes() == b"another"
 
 
-@pytest.mark.parametrize("text", ['{"_meta": {}, "default": {}}', "[[package]]\nname = 1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"_meta": {}, "default": {}}',
+        '\ufeff{"_meta": {}}',
+        "[[package]]\nname = 1\n",
+        "# yarn lockfile v1\n\n\n",
+    ],
+)
 def test_what_does_not_look_like_a_lock_is_left_alone_by_force(data: Path, text: str) -> None:
     lock_of(data).write_text(text)
     with pytest.raises(LockError, match="move it away"):

@@ -31,6 +31,7 @@ CRASH_MARK = stat.S_ISVTX
 _PROBE_ROUNDS = 200
 _LOCK_UN = 8
 _OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+_BOM = b"\xef\xbb\xbf"  # with which some editors begin a text
 _REFUSED = (errno.EACCES, errno.EPERM)
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -249,9 +250,9 @@ def unlike_a_lock(found: Found) -> str | None:
         return None
     if not raw.strip(b"\0"):
         return None
-    if b"\n" in raw.rstrip(b"\0").rstrip(b"\r\n"):
+    if b"\n" in raw.rstrip(b"\0").removesuffix(b"\n"):
         return "a text of several lines"
-    value = parse_json(raw)
+    value = parse_json(raw.removeprefix(_BOM))
     if isinstance(value, list) and value:
         return "a JSON document"
     if isinstance(value, dict) and value and "pid" not in value:

@@ -15,6 +15,7 @@ import os
 import select  # not left for later: a program may have entered a chroot by then
 import sys
 
+from ._descriptor import Descriptor, closing
 from ._posix import O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
 TYPE_CHECKING = False
@@ -129,11 +130,12 @@ def mount_id_at(dir_fd: int, name: str) -> int | None:
     It is another one than the directory's where something is mounted on that very name. A symbolic
     link is not followed, and nothing is opened in earnest (``O_PATH``, open(2)).
     """
-    fd = os.open(name, O_PATH | O_NOFOLLOW | O_NONBLOCK, dir_fd=dir_fd)
-    try:
-        return mount_id(fd)
-    finally:
-        os.close(fd)
+    opened, flags = Descriptor(), O_PATH | O_NOFOLLOW | O_NONBLOCK
+
+    def look() -> int | None:
+        return mount_id(opened.open(os.open, name, flags, dir_fd=dir_fd))
+
+    return closing(opened, look)
 
 
 def directory_of(fd: int) -> str:

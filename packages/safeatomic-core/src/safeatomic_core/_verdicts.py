@@ -12,7 +12,7 @@ import os
 import stat
 
 from . import _environment, _filesystems, _mounts
-from ._descriptor import close_quietly
+from ._descriptor import Descriptor
 from ._posix import kernel
 
 TYPE_CHECKING = False
@@ -266,15 +266,14 @@ def _look_without_table(dev: int, dir_fd: int | None, path: str) -> Verdict:
     if dir_fd is not None:
         mount = _environment.mount_of_statfs(dir_fd)
     elif path:
+        opened = Descriptor()
         try:
-            fd = _mounts.open_directory(path)
+            fd = opened.open(_mounts.open_directory, path)
+            mount = _environment.mount_of_statfs(fd)
         except OSError as error:
             _environment.raise_shortage(error)
-        else:
-            try:
-                mount = _environment.mount_of_statfs(fd)
-            finally:
-                close_quietly(fd)
+        finally:
+            opened.close()
     key = None if mount is None else (mount.fstype, mount.point, mount.source, mount.options, dev)
     verdict = _by_statfs.get(key)
     if verdict is None:
