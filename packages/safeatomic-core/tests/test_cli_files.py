@@ -220,6 +220,17 @@ def test_missing_parents_are_made_and_each_one_s_parent_flushed(
     assert (tmp_path / "a" / "b" / "c" / "file").read_bytes() == b"deep"
 
 
+def test_parents_that_cannot_be_made_are_said_to_be_what_is_missing(
+    target: Path, stdin: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(b"new")
+    assert main(["write", str(target / "sub" / "file"), "--parents"]) == 2
+    err = capsys.readouterr().err
+    assert "cannot make the missing directories" in err
+    assert "the target is unchanged" in err
+    assert target.read_bytes() == b"old"
+
+
 def test_parents_are_made_where_the_write_looks_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stdin: Any
 ) -> None:

@@ -278,6 +278,13 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
         ),
         (
             "darwin",
+            darwin_statfs("apfs", "/Volumes/image", "/dev/disk6s1", 0x1),
+            "apfs",
+            "local_posix_persistent",
+            ("ro",),
+        ),
+        (
+            "darwin",
             darwin_statfs("smbfs", "/Volumes/share", "//u@filer/share", 0),
             "smbfs",
             "network",
