@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
 from . import _log
 from ._errors import UnsupportedEnvironmentWarning
-from ._posix import O_CLOEXEC, O_DIRECTORY, Descriptor, kernel
+from ._posix import Descriptor, kernel
+from ._target import DIRECTORY_FLAGS
 from ._temp_file import orphans
 from ._types import CRASH_DURABILITY
 
@@ -16,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._target import Target
 
-_READABLE = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 # Where the flush of a directory may return too early, because somebody else's is under way
 # (docs/adr/0022-overtaken-flush.md): btrfs, an overlay on one, and places that nobody looked at or
 # that could not be determined.
@@ -86,7 +85,7 @@ def _flush_reopened(dir_fd: int, error: OSError) -> None:
         raise error
     opened = Descriptor()
     try:
-        kernel.fsync(opened.open(kernel.open, ".", _READABLE, dir_fd=dir_fd))
+        kernel.fsync(opened.open(kernel.open, ".", DIRECTORY_FLAGS, dir_fd=dir_fd))
     finally:
         opened.close()
 
