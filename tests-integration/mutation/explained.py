@@ -17,9 +17,15 @@ if TYPE_CHECKING:
     from .points import Point
 
 _ELSEWHERE = "the value where the system has no such flag; Linux has it"
+_PYPY = "for PyPy, whose os has no such name"
 _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more is as good"
 _TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
 _NEWER = "for a later Python than the one that runs the mutants"
+
+_O_PATH = 'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)'
+_O_TMPFILE = (
+    'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)'
+)
 
 # Constants of modules. Only the number itself: what is multiplied or raised is another matter.
 _CHOSEN: dict[str, str] = {
@@ -57,6 +63,31 @@ _REASONS: dict[tuple[str, str, str], str] = {
         'POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)',
         "0 -> 1",
     ): _ELSEWHERE,
+    (
+        "_posix.py",
+        'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)',
+        "0 -> 1",
+    ): _ELSEWHERE,
+    (
+        "_posix.py",
+        'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)',
+        "0o10000000 -> 2097153",
+    ): _PYPY,
+    (
+        "_posix.py",
+        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
+        "0 -> 1",
+    ): _ELSEWHERE,
+    (
+        "_posix.py",
+        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
+        "0o20000000 -> 4194305",
+    ): _PYPY,
+    (
+        "_posix.py",
+        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
+        "| -> &",
+    ): _PYPY,
     (
         "_cli/options.py",
         "self.color = False  # what Python 3.14 draws would get into the manual page and the docs",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
 from . import _log
 from ._descriptor import Descriptor, closing
 from ._errors import UnsupportedEnvironmentWarning
-from ._posix import O_CLOEXEC, O_DIRECTORY, kernel
+from ._posix import kernel
+from ._target import DIRECTORY_FLAGS
 from ._temp_file import orphans
 from ._types import CRASH_DURABILITY
 
@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._target import Target
 
-_READABLE = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 # Where the flush of a directory may return too early, because somebody else's is under way
 # (docs/adr/0022-overtaken-flush.md): btrfs, an overlay on one, and places that nobody looked at or
 # that could not be determined.
@@ -88,7 +87,7 @@ def _flush_reopened(dir_fd: int, error: OSError) -> None:
     opened = Descriptor()
     closing(
         opened,
-        lambda: kernel.fsync(opened.open(kernel.open, ".", _READABLE, dir_fd=dir_fd)),
+        lambda: kernel.fsync(opened.open(kernel.open, ".", DIRECTORY_FLAGS, dir_fd=dir_fd)),
     )
 
 

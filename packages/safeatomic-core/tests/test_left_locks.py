@@ -1,0 +1,186 @@
+"""What a lock says that was left: its age, whose it was, and what is still to be done for it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import stat
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    LockError,
+    _lock_api,
+    force_release_lock,
+    get_lock_age,
+    inspect_lock,
+    is_locked,
+    is_stale_lock,
+    release_lock,
+    try_acquire_lock,
+    write_atomic_bytes,
+)
+from safeatomic_core._lock_file import Found
+from safeatomic_core._lock_payload import payload
+from safeatomic_core._target import Target
+
+TOKEN = "0123456789abcdef"
+
+
+def lock_of(data: Path) -> Path:
+    return data.with_name(data.name + ".lock")
+
+
+def dead_lock(data: Path) -> None:
+    lock_of(data).write_bytes(payload(None, TOKEN))
+
+
+def test_an_age_counts_from_when_the_lock_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locate: Callable[[str | Path], Target]
+) -> None:
+    path = tmp_path / "f"
+    lock = tmp_path / "f.lock"
+    payload = {"version": 1, "pid": 4242, "hostname": "elsewhere"}
+    lock.write_text(json.dumps({**payload, "timestamp": "2026-01-02T03:04:05Z"}))
+    taken = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    for now, age in ((taken + 60, 60), (taken - 60, 0)):  # a clock that was set back
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        assert get_lock_age(path) == inspect_lock(path).age_s == age
+        found = locate(path)
+        try:
+            look = Found()
+            look.look(found.dir_fd, "f.lock")
+            assert look.age_s() == age
+            look.close()
+        finally:
+            found.close()
+    monkeypatch.setattr(time, "time", lambda: taken + 60)
+    assert not is_stale_lock(path, max_age_s=60)
+    assert is_stale_lock(path, max_age_s=59.9)
+    for endless in (float("inf"), float("nan"), -0.1):
+        with pytest.raises(ValueError, match="max_age_s"):
+            is_stale_lock(path, max_age_s=endless)
+
+
+def test_a_link_that_leads_nowhere_is_a_lock_that_is_not_ours(data: Path) -> None:
+    lock_of(data).symlink_to("nowhere")
+    assert is_locked(data)
+    assert inspect_lock(data).corrupt
+    assert try_acquire_lock(data) is False
+
+
+@pytest.mark.parametrize(("call", "code"), [("open", errno.EACCES), ("flock", errno.ENOLCK)])
+def test_what_kept_a_lock_from_being_examined_is_said_in_a_few_words(
+    data: Path, faults: Any, call: str, code: int
+) -> None:
+    dead_lock(data)
+    faults.fail(call, code, when=lambda *args, **_options: call != "open" or args[0] == "data.lock")
+    with pytest.raises(LockError) as caught:
+        write_atomic_bytes(data, b"x")
+    assert f"({os.strerror(code)})" in str(caught.value)
+    assert "Errno" not in str(caught.value)
+
+
+def test_force_removes_a_dead_lock_in_turn_with_those_who_take_it_over(
+    data: Path, faults: Any
+) -> None:
+    dead_lock(data)
+    assert force_release_lock(data)
+    locks = [call for call in faults.calls if call in ("flock", "unlink")]
+    assert locks[-1] == "unlink"
+    assert locks.count("flock") >= 2  # whether it is dead, and the turn
+
+
+@pytest.mark.parametrize("kind", ["dead", "foreign"])
+def test_only_a_dead_writer_s_temp_is_swept_by_its_token(
+    data: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    tokens: list[str] = []
+    monkeypatch.setattr(_lock_api, "recover", lambda *args: tokens.append(args[2]))
+    if kind == "dead":
+        dead_lock(data)
+    else:
+        made = {"version": 1, "pid": 4242, "hostname": "elsewhere", "token": TOKEN}
+        lock_of(data).write_text(json.dumps({**made, "timestamp": "2020-01-01T00:00:00Z"}))
+    assert force_release_lock(data)
+    assert tokens == [TOKEN if kind == "dead" else ""]
+
+
+def test_a_lost_lock_is_noticed_before_anything_is_staged(data: Path, faults: Any) -> None:
+    assert try_acquire_lock(data)
+    os.unlink(lock_of(data))
+    faults.calls.clear()
+    with pytest.raises(LockError) as caught:
+        write_atomic_bytes(data, b"x")
+    assert caught.value.__notes__ == ["safeatomic: Acquire failed; the target is unchanged"]
+    assert "write" not in faults.calls
+    assert release_lock(data) is False
+
+
+def test_whoever_looks_at_a_dead_lock_does_not_keep_it(
+    data: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    dead_lock(data)
+    target = locate(data)
+    found = Found()
+    found.look(target.dir_fd, "data.lock")
+    try:
+        assert found.takeable
+        with open(lock_of(data), "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        found.close()
+        target.close()
+
+
+@pytest.mark.parametrize(("size", "corrupt"), [(4096, False), (4097, True), (9000, True)])
+def test_a_file_that_is_longer_than_a_lock_can_be_is_none(
+    data: Path, size: int, corrupt: bool
+) -> None:
+    lock_of(data).write_bytes(payload(None, TOKEN).ljust(size))
+    assert inspect_lock(data).corrupt is corrupt
+    assert try_acquire_lock(data) is not corrupt
+    release_lock(data)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_lock_stays_for_the_next_writer_where_a_write_may_be_lost(
+    data: Path, faults: Any, kept: bool
+) -> None:
+    """Its own, or one that the context keeps: the next writer flushes the directory first."""
+    faults.fail("fsync", errno.EIO, when=lambda fd: data.exists() and is_directory(fd))
+    if kept:
+        assert try_acquire_lock(data)
+    with pytest.raises(OSError, match="durability is not confirmed"):
+        write_atomic_bytes(data, b"new")
+    assert data.read_bytes() == b"new"
+    if kept:
+        assert not is_stale_lock(data)
+        release_lock(data)
+    assert is_stale_lock(data)
+
+
+def is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+
+def test_a_lock_that_was_taken_anew_by_another_context_is_lost_to_the_first(data: Path) -> None:
+    first = copy_context()
+    assert first.run(try_acquire_lock, data)
+    before = set(os.listdir("/proc/self/fd"))
+    os.unlink(lock_of(data))
+    second = copy_context()
+    assert second.run(try_acquire_lock, data)
+    assert len(set(os.listdir("/proc/self/fd"))) <= len(before)  # the lost one is closed
+    with pytest.raises(LockError):
+        first.run(write_atomic_bytes, data, b"x")
+    assert second.run(release_lock, data)
+    assert not is_locked(data)
