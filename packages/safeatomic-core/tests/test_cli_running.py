@@ -383,9 +383,17 @@ def test_a_thread_that_takes_the_signals_hides_no_end(target: Path) -> None:
         thread.join()
 
 
-def test_threads_are_counted_without_proc(faults: Any) -> None:
+def test_where_threads_cannot_be_counted_no_end_is_missed(target: Path, faults: Any) -> None:
     faults.fail("listdir", errno.ENOENT, when=lambda path: path == "/proc/self/task")
-    assert process._count_threads() == threading.active_count()
+    assert not process._is_only_thread()
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        assert main(["lock", str(target), "--", "sh", "-c", "sleep 0.1; exit 5"]) == 5
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_what_is_not_held_cannot_be_inherited(target: Path) -> None:

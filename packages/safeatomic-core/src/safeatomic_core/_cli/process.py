@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import threading
 import time
 
 from .._posix import kernel
@@ -69,7 +68,7 @@ class Child:
         # A signal without a handler that is ignored by default may be dropped though it is blocked.
         self._before_child = signal.signal(signal.SIGCHLD, lambda *_: None)
         self._taken = {signal.SIGCHLD, *passed_on}
-        self._alone = _count_threads() == 1
+        self._alone = _is_only_thread()
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._taken)
         return self
 
@@ -158,12 +157,15 @@ def _found(command: str) -> str:
     return next(place for place in places if os.path.isfile(place) and os.access(place, os.X_OK))
 
 
-def _count_threads() -> int:
-    """Return how many threads this process has, those that are not Python's included."""
+def _is_only_thread() -> bool:
+    """Tell whether this process has no other thread, those that are not Python's included.
+
+    Where that cannot be seen it has one: a signal that such a thread takes would never come here.
+    """
     try:
-        return len(kernel.listdir("/proc/self/task"))
+        return len(kernel.listdir("/proc/self/task")) == 1
     except OSError:
-        return threading.active_count()
+        return False
 
 
 def _next_signal(signals: set[Any], *, alone: bool) -> tuple[int, bool]:
