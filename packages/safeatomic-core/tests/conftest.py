@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from safeatomic_core import _verdicts as verdicts
 from safeatomic_core._doctor import examination
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._guarantees import GuaranteeReport
-from safeatomic_core._posix import intercept
+from safeatomic_core._posix import intercept, kernel
 from safeatomic_core._target import Target, check_path
 
 # No deadlines: machines are shared. The same examples at each run of CI, others elsewhere.
@@ -300,3 +301,38 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(sys, "stdin", Stdin(content, **options))
 
     return give
+
+
+@contextmanager
+def _around(
+    entry: str,
+    name: str,
+    *,
+    before: Callable[[], object] | None = None,
+    after: Callable[[], object] | None = None,
+) -> Iterator[None]:
+    """Do something the first time that a system call's destination has this name."""
+    real, waiting = getattr(kernel, entry), [True]
+
+    def call(*args: Any, **options: Any) -> Any:
+        first = waiting and args[1] == name
+        if first:
+            waiting.clear()
+        if first and before is not None:
+            before()
+        result = real(*args, **options)
+        if first and after is not None:
+            after()
+        return result
+
+    setattr(kernel, entry, call)
+    try:
+        yield
+    finally:
+        delattr(kernel, entry)
+
+
+@pytest.fixture
+def around() -> Callable[..., AbstractContextManager[None]]:
+    """Return what does something beside a system call; see `_around`."""
+    return _around

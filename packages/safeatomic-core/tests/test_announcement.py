@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from safeatomic_core import (
 from safeatomic_core._posix import kernel
 
 Listing = Callable[[], list[str]]
+Around = Callable[..., AbstractContextManager[None]]
 Action = Callable[[], object]
 LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
 
@@ -32,31 +33,6 @@ LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
 @pytest.fixture
 def side(target: Path) -> Path:
     return target.with_name("data.bin.sha256")
-
-
-@contextmanager
-def around(
-    entry: str, name: str, *, before: Action | None = None, after: Action | None = None
-) -> Iterator[None]:
-    """Do something the first time that a system call's destination has this name."""
-    real, waiting = getattr(kernel, entry), [True]
-
-    def call(*args: Any, **options: Any) -> Any:
-        first = waiting and args[1] == name
-        if first:
-            waiting.clear()
-        if first and before is not None:
-            before()
-        result = real(*args, **options)
-        if first and after is not None:
-            after()
-        return result
-
-    setattr(kernel, entry, call)
-    try:
-        yield
-    finally:
-        delattr(kernel, entry)
 
 
 def fail(*_args: object) -> None:
@@ -74,7 +50,7 @@ def look(path: Path) -> tuple[object, ...]:
 @pytest.mark.parametrize("checked", [True, False])
 @pytest.mark.parametrize("content", ["sealed", "no record", "a hundred previous"])
 def test_the_same_inode_comes_back(
-    target: Path, side: Path, listing: Listing, checked: bool, content: str
+    target: Path, side: Path, listing: Listing, checked: bool, content: str, around: Around
 ) -> None:
     write_checksum_file(target)
     if content == "no record":
@@ -89,7 +65,7 @@ def test_the_same_inode_comes_back(
 
 
 def test_an_unsealed_record_does_not_come_back_over_an_announced_one(
-    target: Path, side: Path, listing: Listing
+    target: Path, side: Path, listing: Listing, around: Around
 ) -> None:
     write_checksum_file(target)
     sealed = side.read_bytes()
@@ -102,7 +78,7 @@ def test_an_unsealed_record_does_not_come_back_over_an_announced_one(
 
 
 def test_nothing_comes_back_beside_content_of_somebody_else(
-    target: Path, side: Path, caplog: pytest.LogCaptureFixture
+    target: Path, side: Path, caplog: pytest.LogCaptureFixture, around: Around
 ) -> None:
     write_checksum_file(target)
 
@@ -119,7 +95,7 @@ def test_nothing_comes_back_beside_content_of_somebody_else(
 
 
 def test_a_holder_that_was_forced_away_restores_under_a_lock_of_its_own(
-    target: Path, side: Path, listing: Listing
+    target: Path, side: Path, listing: Listing, around: Around
 ) -> None:
     write_checksum_file(target)
     before = look(side)
@@ -146,7 +122,7 @@ def test_a_recording_that_lost_its_lock_is_not_called_a_write(
 
 
 def test_a_holder_that_was_forced_away_leaves_things_to_the_next_one(
-    target: Path, side: Path, caplog: pytest.LogCaptureFixture
+    target: Path, side: Path, caplog: pytest.LogCaptureFixture, around: Around
 ) -> None:
     write_checksum_file(target)
     child: list[int] = []
@@ -191,7 +167,9 @@ def test_a_roll_back_that_cannot_be_flushed_leaves_a_dead_lock(target: Path, fau
 # -------------------------------------------------------------------------------------- creators
 
 
-def test_a_living_creator_s_record_is_left_alone(tmp_path: Path, listing: Listing) -> None:
+def test_a_living_creator_s_record_is_left_alone(
+    tmp_path: Path, listing: Listing, around: Around
+) -> None:
     path = tmp_path / "f"
 
     def second() -> None:
@@ -221,7 +199,7 @@ def test_a_dead_creator_s_record_is_replaced(
 
 @pytest.mark.parametrize("sidecar", [None, "renamed", "in place"])
 def test_a_creator_that_loses_takes_only_its_own_record_back(
-    tmp_path: Path, sidecar: str | None
+    tmp_path: Path, sidecar: str | None, around: Around
 ) -> None:
     path, side = tmp_path / "f", tmp_path / "f.sha256"
 
@@ -243,7 +221,7 @@ def test_a_creator_that_loses_takes_only_its_own_record_back(
 
 @pytest.mark.parametrize("checked", [True, False])
 def test_a_dead_creator_s_record_does_not_come_back_beside_a_stranger_s_file(
-    tmp_path: Path, listing: Listing, checked: bool
+    tmp_path: Path, listing: Listing, checked: bool, around: Around
 ) -> None:
     path = tmp_path / "f"
     path.with_name("f.sha256").write_bytes(b"a" * 64 + b"  f\n")
@@ -253,7 +231,7 @@ def test_a_dead_creator_s_record_does_not_come_back_beside_a_stranger_s_file(
     assert listing() == ["f"]
 
 
-def test_a_file_that_came_between_draft_and_look_is_seen(tmp_path: Path) -> None:
+def test_a_file_that_came_between_draft_and_look_is_seen(tmp_path: Path, around: Around) -> None:
     path = tmp_path / "f"
     appear = lambda: (path.write_bytes(b"theirs"), path.with_name("f.sha256").write_bytes(b""))  # noqa: E731
     with around("rename_noreplace", "f.sha256", before=appear), pytest.raises(FileExistsError):

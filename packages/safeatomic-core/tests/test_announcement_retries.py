@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
 
 Listing = Callable[[], list[str]]
+Around = Callable[..., AbstractContextManager[None]]
 Action = Callable[[], object]
 LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
 
@@ -29,31 +30,6 @@ LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
 @pytest.fixture
 def side(target: Path) -> Path:
     return target.with_name("data.bin.sha256")
-
-
-@contextmanager
-def around(
-    entry: str, name: str, *, before: Action | None = None, after: Action | None = None
-) -> Iterator[None]:
-    """Do something the first time that a system call's destination has this name."""
-    real, waiting = getattr(kernel, entry), [True]
-
-    def call(*args: Any, **options: Any) -> Any:
-        first = waiting and args[1] == name
-        if first:
-            waiting.clear()
-        if first and before is not None:
-            before()
-        result = real(*args, **options)
-        if first and after is not None:
-            after()
-        return result
-
-    setattr(kernel, entry, call)
-    try:
-        yield
-    finally:
-        delattr(kernel, entry)
 
 
 def fail(*_args: object) -> None:
@@ -66,7 +42,7 @@ def another_record(side: Path, digest: bytes) -> None:
 
 
 def test_a_record_that_came_in_between_is_carried_along(
-    target: Path, side: Path, steps: Any, listing: Listing
+    target: Path, side: Path, steps: Any, listing: Listing, around: Around
 ) -> None:
     write_checksum_file(target)
     steps.clear()
@@ -81,7 +57,7 @@ def test_a_record_that_came_in_between_is_carried_along(
 
 
 def test_a_record_that_came_during_a_recording_is_replaced_after_all(
-    target: Path, side: Path, listing: Listing
+    target: Path, side: Path, listing: Listing, around: Around
 ) -> None:
     with around("rename_noreplace", side.name, before=lambda: another_record(side, b"c")):
         write_checksum_file(target)
@@ -134,7 +110,7 @@ def test_a_sidecar_that_never_rests_is_given_up(
 
 
 def test_what_others_wrote_into_the_record_is_not_cut(
-    target: Path, side: Path, caplog: pytest.LogCaptureFixture
+    target: Path, side: Path, caplog: pytest.LogCaptureFixture, around: Around
 ) -> None:
     write_checksum_file(target)
     with around("rename", "data.bin", after=lambda: side.write_bytes(LIST)):
