@@ -123,7 +123,7 @@ def test_every_guarantee_holds_on_tier_1_but_surviving_the_machine_in_memory(
 def test_an_orphan_that_came_after_the_directory_was_opened_is_swept(
     name: str, tmp_path: Path
 ) -> None:
-    def body(place: Path) -> list[tuple[str, int]]:
+    def body(place: Path) -> list[tuple[str, int, int]]:
         fd = os.open(place, os.O_RDONLY)
         (place / ".safeatomic-tmp-0123456789abcdef.tmp").write_bytes(b"left")
         try:
@@ -131,7 +131,7 @@ def test_an_orphan_that_came_after_the_directory_was_opened_is_swept(
         finally:
             os.close(fd)
 
-    assert on(name, tmp_path, body) == [(".safeatomic-tmp-0123456789abcdef.tmp", 4)]
+    assert on(name, tmp_path, body) == [(".safeatomic-tmp-0123456789abcdef.tmp", 4, os.geteuid())]
 
 
 # -------------------------------------------------------------------------------- what is reported

@@ -212,7 +212,7 @@ def test_a_foreign_file_at_a_temp_s_name_is_swept_by_nobody(shared: Path) -> Non
     aside.chmod(0o640)
     os.chown(aside, ALICE, ALICE)
 
-    def sweep() -> list[tuple[str, int]]:
+    def sweep() -> list[tuple[str, int, int]]:
         fd = os.open(shared, os.O_RDONLY)
         return orphans(fd, remove=True, named=("0123456789abcdef",))
 

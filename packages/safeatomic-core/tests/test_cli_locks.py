@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -126,7 +127,7 @@ def test_a_lock_that_says_nothing_of_its_holder_is_shown_all_the_same(
 
 
 def test_clean_removes_orphans_and_dead_locks_and_says_whose(
-    target: Path, capsys: pytest.CaptureFixture[str]
+    target: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orphan = target.with_name(".safeatomic-tmp-0123456789abcdef.tmp")
     orphan.write_bytes(b"12345")
@@ -136,11 +137,12 @@ def test_clean_removes_orphans_and_dead_locks_and_says_whose(
     lock = f"{target}.lock by process {pid} on "
     assert main(["clean", str(target.parent), "--dry-run"]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first == f"would remove {orphan} (5 bytes)"
+    assert first == f"would remove {orphan} of user {pwd.getpwuid(os.geteuid()).pw_name} (5 bytes)"
     assert second.startswith(f"would remove {lock}")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # nobody has a name
     assert main(["clean", str(target.parent)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first == f"removed {orphan} (5 bytes)"
+    assert first == f"removed {orphan} of user {os.geteuid()} (5 bytes)"
     assert second.startswith(f"removed {lock}")
     assert sorted(os.listdir(target.parent)) == ["busy.lock", "data.bin", "poetry.lock"]
     release_lock(target.with_name("busy"))

@@ -145,9 +145,9 @@ def test_short_writes_are_continued(
 def test_an_orphan_is_found_and_removed(tmp_path: Path, dir_fd: int) -> None:
     path = orphan(tmp_path)
     (tmp_path / "other.tmp").write_bytes(b"x")
-    assert orphans(dir_fd, remove=False) == [(path.name, 5)]
+    assert orphans(dir_fd, remove=False) == [(path.name, 5, os.geteuid())]
     assert path.exists()
-    assert orphans(dir_fd, remove=True) == [(path.name, 5)]
+    assert orphans(dir_fd, remove=True) == [(path.name, 5, os.geteuid())]
     assert not path.exists()
     assert (tmp_path / "other.tmp").exists()
 
@@ -272,7 +272,7 @@ def test_at_a_record_s_temp_name_only_records_are_swept(
     fd = os.open(tmp_path, os.O_RDONLY)
     found = orphans(fd, remove=True)
     os.close(fd)
-    assert found == ([(name, len(content))] if swept else [])
+    assert found == ([(name, len(content), os.geteuid())] if swept else [])
     assert (tmp_path / name).exists() is not swept
 
 

@@ -105,5 +105,5 @@ def recover(target: Target, safety: str, token: str = "") -> None:
     except OSError as error:
         _log.debug("%r: no sweep (%s)", target.path, error)
         return
-    for name, size in swept:
+    for name, size, _owner in swept:
         _log.info("%r: removed the orphaned temp %r (%d bytes)", target.path, name, size)

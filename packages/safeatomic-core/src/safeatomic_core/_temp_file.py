@@ -199,7 +199,7 @@ def orphans(
     remove: bool,
     named: Container[str] = frozenset(),
     refused: list[OSError] | None = None,
-) -> list[tuple[str, int]]:
+) -> list[tuple[str, int, int]]:
     """Find the temps in a directory whose writers are proven dead.
 
     Args:
@@ -210,23 +210,24 @@ def orphans(
         refused: Gets the error of each proven orphan that could not be removed.
 
     Returns:
-        Name and size in bytes of each orphan (removed or not). What cannot be opened, flocked or
-        removed is not a proven orphan and is left out; so is what stands at the name of a record's
-        temp and has not the form of a record: it is somebody else's file that was displaced.
+        Name, size in bytes and owner of each orphan (removed or not). What cannot be opened,
+        flocked or removed is not a proven orphan and is left out; so is what stands at the name of
+        a record's temp and has not the form of a record: it is somebody else's file that was
+        displaced.
     """
     found = []
     for name in sorted(kernel.listdir(dir_fd)):
         if is_temp_name(name):
-            size = _reap(name, dir_fd, remove, named, refused)
-            if size is not None:
-                found.append((name, size))
+            status = _reap(name, dir_fd, remove, named, refused)
+            if status is not None:
+                found.append((name, status.st_size, status.st_uid))
     return found
 
 
 def _reap(
     name: str, dir_fd: int, remove: bool, named: Container[str], refused: list[OSError] | None
-) -> int | None:
-    """Return the size of a proven orphan, unlinking it if asked; None for anything else."""
+) -> os.stat_result | None:
+    """Return what a proven orphan is, unlinking it if asked; None for anything else."""
     opened, proven = Held(), False
     try:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
@@ -257,7 +258,7 @@ def _reap(
             refused.append(OSError(error.errno, error.strerror, name))
         return None
     else:
-        return status.st_size
+        return status
     finally:
         try:
             opened.close()

@@ -76,8 +76,9 @@ def clean(arguments: Namespace) -> int:
         raise
     finally:
         close_quietly(dir_fd)
-    for name, size in found:
-        output.say(f"{verb} {output.name(os.path.join(directory, name))} ({size} bytes)")
+    for name, size, owner in found:
+        path = output.name(os.path.join(directory, name))
+        output.say(f"{verb} {path} of {_user(owner)} ({size} bytes)")
     failures: list[BaseException] = []
     for kept in refused:
         path = os.path.join(directory, str(kept.filename))
@@ -135,6 +136,16 @@ def _whose(info: LockInfo) -> str:
     since = "" if age is None else f", {age_text(age)} ago"
     host = output.name(info.hostname or "?")
     return f" by process {info.pid} on {host}{since} (alive: {info.alive})"
+
+
+def _user(number: int) -> str:
+    """Return a user's name with the number, or the number alone."""
+    try:
+        import pwd
+
+        return f"user {output.name(pwd.getpwuid(number).pw_name)}"
+    except (ImportError, KeyError):  # no such module, no such user
+        return f"user {number}"
 
 
 def _fields(info: LockInfo) -> dict[str, object]:

@@ -250,7 +250,7 @@ def leftovers(place: Place) -> Finding:
     dead = orphans(place.dir_fd, remove=False) if temps else []
     parts = []
     if dead:
-        total = size_text(sum(size for _, size in dead))
+        total = size_text(sum(size for _, size, _owner in dead))
         parts.append(
             f"{len(dead)} orphaned temporary {_files(len(dead))}, {total}: run "
             f"{command('safeatomic clean', place.directory)}"
