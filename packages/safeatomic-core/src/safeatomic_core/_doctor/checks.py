@@ -263,7 +263,8 @@ def leftovers(place: Place) -> Finding:
             "written in place: unless that is still going on, the file is a mixture, which "
             f"{repair} repairs; then remove the copy"
         )
-    displaced = [name for name in names if name not in dict(dead) and _is_displaced(place, name)]
+    known = {name for name, _size, _owner in dead}
+    displaced = [name for name in names if name not in known and _is_displaced(place, name)]
     if displaced:
         parts.append(
             f"{len(displaced)} {_files(len(displaced))} of another program that a dead writer "
