@@ -81,20 +81,20 @@ def _file_size(place: Place) -> Finding | None:
 
 def _descriptors(place: Place) -> Finding | None:
     """Say whether there are descriptors enough; None if there are."""
-    opened: list[Descriptor] = []
+    opened = [Descriptor() for _ in range(1, _NEEDED_WITH_CHECKSUM)]
+    endings = [descriptor.close for descriptor in opened]
     try:
-        while len(opened) + 1 < _NEEDED_WITH_CHECKSUM:
-            descriptor = Descriptor()
-            opened.append(descriptor)
+        for descriptor in opened:
             descriptor.open(kernel.open, ".", DIRECTORY_FLAGS, dir_fd=place.dir_fd)
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return None
         whose = "system" if error.errno == errno.ENFILE else "process"
-        text = f"the {whose} may open only {len(opened)} more files ('ulimit -n', 'lsof')"
-        if len(opened) < _NEEDED:
+        more = opened.index(descriptor) + 1
+        text = f"the {whose} may open only {more} more files ('ulimit -n', 'lsof')"
+        if more < _NEEDED:
             return failed(f"{text}, and a write needs {_NEEDED}")
         return warned(f"{text}, and a write with a checksum needs {_NEEDED_WITH_CHECKSUM}")
     finally:
-        finish([descriptor.close for descriptor in opened])
+        finish(endings)
     return None
