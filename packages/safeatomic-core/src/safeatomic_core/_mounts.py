@@ -18,6 +18,11 @@ import sys
 from ._descriptor import Descriptor, closing
 from ._posix import O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
+try:
+    from _functools import partial  # type: ignore[import-not-found]
+except ImportError:  # an interpreter that has it in Python only
+    from functools import partial  # slow to import
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,9 +46,9 @@ def read_proc(path: str) -> bytes:
     return b"".join(chunks)
 
 
-def open_directory(path: str) -> int:
-    """Open a directory for looking at only; ``O_PATH`` needs no permission on it (open(2))."""
-    return os.open(path, O_PATH | O_DIRECTORY)
+# Opens a directory for looking at only; ``O_PATH`` needs no permission on it (open(2)). Not a
+# function of Python's, in which an interrupt could come between: see `Descriptor`.
+open_directory: Callable[[str], int] = partial(os.open, flags=O_PATH | O_DIRECTORY)
 
 
 # STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND (statx(2), ioctl_iflags(2))

@@ -201,16 +201,18 @@ def _cannot_be_renamed_over(place: Place) -> str | None:
 def _refused_by_gate(place: Place) -> str | None:
     """Say why a write would refuse this path before it touches anything; None if it would not."""
     gated = Target(place.path)
-    try:
+
+    def ask() -> None:
         pass_gate(gated, Policy(concurrency="none", safety="best_effort"))
         try:
             require_permission(gated)
         except OSError as error:
             raise gate_error(error, gated) from error
+
+    try:
+        closing(gated, ask)
     except OSError as error:
         return error.strerror or str(error)
-    finally:
-        gated.close()
     return None
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import stat
 
-from .._change import finish
-from .._descriptor import Descriptor
+from .._descriptor import Descriptor, closing
 from .._lock_payload import payload
 from .._posix import LOCK_EX, LOCK_NB, kernel
 from .._target import DIRECTORY_FLAGS
@@ -79,22 +78,34 @@ def _file_size(place: Place) -> Finding | None:
     return None
 
 
+class _Owners:
+    """Owners of the descriptors that a write needs, to be closed together."""
+
+    def __init__(self) -> None:
+        self.all = [Descriptor() for _ in range(1, _NEEDED_WITH_CHECKSUM)]
+
+    def close(self) -> None:
+        """Close what they have opened."""
+        for owner in self.all:
+            owner.close()
+
+
 def _descriptors(place: Place) -> Finding | None:
     """Say whether there are descriptors enough; None if there are."""
-    opened: list[Descriptor] = []
-    try:
-        while len(opened) + 1 < _NEEDED_WITH_CHECKSUM:
-            descriptor = Descriptor()
-            opened.append(descriptor)
-            descriptor.open(kernel.open, ".", DIRECTORY_FLAGS, dir_fd=place.dir_fd)
-    except OSError as error:
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
-            return None
-        whose = "system" if error.errno == errno.ENFILE else "process"
-        text = f"the {whose} may open only {len(opened)} more files ('ulimit -n', 'lsof')"
-        if len(opened) < _NEEDED:
-            return failed(f"{text}, and a write needs {_NEEDED}")
-        return warned(f"{text}, and a write with a checksum needs {_NEEDED_WITH_CHECKSUM}")
-    finally:
-        finish([descriptor.close for descriptor in opened])
+    owners = _Owners()
+    return closing(owners, lambda: _open_all(owners.all, place))
+
+
+def _open_all(owners: list[Descriptor], place: Place) -> Finding | None:
+    for number, owner in enumerate(owners, 1):
+        try:
+            owner.open(kernel.open, ".", DIRECTORY_FLAGS, dir_fd=place.dir_fd)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                return None
+            whose = "system" if error.errno == errno.ENFILE else "process"
+            text = f"the {whose} may open only {number} more files ('ulimit -n', 'lsof')"
+            if number < _NEEDED:
+                return failed(f"{text}, and a write needs {_NEEDED}")
+            return warned(f"{text}, and a write with a checksum needs {_NEEDED_WITH_CHECKSUM}")
     return None

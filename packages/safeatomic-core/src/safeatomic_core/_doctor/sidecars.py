@@ -7,11 +7,12 @@ import stat
 
 from .. import _mounts
 from .._advice import command
+from .._descriptor import closing
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
 from .._lock_api import inspect_lock
 from .._posix import kernel
 from .._reader import verify_file
-from .._sidecar_file import Sidecar
+from .._sidecar_file import Looks
 from .._target import SIDECAR_SUFFIX, Target
 from .._verdicts import is_mount_point
 from . import permissions
@@ -99,8 +100,8 @@ def checksum(place: Place) -> Finding:
         return passed("a directory has no checksum")
     need_directory(place)
     look = Target.borrowed(place.path, place.name, place.dir_fd, place.target)
-    sidecar = Sidecar(look, "sha256")
-    sidecar.close()
+    looks = Looks()
+    sidecar = closing(looks, lambda: looks.look(look, "sha256"))
     if not sidecar.exists:
         return passed("no checksum is kept for this file")
     name = shown(place.name + SIDECAR_SUFFIX)
