@@ -123,9 +123,11 @@ def record_present(
         if batch is None or not batch.defer(change.target):
             settle_directory(change.target, change.policy.safety, renamed_fd=announcement.fd)
 
-    opened = Descriptor()
-    while not closing(opened, lambda: _record(change, opened, batch, sync_directory, on_hashed)):
-        change.target.look_again()  # other content took the name meanwhile
+    opened, recorded = Descriptor(), False
+    while not recorded:  # other content takes the name meanwhile, perhaps, and is what it looks at
+        recorded = closing(
+            opened, lambda: _record(change, opened, batch, sync_directory, on_hashed)
+        )
 
 
 def require_present(target: Target) -> None:
