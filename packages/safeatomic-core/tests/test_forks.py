@@ -405,7 +405,7 @@ def test_a_handler_that_raises_after_a_fork_is_heard_and_stops_no_other_thread(
 
 def test_a_platform_without_fork_needs_no_hook(data: Path) -> None:
     program = (
-        "import os, sys\n"
+        "import os, random, sys\n"  # the standard library's own modules have been told
         "del os.register_at_fork\n"
         "from safeatomic_core import write_atomic\n"
         "write_atomic(sys.argv[1], 'new')\n"
