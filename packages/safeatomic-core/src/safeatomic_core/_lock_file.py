@@ -19,8 +19,8 @@ import time
 from ._errors import age_text
 from ._forks import Held
 from ._lock_payload import CAP, parse, parse_json, parse_timestamp
-from ._posix import LOCK_EX, LOCK_NB, LOCK_SH, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._target import identity
+from ._posix import LOCK_EX, LOCK_NB, LOCK_SH, kernel
+from ._target import READ_FLAGS, identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ CRASH_MARK = stat.S_ISVTX
 # A prober holds a shared flock for microseconds; a process that holds one longer pins the lock.
 _PROBE_ROUNDS = 200
 _LOCK_UN = 8
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 _BOM = b"\xef\xbb\xbf"  # with which some editors begin a text
 _REFUSED = (errno.EACCES, errno.EPERM)
 _KINDS = {
@@ -181,7 +180,7 @@ class Found:
         if not stat.S_ISREG(status.st_mode):
             return
         try:
-            fd = self._handle.open(kernel.open, name, _OPEN, dir_fd=dir_fd)
+            fd = self._handle.open(kernel.open, name, READ_FLAGS, dir_fd=dir_fd)
         except OSError as error:
             # A link or a socket has taken the name meanwhile (open(2)).
             if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EMLINK):

@@ -12,8 +12,16 @@ from ._digests import hash_bytes, memoized
 from ._errors import SafeAtomicError
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
-from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._target import RESOLUTIONS, Naming, Target, check_path, identity, require_regular_fd
+from ._posix import kernel
+from ._target import (
+    READ_FLAGS,
+    RESOLUTIONS,
+    Naming,
+    Target,
+    check_path,
+    identity,
+    require_regular_fd,
+)
 from ._types import ATOMIC_VISIBILITY, INTEGRITY_DETECTION, READER_CONSISTENCY
 from ._verification import Verification
 
@@ -28,7 +36,6 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-_OPEN = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 # Each failed try means that writers published twice within microseconds: 1,000 are not chance.
 _TRIES = 1000
 _LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))
@@ -47,8 +54,8 @@ def read_all(
     opened = _Opened(path, options)
     try:
         for _ in range(_TRIES):
-            opened.open()
             with opened.naming():
+                opened.open()
                 verification = opened.verification()
                 data = opened.read_rest()
                 if verification is None or verification.agrees(_digest_of_bytes(data)):
@@ -204,8 +211,8 @@ def read_with(path: StrPath, work: Callable[[int], _T]) -> _T:
     opened = _Opened(path, _Options(False, None, "best_effort"))
 
     def read() -> _T:
-        opened.open()
         with opened.naming():
+            opened.open()
             return work(opened.fd)
 
     return closing(opened, read)
@@ -251,12 +258,13 @@ class _Opened:
         self._verification: Verification | None = None
         self._handle = Descriptor()
         self._size = 0
-        self._lasting = False
+        self._lasting = self._closed = False
         self.fd = -1
         self.inode = (0, 0)
 
     def open(self) -> None:
         """Open the file, and look at what was opened: a name may change before it is."""
+        self._closed = False
         target = self._target
         for left in reversed(range(RESOLUTIONS)):
             target.open()
@@ -275,8 +283,8 @@ class _Opened:
             on_hashed: See `verify_file`.
         """
         for _ in range(_TRIES):
-            self.open()
             with self.naming():
+                self.open()
                 verification = self.verification()
                 if verification is None or verification.agrees(memoized(self.fd, on_hashed)):
                     return
@@ -289,10 +297,9 @@ class _Opened:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target.path)
         target.require_regular()
         needed = _NEEDED_CHECKED if options.check else _NEEDED
-        with self.naming():
-            gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
-            self.fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
-            status = require_regular_fd(self.fd, target.path)
+        gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
+        self.fd = self._handle.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
+        status = require_regular_fd(self.fd, target.path)
         self.inode = identity(status)
         self._size = status.st_size
         if _trace.hook is not None:
@@ -331,6 +338,8 @@ class _Opened:
 
     def close(self) -> None:
         """Close the file and its directory."""
+        if self._closed:
+            return
         self.fd = -1
         try:
             if self._lasting:
@@ -339,6 +348,7 @@ class _Opened:
                 self._handle.close()
         finally:
             self._close_surroundings()
+        self._closed = True
 
     def _close_surroundings(self) -> None:
         """Close what only opening and checking need."""

@@ -21,11 +21,10 @@ from ._posix import (
     NOT_SUPPORTED,
     O_CLOEXEC,
     O_NOFOLLOW,
-    O_NONBLOCK,
     POSIX_FADV_DONTNEED,
     kernel,
 )
-from ._target import identity
+from ._target import READ_FLAGS, identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,9 +232,8 @@ def _reap(
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
             return None
-        flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         try:
-            fd = opened.open(kernel.open, name, flags, dir_fd=dir_fd)
+            fd = opened.open(kernel.open, name, READ_FLAGS, dir_fd=dir_fd)
         except PermissionError:
             if name[len(PREFIX) : -len(SUFFIX)] not in named or not _may_be_draft(name, status):
                 return None
