@@ -52,7 +52,8 @@ def read_all(
     """Return a file's whole content; see `read_atomic_bytes`."""
     options = _Options(check_checksum, checksum_algo, safety)
     opened = _Opened(path, options)
-    try:
+
+    def read() -> bytes:
         for _ in range(_TRIES):
             with opened.naming():
                 opened.open()
@@ -61,12 +62,9 @@ def read_all(
                 if verification is None or verification.agrees(_digest_of_bytes(data)):
                     return data
             opened.close()
-    finally:
-        try:
-            opened.close()
-        finally:
-            opened.close()  # an interrupt may have come before the first had begun
-    raise _never_at_rest(path)
+        raise _never_at_rest(path)
+
+    return closing(opened, read)
 
 
 class AtomicReader(io.BufferedReader):
