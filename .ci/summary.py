@@ -64,14 +64,13 @@ def _print_interpreters(folder: Path, sessions: list[dict[str, Any]]) -> None:
             name = f"CPython {match[1]}"
             found[name] = found.get(name, False) or session["result"] != "skipped"
     print("interpreters")
-    tried = folder / "interpreters.json"
-    if tried.exists():
-        for program, entry in json.loads(tried.read_text(encoding="utf-8")).items():
-            name, _, version = entry["version"].rpartition(" ")
-            found.pop(f"{name} {'.'.join(version.split('.')[:2])}", None)
-            found[entry["version"]] = True
-            passed, _, _ = _counts(folder.glob(f"{program}-*.xml"))
-            print(f"{passed:>9,}  tests passed on {entry['version']} of Debian's next suite")
+    for tried in sorted(folder.glob("*-tried.json")):
+        entry = json.loads(tried.read_text(encoding="utf-8"))
+        name, _, version = entry["version"].rpartition(" ")
+        found.pop(f"{name} {'.'.join(version.split('.')[:2])}", None)
+        found[entry["version"]] = True
+        passed, _, _ = _counts(folder.glob(f"{tried.name.removesuffix('-tried.json')}-*.xml"))
+        print(f"{passed:>9,}  tests passed on {entry['version']} of Debian's next suite")
     print(f"           ran on {', '.join(sorted(n for n in found if found[n])) or 'none'}")
     print(f"           not there: {', '.join(sorted(n for n in found if not found[n])) or 'none'}")
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 SUITE = "forky"  # the first one with 3.14, 3.15 and a PyPy of 3.11
 PACKAGES = ("python3.14", "python3.15", "pypy3")
-# The ``t`` is for builds without an interpreter lock, which Debian has not packaged yet.
-INTERPRETERS = ("python3.14", "python3.14t", "python3.15", "python3.15t", "pypy3")
 _ENTER = Path(__file__).with_name("enter.sh")
 # debootstrap has a script of this name for every suite; an older one does not know newer names.
 _SCRIPT = "/usr/share/debootstrap/scripts/sid"
@@ -33,9 +31,9 @@ def obtain() -> Path:
     return debian.kept(f"interpreters-{SUITE}", _make)
 
 
-def interpreters(room: Path) -> list[str]:
-    """Return those of `INTERPRETERS` that the room has."""
-    return [name for name in INTERPRETERS if (room / "usr/bin" / name).exists()]
+def has(room: Path, interpreter: str) -> bool:
+    """Tell whether the room has an interpreter of that name."""
+    return (room / "usr/bin" / interpreter).exists()
 
 
 def command(

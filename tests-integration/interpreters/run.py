@@ -1,9 +1,10 @@
-"""Run the tests of this checkout on every interpreter of the room.
+"""Run the tests of this checkout on one interpreter of the room.
 
-``python run.py TOOLS REPORTS [OPTION...]``: ``TOOLS`` is a folder with pytest and our wheels
-(``pip install --target``), ``REPORTS`` gets a JUnit file for each run and ``interpreters.json``;
-the options, such as ``--long`` and ``--seed N``, are those of ``tests-integration``.
-Exits with 77 where there can be no room, after saying why.
+``python run.py TOOLS REPORTS INTERPRETER [OPTION...]``: ``TOOLS`` is a folder with pytest and our
+wheels (``pip install --target``), ``REPORTS`` gets a JUnit file for each suite and
+``INTERPRETER-tried.json``; the options, such as ``--long`` and ``--seed N``, are those of
+``tests-integration``.
+Exits with 77 where there can be no room, or no such interpreter in it, after saying why.
 """
 
 from __future__ import annotations
@@ -34,35 +35,30 @@ _LONG = ("errors", "kills")
 _NEWEST = "python3.15"
 
 
-def main(tools: Path, reports: Path, options: list[str]) -> int:
+def main(tools: Path, reports: Path, interpreter: str, options: list[str]) -> int:
     """Run everything; return an exit status."""
     try:
         root = room.obtain()
     except debian.NotPossibleError as reason:
-        print(f"NO OTHER INTERPRETERS WERE TRIED: {reason}")
+        print(f"{interpreter.upper()} WAS NOT TRIED: {reason}")
         return NOT_POSSIBLE
-    found = room.interpreters(root)
-    without_lock = [name for name in found if name.endswith("t")]
-    if not without_lock:
-        print("no interpreter without an interpreter lock among them: free threading is not tried")
-    tried: dict[str, _Tried] = {}
-    failed = False
-    for interpreter in found:
-        version = _version(root, tools, reports, interpreter)
-        print(f"==== {version}", flush=True)
-        tried[interpreter] = {"version": version, "suites": {}}
-        for suite, words in _suites(interpreter, options).items():
-            started = time.monotonic()
-            program = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-            program += [f"--junitxml=/reports/{interpreter}-{suite}.xml", *words]
-            command = room.command(root, ROOT, tools, reports, program)
-            status = subprocess.run(command, preexec_fn=die_with_parent).returncode
-            took = time.monotonic() - started
-            print(f"---- {interpreter} {suite}: status {status}, {took:.0f} s", flush=True)
-            tried[interpreter]["suites"][suite] = status
-            failed |= status != 0
-    (reports / "interpreters.json").write_text(json.dumps(tried), encoding="utf-8")
-    return 1 if failed else 0
+    if not room.has(root, interpreter):
+        print(f"{interpreter.upper()} WAS NOT TRIED: Debian's {room.SUITE} has no package of it")
+        return NOT_POSSIBLE
+    tried: _Tried = {"version": _version(root, tools, reports, interpreter), "suites": {}}
+    print(f"==== {tried['version']}", flush=True)
+    for suite, words in _suites(interpreter, options).items():
+        started = time.monotonic()
+        program = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        program += [f"--junitxml=/reports/{interpreter}-{suite}.xml", *words]
+        command = room.command(root, ROOT, tools, reports, program)
+        status = subprocess.run(command, preexec_fn=die_with_parent).returncode
+        took = time.monotonic() - started
+        print(f"---- {interpreter} {suite}: status {status}, {took:.0f} s", flush=True)
+        tried["suites"][suite] = status
+    report = reports / f"{interpreter}-tried.json"
+    report.write_text(json.dumps(tried), encoding="utf-8")
+    return 1 if any(tried["suites"].values()) else 0
 
 
 class _Tried(TypedDict):
@@ -94,4 +90,4 @@ def _version(root: Path, tools: Path, reports: Path, interpreter: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:]))
