@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "SAFEATOMIC_CACHE"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _KEPT_S = 7 * 24 * 3600  # after that a suite is fetched anew
-_FETCHING_S = 600
+_FETCHING_S = 300
 _NO_ANSWER_S = 30
 
 
