@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def workspace(options: argparse.Namespace) -> Iterator[Folders]:
     """Yield a fresh directory on each filesystem, and remove them at the end."""
     with contextlib.ExitStack() as stack:
-        ext4 = stack.enter_context(_image(options.image)) if options.image else options.ext4
+        ext4 = stack.enter_context(image(options.image)) if options.image else options.ext4
         parents = (_find_ext4(ext4), options.tmpfs)
         yield Folders(*(stack.enter_context(_fresh_directory(parent)) for parent in parents))
 
@@ -83,7 +83,7 @@ def _find_ext4(asked: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _image(parent: str) -> Iterator[str]:
+def image(parent: str) -> Iterator[str]:
     """Yield a directory on a fresh ext4 as mkfs makes it by default, in a file on some disk.
 
     For a machine whose own disk is another filesystem, or an ext4 without a journal. The loop

@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         after = _replace(after, "peers", peers(results))
     if "<!-- many -->" in after:
         after = _replace(after, "many", many(_measured("many")))
+    if "<!-- newest -->" in after:
+        after = _replace(after, "newest", newest(_measured("newest")))
     if options.check:
         return 0 if after == before else 1
     page.write_text(after, encoding="utf-8")
@@ -141,6 +143,22 @@ def many(files: dict[str, Any]) -> str:
         f"The bare protocol in one thread, {unit:.0f} s, is 1.",
         f"{together} {batch:.2f} times as long as one call for each.",
     ]
+    return "\n".join(lines)
+
+
+def newest(runs: list[dict[str, Any]]) -> str:
+    """Return the same on other interpreters, each relative to its bare protocol in one thread."""
+    threads = [row["what"] for row in runs[0]["rows"][:-1]]
+    lines = [
+        f"| interpreter | call | {' | '.join(threads)} |",
+        f"|---|---|{'--:|' * len(threads)}",
+    ]
+    for run in runs:
+        *written, _recorded = run["rows"]
+        unit = written[0]["seconds"]["bare"]
+        for who, call in (("bare", "the bare protocol"), *_ANSWER[:2]):
+            cells = (f"{row['seconds'][who] / unit:.2f}" for row in written)
+            lines.append(f"| CPython {run['machine']['python']} | {call} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
