@@ -20,6 +20,7 @@ _ELSEWHERE = "the value where the system has no such flag; Linux has it"
 _PYPY = "for PyPy, whose os has no such name"
 _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more is as good"
 _TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
+_NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
 _NEWER = "for a later Python than the one that runs the mutants"
 
 _O_PATH = 'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)'
@@ -88,6 +89,8 @@ _REASONS: dict[tuple[str, str, str], str] = {
         'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
         "| -> &",
     ): _PYPY,
+    ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
+    ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (
         "_cli/options.py",
         "self.color = False  # what Python 3.14 draws would get into the manual page and the docs",

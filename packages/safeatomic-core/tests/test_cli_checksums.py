@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import (
+    UnsupportedEnvironmentWarning,
     _checksum_api,
     _recording,
     release_lock,
@@ -196,6 +197,14 @@ def test_checksum_s_worst_answer_is_its_status(target: Path, take_place_for: Any
     assert main(["checksum", str(target), "--safety", "best_effort"]) == 0
 
 
+def test_a_record_is_said_to_detect_less_where_a_crash_may_separate_the_pair(
+    target: Path, take_place_for: Any
+) -> None:
+    take_place_for("ext2")
+    with pytest.warns(UnsupportedEnvironmentWarning, match="IntegrityDetection is BestEffort"):
+        _checksum_api.record_checksums([str(target)], lambda *_: None, safety="warn")
+
+
 def flushes(directory: Path, argv: list[str]) -> int:
     """Count how often a command flushes a directory."""
     counted = []
@@ -255,12 +264,13 @@ def test_a_file_that_is_replaced_after_the_first_flush_is_flushed_again(
 @pytest.mark.usefixtures("guaranteed_place")
 def test_a_link_out_of_the_directory_makes_flushes_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    (tmp_path / "a").write_bytes(b"x")
-    (tmp_path / "other" / "b").write_bytes(b"x")
+    for name in ("a", "other/b", "c"):
+        (tmp_path / name).write_bytes(b"x")
     (tmp_path / "b").symlink_to("other/b")
-    argv = ["checksum", str(tmp_path / "a"), str(tmp_path / "b")]
+    argv = ["checksum", *(str(tmp_path / name) for name in ("a", "b", "c"))]
     assert flushes(tmp_path / "other", argv) == 2
     assert verify_checksum(tmp_path / "other" / "b")
+    assert flushes(tmp_path, argv) == 2
 
 
 @pytest.mark.usefixtures("guaranteed_place")

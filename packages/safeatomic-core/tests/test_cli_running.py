@@ -353,6 +353,28 @@ def test_a_full_disk_ends_the_filter_and_changes_nothing(target: Path, listing: 
     assert listing() == ["data.bin"]
 
 
+def test_what_comes_after_an_edit_failed_is_written_nowhere(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipes: list[int] = []
+    written: list[bytes] = []
+
+    def start(_self: Any, command: list[str], _environment: Any, *, streams: Any) -> None:
+        pipes.append(os.dup(streams[1][0]))  # as what the filter leaves behind holds it
+        raise StartError(command[0], FileNotFoundError(2, "no"))
+
+    monkeypatch.setattr(Child, "start", start)
+    monkeypatch.setattr(AtomicWriter, "write", lambda _self, data: written.append(data))
+    before = set(threading.enumerate())
+    assert main(["edit", str(target), "--", "none"]) == process.NOT_FOUND
+    (pump,) = set(threading.enumerate()) - before
+    os.write(pipes[0], b"late")
+    os.close(pipes[0])
+    pump.join(10)
+    assert not pump.is_alive()
+    assert written == []
+
+
 def test_edit_under_a_lock_that_was_forced_away_publishes_nothing(target: Path) -> None:
     script = f"rm {target}.lock; echo new"
     assert main(["edit", str(target), "--", "sh", "-c", script]) == 2

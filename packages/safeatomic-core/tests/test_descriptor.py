@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from safeatomic_core import _descriptor, _forks
 from safeatomic_core._change import finish
 from safeatomic_core._descriptor import Descriptor, closing, shows
+from safeatomic_core._forks import Held
 from safeatomic_core._posix import kernel
 
 
@@ -57,6 +59,32 @@ def test_a_close_that_was_cut_short_is_done_again() -> None:
     with pytest.raises(Late):
         closing(resource, lambda: None)
     assert resource.closed
+
+
+def test_who_owns_nothing_gives_nothing_away() -> None:
+    assert Descriptor().release() == -1
+
+
+@pytest.mark.parametrize("kind", [Descriptor, Held])
+def test_what_an_interrupt_kept_from_being_closed_is_closed(
+    target: Path, kind: type[Descriptor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = kind()
+    fd = opened.open(kernel.open, str(target), os.O_RDONLY)
+    real, calls = _descriptor.close_all, []
+
+    def close_all(held: list[int]) -> None:
+        calls.append(held)
+        if len(calls) == 1:
+            raise Late
+        real(held)
+
+    for module in (_descriptor, _forks):
+        monkeypatch.setattr(module, "close_all", close_all)
+    with pytest.raises(Late):
+        opened.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
 
 
 def test_an_ending_that_fails_twice_keeps_no_other_from_being_done() -> None:

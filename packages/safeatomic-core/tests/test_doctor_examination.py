@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from safeatomic_core import SafeAtomicError
+from safeatomic_core import SafeAtomicError, doctor
 from safeatomic_core._doctor import examination
 
 
@@ -27,6 +29,17 @@ def test_what_a_check_raises_is_its_result(
         raise error
 
     assert examination._run(name, check) == (name, status, detail)  # type: ignore[arg-type]
+
+
+def test_what_changed_where_no_watch_sees_it_is_looked_at(
+    tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = tmp_path.stat().st_dev
+    fake.table = fake.mounted(device, "ext4")
+    assert doctor(tmp_path).environment.filesystem == "ext4"
+    monkeypatch.setattr(fake, "unchanged", lambda _watch: True)  # in another namespace
+    fake.table = fake.mounted(device, "xfs")
+    assert doctor(tmp_path).environment.filesystem == "xfs"
 
 
 def test_an_error_of_the_system_says_what_was_tried() -> None:

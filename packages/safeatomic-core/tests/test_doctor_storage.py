@@ -107,12 +107,16 @@ def test_an_fsync_that_is_ignored_fails(
 
 
 def test_write_caches_are_looked_for_under_disks_only(
-    at: At, report_on: ReportOn, tmp_path: Path
+    at: At, report_on: ReportOn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    answer = ("pass", "asked")
+    monkeypatch.setattr(block_device, "write_cache", lambda _environment: answer)
     for line in ("tmpfs tmpfs rw", "nfs4 filer:/x rw"):
         report = report_on(f"1 1 0:50 / / rw - {line}")
         assert storage.write_cache(at(tmp_path / "f", report))[0] == "unknown"
-    assert storage.write_cache(at(tmp_path / "f"))[0] in ("pass", "unknown", "fail")
+    for line in ("ext4 /dev/sda1 rw", "ntfs3 /dev/sda1 rw"):
+        report = report_on(f"1 1 8:1 / / rw - {line}")
+        assert storage.write_cache(at(tmp_path / "f", report)) == answer
 
 
 class Statvfs:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from safeatomic_core import _descriptor, _forks
+from safeatomic_core import _descriptor, _forks, _log
 from safeatomic_core._forks import Held, generation
 
 if TYPE_CHECKING:
@@ -285,6 +285,33 @@ def test_a_fork_does_not_wait_for_ever_and_only_once(
         with _Forking():
             pass
     assert caplog.text.count("a forked child may share the file's lock") == 1
+
+
+class _Busy(dict[object, int]):
+    """As if another thread began to open whenever the last one was given up."""
+
+    def clear(self) -> None:
+        super().clear()
+        self[object()] = -1
+
+
+def test_a_fork_waits_once_however_many_threads_begin_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warned: list[object] = []
+
+    def warning(*details: object) -> None:
+        assert not warned, "it goes on waiting"
+        warned.append(details)
+
+    busy = _Busy()
+    busy.clear()
+    monkeypatch.setattr(_forks, "_opening_or_closing", busy)
+    monkeypatch.setattr(_forks, "_LONGEST_WAIT", 0)
+    monkeypatch.setattr(_log, "warning", warning)
+    with _Forking():
+        pass
+    assert warned
 
 
 def test_nobody_waits_for_ever_for_a_fork(

@@ -249,6 +249,11 @@ def test_a_link_is_another_thing_than_what_it_leads_to(tmp_path: Path, held: Tar
     assert not held.shows_what_was_found()
 
 
+def test_a_closed_target_shows_no_directory(held: Target) -> None:
+    held.close()
+    assert held.dir_fd == -1
+
+
 def test_a_file_is_unchanged_if_it_is_the_same_and_nobody_touched_it(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     one.touch()

@@ -162,10 +162,8 @@ class Write(Change):
     def holds_content(self) -> bool:
         """Tell whether anything was written that is not published."""
         try:
-            return (
-                not self.published and self.temp.fd >= 0 and kernel.fstat(self.temp.fd).st_size > 0
-            )
-        except OSError:
+            return not self.published and kernel.fstat(self.temp.fd).st_size > 0
+        except OSError:  # there is no temp, or it cannot be asked
             return False
 
     def commit(self) -> None:

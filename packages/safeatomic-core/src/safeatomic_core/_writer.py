@@ -101,7 +101,7 @@ class AtomicWriter(io.BufferedWriter):
         self._failure: BaseException | None = None  # what a change of the content failed with
         self._size = 0  # bytes written one after the other, from the start
         self._hash: _Hash | None = None
-        self._straight = False  # whether the hash has seen those bytes, and there are no others
+        self._straight = True  # whether the hash has seen those bytes, and there are no others
         self._texts: Texts | None = None
         self._room = _BUFFER  # bytes that can be taken without a system call, at least
         self._closing = False
@@ -129,7 +129,6 @@ class AtomicWriter(io.BufferedWriter):
             if policy.write_checksum:
                 self._hash = new_hash(policy.algo)
             super().__init__(kernel.raw_stream(write.temp.fd, "wb"), _BUFFER)
-            self._straight = True
         except BaseException as error:  # noqa: BLE001 - raised again, explained
             raise self._failed(error)  # noqa: B904 - the cause is set
 

@@ -33,7 +33,6 @@ def checksum(arguments: Namespace) -> int:
 
     def failed(error: BaseException) -> None:
         nonlocal worst, locked
-        progress.clear()
         output.complain(wording.explained(error, arguments.options))
         if isinstance(error, LockError) and wording.is_contention(error):
             locked = True
@@ -44,14 +43,15 @@ def checksum(arguments: Namespace) -> int:
     def done(path: str, error: Exception | None) -> None:
         if isinstance(error, FileNotFoundError) and path in walked and _is_gone(path):
             return  # removed since the walk
+        if error is None and arguments.quiet:
+            return
+        progress.clear()
         if error is not None:
             failed(error)
-        elif not arguments.quiet:
-            progress.clear()
+        else:
             output.say(output.name(path + SIDECAR_SUFFIX))
 
-    with Progress(None, asked=False) as progress:
-        paths, walked = _expanded(arguments, failed)
+    paths, walked = _expanded(arguments, failed)
     with Progress(total_size(paths), asked=arguments.progress) as progress:
         record_checksums(
             paths,
