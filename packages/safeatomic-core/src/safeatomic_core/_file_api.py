@@ -36,7 +36,7 @@ def write_atomic(
     Args:
         path: The file; it need not exist, its directory must.
         data: The new content.
-        encoding: Text encoding.
+        encoding: Text encoding; by default ``"utf-8"``.
         concurrency: See `write_atomic_bytes`.
         preserve_metadata: See `write_atomic_bytes`.
         write_checksum: See `write_atomic_bytes`.
@@ -100,9 +100,9 @@ def write_atomic_bytes(
         write_checksum: Keep a checksum sidecar beside the file, for `read_atomic_bytes` with
             ``check_checksum=True`` and for ``sha256sum --check``. Without it, a sidecar that is
             there is removed, since it would not describe the new content.
-        checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: How many times to retry when the lock is held.
-        delay: Seconds between two attempts.
+        checksum_algo: Name of a fixed-length `hashlib` algorithm; by default ``"sha256"``.
+        retries: How many times to retry when the lock is held; by default 0.
+        delay: Seconds between two attempts; by default 0.1.
         session: Text identifying the run that takes the lock; only its SHA-256 is stored.
         safety: ``"strict"`` refuses a filesystem where a guarantee is NonTarget or Unsupported,
             ``"warn"`` warns of whatever is not Guaranteed, ``"best_effort"`` says nothing.
@@ -166,7 +166,7 @@ def read_atomic(
 
     Args:
         path: The file.
-        encoding: Text encoding.
+        encoding: Text encoding; by default ``"utf-8"``.
         check_checksum: See `read_atomic_bytes`.
         checksum_algo: See `read_atomic_bytes`.
         safety: See `read_atomic_bytes`.

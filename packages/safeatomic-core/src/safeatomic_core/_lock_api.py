@@ -104,8 +104,8 @@ def try_acquire_lock(
     Args:
         path: The file to lock; it need not exist, its directory must.
         session: Text identifying the run that takes the lock; only its SHA-256 is stored.
-        retries: How many times ``delay`` to wait for a lock that is held.
-        delay: Seconds. Meanwhile the lock is checked more often.
+        retries: How many times to retry when the lock is held; by default 0.
+        delay: Seconds between two retries; by default 0.1. The lock is checked more often.
         safety: ``"strict"`` refuses where the filesystem does not exclude writers, ``"warn"``
             warns, ``"best_effort"`` says nothing.
 

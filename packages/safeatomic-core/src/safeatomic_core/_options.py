@@ -70,10 +70,12 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
     one block inside another.
 
     Args:
-        encoding: Text encoding of `read_atomic`, `write_atomic` and the format helpers.
-        checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: How many times to retry when the lock is held, 0 or more.
-        delay: Seconds between two attempts, 0 or more.
+        encoding: Text encoding of `read_atomic`, `write_atomic` and the format helpers;
+            ``"utf-8"`` where nothing is set.
+        checksum_algo: Name of a fixed-length `hashlib` algorithm; ``"sha256"`` where nothing is
+            set.
+        retries: How many times to retry when the lock is held, 0 or more; 0 where nothing is set.
+        delay: Seconds between two attempts, 0 or more; 0.1 where nothing is set.
 
     Raises:
         TypeError: An option that is not one of the four. ``safety``, ``concurrency``,

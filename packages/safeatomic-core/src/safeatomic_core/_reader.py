@@ -192,7 +192,7 @@ def verify_file(
 
     Args:
         path: The file.
-        checksum_algo: Insist on this algorithm.
+        checksum_algo: Require this algorithm; by default, the recorded one is used.
         on_hashed: Called with the size of each chunk in bytes, for a progress bar.
     """
     opened = _Opened(path, _Options(True, checksum_algo, "best_effort"))

@@ -64,8 +64,8 @@ def atomic_json_dump(
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
-        retries: How many times to retry when the lock is held.
-        delay: Seconds between two attempts.
+        retries: How many times to retry when the lock is held; by default 0.
+        delay: Seconds between two attempts; by default 0.1.
         session: Text identifying the run that takes the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
         mode: Permission bits of a new file; None for what the umask leaves of 0o666.
@@ -129,7 +129,7 @@ def atomic_json_load(
 
     Args:
         path: The file.
-        encoding: Text encoding.
+        encoding: Text encoding; by default ``"utf-8"``.
         check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Require this algorithm; by default, the recorded one is used.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
