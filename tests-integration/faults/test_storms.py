@@ -113,6 +113,61 @@ sa.write_atomic_bytes(path, b"the end")
     tally["interrupts by a signal handler"] += ticks
 
 
+_LOOKS = {"guarantees": "sa.inspect_guarantees(path)", "doctor": "sa.doctor(path)"}
+_CHANGING_MOUNTS = """
+import ctypes
+libc = ctypes.CDLL(None)
+flags = 0x20000 if os.geteuid() == 0 else 0x20000 | 0x10000000  # CLONE_NEWNS, CLONE_NEWUSER
+private = ctypes.c_ulong(0x4000 | 0x40000)  # MS_REC | MS_PRIVATE
+point = os.fsencode(path + ".mount")
+os.mkdir(point)
+def mount():
+    return libc.mount(b"none", point, b"tmpfs", ctypes.c_ulong(0), b"size=64k") == 0
+if libc.unshare(flags) or libc.mount(b"none", b"/", b"none", private, None) or not mount():
+    sys.exit("no mounts")
+mounted = True
+def change():
+    global mounted
+    mounted = not mounted
+    assert mount() if mounted else libc.umount(point) == 0
+"""
+
+
+@pytest.mark.parametrize("name", ["read", "guarantees"])
+def test_a_changing_mount_table_swallows_and_loses_nothing(
+    tmp_path: Path, name: str, tally: Counter[str], long_run: bool, seed: int
+) -> None:
+    operation = {**OPERATIONS, **_LOOKS}[name]
+    code = f"""
+{_CHANGING_MOUNTS}
+sa.write_atomic_bytes(path, b"x" * 5000)
+def work():
+    {operation}
+began = time.perf_counter()
+for _ in range(20):
+    change()
+    work()
+longest = (time.perf_counter() - began) / 10
+before = open_now()
+arrived = 0
+for _ in range(count):
+    change()  # so that this discards what the last one remembered
+    arrived += stormy(work, longest)
+work()
+print(ticks, ticks - arrived, open_now() - before)
+"""
+    try:
+        words = storm(code, tmp_path / "f", 20_000 if long_run else 2000, seed)
+    except AssertionError as error:
+        if "no mounts" in str(error):
+            pytest.skip("this user may not mount anything, not even in a user namespace")
+        raise
+    ticks, swallowed, lost = map(int, words)
+    assert ticks > 100
+    assert (swallowed, lost) == (0, 0)
+    tally["interrupts by a signal handler"] += ticks
+
+
 @pytest.mark.parametrize("checked", [False, True])
 def test_records_that_were_accepted_are_in_the_file_exactly_once(
     tmp_path: Path, checked: bool, tally: Counter[str], long_run: bool, seed: int

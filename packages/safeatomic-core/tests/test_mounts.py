@@ -226,18 +226,20 @@ def test_a_reused_number_that_cannot_seek_is_not_believed(watch: MountWatch) -> 
 
 def test_a_forked_child_does_not_trust_its_parents_watch(watch: MountWatch) -> None:
     assert in_child(lambda: not watch.unchanged())
-    watch._pid += 1  # the same without a fork
+    watch._born += 1  # the same without a fork
     assert not watch.unchanged()
 
 
-def test_a_watch_bears_the_end_of_the_interpreter(
+def test_a_child_with_its_parents_number_does_not_trust_its_parents_watch(
     watch: MountWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number = watch._fd
-    with monkeypatch.context() as patch:
-        patch.setattr(mounts, "os", None)
-        watch.__del__()
-    os.close(number)  # what the end of the process would do
+    number = os.getpid()  # as the first process of a PID namespace that makes another one
+
+    def body() -> bool:
+        monkeypatch.setattr(os, "getpid", lambda: number)
+        return not watch.unchanged()
+
+    assert in_child(body)
 
 
 def test_a_watch_closes_its_descriptor_once(watch: MountWatch) -> None:
@@ -249,13 +251,73 @@ def test_a_watch_closes_its_descriptor_once(watch: MountWatch) -> None:
     assert not watch.unchanged()
 
 
-def test_a_dropped_watch_leaks_no_descriptor() -> None:
+def test_what_a_lost_watch_had_open_is_closed_by_the_next(watch: MountWatch) -> None:
     gc.collect()
+    verdicts.forget()  # what other tests left
     before = os.listdir("/proc/self/fd")
     for _ in range(3):
         MountWatch()
+    last = MountWatch()
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    verdicts.forget()  # or by this
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+    last.close()
+    assert watch.unchanged()
+
+
+def test_a_number_that_a_lost_watch_had_is_not_closed_under_another_file(tmp_path: Path) -> None:
+    watch = MountWatch()
+    number = watch._fd
+    other = os.open(tmp_path, os.O_RDONLY)
+    os.dup2(other, number)
+    del watch
+    gc.collect()
+    mounts.close_lost()
+    os.fstat(number)
+    os.close(number)
+    os.close(other)
+
+
+def test_only_one_of_two_threads_closes_what_a_lost_watch_had_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    watch = MountWatch()
+    number = watch._fd
+    (table,) = [one for one in mounts._tables if one.fd == number]
+    really = os.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        found = really(fd)
+        monkeypatch.undo()
+        table.close()  # the other thread, meanwhile
+        assert os.open(tmp_path, os.O_RDONLY) == number  # and a third
+        return found
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    table.close()
+    os.fstat(number)
+    os.close(number)
+
+
+@pytest.mark.parametrize("call", ["lseek", "fstat"])
+def test_a_watch_that_is_interrupted_while_it_is_closed_is_closed_by_the_next(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    watch = MountWatch()
+    number = watch._fd
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            watch.close()
+    os.fstat(number)
+    del watch
+    gc.collect()
+    mounts.close_lost()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
 
 
 @pytest.mark.parametrize("moment", ["begun", "read"])

@@ -14,8 +14,10 @@ import errno
 import os
 import select  # not left for later: a program may have entered a chroot by then
 import sys
+from _weakref import ref  # weakref itself is slow to import
 
 from ._descriptor import Descriptor, closing
+from ._forks import generation
 from ._posix import O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
 try:
@@ -217,59 +219,49 @@ class MountWatch:
     unmounted or remounted (proc(5)), and does so once per open file description. Hence an instance
     is used by one thread at a time, and never by a forked child, which shares its description.
 
-    A program may close every descriptor it finds (daemons do), and the number may then go to
-    another file. So the file position is set into the middle of an early line, where no reader
-    stops: a file that does not answer ``lseek`` with it is not ours. An early one, because the
-    kernel writes every line before a position in order to find it (``traverse`` in fs/seq_file.c).
+    An interrupt may take a watch from its user before it is closed. There is no finalizer for that:
+    what a signal handler raises inside one goes nowhere (``object.__del__``). Its descriptor is
+    closed when the next watch is made (`close_lost`).
 
     Attributes:
         entries: What the owner remembers, by device number, for as long as nothing changed.
     """
 
     __slots__ = (
+        "__weakref__",
+        "_born",
         "_cookie",
         "_fd",
-        "_inode",
         "_namespace",
-        "_pid",
         "_poll",
         "_quiet",
+        "_table",
         "entries",
     )
 
     def __init__(self, path: str = "/proc/self/mountinfo") -> None:
+        close_lost()
         self.entries: dict[int, object] = {}
-        self._fd = -1
-        self._pid = os.getpid()
+        self._born = generation()
         self._namespace = _namespace()
-        self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer
-        opened: list[int] = []
+        self._table = table = _Table()
+        _tables[table] = ref(self)
         try:
-            # One call opens and enters it, so that no interrupt comes in between.
-            opened.extend(map(os.open, (path,), (os.O_RDONLY,)))
-            self._begin(opened[0])
+            table.open(path)
+            self._fd, self._cookie = table.fd, table.cookie
+            self._poll: select.poll = select.poll()
+            # A mountinfo that can be watched is readable and never writable; one that says
+            # otherwise (an emulated /proc) has no poll of its own and would never report a change.
+            events = select.POLLPRI | select.POLLERR | select.POLLIN | select.POLLOUT
+            self._poll.register(self._fd, events)
+            self._quiet = [(self._fd, select.POLLIN)]
         except BaseException:
-            self._fd = -1
-            any(map(os.close, opened))
+            table.close()
             raise
-
-    def _begin(self, fd: int) -> None:
-        self._fd = fd
-        self._inode = os.fstat(fd).st_ino
-        try:
-            os.lseek(fd, self._cookie, os.SEEK_SET)
-        except OSError:
-            self._cookie = -1  # no such position in this file: others look the same
-        self._poll: select.poll = select.poll()
-        # A mountinfo that can be watched is readable and never writable; one that says otherwise
-        # (an emulated /proc) has no poll of its own and would never report a change.
-        events = select.POLLPRI | select.POLLERR | select.POLLIN | select.POLLOUT
-        self._poll.register(fd, events)
-        self._quiet = [(fd, select.POLLIN)]
 
     def unchanged(self) -> bool:
         """Tell whether the table is still as first read; after a no, throw this away."""
-        if self._pid != os.getpid():
+        if self._born != generation():
             return False
         try:
             if os.lseek(self._fd, 0, os.SEEK_CUR) != self._cookie:
@@ -307,22 +299,72 @@ class MountWatch:
 
     def close(self) -> None:
         """Close the descriptor, unless its number belongs to another file by now."""
-        fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        try:
-            at = self._cookie if self._cookie < 0 else os.lseek(fd, 0, os.SEEK_CUR)
-            if at == self._cookie and os.fstat(fd).st_ino == self._inode:
-                os.close(fd)
-        except OSError:
-            pass  # closed by the program
+        self._fd = -1
+        self._table.close()
 
-    def __del__(self) -> None:
-        """Close what an interrupt kept its user from closing; all others have done it."""
+
+class _Table:
+    """The descriptor of a watch, which outlives one that an interrupt took from its user.
+
+    A program may close every descriptor it finds (daemons do), and the number may then go to
+    another file. So the file position is set into the middle of an early line, where no reader
+    stops: a file that does not answer ``lseek`` with it is not ours. An early one, because the
+    kernel writes every line before a position in order to find it (``traverse`` in fs/seq_file.c).
+
+    Attributes:
+        cookie: That position; -1 for a file that has none, where the inode has to do.
+    """
+
+    __slots__ = ("_held", "_inode", "cookie")
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+        self._inode = -1
+        self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, -1 while there is none."""
+        return self._held[-1] if self._held else -1
+
+    def open(self, path: str) -> None:
+        """Open it."""
+        self._held.extend(map(os.open, (path,), (os.O_RDONLY,)))  # see `Descriptor`
         try:
-            self.close()
-        except AttributeError:
-            return  # the interpreter is going down and has taken our imports along
+            os.lseek(self.fd, self.cookie, os.SEEK_SET)
+        except OSError:
+            self.cookie = -1
+        self._inode = os.fstat(self.fd).st_ino
+
+    def close(self) -> None:
+        """Close it, unless the program has; what was interrupted is done by `close_lost`."""
+        if not self._is_ours():
+            self._held.clear()
+        try:
+            any(map(os.close, map(self._held.pop, (-1,) * len(self._held))))
+        except (IndexError, OSError):
+            pass  # another thread was quicker; an error loses nothing
+        _tables.pop(self, None)
+
+    def _is_ours(self) -> bool:
+        if self._inode < 0:
+            return True  # cut short while it was being opened
+        try:
+            at = self.cookie if self.cookie < 0 else os.lseek(self.fd, 0, os.SEEK_CUR)
+            return at == self.cookie and os.fstat(self.fd).st_ino == self._inode
+        except OSError:
+            return False
+
+
+# All that are open, each with the watch that it belongs to.
+_tables: dict[_Table, ref[MountWatch]] = {}
+
+
+def close_lost() -> None:
+    """Close what belongs to watches that are gone, since an interrupt kept their users from it."""
+    for table, watch in list(_tables.items()):
+        if watch() is None:
+            table.close()
 
 
 def _namespace() -> int:

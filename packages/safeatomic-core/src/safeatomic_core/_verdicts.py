@@ -140,6 +140,7 @@ def forget() -> None:
     """
     while _idle:
         _idle.pop().close()
+    _mounts.close_lost()
 
 
 # Idle watches, each with the verdicts reached under it. A caller takes one out and puts it
