@@ -191,21 +191,6 @@ def test_a_writer_whose_temp_cannot_be_asked_is_dropped_in_silence(
     assert not caplog.records
 
 
-@pytest.mark.parametrize(("size", "lost"), [(0, False), (1, True), (200_000, True)])
-def test_content_that_is_thrown_away_is_said_in_the_log(
-    target: Path, caplog: pytest.LogCaptureFixture, size: int, lost: bool
-) -> None:
-    def drop() -> None:
-        AtomicWriter(target).write(b"x" * size)
-
-    with pytest.warns(ResourceWarning, match="dropped undecided"):
-        drop()
-        for _ in range(3):  # where a reference count does not end it
-            gc.collect()
-    assert ("what was written to it is lost" in caplog.text) == lost
-    assert target.read_bytes() == b"old"
-
-
 @pytest.fixture
 def failing_reader(target: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AtomicReader]:
     """A reader whose disk fails once it is open."""

@@ -22,7 +22,6 @@ from safeatomic_core import (
     AtomicWriter,
     LockError,
     SafeAtomicError,
-    _abandoned,
     is_locked,
     read_atomic_bytes,
     release_lock,
@@ -94,40 +93,6 @@ def test_closing_inside_the_block_loses_nothing(target: Path) -> None:
             file.write(b"x")
         assert target.read_bytes() == b"old"
     assert target.read_bytes() == b"new"
-
-
-def collect() -> None:
-    """Collect what is dropped, and what its finalizers drop (PyPy takes a round for each)."""
-    for _ in range(3):
-        gc.collect()
-
-
-def test_a_dropped_writer_aborts_and_warns(target: Path, listing: Listing) -> None:
-    file = AtomicWriter(target)
-    file.write(b"new")
-    with pytest.warns(ResourceWarning, match="dropped undecided"):
-        del file
-        collect()
-    assert target.read_bytes() == b"old"
-    assert listing() == ["data.bin"]
-
-
-def test_a_writer_dropped_while_it_is_made_aborts(
-    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*_args: object) -> None:
-        raise KeyboardInterrupt
-
-    # As if it came where no handler of ours is in force yet.
-    monkeypatch.setattr(AtomicWriter, "_failed", lambda _self, error: error)
-    monkeypatch.setattr(kernel, "raw_stream", interrupt, raising=False)
-    with pytest.warns(ResourceWarning, match="dropped undecided"):
-        with pytest.raises(KeyboardInterrupt) as caught:
-            AtomicWriter(target)
-        del caught
-        collect()
-    assert target.read_bytes() == b"old"
-    assert listing() == ["data.bin"]
 
 
 def test_a_writer_that_could_not_be_made_leaves_nothing(target: Path, listing: Listing) -> None:
@@ -431,14 +396,3 @@ def test_a_file_that_appears_while_streaming_is_not_replaced_unless_that_was_ask
     with pytest.raises(FileExistsError):
         file.commit()
     assert target.read_bytes() == b"theirs"
-
-
-@pytest.mark.parametrize("decide", [AtomicWriter.commit, AtomicWriter.abort])
-def test_a_decided_writer_is_not_watched_any_more(
-    target: Path, decide: Callable[[AtomicWriter], None]
-) -> None:
-    before = set(_abandoned._guards)
-    writer = AtomicWriter(target)
-    assert set(_abandoned._guards) > before
-    decide(writer)
-    assert set(_abandoned._guards) == before

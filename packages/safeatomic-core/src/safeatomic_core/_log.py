@@ -12,14 +12,32 @@ import sys
 
 from ._hashes import UNLOADABLE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
 
 def warning(message: str, *args: object) -> None:
     """Report something the user should see, such as metadata that could not be kept."""
     try:
         import logging
-    except UNLOADABLE:  # the installation can no longer be read, in a chroot
-        return
-    logging.getLogger("safeatomic").warning(message, *args, stacklevel=2)
+    except UNLOADABLE:  # in a chroot the installation cannot be read, at the end nothing can
+        kept = _kept[-1]
+        if kept is not None:
+            kept.getLogger("safeatomic").warning(message, *args, stacklevel=2)
+        elif sys.is_finalizing() and sys.stderr is not None:
+            # What logging does itself where nobody has set it up, as nobody has here.
+            sys.stderr.write(f"{message % args}\n")
+    else:
+        logging.getLogger("safeatomic").warning(message, *args, stacklevel=2)
+
+
+def keep() -> None:
+    """Keep what is loaded of logging by now, for the end of the interpreter."""
+    _kept[-1] = sys.modules.get("logging")
+
+
+_kept: list[ModuleType | None] = [None]
 
 
 def info(message: str, *args: object) -> None:

@@ -7,7 +7,7 @@ import io
 import os
 
 from . import _trace
-from ._abandoned import disarm, guard
+from ._abandoned import abandon, arm, disarm, guard, leave_to_finalizer
 from ._change import Explaining, close
 from ._digests import hash_fd
 from ._errors import SafeAtomicError
@@ -39,7 +39,7 @@ class AtomicWriter(io.BufferedWriter):
     Made to be used in a ``with`` block: leaving it commits, an exception aborts. Whatever writes
     to a binary file can write to it; closing it inside the block (as `io.TextIOWrapper` does)
     decides nothing and loses nothing. A writer that is dropped undecided aborts, with a
-    `ResourceWarning`, and a warning in the log if content was thrown away.
+    `ResourceWarning`, and a warning in the log if content is thrown away, as the program ends too.
 
     The lock is held from the construction to the last step, so *read, modify, write* is one block::
 
@@ -73,10 +73,6 @@ class AtomicWriter(io.BufferedWriter):
         TypeError: An argument of the wrong type. The target is unchanged.
         ValueError: An argument out of range. The target is unchanged.
         OSError: A system call failed. The target is unchanged.
-
-    Example:
-        >>> with AtomicWriter("report.csv") as file:  # doctest: +SKIP
-        ...     file.write(b"a,b")
     """
 
     def __init__(
@@ -129,6 +125,7 @@ class AtomicWriter(io.BufferedWriter):
             if policy.write_checksum:
                 self._hash = new_hash(policy.algo)
             super().__init__(kernel.raw_stream(write.temp.fd, "wb"), _BUFFER)
+            leave_to_finalizer(self._guard)
         except BaseException as error:  # noqa: BLE001 - raised again, explained
             raise self._failed(error)  # noqa: B904 - the cause is set
 
@@ -147,6 +144,7 @@ class AtomicWriter(io.BufferedWriter):
         """The unbuffered stream underneath, for writing through it."""
         self._check_undecided().require_temp()
         self._straight = False
+        arm(self._guard)  # it may be closed through this
         return super().raw
 
     def write(self, data: ReadableBuffer, /) -> int:
@@ -224,9 +222,7 @@ class AtomicWriter(io.BufferedWriter):
         return write.temp.fd
 
     def text(self, encoding: str | None = None, newline: str | None = None) -> io.TextIOWrapper:
-        r"""Return a text stream over the writer, which `commit` and `close` flush.
-
-        There may be several; one that is dropped or closed has handed on what it held.
+        r"""Return a text stream over the writer (one of several) that `commit` and `close` flush.
 
         Args:
             encoding: Text encoding; by default that of `safeatomic_config`, else UTF-8.
@@ -247,13 +243,17 @@ class AtomicWriter(io.BufferedWriter):
     def close(self) -> None:
         """Flush and close the stream; whether it is published is still to be decided."""
         write = self._write
-        if write is None or self._born != generation() or not write.temp.valid():
-            self._drop()
-        else:
-            self._close()
+        try:
+            if write is None or self._born != generation() or not write.temp.valid():
+                self._drop()
+            else:
+                self._close()
+        finally:
+            abandon(self, self._guard)
 
     def _close(self) -> None:
         if not self.closed:
+            arm(self._guard)
             if self._texts is not None:
                 self._texts.flush()
             self._closing = True  # by those who have just seen that the descriptor is ours
@@ -364,14 +364,14 @@ class AtomicWriter(io.BufferedWriter):
         """Return the size of the complete content in bytes and, if asked for, its digest."""
         if self._straight:
             return self._size, None if self._hash is None else self._hash.hexdigest()
-        fd = write.temp.fd
-        digest = None if self._hash is None else hash_fd(fd, write.policy.algo)
-        return kernel.fstat(fd).st_size, digest
+        digest = None if self._hash is None else hash_fd(write.temp.fd, write.policy.algo)
+        return kernel.fstat(write.temp.fd).st_size, digest
 
     def _drop(self) -> None:
         """Close the stream without writing what it holds."""
         raw: io.RawIOBase | None = super().raw  # type: ignore[assignment]
         if raw is not None and not raw.closed:  # an interrupt may come before there is a stream
+            arm(self._guard)
             raw.close()
 
     def _decide(self, verdict: str) -> None:

@@ -1,0 +1,217 @@
+"""Writers that nobody decided, wherever and whenever they are dropped."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from safeatomic_core import AtomicWriter, _abandoned, is_locked
+from safeatomic_core._posix import kernel
+
+Listing = Callable[[], list[str]]
+WARNED = "was dropped undecided and aborted; what was written to it is lost"
+
+
+def collect() -> None:
+    """Collect what is dropped, and what its finalizers drop (PyPy takes a round for each)."""
+    for _ in range(3):
+        gc.collect()
+
+
+def test_a_dropped_writer_aborts_and_warns(target: Path, listing: Listing) -> None:
+    file = AtomicWriter(target)
+    file.write(b"new")
+    with pytest.warns(ResourceWarning, match="dropped undecided"):
+        del file
+        collect()
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+def test_a_writer_dropped_while_it_is_made_aborts(
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    # As if it came where no handler of ours is in force yet.
+    monkeypatch.setattr(AtomicWriter, "_failed", lambda _self, error: error)
+    monkeypatch.setattr(kernel, "raw_stream", interrupt, raising=False)
+    with pytest.warns(ResourceWarning, match="dropped undecided"):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            AtomicWriter(target)
+        del caught
+        collect()
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize(("size", "lost"), [(0, False), (1, True), (200_000, True)])
+def test_content_that_is_thrown_away_is_said_in_the_log(
+    target: Path, caplog: pytest.LogCaptureFixture, size: int, lost: bool
+) -> None:
+    def drop() -> None:
+        AtomicWriter(target).write(b"x" * size)
+
+    with pytest.warns(ResourceWarning, match="dropped undecided"):
+        drop()
+        for _ in range(3):  # where a reference count does not end it
+            gc.collect()
+    assert ("what was written to it is lost" in caplog.text) == lost
+    assert target.read_bytes() == b"old"
+
+
+def test_what_a_cycle_throws_away_is_said_in_the_log_however_little(
+    target: Path, listing: Listing, caplog: pytest.LogCaptureFixture
+) -> None:
+    def drop() -> None:
+        file = AtomicWriter(target)
+        file.write(b"a")
+        file.cycle = file  # type: ignore[attr-defined]
+
+    with pytest.warns(ResourceWarning, match="dropped undecided"):
+        drop()
+        collect()
+    assert WARNED in caplog.text
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("closed", ["close", "raw"])
+def test_a_closed_stream_that_is_dropped_undecided_aborts(
+    target: Path, listing: Listing, closed: str
+) -> None:
+    file = AtomicWriter(target)
+    file.write(b"new")
+    if closed == "raw":
+        file.flush()
+        file.raw.close()
+    else:
+        file.close()
+    with pytest.warns(ResourceWarning, match="dropped undecided"):
+        del file
+        collect()
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+    assert not is_locked(target)
+
+
+def test_a_writer_whose_content_cannot_be_flushed_aborts_when_it_is_dropped(
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = AtomicWriter(target)
+    file.write(b"new")
+    os.close(file._write.temp.fd)  # type: ignore[union-attr]
+    with pytest.warns(ResourceWarning, match="dropped undecided"):
+        del file
+        collect()
+    assert not is_locked(target)
+    assert "data.bin" in listing()
+
+
+@pytest.mark.parametrize("decide", [AtomicWriter.commit, AtomicWriter.abort])
+def test_a_decided_writer_is_not_watched_any_more(
+    target: Path, decide: Callable[[AtomicWriter], None]
+) -> None:
+    before = set(_abandoned._guards)
+    writer = AtomicWriter(target)
+    assert weakref.getweakrefcount(writer) == 1
+    decide(writer)
+    assert weakref.getweakrefcount(writer) == 0
+    assert set(_abandoned._guards) == before
+
+
+# How a program may still hold a writer when it ends.
+LEFT_IN = {
+    "a variable": "kept = make()",
+    "a cycle": "kept = Box(); kept.cycle = kept; kept.writer = make()",
+    "a lost cycle": "import gc; gc.disable(); box = Box(); box.me = box; box.f = make(); del box",
+    "a class": "class Kept: writer = make()",
+    "a traceback": "kept = failed()",
+    "a text stream": "writer = make(); kept = writer.text(); kept.write('more')",
+    "a cycle of streams": "kept = make(); kept.text = kept.text(); kept.text.write('more')",
+}
+PROGRAM = """
+import sys
+from safeatomic_core import AtomicWriter
+class Box:
+    pass
+def make():
+    file = AtomicWriter(sys.argv[1])
+    file.write(b"new")
+    return file
+def failed():
+    kept = make()
+    try:
+        raise ValueError
+    except ValueError as error:
+        return error
+"""
+LOGGING = """
+import logging
+logging.basicConfig(filename=sys.argv[1] + ".log", format="logged: %(message)s")
+"""
+
+
+def run(code: str, target: Path) -> str:
+    """Run a program to its end and return what it says."""
+    command = [sys.executable, "-c", PROGRAM + code, str(target)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(_abandoned.__file__).parents[1])},
+    )
+    return done.stderr
+
+
+FINALIZED = pytest.mark.skipif(
+    not hasattr(AtomicWriter, "_finalizing"), reason="this interpreter ends without finalizers"
+)
+
+
+@FINALIZED
+@pytest.mark.parametrize("place", LEFT_IN)
+def test_a_writer_that_is_left_at_the_end_of_the_interpreter_aborts_and_says_so(
+    target: Path, listing: Listing, place: str
+) -> None:
+    assert WARNED in run(LEFT_IN[place], target)
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+@FINALIZED
+def test_at_the_end_of_the_interpreter_the_program_s_own_logging_is_told(target: Path) -> None:
+    assert run(LOGGING + LEFT_IN["a cycle"], target) == ""
+    logged = target.with_name(target.name + ".log").read_text()
+    assert logged.startswith("logged: ")
+    assert WARNED in logged
+
+
+def test_a_writer_of_a_thread_that_is_cut_off_is_cleared_up_by_the_next(
+    target: Path, listing: Listing
+) -> None:
+    # Nobody finalizes what such a thread holds. It is as if the process had been killed.
+    code = """
+import threading
+def work():
+    file = make()
+    ready.set()
+    threading.Event().wait()
+ready = threading.Event()
+threading.Thread(target=work, daemon=True).start()
+ready.wait()
+"""
+    assert run(code, target) == ""
+    assert len(listing()) == 3
+    with AtomicWriter(target) as file:
+        file.write(b"next")
+    assert target.read_bytes() == b"next"
+    assert listing() == ["data.bin"]
