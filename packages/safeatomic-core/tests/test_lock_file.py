@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from safeatomic_core import inspect_lock
+from safeatomic_core import _lock_payload, inspect_lock
 from safeatomic_core._lock_file import CRASH_MARK, Found, probe_free, unlike_a_lock
 from safeatomic_core._lock_payload import parse, parse_timestamp
 from safeatomic_core._lock_payload import payload as line
@@ -88,6 +88,7 @@ def test_a_payload_is_json_whatever_the_host_is_called(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("L", name, "1", "1", "x")))
+    monkeypatch.setattr(_lock_payload, "_this_second", (0, "", ""))  # so that it is asked now
     raw = payload("run")
     fields = json.loads(raw)
     assert fields["hostname"] == name

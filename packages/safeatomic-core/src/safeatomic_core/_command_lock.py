@@ -15,11 +15,17 @@ from ._lock_payload import parse_json
 from ._posix import kernel
 from ._target import LOCK_SUFFIX, identity
 
+try:
+    from posix import environ  # what `os.environ` shows, which raises twice for what is not there
+except ImportError:  # Windows
+    environ = {}
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._target import Target
 
 VARIABLE = "SAFEATOMIC_LOCK"
+_ENTRY = os.fsencode(VARIABLE)
 
 
 class CommandLock:
@@ -58,10 +64,10 @@ class CommandLock:
 
 def command_lock(target: Target) -> CommandLock | None:
     """Return the lock of a target that the environment names, None if it names none."""
-    text = os.environ.get(VARIABLE)
+    text = environ.get(_ENTRY)
     if text is None:
         return None
-    named = parse_json(os.fsencode(text))
+    named = parse_json(text)
     if not isinstance(named, dict):
         return None
     for path, token in named.items():

@@ -77,13 +77,19 @@ class Kept:
         return not self.done and self.holder.born == generation()
 
 
-class Mark:
-    """A change that is under way under a lock, or waits for one."""
+class Mark(Holder):
+    """A change that is under way under a lock, or waits for one, and who is doing it.
+
+    Attributes:
+        target: What is being changed.
+        inode: Device and inode number of its lock, once it has one.
+    """
+
+    inode = (0, 0)
 
     def __init__(self, target: Target) -> None:
-        self.place = place_of(target)
-        self.inode = (0, 0)
-        self.holder = Holder()
+        super().__init__()
+        self.target = target
 
 
 class Borrowed:
@@ -179,7 +185,8 @@ def changing_here(target: Target) -> bool:
     if not _under_way:
         return False
     place = place_of(target)
-    return any(mark.place == place and mark.holder.is_running() for mark in list(_under_way))
+    marks = list(_under_way)
+    return any(place_of(mark.target) == place and mark.is_running() for mark in marks)
 
 
 def begin(target: Target, marks: list[Mark]) -> None:
@@ -343,7 +350,7 @@ def _holders(target: Target, lock: Lock) -> list[Holder]:
     """Return those of this process who hold what stood in a lock's way."""
     place, inode = place_of(target), lock.found.inode
     kept = _kept.get(place)
-    holders = [mark.holder for mark in list(_under_way) if mark.inode == inode]
+    holders: list[Holder] = [mark for mark in list(_under_way) if mark.inode == inode]
     if kept is not None and kept.live() and kept.lock.inode == inode:
         holders.append(kept.holder)
     return [holder for holder in holders if holder.born == generation()]

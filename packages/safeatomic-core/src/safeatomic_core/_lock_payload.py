@@ -30,22 +30,30 @@ def payload(session: str | None, token: str) -> bytes:
         session: Text whose SHA-256 goes into it, or None.
         token: 16 hexadecimal digits.
     """
-    global _now
     digest = "null"
     if session is not None:
         digest = f'"{hash_bytes(session.encode("utf-8", "surrogatepass"), "sha256")}"'
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    now = _now
-    if now[0] != seconds:
-        _now = now = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)))
+    known, hostname, now = _this_second
+    if known != seconds:
+        hostname, now = _look_around(seconds)
     return (
-        f'{{"version":{VERSION},"pid":{os.getpid()},"hostname":"{_escaped(os.uname().nodename)}",'
-        f'"session_hash":{digest},"timestamp":"{now[1]}.{nanoseconds // 1000:06d}Z",'
+        f'{{"version":{VERSION},"pid":{os.getpid()},"hostname":"{hostname}",'
+        f'"session_hash":{digest},"timestamp":"{now}.{nanoseconds // 1000:06d}Z",'
         f'"kernel_lock":"flock","token":"{token}"}}\n'
     ).encode()
 
 
-_now = (0, "")  # the second that was last formatted
+_this_second = (0, "", "")  # what does not change with every write: the second, the host, the time
+
+
+def _look_around(seconds: int) -> tuple[str, str]:
+    """Return the host's name and the time, and keep them for the rest of the second."""
+    global _this_second
+    hostname = _escaped(os.uname().nodename)
+    now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    _this_second = (seconds, hostname, now)
+    return hostname, now
 
 
 def _escaped(text: str) -> str:

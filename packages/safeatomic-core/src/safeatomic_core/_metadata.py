@@ -12,14 +12,20 @@ import errno
 import stat
 
 from . import _log, _mounts
-from ._descriptor import Descriptor
+from ._descriptor import Descriptor, closing
 from ._posix import kernel
 from ._target import READ_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
     from ._target import Target
     from ._temp_file import Temp
+
+    # What one write could not preserve, and whether anybody gains or loses access by it.
+    Loss: TypeAlias = tuple[str, bool]
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ACL = "system.posix_acl_access"
@@ -45,15 +51,16 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> None:
     """
     status = target.status
     assert status is not None  # noqa: S101 - callers ask for an existing file's metadata
-    lost, fd = _Losses(target.path), temp.fd
+    lost: list[Loss] = []
+    fd = temp.fd
     mode = stat.S_IMODE(status.st_mode)
     uid, gid = temp.owner
     if gid != status.st_gid:
         gid = _give(fd, -1, status.st_gid, gid)
         if gid != status.st_gid:
-            lost.add(f"group {status.st_gid}", matters=True)
+            lost.append((f"group {status.st_gid}", True))
             if mode & stat.S_ISGID:
-                lost.add("the set-group-ID bit", matters=True)
+                lost.append(("the set-group-ID bit", True))
                 mode &= ~stat.S_ISGID
     _copy_xattrs(target, fd, lost)
     if uid == status.st_uid:
@@ -66,36 +73,23 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> None:
         if uid != status.st_uid:
             # Everybody keeps their access where the group may do what the owner may.
             same = mode >> 6 & _READ_WRITE == mode >> 3 & _READ_WRITE and gid == status.st_gid
-            lost.add(f"owner {status.st_uid}", matters=not same)
+            lost.append((f"owner {status.st_uid}", not same))
             if mode & stat.S_ISUID:
                 # It would now lend the rights of somebody else than it was set for.
-                lost.add("the set-user-ID bit", matters=True)
+                lost.append(("the set-user-ID bit", True))
                 mode &= ~stat.S_ISUID
         if mode & _SET_ID and not keep_mode:
             _set_id_bits(fd, mode, lost)
-    lost.report()
+    if lost:
+        _report(target.path, lost)
 
 
-class _Losses:
-    """What one write could not preserve, and whether anybody gains or loses access by it."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._some: list[str] = []
-        self._grave = False
-
-    def add(self, what: str, *, matters: bool) -> None:
-        """Note a loss."""
-        self._some.append(what)
-        if matters and what not in _warned:
-            _warned.add(what)
-            self._grave = True
-
-    def report(self) -> None:
-        """Log what was lost: a warning where it matters, once in a process for each kind."""
-        if self._some:
-            log = _log.warning if self._grave else _log.debug
-            log("%r: could not preserve %s", self._path, ", ".join(self._some))
+def _report(path: str, lost: list[Loss]) -> None:
+    """Log what was lost: a warning where it matters, once in a process for each kind."""
+    grave = {what for what, matters in lost if matters} - _warned
+    _warned.update(grave)
+    log = _log.warning if grave else _log.debug
+    log("%r: could not preserve %s", path, ", ".join(what for what, _ in lost))
 
 
 _warned: set[str] = set()
@@ -123,72 +117,90 @@ def _has_every_number(table: str) -> bool:
         return False
 
 
-def _set_id_bits(fd: int, mode: int, lost: _Losses) -> None:
+def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
     """Set the set-id bits again, on a file that may be somebody else's by now."""
     try:
         kernel.fchmod(fd, mode)
     except OSError as error:
         if error.errno not in _NOT_OURS_TO_GIVE:
             raise
-        lost.add("the set-user-ID and set-group-ID bits", matters=True)
+        lost.append(("the set-user-ID and set-group-ID bits", True))
 
 
-def _copy_xattrs(target: Target, fd: int, lost: _Losses) -> None:
+def _copy_xattrs(target: Target, fd: int, lost: list[Loss]) -> None:
     """Make the temp's extended attributes those of the target."""
-    source = Descriptor()
     try:
         try:
-            wanted = _list_xattrs(target, source, lost)
-            present = kernel.listxattr(fd)
-        except OSError as error:
-            if error.errno in _NO_XATTRS:
-                return
-            raise
-        for name in wanted:
-            try:
-                if source.fd >= 0:
-                    value = kernel.getxattr(source.fd, name)
-                else:
-                    value = kernel.getxattr_at(target.name, name, target.dir_fd)
-                kernel.setxattr(fd, name, value)
-            except OSError as error:
-                _forgive(error, name, lost)
-    finally:
+            wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
+        except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
+            _copy_from_open(target, fd, lost)
+            return
+        present: list[str] = kernel.listxattr(fd)
+    except OSError as error:
+        if error.errno in _NO_XATTRS:
+            return
+        raise
+    if wanted or present:
+        _copy(wanted, present, lambda name: _value_at(target, name), fd, lost)
+
+
+def _copy_from_open(target: Target, fd: int, lost: list[Loss]) -> None:
+    """Make them those of the target where they are to be had from an open file only."""
+    source = Descriptor()
+
+    def copy() -> None:
+        wanted: list[str] = []
         try:
-            source.close()
-        finally:
-            source.close()  # an interrupt may have come before the first had begun
-    # A default ACL of the directory gave the temp one that the target does not have.
-    if _ACL in present and _ACL not in wanted:
+            opened = source.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
+            wanted = kernel.listxattr(opened)
+        except (FileNotFoundError, PermissionError):
+            # The target was just removed, or may not be read; or a security module says no.
+            lost.append(("extended attributes", True))
+        _copy(wanted, kernel.listxattr(fd), lambda name: _value_of(source.fd, name), fd, lost)
+
+    closing(source, copy)
+
+
+def _copy(
+    wanted: list[str],
+    present: list[str],
+    value_of: Callable[[str], bytes],
+    fd: int,
+    lost: list[Loss],
+) -> None:
+    """Give a temp attributes, and take away a default one that the target does not have.
+
+    Args:
+        wanted: Names of the target's.
+        present: Names of those that the temp has already.
+        value_of: Returns the value of one of the target's.
+        fd: The temp.
+        lost: Takes what cannot be had.
+    """
+    for name in wanted:
+        try:
+            kernel.setxattr(fd, name, value_of(name))
+        except OSError as error:
+            _forgive(error, name, lost)
+    if _ACL in present and _ACL not in wanted:  # the directory's default ACL
         try:
             kernel.removexattr(fd, _ACL)
         except OSError as error:
             _forgive(error, _ACL, lost)
 
 
-def _list_xattrs(target: Target, source: Descriptor, lost: _Losses) -> list[str]:
-    """Return the names of the target's attributes.
-
-    Args:
-        target: The target.
-        source: Is opened if they are to be had from an open file only.
-        lost: Takes what cannot be had.
-    """
-    try:
-        try:
-            wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
-        except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
-            opened = source.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
-            wanted = kernel.listxattr(opened)
-    except (FileNotFoundError, PermissionError):
-        # The target was just removed, or may not be read; or a security module says no.
-        lost.add("extended attributes", matters=True)
-        return []
-    return wanted
+def _value_at(target: Target, name: str) -> bytes:
+    value: bytes = kernel.getxattr_at(target.name, name, target.dir_fd)
+    return value
 
 
-def _forgive(error: OSError, name: str, lost: _Losses) -> None:
+def _value_of(fd: int, name: str) -> bytes:
+    value: bytes = kernel.getxattr(fd, name)
+    return value
+
+
+def _forgive(error: OSError, name: str, lost: list[Loss]) -> None:
     """Note an attribute that this user or filesystem cannot carry over; raise what is an error."""
     if error.errno not in _NO_XATTRS | {errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL}:
         raise error
-    lost.add(name, matters=name == _ACL or name.startswith("security."))
+    lost.append((name, name == _ACL or name.startswith("security.")))

@@ -18,7 +18,7 @@ from ._checksum_record import CAP, has_record_form
 from ._posix import NOT_SUPPORTED, kernel
 from ._rename import lacks_rename_flag, rename_new
 from ._target import SIDECAR_SUFFIX, identity, still_named
-from ._temp_file import SUM_PREFIX, Temp, fresh_names, unlink_if_there
+from ._temp_file import NAMES, SUM_PREFIX, Temp, fresh_name, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ class Replacement:
         """Move what was recognised aside; as `install` otherwise."""
         self._present = present
         self.touched = True
-        for name in fresh_names(SUM_PREFIX, self.record.token):
-            self._aside = name
+        for attempt in range(NAMES):
+            self._aside = name = fresh_name(SUM_PREFIX, self.record.token, attempt)
             try:
                 _rename_to_free(self._name, name, self._dir_fd)
             except FileExistsError:
@@ -219,7 +219,7 @@ class Replacement:
     def _install_without_exchange(self, present: Sidecar) -> bool:
         """Keep what is there under a second name, then rename over it (a window stays)."""
         at = self._dir_fd
-        name = next(fresh_names(SUM_PREFIX, ""))
+        name = fresh_name(SUM_PREFIX, "", 0)
         self._aside = name  # before the call: an interrupt right after it must find it
         try:
             kernel.link(self._name, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
@@ -313,7 +313,8 @@ class Replacement:
 
     def _uncreate(self) -> None:
         """Take our own record away where there was nothing before."""
-        for name in fresh_names(SUM_PREFIX, self.record.token):
+        for attempt in range(NAMES):
+            name = fresh_name(SUM_PREFIX, self.record.token, attempt)
             try:
                 _rename_to_free(self._name, name, self._dir_fd)
             except FileExistsError:

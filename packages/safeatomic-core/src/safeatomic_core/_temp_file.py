@@ -28,7 +28,7 @@ from ._target import READ_FLAGS, identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container
 
 PREFIX = ".safeatomic-tmp-"
 SUM_PREFIX = ".safeatomic-sum-"  # of records, and of the sidecars that they displaced
@@ -38,9 +38,7 @@ _HEX = frozenset("0123456789abcdef")
 _LENGTH = len(PREFIX) + 16 + len(SUFFIX)
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
-_ATTEMPTS = (
-    100  # 64 random bits never collide by chance; this ends a loop that something else feeds
-)
+NAMES = 100  # 64 random bits never collide by chance; this ends a loop that something else feeds
 
 
 class Temp(Held):
@@ -80,10 +78,10 @@ class Temp(Held):
         Args:
             mode: Permission bits; the kernel applies the umask and default ACLs to them.
         """
-        for name in fresh_names(self._prefix, self.token):
-            self.name = name
+        for attempt in range(NAMES):
+            self.name = fresh_name(self._prefix, self.token, attempt)
             try:
-                fd = self.open(kernel.open, name, _CREATE, mode, dir_fd=self.dir_fd)
+                fd = self.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
             except FileExistsError:
                 self.name = ""
                 continue
@@ -135,17 +133,16 @@ class Temp(Held):
             self.close()
 
 
-def fresh_names(prefix: str, token: str) -> Iterator[str]:
-    """Return names of temps to try, the one of the lock's token first.
+def fresh_name(prefix: str, token: str, attempt: int) -> str:
+    """Return a name of a temp to try, the one of the lock's token first.
 
-    Not a generator: an interrupt while the interpreter closes one would be dropped.
+    Args:
+        prefix: What it begins with.
+        token: The token, empty without a lock.
+        attempt: How many names were tried before; at most `NAMES` are.
     """
-
-    def name(attempt: int) -> str:
-        unique = os.urandom(8).hex() if attempt or not token else token
-        return f"{prefix}{unique}{SUFFIX}"
-
-    return map(name, range(_ATTEMPTS + bool(token)))
+    unique = os.urandom(8).hex() if attempt or not token else token
+    return f"{prefix}{unique}{SUFFIX}"
 
 
 def unlink_if_there(name: str, dir_fd: int) -> None:
