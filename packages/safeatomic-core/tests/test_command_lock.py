@@ -55,6 +55,17 @@ def test_a_process_of_the_command_writes_under_the_command_s_lock(command: Path)
     assert in_command(lambda: outcome(command, "none")) == FENCED
 
 
+@pytest.mark.parametrize(
+    "before", ['"/data.lock": "x"', '"/nowhere/data.lock": "x"', '"/other.lock": "x"', '"": 1']
+)
+def test_a_lock_of_the_command_is_found_behind_others(
+    command: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    ours = os.environ[_command_lock.VARIABLE]
+    monkeypatch.setenv(_command_lock.VARIABLE, f"{{{before}, {ours[1:]}")
+    assert in_command(lambda: outcome(command)) == OWN
+
+
 @pytest.mark.parametrize("concurrency", ["lock", "none"])
 def test_a_lock_of_the_command_that_is_gone_fails_the_write_and_names_the_variable(
     command: Path, concurrency: Any

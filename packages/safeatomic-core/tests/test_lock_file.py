@@ -106,6 +106,7 @@ def test_our_own_payload_is_read_and_written_where_nothing_can_be_imported(
     assert fields["session_hash"] == expected["session_hash"]
     longest = payload("").replace(b'"pid":%d' % os.getpid(), b'"pid":2147483647')
     assert (parse(longest) or {}).get("pid") == 2147483647
+    assert parse(longest.replace(b"2147483647", b"2147483648")) is None  # no process has it
     assert parse(json_of(GOOD)) is None
     assert parse_timestamp("2026-01-02T03:04:05+01:00") is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,23 @@ def test_without_any_flag_a_record_is_made_retired_and_moved(
     write_atomic_bytes(target, b"newer", write_checksum=True)
     move_atomic(target, target.with_name("moved"), force=True)
     assert verify_checksum(target.with_name("moved"))
+
+
+def test_a_copy_that_a_crash_may_leave_is_its_owner_s(
+    target: Path, missing: dict[str, int]
+) -> None:
+    write_checksum_file(target)
+    missing |= {"rename_exchange": errno.EINVAL} | NO_LINK
+    real, modes = kernel.write, []
+
+    def write(fd: int, data: bytes) -> int:
+        modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        return real(fd, data)
+
+    kernel.write = write  # type: ignore[assignment]
+    write_atomic_bytes(target, b"one", write_checksum=True, concurrency="none")
+    kernel.write = real
+    assert modes == [0o600] * 3  # content, record and copy
 
 
 @pytest.mark.parametrize("links", [True, False])
