@@ -106,6 +106,11 @@ _REASONS: dict[tuple[str, str, str], str] = {
         'self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
         "2 -> 3",
     ): "more random bytes",
+    (
+        "_mounts.py",
+        'if found and offset >= _LONG_TABLE and chunk.endswith(b"\\n"):',
+        ">= -> >",
+    ): _BOUND,
     ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
     (
         "_reader.py",

@@ -27,7 +27,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--module", default="", help="only sources whose path contains this")
     parser.add_argument("--least", type=float, default=0.0, help="wanted part, in percent")
-    parser.add_argument("--at", default="", help="only points whose description contains this")
+    parser.add_argument(
+        "--at", action="append", help="only points whose description contains this, or another --at"
+    )
     parser.add_argument("--list", action="store_true", help="print the sample, run nothing")
     parser.add_argument(
         "--quick", action="store_true", help="unit tests only: of each line and of each module"
@@ -36,7 +38,9 @@ def main() -> int:
     options = parser.parse_args()
     if explained.stale():
         raise SystemExit(f"explained, and no longer there: {explained.stale()}")
-    everything = [p for p in _points(options.module) if options.at in str(p)]
+    everything = _points(options.module)
+    if options.at:
+        everything = [p for p in everything if any(text in str(p) for text in options.at)]
     chosen = everything
     if 0 < options.sample < len(everything):
         chosen = random.Random(options.seed).sample(everything, options.sample)

@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
-from safeatomic_core import _metadata, _trace
+from safeatomic_core import _metadata, _trace, release_lock, try_acquire_lock
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
 from safeatomic_core._doctor import examination
@@ -145,6 +145,14 @@ def signals_not_ignored() -> Iterator[None]:
 def data(tmp_path: Path) -> Path:
     """The path of a file that does not exist yet."""
     return tmp_path / "data"
+
+
+@pytest.fixture
+def held(data: Path) -> Iterator[Path]:
+    """A file whose lock this context has taken."""
+    assert try_acquire_lock(data)
+    yield data
+    release_lock(data)
 
 
 class FakeWatch:

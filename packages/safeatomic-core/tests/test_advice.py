@@ -213,6 +213,14 @@ def test_attributes_are_blamed_only_where_they_may_be_set(
         assert f"({place.get(step, opened.path)!r})" in text
 
 
+def test_a_directory_that_is_refused_whatever_its_mode_is_not_blamed_on_it(
+    tmp_path: Path, faults: Any
+) -> None:
+    faults.fail("open", errno.EPERM, when=lambda *args, **_options: args[1] & os.O_DIRECTORY)
+    text = advice_of(lambda: write(tmp_path / "new"))
+    assert f"not about the mode of '{tmp_path}', so a sandbox or a security module" in text
+
+
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.EPERM])
 def test_where_nothing_can_be_created_nothing_else_is_blamed(opened: Target, code: int) -> None:
     opened.filesystem = "proc"

@@ -153,6 +153,22 @@ def test_a_moved_file_is_flushed_before_it_moves(target: Path, journal: Journal)
     assert events[-1] == "flush ."
 
 
+def test_a_move_without_a_record_flushes_the_file_and_its_directory_only(
+    target: Path, tmp_path: Path, take_place_for: Callable[[str], None], faults: Any
+) -> None:
+    take_place_for("btrfs")  # where a record would be flushed last
+    own = {(each.stat().st_dev, each.stat().st_ino) for each in (target, tmp_path)}
+    flushed: set[tuple[int, int]] = set()
+
+    def note(fd: int) -> bool:
+        flushed.add((os.fstat(fd).st_dev, os.fstat(fd).st_ino))
+        return False
+
+    faults.fail("fsync", errno.EIO, when=note)
+    move_atomic(target, target.with_name("moved"))
+    assert flushed == own
+
+
 def test_a_record_that_displaced_a_stranger_s_file_is_gone_for_good(
     target: Path, journal: Journal
 ) -> None:

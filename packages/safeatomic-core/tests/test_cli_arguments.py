@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from safeatomic_core._cli import main
+from safeatomic_core._cli import main, options
 from safeatomic_core._cli.arguments import build_parser, parse
 from safeatomic_core._cli.completion import subcommands
 
@@ -60,6 +60,10 @@ def test_wrong_usage_is_one_line_that_names_what_is_wrong(
     assert said in err
     assert err.count("\n") == 1
     assert "--help'" in err
+
+
+def test_every_status_that_a_command_can_have_may_be_asked_for() -> None:
+    assert [options.status(text) for text in ("0", "255")] == [0, 255]
 
 
 def test_two_paths_are_refused_with_both_spellings(capsys: pytest.CaptureFixture[str]) -> None:

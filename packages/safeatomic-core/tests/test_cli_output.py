@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -47,12 +49,14 @@ def test_closed_standard_streams_are_all_filled(
 
 def test_the_library_s_log_is_the_command_s_while_it_runs() -> None:
     logger = logging.getLogger("safeatomic")
+    handlers = list(logger.handlers)
     for before in (True, False):
         logger.propagate = before
         try:
             with Diagnostics(()):
                 assert not logger.propagate
             assert logger.propagate is before
+            assert logger.handlers == handlers
         finally:
             logger.propagate = True
 
@@ -98,6 +102,19 @@ def test_a_bar_makes_way_for_each_line(
     for bar in drawn:
         assert bar.startswith("\r[#")
         assert bar.endswith("\r\x1b[K")
+
+
+def test_a_long_text_that_nobody_reads_ends_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "safeatomic_core", "--print-completion", "zsh"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, b"")
 
 
 def test_an_output_that_is_no_file_is_abandoned_quietly(monkeypatch: pytest.MonkeyPatch) -> None:

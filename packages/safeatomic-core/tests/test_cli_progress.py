@@ -107,6 +107,16 @@ def test_without_a_terminal_there_is_a_line_for_each_tenth(
     assert percents == [str(tenth) for tenth in range(0, 101, 10)]
 
 
+def test_content_that_differs_counts_as_well(
+    target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = target.with_name("source")
+    source.write_bytes(b"x" * 1000)
+    argv = ["write", str(target), "--from", str(source), "--if-changed", "--progress"]
+    assert main(argv) == 0
+    assert capsys.readouterr().err == f"safeatomic: [{'#' * 25}] 100 %\n"
+
+
 def test_an_empty_file_s_progress_ends_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(0, asked=True) as shown:
         shown.advance(1)

@@ -262,6 +262,18 @@ def test_what_a_terminal_sends_reaches_the_command_once(target: Path) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+def test_a_program_s_own_handler_is_its_own_again(target: Path) -> None:
+    def handler(*_: object) -> None:
+        pass
+
+    before = signal.signal(signal.SIGCHLD, handler)
+    try:
+        assert main(["lock", str(target), "--", "true"]) == 0
+        assert signal.getsignal(signal.SIGCHLD) is handler
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_a_status_is_known_although_somebody_ignores_sigchld(target: Path) -> None:
     code = (
         "import signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"

@@ -82,13 +82,22 @@ def test_every_probe_is_listed(round_of: Probes) -> None:
 
 
 def test_a_create_that_is_not_exclusive_fails(round_of: Probes) -> None:
+    created: list[int] = []
+
     def without_excl(call: Any, path: str, flags: int, *args: Any, **options: Any) -> Any:
-        return call(path, flags & ~os.O_EXCL, *args, **options)
+        fd = call(path, flags & ~os.O_EXCL, *args, **options)
+        if flags & os.O_EXCL:
+            created.append(fd)
+        return fd
 
     with wrapping("open", without_excl):
         status, detail = run(round_of, "exclusive_create")
     assert status == "fail"
     assert "O_EXCL is ignored" in detail
+    assert len(created) == 2
+    for fd in created:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
 
 
 def test_a_filesystem_without_modes_is_a_warning(round_of: Probes) -> None:

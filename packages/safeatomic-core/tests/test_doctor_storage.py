@@ -157,6 +157,12 @@ def test_free_space_is_held_against_the_file(
     assert word in found[1]
 
 
+@pytest.mark.parametrize("name", ["", "missing"])
+def test_free_space_is_held_against_a_file_only(at: At, tmp_path: Path, name: str) -> None:
+    with with_statvfs():
+        assert storage.free_space(at(tmp_path / name)) == ("pass", "3.9 MiB free")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="others may not use the reserve")
 @pytest.mark.parametrize(("free", "status"), [(655, "fail"), (656, "fail"), (657, "warn")])
 def test_what_ext4_keeps_for_itself_is_not_free(

@@ -53,7 +53,13 @@ def hidden_mount(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hidden_mount")
 @pytest.mark.parametrize(
     ("number", "name"),
-    [(0xEF53, "ext4"), (0x9123683E, "btrfs"), (0x6969, "nfs"), (0x1021994, "tmpfs")],
+    [  # of <linux/magic.h>, or of the filesystem's own source
+        *((0xEF53, "ext4"), (0x58465342, "xfs"), (0x9123683E, "btrfs"), (0x2FC12FC1, "zfs")),
+        *((0xF2F52010, "f2fs"), (0xCA451A4E, "bcachefs"), (0x794C7630, "overlay")),
+        *((0x1021994, "tmpfs"), (0x858458F6, "ramfs"), (0x6969, "nfs"), (0xFF534D42, "cifs")),
+        *((0xFE534D42, "smb3"), (0x1021997, "9p"), (0xC36400, "ceph"), (0x65735546, "fuse")),
+        *((0x4D44, "vfat"), (0x2011BAB0, "exfat"), (0x5346544E, "ntfs"), (0x7366746E, "ntfs3")),
+    ],
 )
 def test_a_mount_outside_the_chroot_is_known_by_its_magic_number(
     monkeypatch: pytest.MonkeyPatch, number: int, name: str

@@ -3,11 +3,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 
 import pytest
 
-from safeatomic_core import _options, safeatomic_config
+from safeatomic_core import (
+    AtomicWriter,
+    _options,
+    compute_hash_data,
+    inspect_lock,
+    safeatomic_config,
+)
 from safeatomic_core._options import check_algorithm, defaults, resolve_algorithm, resolve_encoding
+
+
+def test_the_session_of_a_write_is_in_its_lock(target: Path) -> None:
+    with AtomicWriter(target, session="run 7"):
+        assert inspect_lock(target).session_hash == compute_hash_data(b"run 7")
 
 
 def test_defaults_without_a_scope() -> None:

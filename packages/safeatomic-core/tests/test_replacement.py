@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,23 @@ def test_without_any_flag_a_record_is_made_retired_and_moved(
     write_atomic_bytes(target, b"newer", write_checksum=True)
     move_atomic(target, target.with_name("moved"), force=True)
     assert verify_checksum(target.with_name("moved"))
+
+
+def test_a_copy_that_a_crash_may_leave_is_its_owner_s(
+    target: Path, missing: dict[str, int]
+) -> None:
+    write_checksum_file(target)
+    missing |= {"rename_exchange": errno.EINVAL} | NO_LINK
+    real, modes = kernel.write, []
+
+    def write(fd: int, data: bytes) -> int:
+        modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        return real(fd, data)
+
+    kernel.write = write  # type: ignore[assignment]
+    write_atomic_bytes(target, b"one", write_checksum=True, concurrency="none")
+    kernel.write = real
+    assert modes == [0o600] * 3  # content, record and copy
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -496,6 +514,58 @@ def test_a_record_that_others_wrote_into_in_the_last_moment_goes_back_to_its_nam
     made.discard()
     present.close()
     assert side.read_bytes() == LIST
+
+
+def test_a_third_file_in_the_last_moment_stays_and_is_said_in_the_log(
+    place: Target, side: Path, missing: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    real, third = kernel.rename_exchange, iter([LIST])
+
+    def late(*args: Any) -> None:
+        for content in third:
+            side.with_name("third").write_bytes(content)
+            side.with_name("third").rename(side)
+        real(*args)
+
+    kernel.rename_exchange = late  # type: ignore[assignment]
+    made.restore()
+    kernel.rename_exchange = real
+    made.discard()
+    present.close()
+    assert side.read_bytes() == LIST
+    assert "left as it is: another program replaced it meanwhile" in caplog.text
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_without_an_exchange_a_replacement_that_fails_leaves_the_sidecar_and_nothing_else(
+    target: Path,
+    side: Path,
+    listing: Listing,
+    missing: dict[str, int],
+    links: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_checksum_file(target)
+    before = look(side)
+    missing |= {"rename_exchange": errno.EINVAL} | ({} if links else NO_LINK)
+    real = kernel.rename
+
+    def rename(src: str, dst: str, **options: Any) -> None:
+        if dst == side.name:
+            raise OSError(errno.EIO, "the device is broken")
+        real(src, dst, **options)
+
+    kernel.rename = rename  # type: ignore[assignment]
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"new", write_checksum=True)
+    kernel.rename = real
+    assert look(side) == before
+    assert listing() == ["data.bin", "data.bin.sha256"]
+    assert "left as it is" not in caplog.text
 
 
 def test_what_is_left_before_anything_was_exchanged_keeps_no_name(

@@ -20,8 +20,8 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._posix import O_PATH, intercept
-from safeatomic_core._settle import settle_directory
+from safeatomic_core._posix import O_PATH, intercept, kernel
+from safeatomic_core._settle import flush_renamed, settle_directory
 from safeatomic_core._target import Target
 
 TakePlaceFor = Callable[[str], None]
@@ -84,6 +84,19 @@ def test_the_renamed_file_is_flushed_where_a_directory_s_flush_may_be_overtaken(
     take_place_for(fstype)
     work(target)
     assert after(flushes, "rename data.bin") == ["fsync data.bin", "fsync directory"]
+
+
+@pytest.mark.parametrize("fd", [0, -1])
+def test_descriptor_0_is_a_descriptor(
+    target: Path, fd: int, locate: Callable[[Path], Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, flushed = locate(target), list[int]()
+    monkeypatch.setattr(kernel, "fsync", flushed.append, raising=False)
+    monkeypatch.setattr(kernel, "fchmod", lambda *_args: None, raising=False)
+    assert settle_directory(opened, "strict", renamed_fd=fd, barrier_fd=fd)
+    flush_renamed(opened, fd)
+    given = [0] if fd == 0 else []
+    assert flushed == [*given, opened.dir_fd, *given, *given, opened.dir_fd]
 
 
 @pytest.mark.parametrize("fstype", ["ext4", "xfs", "tmpfs"])

@@ -87,6 +87,27 @@ def test_a_device_mounted_twice_is_looked_at_each_time_by_path(
     assert fake.reads == reads
 
 
+@pytest.mark.parametrize("interrupted", [1, 2])
+def test_a_watch_that_is_interrupted_is_closed(
+    tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch, interrupted: int
+) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
+    inspect_guarantees(tmp_path)
+    asked: list[object] = []
+
+    def unchanged(watch: object) -> bool:
+        asked.append(watch)
+        if len(asked) == interrupted:
+            raise KeyboardInterrupt
+        return True
+
+    monkeypatch.setattr(fake, "unchanged", unchanged)
+    with pytest.raises(KeyboardInterrupt):
+        verdict_on(os.makedev(250, 77))
+    assert fake.open_now == 0
+    assert verdicts._idle == []
+
+
 def test_an_automount_point_is_not_remembered(tmp_path: Path, fake: Any) -> None:
     fake.table = fake.mounted(tmp_path.stat().st_dev, "autofs")
     inspect_guarantees(tmp_path)

@@ -148,6 +148,15 @@ def test_the_checksum_is_that_of_the_file(target: Path, produce: Callable[[Any],
     assert verify_checksum(target)
 
 
+def test_what_a_buffer_takes_costs_no_call_of_the_system(target: Path, faults: Any) -> None:
+    with AtomicWriter(target) as file:
+        faults.calls.clear()
+        for _ in range(1000):
+            file.write(b"x" * 100)
+        assert faults.calls == []
+    assert target.read_bytes() == b"x" * 100_000
+
+
 def test_a_straight_checked_stream_reads_nothing_back(target: Path, faults: Any) -> None:
     with AtomicWriter(target, write_checksum=True) as file:
         for _ in range(10):

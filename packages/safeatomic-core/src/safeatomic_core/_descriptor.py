@@ -42,12 +42,12 @@ class Descriptor:
     @property
     def fd(self) -> int:
         """The descriptor, -1 while there is none."""
-        return self._held[-1] if self._held else -1
+        return self._held[0] if self._held else -1
 
     def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
         """Open it: call ``opener`` with the arguments and keep what it returns."""
         self._held.extend(starmap(partial(opener, *args, **kwargs), ((),)))
-        return self._held[-1]
+        return self._held[0]
 
     def release(self) -> int:
         """Give it away without closing it; -1 if there is none."""
@@ -70,7 +70,7 @@ class Descriptor:
             inode: Device and inode number of what was opened.
         """
         try:
-            if self._held and not shows(self._held[-1], inode):
+            if self._held and not shows(self._held[0], inode):
                 self.release()
         finally:
             self.close()

@@ -77,7 +77,7 @@ class Held(Descriptor):
                 if _forking:
                     _let_fork_pass(self)
                 self._held.extend(starmap(partial(opener, *args, **kwargs), ((),)))
-                fd = self._held[-1]
+                fd = self._held[0]
                 _held[fd] = _UNKNOWN
             finally:
                 _opening_or_closing.pop(self, None)
@@ -87,8 +87,8 @@ class Held(Descriptor):
 
     def shows(self, status: os.stat_result) -> None:
         """Take note of what was opened, so that a number that was reused meanwhile is noticed."""
-        if self._held and self._held[-1] in _held:
-            _held[self._held[-1]] = status.st_dev, status.st_ino
+        if self._held and self._held[0] in _held:
+            _held[self._held[0]] = status.st_dev, status.st_ino
 
     def adopt(self, descriptor: Descriptor, status: os.stat_result | None = None) -> None:
         """Share another owner's descriptor, which either closes for both.
@@ -107,7 +107,7 @@ class Held(Descriptor):
                     _let_fork_pass(self)
                 self._held = descriptor._held  # noqa: SLF001 - our kind
                 if self._held:
-                    _held.setdefault(self._held[-1], _UNKNOWN)
+                    _held.setdefault(self._held[0], _UNKNOWN)
             finally:
                 _opening_or_closing.pop(self, None)
         finally:
@@ -146,7 +146,7 @@ class Held(Descriptor):
 
     def valid(self) -> bool:
         """Tell whether the descriptor is open and still shows what was opened."""
-        return bool(self._held) and self.ours() and _still_shows(self._held[-1])
+        return bool(self._held) and self.ours() and _still_shows(self._held[0])
 
     def ours(self) -> bool:
         """Tell whether this process made the owner, not a parent that it was forked from."""

@@ -69,7 +69,7 @@ def attributes(dir_fd: int, name: str = "") -> int | None:
     try:
         import ctypes  # slow to import, and impossible without a descriptor or after a chroot
 
-        function = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
+        function = getattr(ctypes.CDLL(None), "statx", None)
     except (ImportError, OSError):
         return None
     if function is None:

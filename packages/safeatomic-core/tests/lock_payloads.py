@@ -1,0 +1,18 @@
+"""What the locks say that the tests place."""
+
+from __future__ import annotations
+
+from safeatomic_core._lock_payload import payload as line
+
+TOKEN = "0123456789abcdef"
+GOOD: dict[str, object] = {
+    "version": 1,
+    "pid": 4242,
+    "hostname": "elsewhere",
+    "session_hash": None,
+    "timestamp": "2026-01-02T03:04:05.000006Z",
+}
+
+
+def payload(session: str | None, token: str = TOKEN) -> bytes:
+    return line(session, token)
