@@ -1,4 +1,4 @@
-"""Streaming writes: a binary file object published by a decision, not by a close."""
+"""Streaming writes: a binary file object that is published on commit, not on close."""
 
 from __future__ import annotations
 
