@@ -145,6 +145,8 @@ def test_an_overwritten_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old")
     path.chmod(mode)
+    if not os.access(path, os.W_OK):
+        pytest.skip("this user may not write such a file, so it is not replaced")
     write_atomic_bytes(path, b"new")
     assert stat.S_IMODE(path.stat().st_mode) == mode
 

@@ -248,6 +248,8 @@ def seen_as(
 def test_an_owner_without_a_number_here_is_not_given_to_anybody(
     target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if os.geteuid() == 65534:
+        pytest.skip("this user's number is the one that stands for having none")
     seen_as(monkeypatch, target, uid=65534)
     for table, calls in ((b"0 1000 1\n", 0), (b"0 0 4294967295\n", 1)):
         faults.calls.clear()

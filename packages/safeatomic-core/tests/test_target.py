@@ -148,6 +148,19 @@ SWAPS: dict[str, Callable[[Path], None]] = {
     "FIFO": lambda path: os.mkfifo(path),
     "character device": lambda path: os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5)),
 }
+
+
+@pytest.fixture
+def swap(kind: str, target: Path) -> Callable[[Path], None]:
+    """What puts a file of that kind at a path, where this user can."""
+    try:
+        SWAPS[kind](target.with_name("tried"))
+    except PermissionError:
+        pytest.skip("devices cannot be made here")
+    target.with_name("tried").unlink()
+    return SWAPS[kind]
+
+
 OPENERS: dict[str, Callable[[Path], object]] = {
     "read": read_atomic_bytes,
     "hash": compute_hash_file,
@@ -160,22 +173,24 @@ OPENERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("call", OPENERS)
 @pytest.mark.parametrize("kind", SWAPS)
 def test_what_is_no_longer_a_regular_file_when_it_is_opened_is_refused(
-    target: Path, listing: Callable[[], list[str]], kind: str, call: str
+    target: Path,
+    listing: Callable[[], list[str]],
+    kind: str,
+    swap: Callable[[Path], None],
+    call: str,
 ) -> None:
     real = kernel.open
 
     def opening(name: str, flags: int, *args: Any, **options: Any) -> int:
         if name == target.name:
             target.unlink()
-            SWAPS[kind](target)
+            swap(target)
         return real(name, flags, *args, **options)
 
     kernel.open = opening  # type: ignore[assignment]
     try:
         with pytest.raises(OSError, match=f"a {kind}, not a regular file"):
             OPENERS[call](target)  # an endless device would keep it busy for ever
-    except PermissionError:
-        pytest.skip("devices cannot be made here")
     finally:
         del kernel.open
     assert listing() == ["data.bin"]

@@ -461,7 +461,7 @@ def with_own_mounts(body: Callable[[Callable[..., bool]], None]) -> None:
     if child == 0:
         code = 1
         try:
-            if libc.unshare(0x20000 | (0 if os.geteuid() == 0 else 0x10000000)) != 0:
+            if not _alone(libc):
                 os._exit(77)
             if not mount("none", "/", "none", 0x4000 | 0x40000):
                 os._exit(77)
@@ -474,6 +474,22 @@ def with_own_mounts(body: Callable[[Callable[..., bool]], None]) -> None:
     if code == 77:
         pytest.skip("this user may not mount anything, not even in a user namespace")
     assert code == 0
+
+
+def _alone(libc: ctypes.CDLL) -> bool:
+    """Enter a mount namespace; one within a user namespace, if this user is not root."""
+    user, group = os.geteuid(), os.getegid()
+    if user == 0:
+        return bool(libc.unshare(0x20000) == 0)
+    if libc.unshare(0x20000 | 0x10000000) != 0:
+        return False
+    try:  # a new tmpfs takes no file of a user who has no number here
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    except OSError:
+        return False
+    return True
 
 
 # -------------------------------------------------------------------------------------- long tables

@@ -110,7 +110,7 @@ def test_what_is_rendered_parses_to_the_same(document: dict[str, Any], multiline
     ],
 )
 def test_a_key_that_is_not_a_text_is_named(target: Path, document: Any, place: str) -> None:
-    with pytest.raises(TypeError, match=f"{place}: TOML has only texts as keys"):
+    with pytest.raises(TypeError, match=f"{place}: TOML has only strings as keys"):
         atomic_toml_dump(target, document)
     assert not target.exists()
 

@@ -6,33 +6,33 @@ this drawing and holds it:
     __init__  __main__  _version
     # annexes, loaded by their first use
     _cli                    the ``safeatomic`` command
-    _doctor                 what the environment promises, tried out
+    _doctor                 whether a place keeps what it promises
     # public functions
     _file_api               write_atomic*, read_atomic*
     _writer  _move  _checksum_api  _reader
     _text                   text streams over a writer
-    _abandoned              writers that are dropped undecided
+    _abandoned              writers that are dropped without commit or abort
     _lock_api               the eight lock functions, LockInfo
     _guarantees             inspect_guarantees, GuaranteeReport
     # the protocol
     _protocol               Write: the ten steps in their order, and nothing else
-    _recording              the recording of a checksum: Announce of what is there already
+    _recording              recording the checksum of existing content: Announce alone
     _in_place               writing into a file that is a mount point
     _change                 what any change holds, how it fails, how it ends
     _gate                   Gate: what a call needs of the place, and the refusal
-    _permission             whether the caller may replace what stands at a name
+    _permission             whether the caller may replace an existing file
     _held_locks             the locks of the running context, and those that fence a write
-    _waiting                waiting for a lock, within a bound and in turn
+    _waiting                waiting for a lock, for a bounded time and in turn
     _command_lock           the lock that ``safeatomic lock`` named in the environment
     _lock                   Acquire and Release
     _announcement           Announce and Seal
-    _retirement             a sidecar that is taken away
+    _retirement             removing a sidecar that would no longer match
     _readership             who may read a checksum record
-    _replacement            what has the sidecar's name, with no other program in between
+    _replacement            replacing what has the sidecar's name, with no other program in between
     _settle                 Settle, and recovery behind a dead writer
     _metadata               Harden's first half
     _verification           what a reader concludes from a file and its sidecar
-    _advice                 what to do about a refusal of the system
+    _advice                 what to do when the system refuses a call
     # the files we leave in a directory
     _temp_file  _lock_file  _sidecar_file
     _checksum_record        the form of our sidecars
@@ -40,11 +40,11 @@ this drawing and holds it:
     _lock_payload           what a lock file says
     _lock_readers           who may read a lock
     _acl                    access control lists, as the kernel writes them
-    _target                 one name in an open directory, and what stands there now
+    _target                 one name in an open directory, and what is there now
     _rename                 a rename that replaces nothing
     # where we are
     _verdicts               what a filesystem can promise, remembered for each device
-    _environment            which filesystem is this
+    _environment            which filesystem this is
     _filesystems            what is known of each (pure tables)
     _mounts                 /proc, statfs, the watch on the mount table
     # ground
@@ -55,7 +55,7 @@ this drawing and holds it:
     _posix                  the table of system calls
     _options                the options of a call: checks, defaults, Policy
     _errors  _types  _trace  _log
-    _stack                  room for what ends a change
+    _stack                  room on the stack for what ends a change
     _hashes                 hash objects, of hashlib or of the interpreter's own
 
 The names below are the whole public surface.

@@ -1,4 +1,4 @@
-"""Writers that are dropped undecided: their write is aborted, and said to be.
+"""Writers that are dropped without commit or abort: their write is aborted, and the log says so.
 
 A finalizer of our own would run for every writer, and what a signal handler raises inside one goes
 nowhere (``object.__del__``). `io.BufferedWriter` has one, in C, which closes what is still open. So

@@ -1,8 +1,8 @@
-"""What to do about a refusal of the system: from the step, the object that it hit, and its errno.
+"""What to do when the system refuses a call: from the step, the object concerned and the errno.
 
 One errno means many things. ENOENT is a missing file to move, a missing directory to write in, a
 directory or a temporary file that was removed meanwhile; EPERM is a sticky directory, or an
-immutable file. So the place is looked at again before anything is recommended. Nothing here raises,
+immutable file. So the place is examined again before anything is recommended. Nothing here raises,
 and nobody is told to change what belongs to somebody else.
 """
 
@@ -149,7 +149,7 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
     if step == _trace.HARDEN and _name_in(error) == target.name:
         return _of_unreadable(target, "which is flushed before it moves, and for that opened")
     if step in (_trace.FILL, _trace.HARDEN, _trace.SEAL) and code == errno.EPERM:
-        return _of_guard("Nothing about an open file makes this error")
+        return _of_guard("Nothing about an open file causes this error")
     if step == _trace.RELEASE:
         return _of_rename(code, target, target.name + LOCK_SUFFIX, directory)
     return ""
@@ -224,8 +224,8 @@ def _of_closed_file(code: int, target: Target) -> str:
         if code == errno.EPERM:
             return _of_file_attributes(target)
         return (
-            f"This user may not write the file ({_owner(status)}), and what may not be written is "
-            "not replaced, either"
+            f"This user may not write the file ({_owner(status)}), and a file that may not be "
+            "written is not replaced either"
         )
     if code == errno.EPERM:
         return _of_file_attributes(target)

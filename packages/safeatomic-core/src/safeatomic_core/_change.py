@@ -1,6 +1,6 @@
 """One frame for every change of a file: a write, a move, the recording of a checksum.
 
-A `Change` knows what it holds (locks, an announced checksum), how far it came (its step, whether
+A `Change` knows what it holds (locks, an announced checksum), how far it got (its step, whether
 the new content is visible, whether that is durable), and how it ends: explained, undone, closed.
 What the steps *do* is written where each change is; how one fails is written here only.
 """

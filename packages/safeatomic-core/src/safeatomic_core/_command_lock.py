@@ -1,9 +1,10 @@
 """The lock that ``safeatomic lock`` holds for a command, and that the command's processes use.
 
-The wrapper tells its command of the lock by one variable of the environment, a JSON object of the
-lock file's absolute path and the token in it. Every process of the command that changes that file
-uses the lock as one of its own: it checks before Publish that the token stands in the lock file and
-that its flock is held, and leaves it. The command takes turns by its own means, as under flock(1).
+The wrapper tells its command about the lock in one environment variable, a JSON object of the lock
+file's absolute path and the token in it. Every process of the command that changes that file uses
+the lock as its own: it checks before Publish that the lock file contains the token and that its
+flock is held, and does not release it. Processes of one command are not excluded from each other,
+as under flock(1).
 """
 
 from __future__ import annotations

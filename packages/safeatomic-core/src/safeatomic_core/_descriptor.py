@@ -1,4 +1,4 @@
-"""Owners of descriptors, which neither an interrupt nor the program comes between.
+"""Owners of descriptors, which no interrupt can separate from what they own.
 
 A signal handler's exception arrives between two instructions of Python, not in C: one call of C
 code opens a descriptor and enters it, another takes it out and closes it.

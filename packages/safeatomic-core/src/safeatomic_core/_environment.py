@@ -2,7 +2,7 @@
 
 On Linux the mount table (``/proc/self/mountinfo``) answers: the kernel says on which mount a
 descriptor was opened, and the table says what that mount is. macOS and FreeBSD answer ``statfs``.
-Where neither can be had the filesystem is ``unknown``, which is an answer, not a failure.
+Where neither is available the filesystem is ``unknown``, which is an answer, not a failure.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ _GENERAL = {
     errno.ENFILE: "The system has too many open files",
     errno.EIO: "The device reports an error; check the kernel log, and do not trust this disk",
     errno.ENOSYS: "The filesystem, or a sandbox (seccomp), does not have this call",
-    errno.ELOOP: "The path holds a loop of symbolic links",
+    errno.ELOOP: "The path contains a loop of symbolic links",
     errno.ENOTCONN: "The file server is dead; unmount it ('umount -l') and mount it again",
     errno.ESTALE: "The file server no longer knows the file; mount it again",
 }

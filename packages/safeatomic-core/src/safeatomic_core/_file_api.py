@@ -28,7 +28,7 @@ def write_atomic(
     mode: int | None = None,
     overwrite: bool = True,
 ) -> None:
-    """Replace a file's content with a text, completely or not at all.
+    """Replace a file's content with text, completely or not at all.
 
     The text is encoded as it is, without newline translation; see `write_atomic_bytes` for the
     other arguments and for what is raised.

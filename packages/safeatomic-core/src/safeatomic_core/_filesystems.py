@@ -1,7 +1,7 @@
 """What is known about each filesystem: its class, its levels, and what takes durability away.
 
 Pure tables and functions, no system call. A filesystem that is not listed is ``unknown``: better to
-refuse a good one, with the way out in the message, than to promise for one that nobody examined.
+refuse a good one, with the way out in the message, than to vouch for one that nobody examined.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ A flock belongs to the open file description, which a forked child shares: as lo
 keeps the descriptor, a dead parent's lock looks alive (flock(2)). So descriptors that carry a flock
 are opened through `Held`, and a child closes its copies right after the fork.
 
-A signal handler that raises may interrupt any Python code, a fork hook too, and what such a hook
-raises goes nowhere: half of the hook is then left undone. So what runs *after* a fork is made of
-the interpreter's own functions, which nothing interrupts; what runs before it does its work a
+A signal handler that raises may interrupt any Python code, fork hooks included, and what such a
+hook raises is only printed: the rest of the hook does not run. So what runs *after* a fork is made
+of the interpreter's own functions, which nothing interrupts; what runs before it does its work a
 second time if it was interrupted (`docs/adr/0035-fork-hooks.md`).
 """
 

@@ -1,4 +1,4 @@
-"""Gate: what a call needs of the place it works in, and the refusal where that is missing."""
+"""Gate: what a call needs of the place it works in, and the refusal where it is missing."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Writing in place: the way round a rename that cannot work, because the file is a mount point.
+"""Writing in place: what is left where a rename cannot work, because the file is a mount point.
 
 A single file that is mounted (``docker run -v file:file``, Kubernetes' ``subPath``) cannot be
 renamed over: the kernel answers EBUSY, and the mount would still show the old inode. Under
 ``safety="strict"`` such a write is refused. Otherwise the content is copied into the file itself.
 Readers may see a mixture meanwhile, so before the first byte of the target changes the complete new
-content stands beside it, flushed, under a name that no sweep removes. After a crash or a failure
+content is beside it, flushed, under a name that no sweep removes. After a crash or a failure
 there is the old file, the new one, or a mixture beside that copy
 (`formal/SafeAtomicInPlace.tla`).
 """

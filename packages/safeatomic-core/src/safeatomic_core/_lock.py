@@ -6,8 +6,8 @@ namespace or a second copy of this library cannot mislead anybody.
 
 A lock is complete before it has a name: an anonymous inode is flocked and filled, then linked to
 the name, which fails if the name exists. So nobody ever meets an empty or unflocked lock of a live
-holder, and one with a free flock is a dead holder's, which anyone who finds it may take over:
-flock the stale inode, see that the name still points to it, unlink the name, link the own inode.
+holder, and one with a free flock is a dead holder's, which anyone who finds it may take over: flock
+the stale inode, check that the name still points to it, unlink the name, link an inode of its own.
 `formal/SafeAtomicLock.tla` checks this.
 """
 

@@ -1,8 +1,8 @@
 """Diagnostics for ``logging.getLogger("safeatomic")``, which the library never configures.
 
 The logging package takes longer to import than this one, and most writes have nothing to say: it is
-loaded by the first warning, and lesser messages are dropped while nobody else has loaded it, since
-then nobody can have asked for them.
+loaded by the first warning, and messages below that are dropped while nobody else has loaded it,
+since then nobody can have asked for them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What is mounted where, as the kernel tells it: the read-only half of the seam.
 
 `_posix` holds the calls that touch a disk; these touch none. They read ``/proc``, ask ``statfs``,
-and watch the mount table for change, so that what was once found out about a device number is not
-believed after that number went to another filesystem (an unplugged disk, an automount).
+and watch the mount table for changes, so that what was found out about a device number is not used
+after that number has gone to another filesystem (an unplugged disk, an automount).
 
 Everything here raises `OSError` and writes nothing.
 """

@@ -72,7 +72,7 @@ def move_atomic(
         CrossDeviceAtomicityError: The two are on different devices, under every ``safety``. Both
             are unchanged.
         FileExistsError: The destination exists and ``force`` is False, or the checksum has no place
-            there, because another program's file stands at its name. Both are unchanged.
+            there, because another program's file has its name. Both are unchanged.
         FileNotFoundError: The source or the destination's directory is missing. Nothing changed.
         LockError: One of the two is locked by somebody else. Both are unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. Both are unchanged.

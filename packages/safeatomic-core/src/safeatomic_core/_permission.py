@@ -1,6 +1,6 @@
-"""Whether the caller may replace what stands at a name.
+"""Whether the caller may replace an existing file.
 
-A rename asks for the permission of the directory alone, so replacing a file would go round the only
+A rename needs permission for the directory only, so replacing a file would bypass the only
 protection that a read-only file has. A target that the caller may not write is therefore refused,
 as ``open(path, "w")`` refuses it (`docs/adr/0023-write-permission.md`).
 """

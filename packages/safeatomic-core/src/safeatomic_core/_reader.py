@@ -1,4 +1,4 @@
-"""Reading: one consistent version, verified on the very bytes or descriptor that are handed out."""
+"""Reading: one consistent version, verified on the bytes or the descriptor that the caller gets."""
 
 from __future__ import annotations
 

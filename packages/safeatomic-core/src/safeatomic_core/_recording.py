@@ -1,4 +1,4 @@
-"""The recording of a checksum: Announce alone, of content that is there already.
+"""Recording the checksum of existing content: Announce alone.
 
 Many files of one directory share its flushes: a `Batch` flushes it once before, so that what is
 recorded is durable, and once at the end, so that the records are.

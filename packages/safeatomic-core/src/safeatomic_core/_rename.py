@@ -1,4 +1,4 @@
-"""A rename that replaces nothing, and what stands in for it where the kernel does not know it."""
+"""A rename that replaces nothing, and its substitute where the kernel does not have it."""
 
 from __future__ import annotations
 

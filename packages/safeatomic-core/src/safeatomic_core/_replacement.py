@@ -5,7 +5,8 @@ names are *exchanged*, and what was displaced is compared with what was recognis
 differs goes back. What was displaced keeps its inode under a temp's name until it is dropped, so
 that putting it back is the exchange once more (`docs/adr/0030-sidecar-exchange.md`).
 
-Which name shows what is asked of the names themselves: an interrupt may keep us from noting it.
+Which name points to which inode is read from the directory, not remembered: an interrupt may come
+before a note of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A sidecar of ours that is taken away: it would not describe what is about to be published.
+"""Removing a sidecar of ours, which would not describe what is about to be published.
 
 `Announcement` builds on this: a record takes the sidecar's place instead.
 """

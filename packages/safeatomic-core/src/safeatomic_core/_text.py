@@ -1,4 +1,4 @@
-"""Text streams over a writer, from which nothing is left behind and nothing is lost unnoticed."""
+"""Text streams over a writer: no text stays behind in a buffer, and none is lost unnoticed."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 A verdict belongs to a filesystem, and a filesystem to a device number for as long as it stays
 mounted. So verdicts are kept by device number beside a watch on the mount table, and nothing is
 answered from the cache before the watch was asked whether the table changed: one system call for
-that, and one to see that the watch is still ours.
+that, and one to check that the watch is still ours.
 """
 
 from __future__ import annotations

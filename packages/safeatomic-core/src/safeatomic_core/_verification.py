@@ -1,10 +1,11 @@
 """What a reader concludes from a file and its checksum sidecar.
 
-A reader takes no lock. It looks at the sidecar, hashes the data it opened before, and looks at the
-sidecar again. A digest that was recorded at either look is good. A mismatch is believed only if the
-data's name still points to the inode that was read, and the sidecar was the same at both looks:
-then the two stood side by side (`formal/SafeAtomicChecksum.tla`). Between the first look and the
-opening there is no hashing, so that a reader finishes even beside a writer that never pauses.
+A reader takes no lock. It reads the sidecar, hashes the data it opened before, and reads the
+sidecar again. A digest that was recorded either time is good. A mismatch is reported only if the
+data's name still points to the inode that was read, and the sidecar was the same both times: then
+the two existed together (`formal/SafeAtomicChecksum.tla`). Between the opening and the first
+reading of the sidecar there is no hashing, so that a reader finishes even beside a writer that
+never pauses.
 """
 
 from __future__ import annotations

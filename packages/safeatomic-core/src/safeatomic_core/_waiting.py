@@ -1,4 +1,4 @@
-"""Waiting for a lock, within a bound and in turn."""
+"""Waiting for a lock, for a bounded time and in turn."""
 
 from __future__ import annotations
 

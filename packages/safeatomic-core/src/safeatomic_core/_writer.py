@@ -1,4 +1,4 @@
-"""Streaming writes: a binary file object published by a decision, not by a close."""
+"""Streaming writes: a binary file object that is published on commit, not on close."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class AtomicWriter(io.BufferedWriter):
 
     Made to be used in a ``with`` block: leaving it commits, an exception aborts. Whatever writes
     to a binary file can write to it; closing it inside the block (as `io.TextIOWrapper` does)
-    decides nothing and loses nothing. A writer that is dropped undecided aborts, with a
-    `ResourceWarning`, and a warning in the log if content is thrown away, as the program ends too.
+    neither publishes nor discards. A writer that is dropped without `commit` or `abort` aborts,
+    with a `ResourceWarning`, and a warning in the log if content is lost, as the program ends too.
 
     The lock is held from the construction to the last step, so *read, modify, write* is one block::
 
@@ -154,7 +154,7 @@ class AtomicWriter(io.BufferedWriter):
             How many bytes were given.
 
         Raises:
-            ValueError: The writer is closed or decided.
+            ValueError: The writer is closed, committed or aborted.
             SafeAtomicError: This is a forked child; the writer is its parent's.
             OSError: The temporary file cannot be written. The target is unchanged.
         """
@@ -229,7 +229,7 @@ class AtomicWriter(io.BufferedWriter):
             newline: As for `open`; by default ``"\n"`` is written as `os.linesep`.
 
         Raises:
-            ValueError: The writer is closed or decided, or the encoding is not known.
+            ValueError: The writer is closed, committed or aborted; or the encoding is not known.
         """
         self._check_open()
         if self._texts is None:
@@ -241,7 +241,7 @@ class AtomicWriter(io.BufferedWriter):
         raise io.UnsupportedOperation("an AtomicWriter cannot be detached")
 
     def close(self) -> None:
-        """Flush and close the stream; whether it is published is still to be decided."""
+        """Flush and close the stream; `commit` can still publish it, and `abort` discard it."""
         write = self._write
         try:
             if write is None or self._born != generation() or not write.temp.valid():
@@ -292,7 +292,7 @@ class AtomicWriter(io.BufferedWriter):
     def abort(self) -> None:
         """Discard what was written; the target is unchanged.
 
-        After either decision this does nothing, so that it can stand in a ``finally``.
+        After `commit` or `abort` this does nothing, so that it can be called in a ``finally``.
         """
         if self._write is None:
             return

@@ -74,7 +74,7 @@ def _hint(message: str) -> str:
     if "not supported between instances" in message:
         return " (sort_keys=True needs keys of one kind)"
     if "keys must be" in message:
-        return " (a key of JSON is a text; default= is not asked for keys)"
+        return " (a key of JSON is a string; default= is not asked for keys)"
     if "NoneType" in message:
         return " (TOML has no null: leave the key out)"
     if "cannot represent an object" in message:

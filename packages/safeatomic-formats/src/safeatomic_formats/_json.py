@@ -45,8 +45,8 @@ def atomic_json_dump(
     since JSON has none and few other readers accept what Python writes for them.
 
     The text is published only if it reads back as the object, given what JSON can represent: a
-    tuple comes back as a list, a number as a key becomes a text, and a subclass its base. The check
-    costs one `json.loads` and a comparison.
+    tuple comes back as a list, a number as a key becomes a string, and a subclass its base. The
+    check costs one `json.loads` and a comparison.
 
     Args:
         path: The file; it need not exist, its directory must.
@@ -184,7 +184,7 @@ def _render(obj: object, **options: Any) -> str:
 
 def _check_indent(indent: object) -> None:
     if not isinstance(indent, int | str | None):
-        raise TypeError(f"indent must be an int, a text or None, not {type(indent).__name__}")
+        raise TypeError(f"indent must be an int, a str or None, not {type(indent).__name__}")
     if isinstance(indent, str) and indent.strip(" \t\n\r"):
         raise ValueError(f"indent must be white space, not {indent!r}: it would not be JSON")
 

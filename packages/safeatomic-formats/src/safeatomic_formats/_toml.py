@@ -39,9 +39,10 @@ def atomic_toml_dump(
 
     Args:
         path: The file; it need not exist, its directory must.
-        obj: A mapping with text keys. TOML has no null: None is refused at any depth.
-        multiline_strings: Write texts of several lines over several lines. A text with a carriage
-            return before a newline is then refused: tomli-w would drop the carriage return.
+        obj: A mapping with strings as keys. TOML has no null: None is refused at any depth.
+        multiline_strings: Write strings of several lines over several lines. A string with a
+            carriage return before a newline is then refused: tomli-w would drop the carriage
+            return.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.
         write_checksum: Keep a checksum sidecar beside the file.
@@ -54,7 +55,7 @@ def atomic_toml_dump(
         overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
-        TypeError: The object is not a mapping, has a key that is not a text, or holds what TOML has
+        TypeError: The object is not a mapping, has a key that is not a str, or holds what TOML has
             no form for. The target is unchanged.
         ValueError: A value is out of TOML's range, such as a time of day with an offset or an
             offset with seconds, or the text would not read back; the message names the place. The

@@ -73,7 +73,7 @@ def _plain(value: Any, where: Step | None, depth: int) -> object:
             if not isinstance(key, str):
                 raise TypeError(
                     f"the key {key!r} of {place(where)} is of type {type(key).__name__}: "
-                    "TOML has only texts as keys"
+                    "TOML has only strings as keys"
                 )
             if plain(key) in table:
                 raise ValueError(f"two keys of {place(where)} become {key!r} in TOML")

@@ -41,7 +41,7 @@ def atomic_yaml_dump(
     Args:
         path: The file; it need not exist, its directory must.
         obj: Plain data: dict, list, tuple, set, str, bytes, int, float, bool, date, datetime, None;
-            also subclasses, such as enumerations of texts or what `atomic_yaml_load_ruamel` gave.
+            also subclasses, such as enumerations of strings or what `atomic_yaml_load_ruamel` gave.
         default_flow_style: False for one item a line, True for ``{a: 1, b: [2]}``, None to write
             only the innermost collections so.
         sort_keys: Write the keys of every mapping in sorted order, if they have one.

@@ -1,4 +1,4 @@
-"""The files below a directory that are somebody's data, and not beside it because of us."""
+"""The files below a directory that are data, without those that this library put beside it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`doctor`: look at the location of a file, and say what is wrong and what to do about it.
 
-`inspect_guarantees` says what a filesystem promises; this says what one finds there. Looking
-changes nothing; ``destructive=True`` also tries each promise out on files of its own. A bad
+`inspect_guarantees` says what a filesystem promises; `doctor` says what it finds there. It changes
+nothing; ``destructive=True`` also tests each promise on files of its own. A bad
 environment is an answer, never an exception.
 """
 

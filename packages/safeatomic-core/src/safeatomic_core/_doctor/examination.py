@@ -1,7 +1,7 @@
-"""One run of `doctor`: every inspection, then the probes, each with what came of it.
+"""One run of `doctor`: every inspection, then the probes, each with its result.
 
-The checks are a third of the package and wanted by few programs: this module, which needs them all,
-is imported by the first call.
+The checks are a third of the package, and few programs need them: this module, which needs them
+all, is imported by the first call.
 """
 
 from __future__ import annotations

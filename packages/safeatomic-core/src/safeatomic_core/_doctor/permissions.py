@@ -1,7 +1,7 @@
-"""What the kernel will refuse a user, read from what it tells: capabilities and owners.
+"""What the kernel will refuse a user, judged by capabilities and owners.
 
 `os.access` answers for the mode and the access list of a directory. It does not say whether a file
-in it may be replaced: in a sticky directory that takes a look at the owners and at CAP_FOWNER
+in it may be replaced: in a sticky directory that depends on the owners and on CAP_FOWNER
 (``may_delete`` and ``__check_sticky`` in fs/namei.c).
 """
 

@@ -1,4 +1,4 @@
-"""What `doctor` tries out: each promise of the filesystem, through the library's own code paths.
+"""What `doctor` tests: each promise of the filesystem, through the library's own code paths.
 
 The probes write files of their own under a name that nobody else has, never the file in question,
 and remove them whatever happens. They run under ``safety="best_effort"``: the question is what this

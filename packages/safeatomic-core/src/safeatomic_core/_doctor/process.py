@@ -1,6 +1,6 @@
 """What `doctor` asks of the process and its user: whose fsync it calls, and how much it may store.
 
-Both need ctypes, and nobody else asks them.
+Both need ctypes, and only the doctor needs them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The location of a file, opened for looking at: what `doctor` examines.
+"""The location of a file, opened for examination by `doctor`.
 
 Opening never fails: what is missing stays None or -1, and the reason is kept, so that every check
 can say what it saw instead of raising.
