@@ -13,6 +13,7 @@ import stat
 
 from . import _log, _mounts
 from ._descriptor import Descriptor
+from ._errors import system_error
 from ._posix import kernel
 from ._target import READ_FLAGS
 
@@ -108,7 +109,7 @@ def _give(fd: int, uid: int, gid: int, before: int) -> int:
         return before  # it may be anybody's, and a chown would make it nobody's
     try:
         kernel.fchown(fd, uid, gid)
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in _NOT_OURS_TO_GIVE:
             raise
         return before
@@ -119,7 +120,7 @@ def _has_every_number(table: str) -> bool:
     """Tell whether this is a user namespace in which every user has a number of their own."""
     try:
         return _mounts.read_proc(f"/proc/self/{table}").split() == [b"0", b"0", b"4294967295"]
-    except OSError:
+    except system_error():
         return False
 
 
@@ -127,7 +128,7 @@ def _set_id_bits(fd: int, mode: int, lost: _Losses) -> None:
     """Set the set-id bits again, on a file that may be somebody else's by now."""
     try:
         kernel.fchmod(fd, mode)
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in _NOT_OURS_TO_GIVE:
             raise
         lost.add("the set-user-ID and set-group-ID bits", matters=True)
@@ -140,7 +141,7 @@ def _copy_xattrs(target: Target, fd: int, lost: _Losses) -> None:
         try:
             wanted = _list_xattrs(target, source, lost)
             present = kernel.listxattr(fd)
-        except OSError as error:
+        except system_error() as error:
             if error.errno in _NO_XATTRS:
                 return
             raise
@@ -151,7 +152,7 @@ def _copy_xattrs(target: Target, fd: int, lost: _Losses) -> None:
                 else:
                     value = kernel.getxattr_at(target.name, name, target.dir_fd)
                 kernel.setxattr(fd, name, value)
-            except OSError as error:
+            except system_error() as error:
                 _forgive(error, name, lost)
     finally:
         try:
@@ -162,7 +163,7 @@ def _copy_xattrs(target: Target, fd: int, lost: _Losses) -> None:
     if _ACL in present and _ACL not in wanted:
         try:
             kernel.removexattr(fd, _ACL)
-        except OSError as error:
+        except system_error() as error:
             _forgive(error, _ACL, lost)
 
 

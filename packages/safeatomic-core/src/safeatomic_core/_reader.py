@@ -9,7 +9,7 @@ import os
 from . import _trace
 from ._descriptor import Descriptor, closing, shows
 from ._digests import digest_of_bytes, memoized
-from ._errors import SafeAtomicError
+from ._errors import SafeAtomicError, system_error
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
 from ._posix import kernel
@@ -166,7 +166,7 @@ class AtomicReader(io.BufferedReader):
         self._ahead = 0  # until it is known
         try:
             line = io.BufferedReader.readline(self, size)
-        except OSError as error:
+        except system_error() as error:
             raise self._named(error) from error
         if len(line) < ahead:
             self._ahead = ahead - len(line)
@@ -221,7 +221,7 @@ class AtomicReader(io.BufferedReader):
         try:
             result = call(*args)
             self._ahead = self.raw.tell() - super().tell()
-        except OSError as error:
+        except system_error() as error:
             raise self._named(error) from error
         return result
 
