@@ -32,7 +32,7 @@ COUNTS = {
     "writer-checksum": (64, 2, 2, 2),
     "read": (8, 0, 0, 0),
     "read-checked": (12, 0, 0, 0),
-    "reader": (10, 0, 0, 0),
+    "reader": (11, 0, 0, 0),
     "verify": (13, 0, 0, 0),
     "record-file": (37, 2, 2, 1),
     "move": (38, 1, 2, 1),

@@ -44,7 +44,8 @@ def test_bash_completes_commands_options_values_and_files(tmp_path: Path) -> Non
     assert complete("safeatomic", "write", "n", "--safety", "w", directory=tmp_path) == ["warn"]
     assert complete("safeatomic", "read", "no", directory=tmp_path) == ["notes"]
     assert complete("safeatomic", "write", "x", "--from", "no", directory=tmp_path) == ["notes"]
-    assert complete("safeatomic", "write", "x", "--wait", "", directory=tmp_path) == []
+    for option in ("--wait", "-w", "-E"):
+        assert complete("safeatomic", "write", "x", option, "", directory=tmp_path) == []
     assert "bash" in complete("safeatomic", "lock", "x", "--", "bas", directory=tmp_path)
     assert complete("safeatomic", "lock", "x", "--", "cat", "no", directory=tmp_path) == ["notes"]
     assert complete("safeatomic", "fly", "", directory=tmp_path) == []

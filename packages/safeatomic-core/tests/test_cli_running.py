@@ -57,6 +57,19 @@ def test_lock_says_who_holds_it(target: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("command", ["lock", "edit"])
+def test_the_short_options_are_those_of_flock(target: Path, command: str) -> None:
+    holder = threading.Thread(target=try_acquire_lock, args=(target,))  # not this context
+    holder.start()
+    holder.join()
+    assert main([command, "-E", "75", "-w", "0.1", str(target), "--", "true"]) == 75
+    assert main([command, "-w0", "-E76", str(target), "true"]) == 76
+    release_lock(target)
+    assert main([command, "-w", "5", str(target), "--", "grep", "-w", "old"]) == (
+        0 if command == "edit" else 1
+    )
+
+
+@pytest.mark.parametrize("command", ["lock", "edit"])
 def test_what_cannot_be_started_has_a_shell_s_status(
     target: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

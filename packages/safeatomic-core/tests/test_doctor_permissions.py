@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -83,7 +84,7 @@ def test_nobody_is_not_taken_for_a_user_without_a_number(
 
 def test_without_proc_root_is_believed_to_be_root(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_path: str) -> bytes:
-        raise FileNotFoundError
+        raise FileNotFoundError(errno.ENOENT, "no")
 
     monkeypatch.setattr(mounts, "read_proc", refuse)
     for user in (0, 1000):

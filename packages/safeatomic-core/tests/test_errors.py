@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import ast
 import errno
 import pickle
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +16,9 @@ from safeatomic_core import (
     SafeAtomicError,
     UnsupportedEnvironmentError,
     UnsupportedEnvironmentWarning,
+    _errors,
 )
-from safeatomic_core._errors import UNCHANGED, age_text, explain
+from safeatomic_core._errors import UNCHANGED, age_text, explain, system_error
 
 ERRORS = [
     SafeAtomicError("plain"),
@@ -103,3 +107,45 @@ def test_an_explained_error_keeps_its_class_and_errno(code: int) -> None:
 def test_an_error_without_errno_becomes_an_io_error() -> None:
     explained = explain(OSError("odd"), "do it", "/a", UNCHANGED)
     assert explained.errno == errno.EIO
+
+
+@pytest.mark.parametrize(
+    ("raised", "caught"),
+    [
+        (OSError(errno.EIO, "no"), True),
+        (FileNotFoundError(errno.ENOENT, "no"), True),
+        (TimeoutError(errno.ETIMEDOUT, "a file server's"), True),
+        (TimeoutError("a signal handler's"), False),
+        (TimeoutError(), False),
+        (KeyboardInterrupt(), False),
+        (RuntimeError("other"), False),
+    ],
+)
+def test_an_error_of_a_system_call_is_told_from_a_time_out(
+    raised: BaseException, caught: bool
+) -> None:
+    seen: list[BaseException] = []
+    try:
+        try:
+            raise raised
+        except system_error() as error:
+            assert error is raised
+            seen.append(error)
+    except BaseException as error:
+        assert error is raised
+    assert seen == [raised] * caught
+
+
+def test_no_clause_takes_a_time_out_for_an_error_of_the_system() -> None:
+    # The two that load a C library say so: what that raises has no errno.
+    allowed = {"_mounts.py": 1, "_posix.py": 1}
+    folder = Path(_errors.__file__).parent
+    found = Counter[str]()
+    for file in [*folder.glob("*.py"), *(folder / "_doctor").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler) and node.type is not None:
+                names = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+                found[file.name] += any(
+                    isinstance(n, ast.Name) and n.id == "OSError" for n in names
+                )
+    assert +found == allowed

@@ -260,7 +260,7 @@ def test_an_owner_without_a_number_here_is_not_given_to_anybody(
         assert faults.calls.count("fchown") == calls
 
     def missing(_path: str) -> bytes:
-        raise FileNotFoundError
+        raise FileNotFoundError(errno.ENOENT, "no")
 
     monkeypatch.setattr(_mounts, "read_proc", missing)
     assert _metadata._has_every_number("uid_map") is False

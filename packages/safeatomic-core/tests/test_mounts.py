@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import os
 import select
@@ -367,7 +368,7 @@ def test_a_table_without_positions_is_not_trusted() -> None:
 
 def test_an_unreadable_namespace_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_path: str) -> os.stat_result:
-        raise PermissionError
+        raise PermissionError(errno.EACCES, "no")
 
     monkeypatch.setattr(os, "stat", refuse)
     assert mounts._namespace() == 0

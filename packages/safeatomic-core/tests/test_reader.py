@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,136 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path: Path, faults: Any) ->
     faults.fail("open", errno.EIO, when=lambda name, *_args, **_options: name == "pipe")
     with pytest.raises(OSError, match="FIFO"):
         AtomicReader(tmp_path / "pipe")
+
+
+# ------------------------------------------------------- a descriptor that the program closed
+
+ASKS_THE_FILE: dict[str, Callable[[AtomicReader], object]] = {
+    "read": lambda file: file.read(4),
+    "read-all": lambda file: file.read(),
+    "read-none": lambda file: file.read(None),
+    "read1": lambda file: file.read1(4),
+    "read1-any": lambda file: file.read1(),
+    "readinto": lambda file: file.readinto(bytearray(4)),
+    "readinto1": lambda file: file.readinto1(bytearray(4)),
+    "readline": lambda file: file.readline(),
+    "readlines": lambda file: file.readlines(),
+    "iteration": lambda file: list(file),
+    "peek": lambda file: file.peek(),
+    "seek": lambda file: file.seek(2),
+    "tell": lambda file: file.tell(),
+    "fileno": lambda file: file.fileno(),
+    "text": lambda file: io.TextIOWrapper(file).read(),
+}
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    path = tmp_path / "other"
+    path.write_bytes(b"secret of another file" * 9000)
+    return path
+
+
+def reuse(file: AtomicReader, other: Path) -> int:
+    """Let the program close what it finds, and open a file of its own; return its descriptor."""
+    number: int = file._opened.fd  # type: ignore[union-attr]
+    fd = os.open(other, os.O_RDONLY)
+    os.dup2(fd, number)
+    os.close(fd)
+    return number
+
+
+@pytest.mark.parametrize("name", ASKS_THE_FILE)
+def test_a_reused_number_is_not_read_from(lines: Path, other: Path, name: str) -> None:
+    file = AtomicReader(lines)
+    number = reuse(file, other)
+    with pytest.raises(OSError, match="the program closed the descriptor of this reader") as caught:
+        ASKS_THE_FILE[name](file)
+    assert (caught.value.errno, caught.value.filename) == (errno.EBADF, str(lines))
+    assert os.lseek(number, 0, os.SEEK_CUR) == 0
+    file.close()
+    os.close(number)  # is the program's still
+
+
+@pytest.mark.parametrize("name", ASKS_THE_FILE)
+def test_a_number_that_is_not_reused_is_refused_alike(lines: Path, name: str) -> None:
+    file = AtomicReader(lines)
+    os.close(file.fileno())
+    with pytest.raises(OSError, match="the program closed the descriptor of this reader"):
+        ASKS_THE_FILE[name](file)
+    file.close()
+
+
+@pytest.mark.parametrize("how", ["read", "read1", "readinto", "readline"])
+def test_what_is_held_in_memory_is_handed_out_and_nothing_of_another_file(
+    tmp_path: Path, other: Path, how: str
+) -> None:
+    data = b"".join(b"%07d line\n" % number for number in range(20_000))
+    path = tmp_path / "f"
+    path.write_bytes(data)
+    file = AtomicReader(path)
+
+    def piece() -> bytes:
+        if how == "readinto":
+            buffer = bytearray(999)
+            return bytes(buffer[: file.readinto(buffer)])
+        if how == "readline":
+            return file.readline()
+        return file.read(999) if how == "read" else file.read1(999)
+
+    given = piece()
+    number = reuse(file, other)
+    with pytest.raises(OSError, match="the program closed the descriptor of this reader"):
+        while more := piece():
+            given += more
+    assert data.startswith(given)
+    assert len(given) > 60_000 or how == "read1"  # which reads nothing ahead
+    assert how == "readline" or os.lseek(number, 0, os.SEEK_CUR) == 0
+    file.close()
+    os.close(number)
+
+
+def test_the_descriptor_is_looked_at_once_for_each_part_that_is_read_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"a line\n" * 40_000)
+    looks: list[int] = []
+    really = kernel.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        looks.append(fd)
+        return really(fd)
+
+    with AtomicReader(path) as file:
+        monkeypatch.setattr(kernel, "fstat", fstat, raising=False)
+        assert sum(1 for _ in file) == 40_000
+        assert len(looks) < 12
+        file.seek(0)
+        looks.clear()
+        while file.read(100):
+            pass
+        assert len(looks) < 12
+        monkeypatch.undo()
+
+
+def test_an_interrupted_call_leaves_no_belief_in_what_is_held(
+    lines: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(Exception):  # noqa: N818 - what a program calls its time-out
+        pass
+
+    def interrupt(_fd: int) -> None:
+        raise Late
+
+    file = AtomicReader(lines)
+    assert file.read(4) == b"one\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "fstat", interrupt, raising=False)
+        with pytest.raises(Late):
+            file.read(100)
+    number = reuse(file, other)
+    with pytest.raises(OSError, match="the program closed"):
+        file.read(2)
+    file.close()
+    os.close(number)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import safeatomic_formats as formats
+from safeatomic_formats import _toml_text
 from safeatomic_formats._culprit import name_place, name_text
 
 DUMPS: dict[str, Callable[..., None]] = {
@@ -140,3 +142,59 @@ def test_a_message_that_a_class_makes_itself_gets_a_note() -> None:
     name_place(error, {"a": ["bad"]}, render)
     assert error.args == ("here", 1)
     assert error.__notes__ == ["obj['a'][0]: here: 1"]
+
+
+class Late(Exception):  # noqa: N818 - what a program calls its time-out
+    """What a signal handler raises."""
+
+
+@pytest.fixture
+def late() -> Iterator[Callable[[], None]]:
+    """Raise a time-out from a signal handler when called."""
+
+    def handler(_number: int, _frame: object) -> None:
+        raise Late
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    yield lambda: signal.raise_signal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_after_a_time_out_the_document_is_not_written_once_more(late: Callable[[], None]) -> None:
+    parts: list[object] = []
+
+    def render(part: object) -> None:
+        parts.append(part)
+        late()
+
+    with pytest.raises(Late) as caught:
+        render({"a": [1]})
+    name_place(caught.value, {"a": [1]}, render)
+    assert parts == [{"a": [1]}]
+    assert caught.value.args == ()
+
+
+def test_a_time_out_while_the_place_is_looked_for_arrives(late: Callable[[], None]) -> None:
+    with pytest.raises(Late):
+        name_place(ValueError("bad"), {"a": [1]}, lambda _part: late())
+
+
+def test_a_time_out_while_the_present_file_is_read_arrives(late: Callable[[], None]) -> None:
+    pytest.importorskip("ruamel.yaml")
+    from safeatomic_formats import _layout
+
+    def present() -> str:
+        late()
+        return ""
+
+    with pytest.raises(Late):
+        _layout._unchanged("a scalar", present)
+
+
+def test_a_time_out_while_a_part_is_parsed_again_arrives(late: Callable[[], None]) -> None:
+    def text_of(_part: object) -> str:
+        late()
+        return ""
+
+    with pytest.raises(Late):
+        _toml_text._survives({"a": 1}, text_of)

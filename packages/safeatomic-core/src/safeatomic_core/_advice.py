@@ -13,7 +13,7 @@ import os
 import stat
 
 from . import _mounts, _trace
-from ._errors import CANNOT, UNCHANGED, explain, general_advice
+from ._errors import CANNOT, UNCHANGED, explain, general_advice, system_error
 from ._filesystems import PSEUDO
 from ._posix import kernel
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX
@@ -97,7 +97,7 @@ def hinders(target: Target) -> bool:
     """Tell whether the name of a target is one that this user may not rename or replace."""
     try:
         directory = kernel.fstat(target.dir_fd)
-    except OSError:
+    except system_error():
         return False
     if _of_sticky_directory(target, target.name, directory):
         return True
@@ -123,7 +123,7 @@ def _of_place(error: OSError, step: str, target: Target) -> str:
         return _of_path(code, target)
     try:
         directory = kernel.fstat(target.dir_fd)
-    except OSError:
+    except system_error():
         return ""
     if directory.st_nlink == 0 and code in (errno.ENOENT, *_DENIED):
         place = _directory(target).removesuffix(" (deleted)")  # as /proc shows it (proc(5))
@@ -159,7 +159,7 @@ def _filesystem(target: Target, directory: os.stat_result) -> str:
     """Return the name of the filesystem, which Gate does not look for under best_effort."""
     try:
         return target.filesystem or verdict_on(directory.st_dev, target.dir_fd).filesystem
-    except OSError:
+    except system_error():
         return ""
 
 
@@ -181,7 +181,7 @@ def _of_path(code: int, target: Target) -> str:
     if code == errno.EACCES:
         try:
             status = kernel.stat(directory)
-        except OSError:
+        except system_error():
             return (
                 f"This user may not enter {directory!r}, or a directory above it "
                 "('namei -l' shows which)"
@@ -199,7 +199,7 @@ def _of_path(code: int, target: Target) -> str:
 def _working_directory_is_gone() -> bool:
     try:
         return kernel.stat(".").st_nlink == 0
-    except OSError:
+    except system_error():
         return False
 
 
@@ -263,7 +263,7 @@ def _of_sidecar(code: int, target: Target) -> str:
     name = target.name + SIDECAR_SUFFIX
     try:
         status = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False)
-    except OSError:
+    except system_error():
         return ""
     if kernel.access(name, os.R_OK, target.dir_fd):
         return _of_guard(f"The mode of {name!r} lets this user read it")
@@ -348,7 +348,7 @@ def _of_sticky_directory(target: Target, name: str, directory: os.stat_result) -
         return ""
     try:
         file = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False)
-    except OSError:
+    except system_error():
         return ""
     if os.geteuid() in (file.st_uid, directory.st_uid):
         return ""
@@ -372,7 +372,7 @@ def _directory(target: Target) -> str:
     """Return the path of the open directory, without links where the system tells it."""
     try:
         return _mounts.directory_of(target.dir_fd)
-    except OSError:
+    except system_error():
         return os.path.dirname(target.path) or "."
 
 
@@ -382,6 +382,6 @@ def _place(target: Target) -> str:
     if target.dir_fd < 0 or (status is not None and stat.S_ISLNK(status.st_mode)):
         try:
             return os.path.realpath(target.path)
-        except OSError:  # the working directory was removed
+        except system_error():  # the working directory was removed
             return target.path
     return os.path.join(_directory(target), target.name)

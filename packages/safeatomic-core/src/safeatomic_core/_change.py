@@ -11,7 +11,7 @@ from _weakref import ref  # weakref itself is slow to import
 
 from . import _log, _trace
 from ._advice import explained
-from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError
+from ._errors import NEW, NEW_UNCONFIRMED, UNCHANGED, LockError, system_error
 from ._forks import generation
 from ._held_locks import begin, contention, end, fence_of, own_lock, refuse_nested, take
 from ._lock import Lock, release_quietly
@@ -218,7 +218,7 @@ class Change:
             try:
                 inode = identity(kernel.fstat(fd))
                 self.published = still_named(self.target.dir_fd, self.target.name, inode)
-            except OSError as error:
+            except system_error() as error:
                 _log.debug("%r: could not find out whether it is published (%s)", *self._why(error))
 
     def undo(self) -> None:
@@ -240,7 +240,7 @@ class Change:
                 announcement.leave("the lock was taken away by force, and another holder has it")
             elif not announcement.roll_back(self._flush_renamed):
                 self._leave_locks()
-        except (OSError, LockError) as error:
+        except (system_error(), LockError) as error:
             _log.warning("%r: could not clean up (%s)", *self._why(error))
 
     def close(self) -> None:
@@ -263,7 +263,7 @@ class Change:
         """Remove a temp; one that cannot be removed is an orphan, swept later."""
         try:
             resource.discard()
-        except OSError as error:
+        except system_error() as error:
             _log.warning("%r: could not clean up (%s)", *self._why(error))
 
     def _discard_announcement(self) -> None:

@@ -8,7 +8,7 @@ from . import _trace
 from ._change import Change, carry_out
 from ._descriptor import closing
 from ._digests import hash_bytes, hash_fd
-from ._errors import ChecksumMismatchError, SafeAtomicError
+from ._errors import ChecksumMismatchError, SafeAtomicError, system_error
 from ._gate import pass_gate
 from ._hashes import UNLOADABLE
 from ._options import Policy, check_data, defaults, resolve_algorithm
@@ -223,21 +223,21 @@ def _record_together(
         if len(paths) > 1:
             batch = Batch(paths[0], policy)
             batch.prepare([os.path.basename(path) for path in paths])
-    except (SafeAtomicError, OSError):
+    except (SafeAtomicError, system_error()):
         pass  # each recording finds the same, and reports it
     try:
         for path in paths:
             failure: Exception | None = None
             try:
                 _record_one(path, policy, batch, on_hashed)
-            except (SafeAtomicError, OSError, ValueError) as error:
+            except (SafeAtomicError, system_error(), ValueError) as error:
                 failure = error
             results.append((path, failure))
     finally:
         if batch is not None:
             try:
                 batch.settle()
-            except OSError as error:
+            except system_error() as error:
                 results = [
                     (path, failure or _unsettled(error, path, policy)) for path, failure in results
                 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 
+from ._errors import system_error
 from ._lock_file import Found
 from ._lock_payload import parse_json
 from ._posix import kernel
@@ -77,7 +78,7 @@ def command_lock(target: Target) -> CommandLock | None:
             continue
         try:
             status = kernel.stat(directory or os.sep)
-        except OSError:
+        except system_error():
             continue
         if identity(status) == identity(target.directory()):
             return CommandLock(target, token)

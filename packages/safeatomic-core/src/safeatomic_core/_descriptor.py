@@ -10,6 +10,7 @@ import errno
 from itertools import starmap
 
 from . import _log
+from ._errors import system_error
 from ._posix import kernel
 
 try:
@@ -105,7 +106,7 @@ def close_quietly(fd: int) -> None:
     """
     try:
         kernel.close(fd)
-    except OSError as error:
+    except system_error() as error:
         _log.debug("an error while closing a file that lost nothing (%s)", error)
 
 
@@ -114,7 +115,7 @@ def close_all(held: list[int]) -> None:
     while held:
         try:
             any(map(kernel.close, map(held.pop, (-1,))))
-        except OSError as error:
+        except system_error() as error:
             _log.debug("an error while closing a file that lost nothing (%s)", error)
         except IndexError:
             pass  # another thread was quicker
@@ -129,6 +130,6 @@ def shows(fd: int, inode: tuple[int, int]) -> bool:
     """
     try:
         status = kernel.fstat(fd)
-    except OSError as error:
+    except system_error() as error:
         return error.errno != errno.EBADF
     return (status.st_dev, status.st_ino) == inode

@@ -45,6 +45,18 @@ def hash_fd(fd: int, algo: str, on_hashed: Callable[[int], None] | None = None) 
     return digest.hexdigest()
 
 
+def digest_of_bytes(data: bytes) -> Callable[[str], str]:
+    """Return a function that gives the digest of bytes, hashing once for each algorithm."""
+    known: dict[str, str] = {}
+
+    def digest_of(algo: str) -> str:
+        if algo not in known:
+            known[algo] = hash_bytes(data, algo)
+        return known[algo]
+
+    return digest_of
+
+
 def memoized(fd: int, on_hashed: Callable[[int], None] | None = None) -> Callable[[str], str]:
     """Return a function that gives an open file's digest, hashing once for each algorithm."""
     known: dict[str, str] = {}

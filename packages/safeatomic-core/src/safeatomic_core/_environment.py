@@ -12,6 +12,7 @@ import os
 import sys
 
 from . import _filesystems, _mounts
+from ._errors import system_error
 from ._types import Record
 
 PLATFORM: str = sys.platform  # a variable, so that the tests can see every platform's branch
@@ -141,7 +142,7 @@ def has_journal(environment: Environment) -> bool | None:
         return True
     try:
         options = _mounts.ext4_options(environment.device)
-    except (OSError, ValueError) as error:
+    except (system_error(), ValueError) as error:
         if isinstance(error, OSError):
             raise_shortage(error)
         return None
@@ -186,7 +187,7 @@ _suppressor: str | None = None
 def _find_suppressor() -> str:
     try:
         loaded = _mounts.read_proc("/proc/self/maps")
-    except OSError as error:
+    except system_error() as error:
         raise_shortage(error)
         loaded = os.fsencode(os.environ.get("LD_PRELOAD", "")).replace(b":", b" ")
     for word in loaded.split():
@@ -205,7 +206,7 @@ def mount_number(dir_fd: int | None) -> int | None:
         return None
     try:
         return _mounts.mount_id(dir_fd)
-    except OSError as error:
+    except system_error() as error:
         raise_shortage(error)
         return None
 
@@ -229,7 +230,7 @@ def find_mount(
             return _mount_by_magic(dir_fd) if line is None else parse_mount(line)
         try:
             path = _mounts.directory_of(dir_fd)
-        except OSError as error:
+        except system_error() as error:
             raise_shortage(error)
     mounts = [mount for mount in map(parse_mount, table.splitlines()) if mount is not None]
     same_device = [mount for mount in mounts if mount.device == device_text(dev)]
@@ -333,7 +334,7 @@ def _mount_by_magic(dir_fd: int) -> Mount | None:
     """Make up a mount from what ``statfs`` says of a directory that the mount table leaves out."""
     try:
         raw = _mounts.statfs(dir_fd)
-    except OSError as error:
+    except system_error() as error:
         raise_shortage(error)
         return None
     magic = int.from_bytes(raw[:_LONG], sys.byteorder) & 0xFFFFFFFF
@@ -357,7 +358,7 @@ def mount_of_statfs(dir_fd: int) -> Mount | None:
         return None
     try:
         raw = _mounts.statfs(dir_fd)
-    except OSError as error:
+    except system_error() as error:
         raise_shortage(error)
         return None
     flags, *texts = (raw[offset:] for offset in layout)

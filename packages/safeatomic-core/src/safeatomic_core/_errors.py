@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,6 +147,21 @@ class LockError(SafeAtomicError):
 UNCHANGED = "the target is unchanged"
 NEW_UNCONFIRMED = "the new content is visible, its durability is not confirmed"
 NEW = "the new content is visible and durable"
+
+
+class _NothingError(OSError):
+    """What nobody raises."""
+
+
+def system_error() -> type[OSError]:
+    """Return what an ``except`` clause is to catch: an error of a system call, OSError.
+
+    A program's time-out is often a TimeoutError that its signal handler raises, and that is an
+    OSError as well. It is to arrive, and no system call has failed. Only those have an ``errno``.
+    The clause is evaluated when something was raised, and so this costs nothing before that.
+    """
+    return OSError if getattr(sys.exception(), "errno", None) is not None else _NothingError
+
 
 CANNOT = "cannot "  # how a message of our own begins that says itself what failed
 

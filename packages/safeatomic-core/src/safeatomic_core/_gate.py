@@ -8,6 +8,7 @@ from ._errors import (
     UNCHANGED,
     UnsupportedEnvironmentError,
     UnsupportedEnvironmentWarning,
+    system_error,
 )
 from ._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION, WRITER_EXCLUSION
 
@@ -42,7 +43,7 @@ def pass_gate(target: Target, policy: Policy, *, op: str = "write") -> None:
         target.filesystem = gate(
             target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd, target
         )
-    except OSError as error:
+    except system_error() as error:
         raise gate_error(error, target) from error
     if _trace.hook is not None:
         status = target.directory()

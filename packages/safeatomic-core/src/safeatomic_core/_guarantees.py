@@ -8,6 +8,7 @@ import stat
 
 from . import _environment, _mounts, _verdicts
 from ._descriptor import Descriptor, closing
+from ._errors import system_error
 from ._posix import kernel
 from ._target import check_path
 from ._types import GUARANTEES, Record
@@ -89,7 +90,7 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
     if verdict is None:
         try:
             verdict = _look_at(text)
-        except OSError as error:
+        except system_error() as error:
             _environment.raise_shortage(error)
             verdict = _verdicts.judge(None, dev or 0, error.strerror or "")
     return _report_on(verdict)
@@ -143,7 +144,7 @@ def nearest_directory(path: str) -> str:
         try:
             if stat.S_ISDIR(kernel.stat(place).st_mode):
                 return place
-        except OSError as error:
+        except system_error() as error:
             if error.errno not in _NOT_THERE:
                 raise
         above = os.path.dirname(place)

@@ -18,7 +18,7 @@ from _contextvars import ContextVar
 
 from . import _log, _trace
 from ._command_lock import command_lock
-from ._errors import LockError
+from ._errors import LockError, system_error
 from ._forks import generation
 from ._holder import Holder
 from ._lock import Lock, release_quietly
@@ -364,5 +364,5 @@ def _held_in_this_thread(target: Target, lock: Lock) -> bool:
 def _absolute(path: str) -> str:
     try:
         return os.path.abspath(path)
-    except OSError:  # the working directory was removed
+    except system_error():  # the working directory was removed
         return path

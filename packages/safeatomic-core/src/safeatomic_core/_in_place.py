@@ -16,6 +16,7 @@ import os
 
 from . import _log
 from ._descriptor import Descriptor, shows
+from ._errors import system_error
 from ._posix import NOT_SUPPORTED, kernel
 from ._target import READ_FLAGS, identity, require_regular_fd, still_named
 from ._temp_file import unlink_if_there
@@ -79,7 +80,7 @@ class InPlace:
         self.copy, temp.name = name, ""  # the target may change from here on
         try:
             self._reserve(size)
-        except OSError:
+        except system_error():
             self.copy, temp.name = "", name
             raise
         self._copy_from(temp.fd, size)
@@ -115,7 +116,7 @@ class InPlace:
             return
         try:
             kernel.posix_fallocate(fd, 0, size)
-        except OSError as error:
+        except system_error() as error:
             if error.errno in NOT_SUPPORTED:
                 _log.debug("%r: no room can be reserved (%s)", self._target.path, error)
                 return

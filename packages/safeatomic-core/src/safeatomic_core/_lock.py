@@ -18,7 +18,7 @@ import os
 import stat
 
 from . import _log, _trace
-from ._errors import LockError
+from ._errors import LockError, system_error
 from ._forks import Held
 from ._lock_file import CRASH_MARK, Found, flock_stale, probe_free
 from ._lock_payload import payload
@@ -160,7 +160,7 @@ class Lock:
             if found.alive == "yes" and found.fd >= 0:
                 return probe_free(found.fd)
             return not still_named(self._dir_fd, self.name, found.inode)
-        except OSError:
+        except system_error():
             return True  # the attempt will say what is wrong
 
     def ours(self) -> bool:
@@ -233,7 +233,7 @@ class Lock:
         """Remove the name if it is still ours, even after one transient error or interrupt."""
         try:
             ours = self._unlink_if_ours(dir_fd)
-        except OSError:
+        except system_error():
             ours = self._unlink_if_ours(dir_fd)
         except BaseException:
             self._unlink_if_ours(dir_fd)
@@ -259,7 +259,7 @@ class Lock:
             return
         try:
             fd = self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
-        except OSError as error:
+        except system_error() as error:
             if error.errno not in _NO_ANONYMOUS:
                 raise
             fd = self._make_named()
@@ -281,7 +281,7 @@ class Lock:
         admit(fd, status, self.target.directory(), self._dir_fd, CRASH_MARK)
         try:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
-        except OSError as error:
+        except system_error() as error:
             if error.errno in NOT_SUPPORTED:
                 raise self._impossible("this filesystem has no flock", error) from error
             raise
@@ -303,7 +303,7 @@ class Lock:
         """Give the inode its name; False when the name exists."""
         try:
             self._link_inode()
-        except OSError as error:
+        except system_error() as error:
             self.linked = False
             if not isinstance(error, FileExistsError):
                 raise
@@ -319,7 +319,7 @@ class Lock:
             self.linked = True  # before the call: an interrupt right after it must find it to undo
             try:
                 kernel.link_anonymous(self._held.fd, self.name, self._dir_fd)
-            except OSError as error:
+            except system_error() as error:
                 if error.errno not in _NO_PROC:
                     raise
             else:
@@ -335,7 +335,7 @@ class Lock:
             kernel.link(
                 name, self.name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False
             )
-        except OSError as error:
+        except system_error() as error:
             if error.errno not in _NO_LINKS:
                 raise
             raise self._impossible("hard links are not permitted here", error) from error
@@ -385,7 +385,7 @@ def release_quietly(lock: Fence) -> None:
     """Release without masking an error that is already on its way; a failure is logged."""
     try:
         lock.release()
-    except OSError as error:
+    except system_error() as error:
         _log.warning(
             "could not remove the lock %r (%s); it is dead and the next writer takes it over",
             getattr(lock, "name", ""),

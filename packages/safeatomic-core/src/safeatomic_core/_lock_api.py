@@ -13,7 +13,7 @@ from . import _trace
 from ._advice import refused
 from ._change import finish
 from ._descriptor import closing
-from ._errors import LockError, age_text
+from ._errors import LockError, age_text, system_error
 from ._gate import gate
 from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
 from ._lock import Lock
@@ -140,7 +140,7 @@ def try_acquire_lock(
             if take(locks[0], target, session, retries, delay):
                 keep(target, locks[0])
                 taken = True
-    except OSError as error:
+    except system_error() as error:
         raise refused(error, "take the lock", _trace.ACQUIRE, target) from error
     finally:
         try:
@@ -170,7 +170,7 @@ def release_lock(path: StrPath) -> bool:
     def release() -> bool:
         try:
             target.open()
-        except OSError:
+        except system_error():
             # A directory that was removed or renamed meanwhile keeps nobody from releasing.
             kept = kept_by_path(target.path)
             if kept is None:
@@ -375,7 +375,7 @@ def _remove(target: Target, found: Found) -> bool:
         kernel.unlink(name, dir_fd=target.dir_fd)
     except FileNotFoundError:
         return False
-    except OSError as error:
+    except system_error() as error:
         raise refused(error, "remove the lock", _trace.RELEASE, target) from error
     return True
 
@@ -386,6 +386,6 @@ def _join_takeover(found: Found) -> bool:
         return False
     try:
         kernel.flock(found.fd, LOCK_EX | LOCK_NB)
-    except OSError:
+    except system_error():
         return False
     return True

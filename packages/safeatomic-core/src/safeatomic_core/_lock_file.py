@@ -16,7 +16,7 @@ import os
 import stat
 import time
 
-from ._errors import age_text
+from ._errors import age_text, system_error
 from ._forks import Held
 from ._lock_payload import CAP, parse, parse_json, parse_timestamp
 from ._posix import LOCK_EX, LOCK_NB, LOCK_SH, kernel
@@ -97,7 +97,7 @@ class Found:
             self._open(dir_fd, name)
         except FileNotFoundError:
             self._forget()
-        except OSError as error:
+        except system_error() as error:
             if error.errno not in _REFUSED or not self.exists:
                 raise
             # The directory may be shared with somebody whose files we may not read: no reason to
@@ -181,7 +181,7 @@ class Found:
             return
         try:
             fd = self._handle.open(kernel.open, name, READ_FLAGS, dir_fd=dir_fd)
-        except OSError as error:
+        except system_error() as error:
             # A link or a socket has taken the name meanwhile (open(2)).
             if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EMLINK):
                 raise
@@ -219,7 +219,7 @@ class Found:
         if lost_payload or self.fields.get("kernel_lock") == "flock":
             try:
                 free = probe_free(self.fd)
-            except OSError as error:
+            except system_error() as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
                     raise
                 # EBADF: a descriptor that is open for reading only, on NFS (flock(2)).
@@ -282,7 +282,7 @@ def flock_stale(fd: int) -> bool:
             if not probe_free(fd):
                 return False
             time.sleep(0)
-        except OSError as error:
+        except system_error() as error:
             if error.errno != errno.EBADF:
                 raise
             return False  # open for reading only, on NFS (flock(2)): nothing is proven
@@ -300,6 +300,6 @@ def _alive_by_pid(fields: dict[str, object]) -> Alive:
         kernel.kill(pid, 0)
     except ProcessLookupError:
         return "no"
-    except OSError:
+    except system_error():
         return "yes"  # EPERM: it lives, and belongs to somebody else
     return "yes"

@@ -29,6 +29,7 @@ from ._acl import (
     pack,
     parse,
 )
+from ._errors import system_error
 from ._posix import kernel
 
 TYPE_CHECKING = False
@@ -106,7 +107,7 @@ class _Grant:
         kernel.fchmod(self._fd, self._mode)
         try:
             kernel.setxattr(self._fd, ACCESS, pack(entries))
-        except OSError as error:
+        except system_error() as error:
             _log.debug("a lock has fewer readers than its directory has writers (%s)", error)
             everybody = others if groups else 0
             groups = min(groups, entries[GROUP_OBJ, NOBODY]) if group else everybody
@@ -162,7 +163,7 @@ def _read_acl(dir_fd: int) -> Entries | None:
         entries = parse(_raw_acl(dir_fd))
     except FileNotFoundError:  # no /proc: it may have one
         return {(GROUP_OBJ, NOBODY): 0, (OTHER, NOBODY): 0}
-    except OSError:
+    except system_error():
         return None
     return None if is_empty(entries) else entries
 
@@ -170,7 +171,7 @@ def _read_acl(dir_fd: int) -> Entries | None:
 def _raw_acl(dir_fd: int) -> bytes:
     try:
         raw: bytes = kernel.getxattr(dir_fd, ACCESS)
-    except OSError as error:
+    except system_error() as error:
         if error.errno != errno.EBADF:
             raise
         # A directory that may not be read was opened for searching only (open(2), O_PATH).
@@ -182,7 +183,7 @@ def _drop_inherited_acl(fd: int) -> None:
     """Remove what a default ACL of the directory gave: a later chmod would widen its mask."""
     try:
         kernel.removexattr(fd, ACCESS)
-    except OSError:
+    except system_error():
         pass  # there is none, or no such thing here
 
 
@@ -190,7 +191,7 @@ def _chown(fd: int, owner: int, group: int) -> bool:
     """Give the lock an owner or a group; False where that is not permitted."""
     try:
         kernel.fchown(fd, owner, group)
-    except OSError as error:
+    except system_error() as error:
         _log.debug("a lock keeps its owner and group (%s)", error)
         return False
     return True

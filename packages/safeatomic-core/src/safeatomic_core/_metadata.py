@@ -13,6 +13,7 @@ import stat
 
 from . import _log, _mounts
 from ._descriptor import Descriptor, closing
+from ._errors import system_error
 from ._posix import kernel
 from ._target import READ_FLAGS
 
@@ -102,7 +103,7 @@ def _give(fd: int, uid: int, gid: int, before: int) -> int:
         return before  # it may be anybody's, and a chown would make it nobody's
     try:
         kernel.fchown(fd, uid, gid)
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in _NOT_OURS_TO_GIVE:
             raise
         return before
@@ -113,7 +114,7 @@ def _has_every_number(table: str) -> bool:
     """Tell whether this is a user namespace in which every user has a number of their own."""
     try:
         return _mounts.read_proc(f"/proc/self/{table}").split() == [b"0", b"0", b"4294967295"]
-    except OSError:
+    except system_error():
         return False
 
 
@@ -121,7 +122,7 @@ def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
     """Set the set-id bits again, on a file that may be somebody else's by now."""
     try:
         kernel.fchmod(fd, mode)
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in _NOT_OURS_TO_GIVE:
             raise
         lost.append(("the set-user-ID and set-group-ID bits", True))
@@ -136,7 +137,7 @@ def _copy_xattrs(target: Target, fd: int, lost: list[Loss]) -> None:
             _copy_from_open(target, fd, lost)
             return
         present: list[str] = kernel.listxattr(fd)
-    except OSError as error:
+    except system_error() as error:
         if error.errno in _NO_XATTRS:
             return
         raise
@@ -180,12 +181,12 @@ def _copy(
     for name in wanted:
         try:
             kernel.setxattr(fd, name, value_of(name))
-        except OSError as error:
+        except system_error() as error:
             _forgive(error, name, lost)
     if _ACL in present and _ACL not in wanted:  # the directory's default ACL
         try:
             kernel.removexattr(fd, _ACL)
-        except OSError as error:
+        except system_error() as error:
             _forgive(error, _ACL, lost)
 
 

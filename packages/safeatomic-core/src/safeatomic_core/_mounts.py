@@ -17,6 +17,7 @@ import sys
 from _weakref import ref  # weakref itself is slow to import
 
 from ._descriptor import Descriptor, closing
+from ._errors import system_error
 from ._forks import generation
 from ._posix import O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
@@ -70,6 +71,8 @@ def attributes(dir_fd: int, name: str = "") -> int | None:
         import ctypes  # slow to import, and impossible without a descriptor or after a chroot
 
         function = getattr(ctypes.CDLL(None), "statx", None)
+    except TimeoutError:  # a signal handler's
+        raise
     except (ImportError, OSError):
         return None
     if function is None:
@@ -93,13 +96,13 @@ def is_swap_file(dir_fd: int, name: str) -> bool:
     try:
         file = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         swaps = read_proc("/proc/swaps").splitlines()[1:]
-    except OSError:
+    except system_error():
         return False
     for line in swaps:
         try:
             if os.path.samestat(os.stat(unescaped(line.split()[0])), file):
                 return True
-        except OSError:
+        except system_error():
             continue  # in another mount namespace
     return False
 
@@ -176,7 +179,7 @@ def fsync_is_ignored() -> bool:
     """
     try:
         os.fsync(_NO_SUCH_FD)
-    except OSError:
+    except system_error():
         return False
     return True
 
@@ -267,7 +270,7 @@ class MountWatch:
             if os.lseek(self._fd, 0, os.SEEK_CUR) != self._cookie:
                 return False
             return self._poll.poll(0) == self._quiet
-        except OSError:
+        except system_error():
             return False
 
     def same_namespace(self) -> bool:
@@ -332,7 +335,7 @@ class _Table:
         self._held.extend(map(os.open, (path,), (os.O_RDONLY,)))  # see `Descriptor`
         try:
             os.lseek(self.fd, self.cookie, os.SEEK_SET)
-        except OSError:
+        except system_error():
             self.cookie = -1
         self._inode = os.fstat(self.fd).st_ino
 
@@ -342,7 +345,7 @@ class _Table:
             self._held.clear()
         try:
             any(map(os.close, map(self._held.pop, (-1,) * len(self._held))))
-        except (IndexError, OSError):
+        except (IndexError, system_error()):
             pass  # another thread was quicker; an error loses nothing
         _tables.pop(self, None)
 
@@ -352,7 +355,7 @@ class _Table:
         try:
             at = self.cookie if self.cookie < 0 else os.lseek(self.fd, 0, os.SEEK_CUR)
             return at == self.cookie and os.fstat(self.fd).st_ino == self._inode
-        except OSError:
+        except system_error():
             return False
 
 
@@ -371,5 +374,5 @@ def _namespace() -> int:
     """Return the inode number that stands for this process's mount namespace, 0 if unknown."""
     try:
         return os.stat("/proc/self/ns/mnt").st_ino
-    except OSError:
+    except system_error():
         return 0

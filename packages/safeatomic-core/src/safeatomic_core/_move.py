@@ -17,7 +17,7 @@ from ._change import Change, carry_out
 from ._checksum_record import agreeing
 from ._descriptor import Descriptor
 from ._digests import memoized
-from ._errors import UNCHANGED, CrossDeviceAtomicityError
+from ._errors import UNCHANGED, CrossDeviceAtomicityError, system_error
 from ._gate import pass_gate
 from ._held_locks import place_of
 from ._options import Policy, check_flag
@@ -385,7 +385,7 @@ class _Move(Change):
             self._source_sidecar.take_away()
         except FileExistsError as error:
             _log.warning("%r: its sidecar stays behind (%s)", self._src.path, error)
-        except OSError as error:
+        except system_error() as error:
             self._left = error  # raised once everything else is done
         self._source_sidecar.drop_displaced()
 

@@ -12,6 +12,7 @@ import os
 import stat
 
 from ._descriptor import Descriptor, closing
+from ._errors import system_error
 from ._posix import kernel
 from ._target import READ_FLAGS
 
@@ -48,7 +49,7 @@ def require_permission(target: Target) -> None:
             probe,
             lambda: probe.open(kernel.open, target.name, _PROBE, dir_fd=target.dir_fd),
         )
-    except OSError as error:
+    except system_error() as error:
         if error.errno == errno.ETXTBSY or _may_replace_all_the_same(error, target, status):
             return  # a running program may be replaced, not written
         raise

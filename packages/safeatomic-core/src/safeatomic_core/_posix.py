@@ -17,6 +17,7 @@ import os
 import sys
 
 from . import _log
+from ._errors import system_error
 
 try:
     from _functools import partial  # type: ignore[import-not-found]
@@ -77,7 +78,7 @@ def _fsync(fd: int) -> None:
     """
     try:
         fcntl.fcntl(fd, _F_FULLFSYNC)
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in NOT_SUPPORTED:
             raise
         os.fsync(fd)
@@ -104,7 +105,7 @@ def _exists_at(name: str, dir_fd: int) -> bool:
     """
     try:
         os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             raise
         return False
@@ -172,6 +173,8 @@ def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
         import ctypes  # slow to import, and only a move without force and a checksum need it
 
         libc = ctypes.CDLL(None, use_errno=True)
+    except TimeoutError:  # a signal handler's
+        raise
     except (ImportError, OSError, TypeError) as error:  # a chroot may hide the standard library
         _log.debug("no %s (%s)", name, error)
         return _or_missing(name, None)

@@ -26,6 +26,7 @@ from . import _trace
 from ._announcement import Announcement
 from ._change import Change
 from ._digests import HashAside, hash_bytes
+from ._errors import system_error
 from ._gate import mount_point_refusal, pass_gate
 from ._in_place import InPlace
 from ._metadata import preserve
@@ -163,7 +164,7 @@ class Write(Change):
         """Tell whether anything was written that is not published."""
         try:
             return not self.published and kernel.fstat(self.temp.fd).st_size > 0
-        except OSError:  # there is no temp, or it cannot be asked
+        except system_error():  # there is no temp, or it cannot be asked
             return False
 
     def commit(self) -> None:
@@ -174,7 +175,7 @@ class Write(Change):
             self.announce()
         try:
             self.publish()
-        except OSError as error:
+        except system_error() as error:
             if not self._must_write_in_place(error):
                 raise
             self.draft()

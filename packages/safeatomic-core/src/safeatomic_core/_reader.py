@@ -7,9 +7,9 @@ import io
 import os
 
 from . import _trace
-from ._descriptor import Descriptor, closing
-from ._digests import hash_bytes, memoized
-from ._errors import SafeAtomicError
+from ._descriptor import Descriptor, closing, shows
+from ._digests import digest_of_bytes, memoized
+from ._errors import SafeAtomicError, system_error
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
 from ._posix import kernel
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # Each failed try means that writers published twice within microseconds: 1,000 are not chance.
 _TRIES = 1000
 _LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))
+_BUFFER = 65536  # bytes that a stream reads ahead
+_CLOSED = "the program closed the descriptor of this reader"
 _NEEDED = (ATOMIC_VISIBILITY, READER_CONSISTENCY)
 _NEEDED_CHECKED = (ATOMIC_VISIBILITY, READER_CONSISTENCY, INTEGRITY_DETECTION)
 
@@ -59,7 +61,7 @@ def read_all(
                 opened.open()
                 verification = opened.verification()
                 data = opened.read_rest()
-                if verification is None or verification.agrees(_digest_of_bytes(data)):
+                if verification is None or verification.agrees(digest_of_bytes(data)):
                     return data
             opened.close()
         raise _never_at_rest(path)
@@ -72,7 +74,8 @@ class AtomicReader(io.BufferedReader):
 
     With ``check_checksum=True`` the content is hashed once, in constant memory, when the reader is
     made, on the descriptor that is then read. Like any open file it is closed by ``close()`` or a
-    ``with`` block. It may be shared between threads only under a lock of theirs.
+    ``with`` block. It may be shared between threads only under a lock of theirs. A program that
+    closed its descriptor gets an error instead of what another file has at that number by then.
 
     Args:
         path: The file. A symbolic link is followed.
@@ -89,6 +92,8 @@ class AtomicReader(io.BufferedReader):
         OSError: The file or its sidecar cannot be read. Nothing was changed.
     """
 
+    __slots__ = ("_ahead", "_opened", "_path")  # quicker than what is in the stream's dictionary
+
     _on_hashed: Callable[[int], None] | None = None  # as for `verify_file`
 
     def __init__(
@@ -100,12 +105,13 @@ class AtomicReader(io.BufferedReader):
         safety: Safety = "strict",
     ) -> None:
         self._opened: _Opened | None = None
+        self._ahead = 0  # bytes that can be taken without a system call
         self._path = check_path(path)
         opened = _Opened(path, _Options(check_checksum, checksum_algo, safety))
         try:
             opened.open_verified(self._on_hashed)
             # BufferedReader does the buffering, readline and iteration, all of it in C.
-            super().__init__(kernel.raw_stream(opened.fd, "rb"))
+            super().__init__(kernel.raw_stream(opened.fd, "rb"), _BUFFER)
             opened.outlive()
             self._opened = opened
         finally:
@@ -127,31 +133,62 @@ class AtomicReader(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return at most ``size`` bytes, or all that are left."""
-        try:
-            return super().read(size)
-        except OSError as error:
-            raise self._named(error) from error
+        if size is None or not 0 <= size <= self._ahead:
+            return self._from_file(super().read, size)
+        self._ahead -= size
+        return io.BufferedReader.read(self, size)
 
     def read1(self, size: int = -1, /) -> bytes:
         """Return at most ``size`` bytes with at most one system call."""
-        try:
-            return super().read1(size)
-        except OSError as error:
-            raise self._named(error) from error
+        if not 0 <= size <= self._ahead:
+            return self._from_file(super().read1, size)
+        self._ahead -= size
+        return io.BufferedReader.read1(self, size)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read into a writable buffer; return the number of bytes."""
-        try:
-            return super().readinto(buffer)
-        except OSError as error:
-            raise self._named(error) from error
+        size = memoryview(buffer).nbytes
+        if size > self._ahead:
+            return self._from_file(super().readinto, buffer)
+        self._ahead -= size
+        return io.BufferedReader.readinto(self, buffer)
+
+    def readinto1(self, buffer: WriteableBuffer, /) -> int:
+        """Read as `readinto` does, with at most one system call."""
+        return self._from_file(super().readinto1, buffer)
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """Return the next line with its newline, or what is left."""
+        size = -1 if size is None else size
+        ahead = self._ahead
+        if not ahead:
+            return self._from_file(super().readline, size)
+        self._ahead = 0  # until it is known
         try:
-            return super().readline(-1 if size is None else size)
-        except OSError as error:
+            line = io.BufferedReader.readline(self, size)
+        except system_error() as error:
             raise self._named(error) from error
+        if len(line) < ahead:
+            self._ahead = ahead - len(line)
+        else:
+            self._require_open()  # its end may come from the file
+        return line
+
+    def peek(self, size: int = 0, /) -> bytes:
+        """Return the next bytes, at least one unless it is the end, and stay in front of them."""
+        return self._from_file(super().peek, size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move the position; return it, in bytes from the start."""
+        return self._from_file(super().seek, offset, whence)
+
+    def tell(self) -> int:
+        """Return the position in bytes from the start."""
+        return self._from_file(super().tell)
+
+    def fileno(self) -> int:
+        """Return the descriptor, which stays the reader's to close."""
+        return self._from_file(super().fileno)
 
     def detach(self) -> NoReturn:
         """Refuse: what is underneath is the reader's."""
@@ -176,6 +213,23 @@ class AtomicReader(io.BufferedReader):
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("an AtomicReader cannot be pickled; open the file again")
+
+    def _from_file(self, call: Callable[..., _T], *args: object) -> _T:
+        """Make a call that may ask the file."""
+        self._ahead = 0  # until it is known
+        self._require_open()
+        try:
+            result = call(*args)
+            self._ahead = self.raw.tell() - super().tell()
+        except system_error() as error:
+            raise self._named(error) from error
+        return result
+
+    def _require_open(self) -> None:
+        """Refuse to go on if the program closed the file: its number may be another one's."""
+        opened = self._opened
+        if opened is not None and not shows(opened.fd, opened.inode):
+            raise OSError(errno.EBADF, _CLOSED, self._path)
 
     def _named(self, error: OSError) -> OSError:
         if error.errno is None or error.filename is not None:
@@ -214,18 +268,6 @@ def read_with(path: StrPath, work: Callable[[int], _T]) -> _T:
             return work(opened.fd)
 
     return closing(opened, read)
-
-
-def _digest_of_bytes(data: bytes) -> Callable[[str], str]:
-    """Return a function that gives the digest of bytes, hashing once for each algorithm."""
-    known: dict[str, str] = {}
-
-    def digest_of(algo: str) -> str:
-        if algo not in known:
-            known[algo] = hash_bytes(data, algo)
-        return known[algo]
-
-    return digest_of
 
 
 def _never_at_rest(path: StrPath) -> SafeAtomicError:

@@ -27,6 +27,7 @@ from ._acl import (
     pack,
     parse,
 )
+from ._errors import system_error
 from ._posix import kernel
 
 TYPE_CHECKING = False
@@ -105,7 +106,7 @@ def acl_of(fd: int) -> bytes | None:
     """Return the access ACL of an open file, None if it has none."""
     try:
         acl: bytes = kernel.getxattr(fd, ACCESS)
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in _NO_ACL:
             raise
         return None
@@ -118,7 +119,7 @@ def readers_at(target: Target) -> Readers | None:
         return None
     try:
         acl = kernel.getxattr_at(target.name, ACCESS, target.dir_fd)
-    except OSError as error:
+    except system_error() as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT):  # or there is no /proc
             _log.debug("%r: its ACL could not be read (%s)", target.path, error)
             return None
@@ -136,7 +137,7 @@ def admit(record: Temp, readers: Readers) -> None:
     try:
         _give_group(record, readers.group)
         _give_acl(fd, readers.acl)
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in _NOT_TO_BE_HAD:
             raise
         _log.debug("the record does not have the group or the ACL of the data (%s)", error)
@@ -151,7 +152,7 @@ def admit(record: Temp, readers: Readers) -> None:
     try:
         kernel.fchown(fd, readers.owner, -1)  # last: less may be permitted afterwards
         record.owner = (readers.owner, record.owner[1])
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in _NOT_TO_BE_HAD:
             raise
         _log.debug("the record keeps our owner, not the data's (%s)", error)
@@ -191,7 +192,7 @@ def _give_names(record: Temp, readers: Readers) -> bool:
         return False
     try:
         kernel.setxattr(record.fd, ACCESS, pack(_naming(readers, *record.owner)))
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in _NOT_TO_BE_HAD:
             raise
         _log.debug("the record has fewer readers than the data (%s)", error)

@@ -12,6 +12,7 @@ import os
 from ._announcement import Announcement
 from ._descriptor import Descriptor, closing
 from ._digests import hash_fd
+from ._errors import system_error
 from ._gate import pass_gate
 from ._posix import kernel
 from ._settle import OVERTAKEN, settle_directory
@@ -60,7 +61,7 @@ class Batch:
         for name in names:
             try:
                 found[name] = self._flush(name)
-            except OSError:
+            except system_error():
                 pass  # its own recording comes to that, and reports it
         self._durable = found if settle_directory(self._target, self._safety) else {}
 

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 
+from ._errors import system_error
 from ._posix import NOT_SUPPORTED, kernel
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
     """
     try:
         kernel.rename_noreplace(src, dst, src_dir_fd, dst_dir_fd)
-    except OSError as error:
+    except system_error() as error:
         if not lacks_rename_flag(error, kernel.rename_noreplace):
             raise
         _require_removable(src, src_dir_fd)
@@ -46,7 +47,7 @@ def lacks_rename_flag(error: OSError, call: Callable[[str, str, int, int], None]
         return error.errno in NOT_SUPPORTED
     try:
         call("", "", -1, -1)
-    except OSError as asked:
+    except system_error() as asked:
         return asked.errno != errno.ENOENT
     return False
 

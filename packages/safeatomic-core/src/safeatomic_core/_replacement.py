@@ -16,6 +16,7 @@ import stat
 
 from . import _log
 from ._checksum_record import CAP, has_record_form
+from ._errors import system_error
 from ._posix import NOT_SUPPORTED, kernel
 from ._rename import lacks_rename_flag, rename_new
 from ._target import SIDECAR_SUFFIX, identity, still_named
@@ -83,7 +84,7 @@ class Replacement:
             kernel.rename_exchange(self.record.name, self._name, self._dir_fd, self._dir_fd)
         except FileNotFoundError:
             return self._not_done()  # removed meanwhile
-        except OSError as error:
+        except system_error() as error:
             if not lacks_rename_flag(error, kernel.rename_exchange):
                 raise
             return self._install_without_exchange(present)
@@ -129,10 +130,10 @@ class Replacement:
             return
         try:
             self._drop_aside()
-        except OSError:
+        except system_error():
             try:
                 self._drop_aside()  # the first failure may be passing
-            except OSError as error:
+            except system_error() as error:
                 why = "%r: could not remove the former sidecar %r (%s)"
                 _log.warning(why, self._path, self._aside, error)
         self._aside = ""
@@ -226,7 +227,7 @@ class Replacement:
             kernel.link(self._name, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
         except FileNotFoundError:
             return self._not_done()
-        except OSError as error:
+        except system_error() as error:
             if error.errno not in _NO_LINK:
                 raise
             self._copy_aside(present)
@@ -255,7 +256,7 @@ class Replacement:
         if copy.owner != owner:
             try:
                 kernel.fchown(copy.fd, *owner)
-            except OSError as error:
+            except system_error() as error:
                 _log.debug("%r: a copy put back is ours (%s)", self._path, error)
         kernel.fchmod(copy.fd, stat.S_IMODE(present.status.st_mode))
         kernel.fsync(copy.fd)
@@ -282,7 +283,7 @@ class Replacement:
         except FileNotFoundError:
             self._return_aside()  # our record was removed from under us
             return
-        except OSError as error:
+        except system_error() as error:
             if not lacks_rename_flag(error, kernel.rename_exchange):
                 raise
             kernel.rename(aside, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
@@ -376,7 +377,7 @@ class Replacement:
         """Tell whether the sidecar's name shows our record."""
         try:
             return still_named(self._dir_fd, self._name, self._own())
-        except OSError as error:
+        except system_error() as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
             return False  # there is no room for such a name
@@ -389,7 +390,7 @@ def _rename_to_free(src: str, dst: str, dir_fd: int) -> None:
     """Rename to a name that must be free; where nothing holds that, it is asked just before."""
     try:
         linked = rename_new(src, dst, dir_fd, dir_fd)
-    except OSError as error:
+    except system_error() as error:
         if error.errno not in _NO_LINK:  # FileExistsError, for example
             raise
         if kernel.exists_at(dst, dir_fd):

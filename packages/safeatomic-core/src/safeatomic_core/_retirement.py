@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 
 from . import _log, _trace
+from ._errors import system_error
 from ._replacement import Replacement
 from ._sidecar_file import Looks, taken
 
@@ -62,7 +63,7 @@ class Retirement:
         self._drop_present()
         try:
             self._recognise("sha256")
-        except OSError as error:
+        except system_error() as error:
             cause = error.__cause__
             if not isinstance(cause, PermissionError):
                 raise
@@ -154,7 +155,7 @@ class Retirement:
                 self._report("restore")
             present = self._present
             flush(-1 if present is None or keep else present.fd)
-        except OSError as error:
+        except system_error() as error:
             _log.warning(
                 "could not put the checksum sidecar of %r back (%s)", self._target.path, error
             )

@@ -7,7 +7,7 @@ import stat
 
 from . import _log
 from ._descriptor import Descriptor, closing
-from ._errors import UnsupportedEnvironmentWarning
+from ._errors import UnsupportedEnvironmentWarning, system_error
 from ._posix import kernel
 from ._target import DIRECTORY_FLAGS
 from ._temp_file import orphans
@@ -50,12 +50,12 @@ def settle_directory(
             kernel.fsync(renamed_fd)
         try:
             kernel.fsync(target.dir_fd)
-        except OSError as error:
+        except system_error() as error:
             _flush_reopened(target.dir_fd, error)
         if overtaken and barrier_fd >= 0:
             kernel.fchmod(barrier_fd, stat.S_IMODE(kernel.fstat(barrier_fd).st_mode))
             kernel.fsync(barrier_fd)
-    except OSError as error:
+    except system_error() as error:
         if safety == "strict":
             raise
         if safety == "warn":
@@ -102,7 +102,7 @@ def recover(target: Target, safety: str, token: str = "") -> None:
     settle_directory(target, safety)
     try:
         swept = orphans(target.dir_fd, remove=True, named=(token,) if token else ())
-    except OSError as error:
+    except system_error() as error:
         _log.debug("%r: no sweep (%s)", target.path, error)
         return
     for name, size, _owner in swept:

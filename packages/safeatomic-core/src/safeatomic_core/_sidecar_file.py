@@ -16,7 +16,7 @@ from . import _log
 from ._checksum_lines import escape, parse_line
 from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_record
 from ._descriptor import Descriptor, shows
-from ._errors import SafeAtomicError
+from ._errors import SafeAtomicError, system_error
 from ._forks import Held
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._target import READ_FLAGS, SIDECAR_SUFFIX, identity, kind_of
@@ -89,7 +89,7 @@ class Sidecar:
             )
         except FileNotFoundError:
             return
-        except OSError as error:
+        except system_error() as error:
             # A name that is too long cannot be there: its file's name just fits.
             self.fits = error.errno != errno.ENAMETOOLONG
             if self.fits:
@@ -100,7 +100,7 @@ class Sidecar:
             raise
         try:
             self._recognise(target, hint)
-        except OSError as error:
+        except system_error() as error:
             self.close()
             raise unreadable(target, error) from error
         except BaseException:
@@ -142,7 +142,7 @@ class Sidecar:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError as error:
+        except system_error() as error:
             # EBADF: NFS wants a descriptor to write to (flock(2)). Nobody can prove anything then.
             if error.errno not in NOT_SUPPORTED | {errno.EBADF}:
                 raise
@@ -327,7 +327,7 @@ def is_there(target: Target) -> bool:
     """
     try:
         return kernel.exists_at(target.name + SIDECAR_SUFFIX, target.dir_fd)
-    except OSError as error:
+    except system_error() as error:
         raise unreadable(target, error) from error
 
 
@@ -369,6 +369,6 @@ def _leads(name: bytes, target: Target) -> bool:
         return False
     try:
         status = kernel.stat(os.fsdecode(name), dir_fd=target.dir_fd)
-    except (OSError, ValueError):
+    except (system_error(), ValueError):
         return False
     return identity(status) == identity(target.status)

@@ -11,6 +11,7 @@ import os
 import stat
 
 from ._descriptor import Descriptor, closing, shows
+from ._errors import system_error
 from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, kernel
 
 TYPE_CHECKING = False
@@ -111,7 +112,7 @@ class Target:
                         raise
                 else:
                     return
-        except OSError as error:  # not `Naming`, which would slow every read and write down
+        except system_error() as error:  # not `Naming`, which would slow every read and write down
             named = self.named(error)
             if named is not error:
                 raise named from error
@@ -167,7 +168,7 @@ class Target:
         """
         try:
             status = kernel.stat(self.path)
-        except OSError:
+        except system_error():
             return  # an ordinary dangling link
         if not stat.S_ISREG(status.st_mode):
             raise refusal(self.path, status.st_mode)
@@ -197,7 +198,7 @@ class Target:
 
         try:
             return visit(self.path, differs)
-        except OSError:
+        except system_error():
             return False
 
     def directory(self) -> os.stat_result:

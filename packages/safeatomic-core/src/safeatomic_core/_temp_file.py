@@ -14,6 +14,7 @@ import stat
 
 from . import _log
 from ._checksum_record import has_record_form
+from ._errors import system_error
 from ._forks import Held
 from ._posix import (
     LOCK_EX,
@@ -85,7 +86,7 @@ class Temp(Held):
             except FileExistsError:
                 self.name = ""
                 continue
-            except OSError:
+            except system_error():
                 self.name = ""  # nothing was made, so nothing is to be discarded
                 raise
             if self._claim(fd):
@@ -99,7 +100,7 @@ class Temp(Held):
             kernel.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError as error:
+        except system_error() as error:
             if error.errno not in NOT_SUPPORTED:
                 raise  # without flock no sweeper can prove anything either
         status = kernel.fstat(fd)
@@ -124,7 +125,7 @@ class Temp(Held):
         try:
             if self.name:
                 unlink_if_there(self.name, self.dir_fd)
-        except OSError:
+        except system_error():
             self.name = ""
             raise
         else:
@@ -157,7 +158,7 @@ def unlink_if_there(name: str, dir_fd: int) -> None:
         pass  # never made, or already removed
     except BaseException as error:
         _unlink_once_more(name, dir_fd)
-        if not isinstance(error, OSError):
+        if not isinstance(error, system_error()):
             raise
 
 
@@ -175,7 +176,7 @@ def start_writeback(fd: int) -> None:
     """
     try:
         kernel.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
-    except OSError as error:
+    except system_error() as error:
         _log.debug("no early writeback (%s)", error)
 
 
@@ -248,7 +249,7 @@ def _reap(
         proven = True
         if remove:
             kernel.unlink(name, dir_fd=dir_fd)
-    except OSError as error:
+    except system_error() as error:
         if proven and refused is not None and error.errno != errno.ENOENT:
             refused.append(OSError(error.errno, error.strerror, name))
         return None

@@ -13,6 +13,7 @@ import stat
 
 from . import _environment, _filesystems, _mounts
 from ._descriptor import Descriptor
+from ._errors import system_error
 from ._posix import kernel
 
 TYPE_CHECKING = False
@@ -112,7 +113,7 @@ def is_mount_point(dir_fd: int, name: str, verdict: Verdict | None = None) -> bo
         return False  # nowhere else can a file be mounted over
     try:
         return _mounts.mount_id_at(dir_fd, name) != _mounts.mount_id(dir_fd)
-    except OSError as error:
+    except system_error() as error:
         _environment.raise_shortage(error)
         return False
 
@@ -181,7 +182,7 @@ def recall(path: str) -> tuple[Verdict | None, int | None]:
                 return None, None
     except FileNotFoundError:
         dev = _device_of_parent(path)
-    except OSError:
+    except system_error():
         return None, None
     verdict = None if dev is None else remembered(dev)
     return None if verdict is None or verdict.shared else verdict, dev
@@ -209,7 +210,7 @@ def look(dev: int, dir_fd: int | None, path: str, *, whole: bool = False) -> Ver
             try:
                 watch = _take_watch()
                 table, ended = watch.read(None if whole else number)
-            except OSError as error:
+            except system_error() as error:
                 _environment.raise_shortage(error)
                 break
             mount = _environment.find_mount(table, dev, dir_fd, path, number)
@@ -271,7 +272,7 @@ def _look_without_table(dev: int, dir_fd: int | None, path: str) -> Verdict:
         try:
             fd = opened.open(_mounts.open_directory, path)
             mount = _environment.mount_of_statfs(fd)
-        except OSError as error:
+        except system_error() as error:
             _environment.raise_shortage(error)
         finally:
             opened.close()
@@ -310,11 +311,11 @@ def _device_of_parent(path: str) -> int | None:
         kernel.stat(path, follow_symlinks=False)
     except FileNotFoundError:
         pass
-    except OSError:
+    except system_error():
         return None
     else:
         return None
     try:
         return kernel.stat(os.path.dirname(path) or ".").st_dev
-    except OSError:
+    except system_error():
         return None

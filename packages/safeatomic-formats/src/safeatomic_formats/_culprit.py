@@ -28,6 +28,8 @@ def name_place(error: Exception, document: object, render: Callable[[Any], objec
         document: The document.
         render: Renders a part of it; None if that would call the caller's own code again.
     """
+    if interrupted(error):
+        return  # that would be to write the document once more, with the time-out waiting
     message = _message(error)
     if re.search(r"\bobj\b", message):
         return  # known already
@@ -41,6 +43,20 @@ def name_place(error: Exception, document: object, render: Callable[[Any], objec
         hint = _hint(message)
         if where is not None or hint:
             _say(error, f"{place(where)}: {message}{hint}")
+
+
+def interrupted(error: BaseException) -> bool:
+    """Tell whether a signal handler raised an error, as one does that limits a call in time."""
+    import signal  # slow to import, and wanted by errors only
+
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code in codes:
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def name_text(error: UnicodeEncodeError, document: object) -> None:
@@ -85,8 +101,10 @@ def _hint(message: str) -> str:
 def _renders(part: object, render: Callable[[Any], object]) -> bool:
     try:
         render(part if isinstance(part, Mapping) else {"": part})
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is the part asked for
-        return False
+    except Exception as error:
+        if interrupted(error):
+            raise
+        return False  # whatever is wrong with it, it is the part asked for
     return True
 
 

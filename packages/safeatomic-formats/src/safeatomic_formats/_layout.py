@@ -21,6 +21,7 @@ from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
 
 from . import _depth
+from ._culprit import interrupted
 from ._merge import merge
 from ._plain import moment, tag_of
 from ._readback import check, same_scalar, unreadable
@@ -220,8 +221,10 @@ def _unchanged(document: object, present: Callable[[], str]) -> str | None:
     try:
         text = present().removeprefix("\ufeff")
         check(document, _reader().load(text), "YAML", scalar=_same_scalar)
-    except Exception:  # noqa: BLE001 - no such file, no access, another text: it is replaced
-        return None
+    except Exception as error:
+        if interrupted(error):
+            raise
+        return None  # no such file, no access, another text: it is replaced
     return text
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
+from ._culprit import interrupted
 from ._depth import check_object
 from ._plain import without_ruamel
 from ._readback import check, place, plain, same_scalar, unreadable
@@ -107,8 +108,10 @@ def _same_scalar(written: Any, read: Any) -> bool:
 def _survives(part: object, text_of: Any) -> bool:
     try:
         parse(text_of(part if isinstance(part, dict) else {"": part}))
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is the part asked for
-        return False
+    except Exception as error:
+        if interrupted(error):
+            raise
+        return False  # whatever is wrong with it, it is the part asked for
     return True
 
 

@@ -71,11 +71,16 @@ def add_lock_options(parser: Parser) -> None:
 def add_waiting(parser: Parser) -> None:
     """Add how long the lock is waited for."""
     parser.add_argument(
-        "--wait", type=seconds, metavar="S", help="wait up to S seconds for the lock (default: 0)"
+        "-w",
+        "--wait",
+        type=seconds,
+        metavar="S",
+        help="wait up to S seconds for the lock (default: 0)",
     )
     parser.add_argument("--retries", type=retries, metavar="N", help="retry N times instead")
     parser.add_argument("--delay", type=delay, metavar="S", help="seconds between two attempts")
     parser.add_argument(
+        "-E",
         "--conflict-exit",
         type=status,
         default=1,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from .._errors import system_error
 from .._guarantees import inspect_guarantees, unknown_report
 from .._hashes import UNLOADABLE
 from .._options import check_flag
@@ -141,7 +142,7 @@ def _unexamined(path: str, error: Exception) -> DoctorReport:
     """Return the report of a process that can no longer load the examination."""
     try:
         report = inspect_guarantees(path)
-    except OSError:
+    except system_error():
         report = unknown_report()
     detail = (
         f"the checks cannot be loaded ({error}); call doctor() once before the process enters a "

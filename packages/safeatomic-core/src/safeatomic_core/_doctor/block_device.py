@@ -12,6 +12,7 @@ import os
 import stat
 
 from .. import _mounts
+from .._errors import system_error
 from .._posix import kernel
 from .subject import failed, passed, shown, unknown
 
@@ -97,7 +98,7 @@ def find(environment: Environment) -> Layer | None:
         # btrfs and others have device numbers of their own; the source is the disk.
         try:
             status = kernel.stat(environment.source)
-        except (OSError, ValueError):
+        except (system_error(), ValueError):
             return None
         if not stat.S_ISBLK(status.st_mode):
             return None
@@ -139,12 +140,12 @@ def _drive_cache(directory: str) -> str:
 def _read(path: str) -> str:
     try:
         return os.fsdecode(_mounts.read_proc(path)).strip("\n")
-    except OSError:
+    except system_error():
         return ""
 
 
 def _list(path: str) -> list[str]:
     try:
         return sorted(kernel.listdir(path))
-    except OSError:
+    except system_error():
         return []

@@ -14,6 +14,7 @@ import stat
 from .. import _mounts
 from .._advice import command, quoted, typed
 from .._descriptor import Descriptor, closing
+from .._errors import system_error
 from .._filesystems import PSEUDO
 from .._gate import gate_error, pass_gate
 from .._in_place import COPY_PREFIX
@@ -206,12 +207,12 @@ def _refused_by_gate(place: Place) -> str | None:
         pass_gate(gated, Policy(concurrency="none", safety="best_effort"))
         try:
             require_permission(gated)
-        except OSError as error:
+        except system_error() as error:
             raise gate_error(error, gated) from error
 
     try:
         closing(gated, ask)
-    except OSError as error:
+    except system_error() as error:
         return error.strerror or str(error)
     return None
 
@@ -296,7 +297,7 @@ def _is_displaced(place: Place, name: str) -> bool:
 
     try:
         return closing(opened, probe)
-    except OSError:
+    except system_error():
         return False
 
 

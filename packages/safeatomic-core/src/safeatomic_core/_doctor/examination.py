@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .. import _verdicts
 from .._descriptor import closing
-from .._errors import SafeAtomicError, explain
+from .._errors import SafeAtomicError, explain, system_error
 from .._guarantees import inspect_guarantees, unknown_report
 from .._types import CRASH_DURABILITY, GUARANTEES
 from . import checks as look
@@ -59,7 +59,7 @@ def _inspect(path: str) -> tuple[GuaranteeReport, list[Line]]:
     try:
         _verdicts.forget()  # what was changed in another mount namespace, no watch on ours sees
         return inspect_guarantees(path), []
-    except OSError as error:
+    except system_error() as error:
         why = _explain(error, "inspect the path")
         return unknown_report(), [("inspection", "unknown", why)]
 
@@ -115,10 +115,22 @@ def _run(name: str, check: Callable[[], Finding]) -> Line:
     """Make one check; what it raises is its result."""
     try:
         status, detail = check()
-    except Exception as error:  # noqa: BLE001 - a diagnosis must not die of the disease
+    except Exception as error:
+        if not _belongs_to_a_check(error):
+            raise
         status = "fail" if name.startswith("probe_") else "unknown"
         detail = _explain(error, f"run {name}")
     return name, status, detail
+
+
+def _belongs_to_a_check(error: Exception) -> bool:
+    """Tell whether a check may have run into it: a diagnosis must not die of the disease.
+
+    What a signal handler raises, such as a time-out, is mostly a class of the program's own.
+    """
+    if isinstance(error, OSError):
+        return error.errno is not None
+    return isinstance(error, (SafeAtomicError, Warning)) or type(error).__module__ == "builtins"
 
 
 def _explain(error: Exception, doing: str) -> str:

@@ -6,6 +6,7 @@ import errno
 import stat
 
 from .._descriptor import Descriptor, closing
+from .._errors import system_error
 from .._lock_payload import payload
 from .._posix import LOCK_EX, LOCK_NB, kernel
 from .._target import DIRECTORY_FLAGS
@@ -53,7 +54,7 @@ def _refused_calls(place: Place) -> list[str]:
     for name, call in calls.items():
         try:
             call()
-        except OSError as error:
+        except system_error() as error:
             if error.errno not in _LOOKED_AT:
                 code = errno.errorcode.get(error.errno or 0, str(error.errno))
                 refused.append(f"{name} ({code})")
@@ -100,7 +101,7 @@ def _open_all(owners: list[Descriptor], place: Place) -> Finding | None:
     for number, owner in enumerate(owners, 1):
         try:
             owner.open(kernel.open, ".", DIRECTORY_FLAGS, dir_fd=place.dir_fd)
-        except OSError as error:
+        except system_error() as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 return None
             whose = "system" if error.errno == errno.ENFILE else "process"

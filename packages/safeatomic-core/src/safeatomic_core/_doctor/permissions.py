@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from .. import _mounts
+from .._errors import system_error
 
 # What keeps a file where it is: the flag, what it is called, and its letter (chattr(1)).
 ATTRIBUTES = (
@@ -62,7 +63,7 @@ def _has_fowner() -> bool:
         for line in _mounts.read_proc("/proc/thread-self/status").splitlines():
             if line.startswith(b"CapEff:"):
                 return bool(int(line.split()[1], 16) & _CAP_FOWNER)
-    except (OSError, ValueError):
+    except (system_error(), ValueError):
         pass
     return os.geteuid() == 0
 
@@ -78,6 +79,6 @@ def _is_mapped(number: int, kind: str) -> bool:
         if number != overflow:
             return True
         pairs = [(int(first), int(count)) for first, _, count in map(bytes.split, ranges)]
-    except (OSError, ValueError):
+    except (system_error(), ValueError):
         return True
     return any(first <= number < first + count for first, count in pairs)

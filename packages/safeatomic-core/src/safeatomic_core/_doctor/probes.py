@@ -11,7 +11,7 @@ import os
 import stat
 
 from .._descriptor import close_quietly
-from .._errors import ChecksumMismatchError, LockError, SafeAtomicError
+from .._errors import ChecksumMismatchError, LockError, SafeAtomicError, system_error
 from .._file_api import read_atomic_bytes, write_atomic_bytes
 from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
 from .._move import move_atomic
@@ -66,7 +66,7 @@ class Probes:
             OSError: One of them could not be removed; all of them were tried.
         """
         failure = self._remove_all()
-        if failure is not None and not isinstance(failure, OSError):
+        if failure is not None and getattr(failure, "errno", None) is None:
             self._remove_all()  # an interrupt cut the first round short
         self._leave()
         if failure is not None:
@@ -90,7 +90,7 @@ class Probes:
             except FileNotFoundError:
                 pass  # no probe came as far as making it
             except BaseException as error:  # noqa: BLE001 - first the rest, then the interrupt
-                if failure is None or not isinstance(error, OSError):
+                if failure is None or not isinstance(error, system_error()):
                     failure = error
         return failure
 
@@ -100,7 +100,7 @@ class Probes:
             return []
         try:
             return kernel.listdir(self._fd)
-        except OSError:
+        except system_error():
             suffixes = ("", LOCK_SUFFIX, SIDECAR_SUFFIX)
             return [role + suffix for role in _ROLES for suffix in suffixes]
 
@@ -243,7 +243,7 @@ class Probes:
                 released = release_lock(path)
             except BaseException as error:
                 released = release_lock(path)  # no passing error, no interrupt may leave it held
-                if not isinstance(error, OSError):
+                if not isinstance(error, system_error()):
                     raise
         if not released or is_locked(path):
             return failed("the lock was still there after its release")

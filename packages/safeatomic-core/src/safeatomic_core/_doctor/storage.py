@@ -11,6 +11,7 @@ import stat
 
 from .. import _mounts
 from .._environment import lives_in_memory
+from .._errors import system_error
 from .._filesystems import UNKNOWN, advice
 from .._posix import kernel
 from .._types import CRASH_DURABILITY
@@ -158,7 +159,7 @@ def quota(place: Place) -> Finding:
     for kind, number, who in ((0, os.geteuid(), "user"), (1, group, "group")):
         try:
             limits = process.quota(source, kind, number)
-        except OSError as error:
+        except system_error() as error:
             if error.errno not in _NO_QUOTA:
                 unclear = True
             continue

@@ -12,7 +12,7 @@ import stat
 
 from .. import _mounts
 from .._descriptor import Descriptor
-from .._errors import SafeAtomicError
+from .._errors import SafeAtomicError, system_error
 from .._guarantees import nearest_directory
 from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
 
@@ -73,7 +73,7 @@ class Place:
             self._resolve()
             self._open()
             self._look()
-        except OSError as error:
+        except system_error() as error:
             self.trouble = error
 
     @property
@@ -97,7 +97,7 @@ class Place:
             flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
             self._handle.open(kernel.open, self.directory, flags)
             self.listable = True
-        except OSError as error:
+        except system_error() as error:
             self.trouble = error
             if isinstance(error, NotADirectoryError):
                 kernel.stat(self.directory)  # a loop of links, perhaps
@@ -106,7 +106,7 @@ class Place:
             try:  # without read permission it can still be searched, perhaps
                 self._handle.open(_mounts.open_directory, self.directory)
                 self.trouble = None
-            except OSError as closed:
+            except system_error() as closed:
                 self.trouble = closed
 
     def _look(self) -> None:
@@ -123,7 +123,7 @@ class Place:
         """Return the nearest directory above that exists."""
         try:
             return nearest_directory(self.path)
-        except OSError:
+        except system_error():
             return "not to be seen from here"
 
     def join(self, name: str) -> str:
@@ -138,7 +138,7 @@ class Place:
 def _is_directory(path: str) -> bool:
     try:
         return stat.S_ISDIR(kernel.stat(path).st_mode)
-    except OSError:
+    except system_error():
         return False
 
 
@@ -147,7 +147,7 @@ def _stat_or_none(name: str, dir_fd: int, *, follow: bool) -> os.stat_result | N
         if dir_fd < 0:
             return kernel.stat(name, follow_symlinks=follow)
         return kernel.stat(name, dir_fd=dir_fd, follow_symlinks=follow)
-    except OSError:
+    except system_error():
         return None
 
 
