@@ -117,7 +117,6 @@ def straight_checksum(path: str, data: bytes) -> None:
     digest = sha256(data).hexdigest().encode()
     k.write(fd, data)
     k.posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)
-    k.stat(side, dir_fd=dir_fd, follow_symlinks=False)
     k.flock(before, _CLAIM)
     record = f".safeatomic-sum-{os.urandom(8).hex()}.tmp"
     sidecar = k.open(record, _TEMP, 0o600, dir_fd=dir_fd)
@@ -132,10 +131,6 @@ def straight_checksum(path: str, data: bytes) -> None:
     k.fsync(fd)
     k.stat(name + ".lock", dir_fd=dir_fd, follow_symlinks=False)
     k.fstat(fd)
-    with contextlib.suppress(OSError):
-        k.getxattr(fd, _ACL)
-    with contextlib.suppress(OSError):
-        k.getxattr_at(name, _ACL, dir_fd)
     with contextlib.suppress(OSError):
         k.getxattr(sidecar, _ACL)
     k.fchmod(sidecar, status.st_mode & 0o644)

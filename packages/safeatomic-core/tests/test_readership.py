@@ -191,10 +191,24 @@ def test_an_acl_that_cannot_be_read_admits_no_other_reader(
     target: Path, side: Path, faults: Any, announced: list[Any]
 ) -> None:
     write_checksum_file(target)
-    faults.fail("getxattr_at", errno.EACCES)
+    for call in ("listxattr_at", "getxattr_at"):
+        faults.fail(call, errno.EACCES)
     write_atomic_bytes(target, b"new", write_checksum=True)
     assert announced == [(0o600, None)]
     assert mode(side) == 0o640
+
+
+def test_an_acl_that_is_in_no_list_of_attributes_is_not_asked_for(
+    target: Path, side: Path, faults: Any, announced: list[Any]
+) -> None:
+    write_checksum_file(target)
+    faults.fail("getxattr_at", errno.EIO)
+    write_atomic_bytes(target, b"new", write_checksum=True)
+    assert announced == [(0o640, None)]
+    with_acl(target, NAMED)
+    with pytest.raises(OSError, match="Input/output"):
+        write_atomic_bytes(target, b"newer", write_checksum=True)
+    assert target.read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("code", [errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EIO])
@@ -366,7 +380,7 @@ def test_a_widening_that_is_not_permitted_any_more_leaves_fewer_readers(
 @pytest.mark.parametrize("entry", ["getxattr_at", "removexattr", "setxattr"])
 def test_a_broken_device_is_an_error(target: Path, faults: Any, entry: str) -> None:
     write_checksum_file(target)
-    if entry == "setxattr":
+    if entry in ("setxattr", "getxattr_at"):
         with_acl(target, NAMED)
     if entry == "removexattr":
         with_acl(target.parent, NAMED, DEFAULT)

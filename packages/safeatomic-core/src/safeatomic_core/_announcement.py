@@ -38,6 +38,7 @@ class Announcement(Retirement):
         """Make nothing yet; see `Retirement`."""
         super().__init__(target, token, creating=creating)
         self._readers: Readers | None = None  # of the sealed record, once known
+        self._without_acl = False  # whether neither content is known to have one
         self._restricted = False  # whether the record has fewer until then
         self._plain = False  # whether it describes the present content alone
         self._algo = ""
@@ -62,6 +63,15 @@ class Announcement(Retirement):
         assert self._present is not None  # noqa: S101 - just recognised
         self._refuse(self._present)
 
+    def look_again(self, algo: str) -> None:
+        """Look at what is there by now, after something has taken its time.
+
+        What is put in its place is compared with what it displaces in any case; this saves
+        displacing what must then be put back.
+        """
+        if self._present is None or not self._present.still_there(self._target):
+            self.look(algo)
+
     def draft(
         self,
         algo: str,
@@ -82,7 +92,7 @@ class Announcement(Retirement):
             PermissionError: The present content has to be hashed and may not be read.
         """
         self._algo, self._new, self._rest = algo, digest, rest
-        if self._present is None or not self._present.still_there(self._target):
+        if self._present is None:
             self.look(algo)
         present = self._present
         assert present is not None  # noqa: S101 - just looked
@@ -97,19 +107,20 @@ class Announcement(Retirement):
         """Write a record that describes the present content alone."""
         self._plain = True
         self._algo, self._new = algo, digest
-        if self._present is None or not self._present.still_there(self._target):
-            self.look(algo)
+        self.look_again(algo)
         assert self._present is not None  # noqa: S101 - just looked
         self._hold(self._present)
         self._write((), ())
 
-    def permit(self, data_fd: int) -> None:
+    def permit(self, data_fd: int, *, without_acl: bool = False) -> None:
         """Let those who may read the new content read the record.
 
         Args:
             data_fd: The new content, with the owner, mode and ACL that it will be published with.
+            without_acl: Neither it nor what it replaces has an access ACL.
         """
-        self._readers = readers_of(data_fd)
+        self._without_acl = without_acl
+        self._readers = readers_of(data_fd, without_acl=without_acl)
 
     def announce(self, sync_directory: Callable[[], None]) -> None:
         """Put the record under the sidecar's name, durably.
@@ -230,7 +241,7 @@ class Announcement(Retirement):
             return
         readers, present = self._readers, self._present
         if self._sealed_length < len(self._place.content):
-            other = readers_at(self._target)
+            other = readers_at(self._target, without_acl=self._without_acl)
             if self._target.status is None and present is not None and present.fd >= 0:
                 other = readers_of(present.fd)  # a record beside no data: who could read that
             readers = readers.restricted(other)

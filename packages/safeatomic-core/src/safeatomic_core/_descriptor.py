@@ -45,9 +45,10 @@ class Descriptor:
         """The descriptor, -1 while there is none."""
         return self._held[0] if self._held else -1
 
-    def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
-        """Open it: call ``opener`` with the arguments and keep what it returns."""
-        self._held.extend(starmap(partial(opener, *args, **kwargs), ((),)))
+    def open(self, opener: Callable[..., int], *args: object, dir_fd: int | None = None) -> int:
+        """Open it: call ``opener`` as `os.open` is called, and keep what it returns."""
+        call = opener if dir_fd is None else partial(opener, dir_fd=dir_fd)
+        self._held.extend(starmap(call, (args,)))
         return self._held[0]
 
     def release(self) -> int:

@@ -66,17 +66,18 @@ class Held(Descriptor):
         self.lasting = lasting
         self._born = len(_forks_so_far)
 
-    def open(self, opener: Callable[..., int], *args: object, **kwargs: object) -> int:
-        """Open it: call ``opener`` with the arguments and keep what it returns.
+    def open(self, opener: Callable[..., int], *args: object, dir_fd: int | None = None) -> int:
+        """Open it: call ``opener`` as `os.open` is called, and keep what it returns.
 
         Its user, who is going to ask what was opened, says so by `shows`.
         """
+        call = opener if dir_fd is None else partial(opener, dir_fd=dir_fd)
         try:
             try:
                 _opening_or_closing[self] = get_ident()
                 if _forking:
                     _let_fork_pass(self)
-                self._held.extend(starmap(partial(opener, *args, **kwargs), ((),)))
+                self._held.extend(starmap(call, (args,)))
                 fd = self._held[0]
                 _held[fd] = _UNKNOWN
             finally:

@@ -37,7 +37,7 @@ _OVERFLOW_ID = 65534  # what an owner without a number here looks like (proc(5),
 _READ_WRITE = 0o6
 
 
-def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> None:
+def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> bool:
     """Give a temp the metadata of the file it is going to replace.
 
     The owner goes last: once the file is somebody else's, less may be done to it.
@@ -46,6 +46,9 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> None:
         target: The target, whose ``status`` is that of the file to be replaced.
         temp: The temp.
         keep_mode: Leave the temp's mode alone; its maker has chosen it.
+
+    Returns:
+        Whether neither of them was seen to have an access ACL, in a list of their attributes.
 
     Raises:
         OSError: The mode cannot be set on our own temp, or an attribute fails with a real error.
@@ -63,7 +66,7 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> None:
             if mode & stat.S_ISGID:
                 lost.append(("the set-group-ID bit", True))
                 mode &= ~stat.S_ISGID
-    _copy_xattrs(target, fd, lost)
+    without_acl = _copy_xattrs(target, fd, lost)
     if uid == status.st_uid:
         if not keep_mode:
             kernel.fchmod(fd, mode)
@@ -83,6 +86,7 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> None:
             _set_id_bits(fd, mode, lost)
     if lost:
         _report(target.path, lost)
+    return without_acl
 
 
 def _report(path: str, lost: list[Loss]) -> None:
@@ -128,21 +132,26 @@ def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
         lost.append(("the set-user-ID and set-group-ID bits", True))
 
 
-def _copy_xattrs(target: Target, fd: int, lost: list[Loss]) -> None:
-    """Make the temp's extended attributes those of the target."""
+def _copy_xattrs(target: Target, fd: int, lost: list[Loss]) -> bool:
+    """Make the temp's extended attributes those of the target.
+
+    Returns:
+        Whether the lists show that neither has an access ACL.
+    """
     try:
         try:
             wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
         except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
             _copy_from_open(target, fd, lost)
-            return
+            return False
         present: list[str] = kernel.listxattr(fd)
     except system_error() as error:
         if error.errno in _NO_XATTRS:
-            return
+            return False
         raise
     if wanted or present:
         _copy(wanted, present, lambda name: _value_at(target, name), fd, lost)
+    return _ACL not in wanted and _ACL not in present
 
 
 def _copy_from_open(target: Target, fd: int, lost: list[Loss]) -> None:

@@ -67,6 +67,7 @@ class Write(Change):
         super().__init__(policy)
         self._digest = ""
         self._given_mode: int | None = None  # what the temp had when the caller got its descriptor
+        self._without_acl = False  # whether Harden has seen that neither file has one
         self._aside: HashAside | None = None
         self.target = Target(check_path(path))
         self.temp = Temp(-1)
@@ -143,6 +144,9 @@ class Write(Change):
         """See what is to be replaced as it is now, after a stream has taken its time."""
         self.target.look_again()
         self.require_target()
+        if self.announcement is not None:
+            self.step = _trace.ANNOUNCE
+            self.announcement.look_again(self.policy.algo)
 
     def require_target(self) -> None:
         """Refuse a target that this write must not replace."""
@@ -214,7 +218,7 @@ class Write(Change):
         if self.target.is_mount_point:
             pass  # the file itself stays
         elif self._keeps_metadata():
-            preserve(self.target, self.temp, keep_mode=chosen)
+            self._without_acl = preserve(self.target, self.temp, keep_mode=chosen)
         elif self.policy.mode is not None and not chosen:
             kernel.fchmod(self.temp.fd, self.policy.mode)  # the umask took bits away
         # A failed flush is never tried again: the kernel has dropped the pages it could not write
@@ -229,7 +233,7 @@ class Write(Change):
         self.require_locks()
         assert self.announcement is not None  # noqa: S101 - callers have just looked
         if self.policy.write_checksum and not self.target.is_mount_point:
-            self.announcement.permit(self.temp.fd)
+            self.announcement.permit(self.temp.fd, without_acl=self._without_acl)
             self.announcement.announce(self.sync_directory)
         else:
             self.announcement.retire(self.sync_directory)

@@ -57,12 +57,15 @@ def read_all(
 
     def read() -> bytes:
         for _ in range(_TRIES):
-            with opened.naming():
+            try:
                 opened.open()
                 verification = opened.verification()
                 data = opened.read_rest()
                 if verification is None or verification.agrees(digest_of_bytes(data)):
                     return data
+            except OSError as error:  # not `Naming`, which would slow every read down
+                opened.raise_named(error)
+                raise
             opened.close()
         raise _never_at_rest(path)
 
@@ -348,6 +351,12 @@ class _Opened:
     def naming(self) -> Naming:
         """Let what fails in a ``with`` block name the caller's path."""
         return Naming(self._target)
+
+    def raise_named(self, error: OSError) -> None:
+        """Raise a system error with the caller's path, if it names another one or none."""
+        named = self._target.named(error)
+        if named is not error:
+            raise named from error
 
     def read_rest(self) -> bytes:
         """Return everything from the descriptor's position on."""

@@ -97,9 +97,14 @@ class Readers:
         return Readers(self.owner, self.group, self.mode & stat.S_IRWXU, None)
 
 
-def readers_of(fd: int) -> Readers:
-    """Return those who may read an open file."""
-    return _readers(kernel.fstat(fd), acl_of(fd))
+def readers_of(fd: int, *, without_acl: bool = False) -> Readers:
+    """Return those who may read an open file.
+
+    Args:
+        fd: The file.
+        without_acl: It is known to have none.
+    """
+    return _readers(kernel.fstat(fd), None if without_acl else acl_of(fd))
 
 
 def acl_of(fd: int) -> bytes | None:
@@ -113,10 +118,12 @@ def acl_of(fd: int) -> bytes | None:
     return acl
 
 
-def readers_at(target: Target) -> Readers | None:
+def readers_at(target: Target, *, without_acl: bool = False) -> Readers | None:
     """Return those who may read what stood at a target's name; None if that is not known."""
     if target.status is None:
         return None
+    if without_acl:
+        return _readers(target.status, None)
     try:
         acl = kernel.getxattr_at(target.name, ACCESS, target.dir_fd)
     except system_error() as error:
