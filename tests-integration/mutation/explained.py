@@ -39,6 +39,7 @@ _CHOSEN: dict[str, str] = {
     "_cli/progress.py": "LONG _STEP",
     "_cli/running.py": "_CHUNK",
     "_digests.py": "_CHUNK",
+    "_doctor/layout.py": "WIDTH",
     "_doctor/storage.py": "_TIGHT",
     "_in_place.py": "_CHUNK",
     "_lock.py": "_ROUNDS",
@@ -179,6 +180,46 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_replacement.py", "return self._not_done()", "return self._not_done() -> return None"): (
         "no is as good as nothing"
     ),
+    (
+        "_errors.py",
+        "super().__init__(path, expected, actual)",
+        "super().__init__(path, expected, actual) -> super()",
+    ): "the arguments are those that __new__ has set (BaseException)",
+    (
+        "_environment.py",
+        '_mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5',
+        "> -> >=",
+    ): "every line of a table has more",
+    ("_doctor/checks.py", "flags = _mounts.attributes(place.dir_fd) or 0", "0 -> 1"): (
+        "a bit that nobody looks at"
+    ),
+    ("_waiting.py", "nap, losses = _NAP, 0", "0 -> 1"): "how soon it is looked at again",
+    ("_forks.py", "late = time.monotonic() > deadline", "> -> >="): _BOUND,
+    (
+        "_doctor/limits.py",
+        '"pwrite": lambda: kernel.pwrite(_NO_FILE, b"", 0),',
+        "0 -> 1",
+    ): "there is no file to write into",
+    (
+        "_hashes.py",
+        "return hashlib.sha256(usedforsecurity=False)",
+        "False -> True",
+    ): "only a system in FIPS mode tells the difference",
+    (
+        "_hashes.py",
+        "return hashlib.new(algo, usedforsecurity=False)",
+        "False -> True",
+    ): "only a system in FIPS mode tells the difference",
+    (
+        "_replacement.py",
+        "if self.record.fd < 0 or self.record.name:  # taken away, or not replaced",
+        "0 -> 1",
+    ): _ZERO,
+    (
+        "_replacement.py",
+        "if self.record.fd < 0 or self.record.name:  # taken away, or not replaced",
+        "< -> <=",
+    ): _ZERO,
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (

@@ -57,6 +57,16 @@ def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -
     assert "mount /proc" in detail
 
 
+def test_a_filesystem_that_is_not_known_is_one_that_was_determined(
+    at: At, report_on: ReportOn, tmp_path: Path
+) -> None:
+    report = report_on("1 1 8:1 / / rw - newfs /dev/sda1 rw")
+    status, detail = storage.filesystem(at(tmp_path / "f", report), report)
+    assert status == "fail"
+    assert "newfs" in detail
+    assert "mount /proc" not in detail
+
+
 @pytest.mark.parametrize(
     ("line", "status", "word"),
     [

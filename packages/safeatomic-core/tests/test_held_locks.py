@@ -67,6 +67,17 @@ def test_what_runs_in_the_thread_of_the_holder_does_not_wait_for_it(held: Path) 
     assert caught.value.age_s is not None
 
 
+def test_a_thread_that_has_just_begun_is_not_another_one_that_had(data: Path) -> None:
+    def refused() -> str:
+        with pytest.raises(LockError) as caught:
+            write_atomic_bytes(data, b"x")
+        return caught.value.reason
+
+    assert in_thread(lambda: try_acquire_lock(data))
+    assert "did not wait" not in in_thread(refused)
+    assert release_lock(data)
+
+
 def test_a_thread_waits_for_the_context_that_holds_the_lock(held: Path) -> None:
     waiting = threading.Thread(
         target=write_atomic_bytes, args=(held, b"waited"), kwargs={"retries": 1000, "delay": 0.1}
