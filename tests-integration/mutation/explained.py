@@ -220,6 +220,12 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "if self.record.fd < 0 or self.record.name:  # taken away, or not replaced",
         "< -> <=",
     ): _ZERO,
+    (
+        "_lock_readers.py",
+        "raise",
+        "raise -> pass",
+    ): "it is asked for once more, by another way, which fails as well",
+    ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (

@@ -161,6 +161,7 @@ def test_a_lock_is_readable_by_exactly_those_who_could_remove_it(
         (made / "away").rename(lock)
 
     for name, user in USERS.items():
+        assert status.st_mode & 0o111 == 0
         may_open, may_remove = as_user(user, opens) == 0, as_user(user, removes) == 0
         if user.uid == status.st_uid:
             continue  # its own owner always may, where the directory lets anybody in
