@@ -23,6 +23,7 @@ _TELLS_THE_END = "one byte more than there can be shows that there are no more; 
 _NOT_YET = "stands there before anything is looked at or opened, when nobody asks; it is of no file"
 _ZERO = "descriptor 0, where it is free, becomes the directory's, which is opened first"
 _ONCE_MORE = "it is looked at once more before it is closed"
+_SIZES = "a machine has 32 or 64 bits, and the mutants run on one of 64"
 _NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
 _NEWER = "for a later Python than the one that runs the mutants"
 
@@ -30,6 +31,8 @@ _O_PATH = 'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)'
 _O_TMPFILE = (
     'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)'
 )
+
+_LONG = "_LONG = 8 if sys.maxsize > 2**32 else 4  # bytes in a C long on Linux"
 
 # Constants of modules. Only the number itself: what is multiplied or raised is another matter.
 _CHOSEN: dict[str, str] = {
@@ -226,6 +229,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "raise -> pass",
     ): "it is asked for once more, by another way, which fails as well",
     ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
+    ("_cli/progress.py", "long = total is None or total >= LONG", ">= -> >"): _BOUND,
+    (
+        "_doctor/block_device.py",
+        "def __init__(self, directory: str, depth: int = 8) -> None:",
+        "8 -> 9",
+    ): _BOUND,
+    ("_environment.py", _LONG, "2 -> 3"): _SIZES,
+    ("_environment.py", _LONG, "> -> >="): _SIZES,
+    ("_environment.py", _LONG, "32 -> 33"): _SIZES,
+    ("_environment.py", _LONG, "4 -> 5"): _SIZES,
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (

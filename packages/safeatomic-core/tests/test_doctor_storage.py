@@ -146,6 +146,14 @@ def with_statvfs(**values: int) -> intercept:
     )
 
 
+def test_twice_the_file_and_a_little_more_is_room_enough(at: At, target: Path) -> None:
+    os.truncate(target, 100 << 20)  # bytes
+    enough = (201 << 20) // 4096
+    for blocks, status in ((enough - 1, "warn"), (enough, "pass")):
+        with with_statvfs(f_bavail=blocks, f_bfree=blocks, f_blocks=blocks):
+            assert storage.free_space(at(target))[0] == status
+
+
 @pytest.mark.parametrize(
     ("blocks", "size", "status", "word"),
     [
