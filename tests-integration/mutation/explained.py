@@ -22,7 +22,6 @@ _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more i
 _TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
 _NOT_YET = "stands there before anything is looked at or opened, when nobody asks; it is of no file"
 _ZERO = "descriptor 0, where it is free, becomes the directory's, which is opened first"
-_ONCE_MORE = "it is looked at once more before it is closed"
 _SIZES = "a machine has 32 or 64 bits, and the mutants run on one of 64"
 _NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
 _NEWER = "for a later Python than the one that runs the mutants"
@@ -124,11 +123,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "< -> <=",
     ): _ZERO,
     (
-        "_sidecar_file.py",
-        "if self._lasting and self.inode is not None:",
-        "and -> or",
-    ): _ONCE_MORE,
-    (
         "_change.py",
         "if not change.closed and attempts > 1:",
         "1 -> 2",
@@ -145,11 +139,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "parsed.retries = _MOST if attempts >= _MOST else math.ceil(attempts)",
         ">= -> >",
     ): "no number of such a size is equal to it",
-    (
-        "_cli/process.py",
-        "info = signal.sigwaitinfo(signals) if alone else signal.sigtimedwait(signals, 0)",
-        "0 -> 1",
-    ): "the command is looked at less often",
     (
         "_options.py",
         'return "a number of that size" if number > 0 else "a negative number"',
@@ -223,11 +212,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "if self.record.fd < 0 or self.record.name:  # taken away, or not replaced",
         "< -> <=",
     ): _ZERO,
-    (
-        "_lock_readers.py",
-        "raise",
-        "raise -> pass",
-    ): "it is asked for once more, by another way, which fails as well",
     ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
     ("_cli/progress.py", "long = total is None or total >= LONG", ">= -> >"): _BOUND,
     (

@@ -162,7 +162,7 @@ def test_twice_the_file_and_a_little_more_is_room_enough(at: At, target: Path) -
         (300, 100_000, "warn", "tight"),
         (10, 100_000, "warn", "do not fit at once"),
         (1, 0, "fail", "free some space"),
-        (0, 0, "fail", "free some space"),
+        (0, 0, "fail", "0 bytes free"),
     ],
 )
 def test_free_space_is_held_against_the_file(

@@ -254,6 +254,15 @@ def test_the_umask_does_not_close_a_lock(tmp_path: Path) -> None:
 
 
 @needs_root
+def test_where_there_is_no_acl_none_need_be_asked_for_in_proc(directory: Path, faults: Any) -> None:
+    directory.chmod(0o777)
+    faults.fail("getxattr_at", errno.ENOENT)
+    assert try_acquire_lock(directory / "f", safety="best_effort")
+    assert stat.S_IMODE((directory / "f.lock").stat().st_mode) == 0o1644
+    release_lock(directory / "f")
+
+
+@needs_root
 def test_an_acl_that_cannot_be_asked_for_admits_nobody(directory: Path, faults: Any) -> None:
     directory.chmod(0o777)
     faults.fail("getxattr", errno.EBADF)  # as of a directory that is open for searching only
