@@ -20,6 +20,9 @@ _ELSEWHERE = "the value where the system has no such flag; Linux has it"
 _PYPY = "for PyPy, whose os has no such name"
 _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more is as good"
 _TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
+_NOT_YET = "stands there before anything is looked at or opened, when nobody asks; it is of no file"
+_ZERO = "descriptor 0, where it is free, becomes the directory's, which is opened first"
+_SIZES = "a machine has 32 or 64 bits, and the mutants run on one of 64"
 _NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
 _NEWER = "for a later Python than the one that runs the mutants"
 
@@ -27,6 +30,8 @@ _O_PATH = 'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)'
 _O_TMPFILE = (
     'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)'
 )
+
+_LONG = "_LONG = 8 if sys.maxsize > 2**32 else 4  # bytes in a C long on Linux"
 
 # Constants of modules. Only the number itself: what is multiplied or raised is another matter.
 _CHOSEN: dict[str, str] = {
@@ -36,6 +41,7 @@ _CHOSEN: dict[str, str] = {
     "_cli/progress.py": "LONG _STEP",
     "_cli/running.py": "_CHUNK",
     "_digests.py": "_CHUNK",
+    "_doctor/layout.py": "WIDTH",
     "_doctor/storage.py": "_TIGHT",
     "_in_place.py": "_CHUNK",
     "_lock.py": "_ROUNDS",
@@ -89,6 +95,134 @@ _REASONS: dict[tuple[str, str, str], str] = {
         'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
         "| -> &",
     ): _PYPY,
+    ("_lock.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
+    ("_lock_file.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
+    ("_lock_file.py", "self.owner = -1", "-1 -> 0"): _NOT_YET,
+    ("_held_locks.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
+    ("_reader.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
+    ("_lock.py", 'if found.alive == "yes" and found.fd >= 0:', "0 -> 1"): _ZERO,
+    ("_lock.py", 'if found.alive == "yes" and found.fd >= 0:', ">= -> >"): _ZERO,
+    (
+        "_lock.py",
+        "if self.linked and self._held.fd >= 0:  # while open, its inode number is not reused",
+        "0 -> 1",
+    ): _ZERO,
+    (
+        "_lock.py",
+        "if self.linked and self._held.fd >= 0:  # while open, its inode number is not reused",
+        ">= -> >",
+    ): _ZERO,
+    (
+        "_replacement.py",
+        "if not self.touched or record.fd < 0 or not record.name:",
+        "0 -> 1",
+    ): _ZERO,
+    (
+        "_replacement.py",
+        "if not self.touched or record.fd < 0 or not record.name:",
+        "< -> <=",
+    ): _ZERO,
+    (
+        "_change.py",
+        "if not change.closed and attempts > 1:",
+        "1 -> 2",
+    ): _BOUND,
+    ("_change.py", "if not change.closed and attempts > 1:", "> -> >="): _BOUND,
+    ("_temp_file.py", "return map(name, range(_ATTEMPTS + bool(token)))", "+ -> -"): _BOUND,
+    (
+        "_waiting.py",
+        "time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))",
+        "255 -> 256",
+    ): "the range of a random number",
+    (
+        "_cli/arguments.py",
+        "parsed.retries = _MOST if attempts >= _MOST else math.ceil(attempts)",
+        ">= -> >",
+    ): "no number of such a size is equal to it",
+    (
+        "_options.py",
+        'return "a number of that size" if number > 0 else "a negative number"',
+        "> -> >=",
+    ): "0 is printed before it comes to that",
+    (
+        "_mounts.py",
+        "at = self._cookie if self._cookie < 0 else os.lseek(fd, 0, os.SEEK_CUR)",
+        "< -> <=",
+    ): "the cookie is never 0",
+    (
+        "_metadata.py",
+        "wanted = gid if uid < 0 else uid",
+        "0 -> 1",
+    ): "neither root nor what is left as it is has the overflow number",
+    (
+        "_metadata.py",
+        "wanted = gid if uid < 0 else uid",
+        "< -> <=",
+    ): "neither root nor what is left as it is has the overflow number",
+    (
+        "_doctor/probes.py",
+        "again = kernel.open(name, _CREATE, 0o600, dir_fd=room)",
+        "0o600 -> 385",
+    ): "the file is there already",
+    (
+        "_rename.py",
+        'call("", "", -1, -1)',
+        "-1 -> 0",
+    ): "an empty name is refused before a descriptor is looked at",
+    ("_replacement.py", "return self._not_done()", "return self._not_done() -> return None"): (
+        "no is as good as nothing"
+    ),
+    (
+        "_errors.py",
+        "super().__init__(path, expected, actual)",
+        "super().__init__(path, expected, actual) -> super()",
+    ): "the arguments are those that __new__ has set (BaseException)",
+    (
+        "_environment.py",
+        '_mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5',
+        "> -> >=",
+    ): "every line of a table has more",
+    ("_doctor/checks.py", "flags = _mounts.attributes(place.dir_fd) or 0", "0 -> 1"): (
+        "a bit that nobody looks at"
+    ),
+    ("_waiting.py", "nap, losses = _NAP, 0", "0 -> 1"): "how soon it is looked at again",
+    ("_forks.py", "late = time.monotonic() > deadline", "> -> >="): _BOUND,
+    (
+        "_doctor/limits.py",
+        '"pwrite": lambda: kernel.pwrite(_NO_FILE, b"", 0),',
+        "0 -> 1",
+    ): "there is no file to write into",
+    (
+        "_hashes.py",
+        "return hashlib.sha256(usedforsecurity=False)",
+        "False -> True",
+    ): "only a system in FIPS mode tells the difference",
+    (
+        "_hashes.py",
+        "return hashlib.new(algo, usedforsecurity=False)",
+        "False -> True",
+    ): "only a system in FIPS mode tells the difference",
+    (
+        "_replacement.py",
+        "if self.record.fd < 0 or self.record.name:  # taken away, or not replaced",
+        "0 -> 1",
+    ): _ZERO,
+    (
+        "_replacement.py",
+        "if self.record.fd < 0 or self.record.name:  # taken away, or not replaced",
+        "< -> <=",
+    ): _ZERO,
+    ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
+    ("_cli/progress.py", "long = total is None or total >= LONG", ">= -> >"): _BOUND,
+    (
+        "_doctor/block_device.py",
+        "def __init__(self, directory: str, depth: int = 8) -> None:",
+        "8 -> 9",
+    ): _BOUND,
+    ("_environment.py", _LONG, "2 -> 3"): _SIZES,
+    ("_environment.py", _LONG, "> -> >="): _SIZES,
+    ("_environment.py", _LONG, "32 -> 33"): _SIZES,
+    ("_environment.py", _LONG, "4 -> 5"): _SIZES,
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (

@@ -26,11 +26,13 @@ def collect() -> None:
 
 
 def test_a_dropped_writer_aborts_and_warns(target: Path, listing: Listing) -> None:
+    watched = len(_abandoned._guards)
     file = AtomicWriter(target)
     file.write(b"new")
     with pytest.warns(ResourceWarning, match="dropped undecided"):
         del file
         collect()
+    assert len(_abandoned._guards) == watched
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 

@@ -69,6 +69,10 @@ def test_every_status_that_a_command_can_have_may_be_asked_for() -> None:
     assert [options.status(text) for text in ("0", "255")] == [0, 255]
 
 
+def test_all_permission_bits_may_be_given() -> None:
+    assert [options.mode(text) for text in ("0", "777")] == [0, 0o777]
+
+
 def test_two_paths_are_refused_with_both_spellings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["write", "new.conf", "--checksum", "app.conf"]) == 2
     err = capsys.readouterr().err

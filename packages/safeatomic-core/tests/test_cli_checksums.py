@@ -306,6 +306,20 @@ def test_a_directory_that_cannot_be_opened_is_every_file_s_error(tmp_path: Path)
     assert [type(error) for error in results.values()] == [FileNotFoundError] * 2
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="no /proc/self/fd to list")
+@pytest.mark.parametrize("fstype", ["ext4", "nfs4"])
+def test_a_batch_leaves_no_descriptor(tmp_path: Path, take_place_for: Any, fstype: str) -> None:
+    take_place_for(fstype)
+    paths = [str(tmp_path / name) for name in ("a", "b")]
+    for path in paths:
+        Path(path).write_bytes(b"x")
+    before = os.listdir("/proc/self/fd")
+    results: dict[str, Exception | None] = {}
+    _checksum_api.record_checksums(paths, results.__setitem__)
+    assert [error is None for error in results.values()] == [fstype == "ext4"] * 2
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_an_interrupted_batch_says_what_is_recorded_by_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,6 +140,9 @@ def test_the_manual_page_has_every_subcommand_and_the_statuses() -> None:
     page = manual(build_parser())
     for name in subcommands(build_parser()):
         assert f".SS {name}\n" in page
+    for sub, _ in subcommands(build_parser()).values():
+        assert _roff(str(sub.description)) in page
+        assert _roff(str(sub.epilog).partition("\n")[2].strip()) in page
     assert ".SH EXIT STATUS" in page
     assert ".SH ENVIRONMENT" in page
     assert ".B DIR\nthe directory to clean" in page

@@ -151,6 +151,15 @@ def test_a_missing_checksum_counts_as_a_change(target: Path, stdin: Any) -> None
         assert verify_checksum(target, algo=algo)
 
 
+@pytest.mark.parametrize("asked", [["--checksum"], ["--algo", "sha512"]])
+def test_a_checksum_is_asked_for_by_either_option(
+    target: Path, stdin: Any, asked: list[str]
+) -> None:
+    stdin(b"old")
+    assert main(["write", str(target), "--if-changed", *asked]) == 0
+    assert verify_checksum(target)
+
+
 def test_a_file_that_shrinks_while_it_is_compared_is_not_published(
     target: Path, stdin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,12 @@ def test_parents_are_made_for_a_file_only(data: Path, listing: Any, stdin: Any, 
     assert listing() == []
 
 
+def test_directories_are_made_only_if_that_is_asked(tmp_path: Path, stdin: Any) -> None:
+    stdin(b"new")
+    assert main(["write", str(tmp_path / "missing" / "file")]) == 2
+    assert not (tmp_path / "missing").exists()
+
+
 def test_parents_of_a_file_that_is_not_written_are_removed(
     data: Path, listing: Any, stdin: Any
 ) -> None:

@@ -419,6 +419,15 @@ def test_a_wrapper_that_is_stopped_for_a_while_goes_on_waiting(target: Path) -> 
     assert done.returncode == 5
 
 
+def test_no_signal_is_waited_for_with_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stopped for longer gets what stands in memory (`process._next_signal`)."""
+    timeouts: list[float] = []
+    monkeypatch.setattr(signal, "sigtimedwait", lambda _signals, timeout: timeouts.append(timeout))
+    found = process._next_signal({signal.SIGCHLD}, alone=False)
+    assert found == (signal.SIGCHLD, True)  # as if one had come: the command is looked at
+    assert timeouts == [0]
+
+
 def test_a_thread_that_takes_the_signals_hides_no_end(target: Path) -> None:
     over = threading.Event()
     thread = threading.Thread(target=over.wait)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from safeatomic_core import _descriptor, _forks
-from safeatomic_core._change import finish
+from safeatomic_core._change import close, finish
 from safeatomic_core._descriptor import Descriptor, closing, shows
 from safeatomic_core._forks import Held
 from safeatomic_core._posix import kernel
@@ -85,6 +85,20 @@ def test_what_an_interrupt_kept_from_being_closed_is_closed(
         opened.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_a_change_is_closed_however_often_that_is_interrupted() -> None:
+    class Change(Interrupted):
+        def close(self) -> None:
+            self.attempts += 1
+            if self.attempts < 4:
+                raise Late
+            self.closed = True
+
+    change = Change()
+    with pytest.raises(Late):
+        close(change)  # type: ignore[arg-type]
+    assert change.closed
 
 
 def test_an_ending_that_fails_twice_keeps_no_other_from_being_done() -> None:

@@ -121,6 +121,12 @@ def test_nothing_is_warned_of_twice(report_on: Any, on: Any, target: Path) -> No
 
 
 @pytest.mark.usefixtures("ext4")
+def test_every_guarantee_is_in_the_summary(target: Path) -> None:
+    words = doctor(target).summary().replace(",", " ").split()
+    assert set(GUARANTEES) <= set(words)
+
+
+@pytest.mark.usefixtures("ext4")
 def test_colours_change_nothing_but_the_colours(target: Path) -> None:
     report = doctor(target, require=["nothing"])
     painted = report.summary(colour=True)

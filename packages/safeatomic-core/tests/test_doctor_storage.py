@@ -57,6 +57,16 @@ def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -
     assert "mount /proc" in detail
 
 
+def test_a_filesystem_that_is_not_known_is_one_that_was_determined(
+    at: At, report_on: ReportOn, tmp_path: Path
+) -> None:
+    report = report_on("1 1 8:1 / / rw - newfs /dev/sda1 rw")
+    status, detail = storage.filesystem(at(tmp_path / "f", report), report)
+    assert status == "fail"
+    assert "newfs" in detail
+    assert "mount /proc" not in detail
+
+
 @pytest.mark.parametrize(
     ("line", "status", "word"),
     [
@@ -136,6 +146,14 @@ def with_statvfs(**values: int) -> intercept:
     )
 
 
+def test_twice_the_file_and_a_little_more_is_room_enough(at: At, target: Path) -> None:
+    os.truncate(target, 100 << 20)  # bytes
+    enough = (201 << 20) // 4096
+    for blocks, status in ((enough - 1, "warn"), (enough, "pass")):
+        with with_statvfs(f_bavail=blocks, f_bfree=blocks, f_blocks=blocks):
+            assert storage.free_space(at(target))[0] == status
+
+
 @pytest.mark.parametrize(
     ("blocks", "size", "status", "word"),
     [
@@ -144,7 +162,7 @@ def with_statvfs(**values: int) -> intercept:
         (300, 100_000, "warn", "tight"),
         (10, 100_000, "warn", "do not fit at once"),
         (1, 0, "fail", "free some space"),
-        (0, 0, "fail", "free some space"),
+        (0, 0, "fail", "0 bytes free"),
     ],
 )
 def test_free_space_is_held_against_the_file(

@@ -76,6 +76,13 @@ def test_an_interpreter_without_a_sha256_of_its_own_has_none(chroot: pytest.Monk
         _hashes.new_hash("sha256")
 
 
+def test_a_length_is_known_at_the_first_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safeatomic_core._digests._lengths", {})
+    for _ in range(2):
+        assert digest_length("sha256") == 64
+        assert digest_length("crc") is None
+
+
 @pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="PyPy runs no finalizers when it ends"
 )

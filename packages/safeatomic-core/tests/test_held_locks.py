@@ -22,6 +22,7 @@ from lock_outcomes import FENCED, ITS_OWN, OTHER, OWN, in_thread, outcome
 from safeatomic_core import (
     AtomicWriter,
     LockError,
+    _waiting,
     inspect_lock,
     is_locked,
     move_atomic,
@@ -30,6 +31,7 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
+from safeatomic_core._lock import Lock
 
 # --------------------------------------------------------------------------- threads and contexts
 
@@ -65,6 +67,17 @@ def test_what_runs_in_the_thread_of_the_holder_does_not_wait_for_it(held: Path) 
     assert caught.value.age_s is not None
 
 
+def test_a_thread_that_has_just_begun_is_not_another_one_that_had(data: Path) -> None:
+    def refused() -> str:
+        with pytest.raises(LockError) as caught:
+            write_atomic_bytes(data, b"x")
+        return caught.value.reason
+
+    assert in_thread(lambda: try_acquire_lock(data))
+    assert "did not wait" not in in_thread(refused)
+    assert release_lock(data)
+
+
 def test_a_thread_waits_for_the_context_that_holds_the_lock(held: Path) -> None:
     waiting = threading.Thread(
         target=write_atomic_bytes, args=(held, b"waited"), kwargs={"retries": 1000, "delay": 0.1}
@@ -73,6 +86,30 @@ def test_a_thread_waits_for_the_context_that_holds_the_lock(held: Path) -> None:
     assert outcome(held) == OWN
     assert release_lock(held)
     waiting.join()
+    assert held.read_bytes() == b"waited"
+
+
+def test_a_lock_that_becomes_free_is_taken_before_the_delay_is_over(
+    held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, looked = _waiting._is_free, threading.Event()
+
+    def is_free(lock: Lock) -> bool:
+        looked.set()
+        return really(lock)
+
+    monkeypatch.setattr(_waiting, "_is_free", is_free)
+    waiting = threading.Thread(
+        target=write_atomic_bytes,
+        args=(held, b"waited"),
+        kwargs={"retries": 1, "delay": 1000},
+        daemon=True,
+    )
+    waiting.start()
+    assert looked.wait(30)
+    assert release_lock(held)
+    waiting.join(30)
+    assert not waiting.is_alive()
     assert held.read_bytes() == b"waited"
 
 

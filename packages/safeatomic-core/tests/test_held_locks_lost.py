@@ -97,6 +97,20 @@ def test_a_lock_of_another_thread_that_is_released_meanwhile_is_no_lock(held: Pa
     assert held.read_bytes() == b""
 
 
+def test_a_lock_of_another_thread_that_is_forced_away_is_a_lost_fence(held: Path) -> None:
+    def write() -> None:
+        file = AtomicWriter(held, concurrency="none")
+        file.write(b"new")
+        assert force_release_lock(held)
+        with pytest.raises(LockError, match="taken away"):
+            file.commit()
+
+    thread = contextvars.Context().run(threading.Thread, target=write)
+    thread.start()
+    thread.join()
+    assert not held.exists()
+
+
 def test_a_retired_sidecar_is_not_touched_by_a_writer_that_lost_its_lock(held: Path) -> None:
     write_atomic_bytes(held, b"old", write_checksum=True)
     assert force_release_lock(held)

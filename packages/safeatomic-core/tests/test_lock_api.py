@@ -28,6 +28,7 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
+from safeatomic_core._change import finish
 from safeatomic_core._lock_payload import payload
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
@@ -332,6 +333,28 @@ def test_an_interrupt_during_release_still_releases(
     with pytest.raises(KeyboardInterrupt):
         release_lock(data)
     assert not is_locked(data)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="no /proc to count descriptors in")
+def test_an_interrupt_before_an_acquisition_cleans_up_leaves_no_descriptor(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+
+    def interrupted(endings: Any) -> None:
+        calls.append(endings)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        finish(endings)
+
+    assert try_acquire_lock(data)
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr("safeatomic_core._lock_api.finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        try_acquire_lock(data)
+    assert os.listdir("/proc/self/fd") == before
+    monkeypatch.undo()
+    assert release_lock(data)
 
 
 def test_a_forked_child_owns_nothing(data: Path) -> None:

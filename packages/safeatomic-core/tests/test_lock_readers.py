@@ -161,6 +161,7 @@ def test_a_lock_is_readable_by_exactly_those_who_could_remove_it(
         (made / "away").rename(lock)
 
     for name, user in USERS.items():
+        assert status.st_mode & 0o111 == 0
         may_open, may_remove = as_user(user, opens) == 0, as_user(user, removes) == 0
         if user.uid == status.st_uid:
             continue  # its own owner always may, where the directory lets anybody in
@@ -250,6 +251,15 @@ def test_the_umask_does_not_close_a_lock(tmp_path: Path) -> None:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "f.lock").stat().st_mode) == 0o1600
     release_lock(tmp_path / "f")
+
+
+@needs_root
+def test_where_there_is_no_acl_none_need_be_asked_for_in_proc(directory: Path, faults: Any) -> None:
+    directory.chmod(0o777)
+    faults.fail("getxattr_at", errno.ENOENT)
+    assert try_acquire_lock(directory / "f", safety="best_effort")
+    assert stat.S_IMODE((directory / "f.lock").stat().st_mode) == 0o1644
+    release_lock(directory / "f")
 
 
 @needs_root

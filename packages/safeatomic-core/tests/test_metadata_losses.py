@@ -42,6 +42,16 @@ def test_an_owner_matters_where_the_group_may_do_less(
     assert level_of(caplog, f"owner {os.geteuid()}") == level
 
 
+def test_a_set_id_bit_that_would_lend_other_rights_is_warned_of(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    target.chmod(0o4660)  # where the owner itself does not matter
+    faults.fail("fchown", errno.EPERM)
+    written_by_another_user(target, monkeypatch)
+    assert level_of(caplog, "the set-user-ID bit") == "WARNING"
+    assert target.stat().st_mode & 0o7777 == 0o660
+
+
 @pytest.mark.parametrize(
     ("name", "level"),
     [

@@ -92,6 +92,17 @@ def test_a_forced_move_counts_its_destination_as_a_target(
     assert (target.read_bytes(), source.read_bytes()) == (b"old", b"new")
 
 
+def test_a_target_that_became_read_only_meanwhile_is_refused(
+    target: Path, refused: Callable[[int], None]
+) -> None:
+    file = AtomicWriter(target)
+    file.write(b"new")
+    refused(errno.EACCES)
+    with pytest.raises(PermissionError):
+        file.commit()
+    assert target.read_bytes() == b"old"
+
+
 def test_a_running_program_may_be_replaced(target: Path, refused: Callable[[int], None]) -> None:
     refused(errno.ETXTBSY)
     write_atomic(target, "new")

@@ -87,6 +87,33 @@ def test_an_exclusive_rename_refuses_an_existing_name(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("platform", "name", "flags"),
+    [("linux", "renameat2", [1, 2]), ("darwin", "renameatx_np", [4, 2])],
+)
+def test_a_rename_with_a_flag_is_the_platform_s(
+    monkeypatch: pytest.MonkeyPatch, platform: str, name: str, flags: list[int]
+) -> None:
+    import ctypes
+
+    given: list[tuple[object, ...]] = []
+
+    class Libc:
+        def __init__(self) -> None:
+            def rename(*args: object) -> int:
+                given.append(args)
+                return 0
+
+            setattr(self, name, rename)
+
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **_kwargs: Libc())
+    call = _posix._find_renameat2()
+    for which in (0, 1):
+        call(which, "a", "b", 5, 6)
+    assert given == [(5, b"a", 6, b"b", flag) for flag in flags]
+
+
 def test_a_libc_without_an_exclusive_rename_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import ctypes
 

@@ -58,6 +58,12 @@ def test_it_keeps_its_version_while_the_file_is_replaced(lines: Path) -> None:
         assert file.read() == b"one\ntwo\nthree"
 
 
+def test_a_file_that_is_missing_is_that_wherever_it_is(tmp_path: Path, take_place_for: Any) -> None:
+    take_place_for("nfs4")
+    with pytest.raises(FileNotFoundError):
+        AtomicReader(tmp_path / "missing")
+
+
 def test_a_mismatch_is_found_before_anything_is_handed_out(lines: Path) -> None:
     lines.write_bytes(b"one\ntwo\nthreE")
     before = len(os.listdir("/proc/self/fd"))

@@ -115,6 +115,9 @@ def test_a_mode_that_is_set_through_the_descriptor_stays(target: Path) -> None:
     with AtomicWriter(target) as file:
         file.fileno()
     assert stat.S_IMODE(target.stat().st_mode) == 0o604
+    with AtomicWriter(target) as file:
+        os.fchmod(file.fileno(), 0o600)  # as the temp has it
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
 USES: dict[str, Callable[[AtomicWriter], object]] = {

@@ -17,16 +17,20 @@ import pytest
 
 from safeatomic_core import (
     LockError,
+    _change,
+    _held_locks,
     _lock,
     _lock_api,
     force_release_lock,
     inspect_lock,
     is_locked,
     is_stale_lock,
+    move_atomic,
     release_lock,
     release_stale_lock,
     try_acquire_lock,
     write_atomic_bytes,
+    write_checksum_file,
 )
 from safeatomic_core._lock_payload import payload
 from safeatomic_core._posix import kernel
@@ -67,6 +71,25 @@ def test_a_write_takes_over_a_dead_lock(data: Path) -> None:
     write_atomic_bytes(data, b"new")
     assert data.read_bytes() == b"new"
     assert not is_locked(data)
+
+
+@pytest.mark.parametrize("change", [write_atomic_bytes, write_checksum_file, move_atomic])
+def test_what_became_a_fifo_while_the_lock_was_waited_for_is_refused(
+    data: Path, change: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = _held_locks.take
+
+    def take(*args: Any) -> bool:
+        data.unlink()
+        os.mkfifo(data)
+        return really(*args)
+
+    data.write_bytes(b"old")
+    monkeypatch.setattr(_change, "take", take)
+    second = {write_atomic_bytes: (b"new",), move_atomic: (data.with_name("moved"),)}
+    with pytest.raises(OSError, match="a FIFO, not a regular file"):
+        change(data, *second.get(change, ()))
+    assert data.is_fifo()
 
 
 def test_a_sweep_that_fails_does_not_stop_a_takeover(data: Path, faults: Any) -> None:

@@ -18,7 +18,7 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import Target, check_path, unchanged
+from safeatomic_core._target import DIRECTORY_FLAGS, Target, check_path, unchanged
 
 
 @pytest.mark.parametrize(
@@ -262,6 +262,20 @@ def test_a_link_is_another_thing_than_what_it_leads_to(tmp_path: Path, held: Tar
     (tmp_path / "f").rename(tmp_path / "g")
     (tmp_path / "f").symlink_to("g")
     assert not held.shows_what_was_found()
+
+
+def test_a_directory_that_cannot_be_flushed_is_not_opened_for_a_change(
+    target: Path, faults: Any
+) -> None:
+    faults.fail("open", errno.EACCES, when=lambda _name, flags, *_, **__: flags == DIRECTORY_FLAGS)
+    for flushes in (False, True):
+        opened = Target(str(target))
+        if flushes:
+            with pytest.raises(PermissionError):
+                opened.open(flushes=True)
+        else:
+            opened.open()
+        opened.close()
 
 
 def test_a_closed_target_shows_no_directory(held: Target) -> None:

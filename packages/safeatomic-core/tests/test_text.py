@@ -120,6 +120,15 @@ def test_an_interrupt_that_costs_no_accepted_text_does_no_harm(
     assert target.read_bytes() == b"accepted again"
 
 
+def test_what_is_no_text_costs_nothing_else(target: Path) -> None:
+    with AtomicWriter(target) as file:
+        text = file.text()
+        text.write("a")
+        with pytest.raises(TypeError):
+            text.write(b"b")  # type: ignore[arg-type]
+    assert target.read_bytes() == b"a"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
 def test_text_that_cannot_be_encoded_costs_nothing_else(target: Path, encoding: str) -> None:
     with AtomicWriter(target) as file:

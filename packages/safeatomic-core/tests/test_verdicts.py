@@ -42,6 +42,13 @@ def test_a_second_look_reads_no_table(tmp_path: Path, fake: Any) -> None:
     assert fake.reads == 1
 
 
+def test_a_mount_may_have_the_number_0(tmp_path: Path, fake: Any) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4").replace(b"27 ", b"0 ")
+    for _ in range(2):
+        assert inspect_guarantees(tmp_path).environment.filesystem == "ext4"
+    assert fake.reads == 1
+
+
 def test_a_change_of_the_mount_table_empties_the_cache(tmp_path: Path, fake: Any) -> None:
     device = tmp_path.stat().st_dev
     fake.table = fake.mounted(device, "ext4")

@@ -148,6 +148,27 @@ def test_the_checksum_is_that_of_the_file(target: Path, produce: Callable[[Any],
     assert verify_checksum(target)
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda file: file.write(b"x"),
+        lambda file: file.seek(0),
+        lambda file: file.tell(),
+        lambda file: file.truncate(0),
+        lambda file: file.fileno(),
+        lambda file: file.text(),
+    ],
+)
+def test_a_closed_stream_says_what_is_closed(target: Path, use: Callable[[Any], object]) -> None:
+    file = AtomicWriter(target)
+    file.write(b"new")
+    file.close()
+    with pytest.raises(ValueError, match="operation on a closed AtomicWriter"):
+        use(file)
+    file.commit()
+    assert target.read_bytes() == b"new"
+
+
 def test_what_a_buffer_takes_costs_no_call_of_the_system(target: Path, faults: Any) -> None:
     with AtomicWriter(target) as file:
         faults.calls.clear()

@@ -100,8 +100,8 @@ class _Grant:
             return
         if acl is None:
             acl = {
-                (GROUP_OBJ, NOBODY): directory.st_mode >> 3 & 7 if groups else 0,
-                (OTHER, NOBODY): directory.st_mode & 7 if others else 0,
+                (GROUP_OBJ, NOBODY): _WRITE_AND_SEARCH if groups else 0,
+                (OTHER, NOBODY): _WRITE_AND_SEARCH if others else 0,
             }
         entries = _readers(acl, directory, group=group, owner_in=owner_in)
         kernel.fchmod(self._fd, self._mode)

@@ -92,7 +92,6 @@ class Batch:
         """Make the records durable."""
         if self._pending:
             settle_directory(self._target, self._safety)
-            self._pending = False
 
     def close(self) -> None:
         """Close the directory."""

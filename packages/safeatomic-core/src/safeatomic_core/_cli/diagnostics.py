@@ -23,7 +23,7 @@ class Diagnostics(logging.Handler):
         self._options = options
         self._said: set[str] = set()
         self._warnings = warnings.catch_warnings()
-        self._propagate = True
+        self._propagate: bool
 
     def __enter__(self) -> Self:
         self._warnings.__enter__()
