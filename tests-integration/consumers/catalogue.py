@@ -22,14 +22,12 @@ import zipfile
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-import h5py
 import joblib
 import numpy as np
 import openpyxl
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import zstandard
 from PIL import Image
 from pyarrow import feather, parquet
 
@@ -54,12 +52,14 @@ class Consumer:
         save: Writes to a binary file that is open for writing.
         load: Returns the content of the file at a path, for comparison.
         same_bytes: Whether two runs write the same bytes (no times, no random names in them).
+        needs: A module that may be missing, as there is no wheel of it for the newest Python.
     """
 
     name: str
     save: Callable[[Any], object]
     load: Callable[[str], object]
     same_bytes: bool = True
+    needs: str = ""
 
 
 def _read(path: str) -> bytes:
@@ -155,11 +155,15 @@ def _zip_content(path: str) -> dict[str, bytes]:
 
 
 def _zstd(file: IO[bytes]) -> None:
+    import zstandard
+
     with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:
         packed.write(_TEXT)
 
 
 def _zstd_content(path: str) -> bytes:
+    import zstandard
+
     with open(path, "rb") as file:
         return bytes(zstandard.ZstdDecompressor().stream_reader(file).read())
 
@@ -186,11 +190,15 @@ def _sheet(path: str) -> list[tuple[object, ...]]:
 
 def _hdf5(file: IO[bytes]) -> None:
     """HDF5 reads what it writes, so it goes through the descriptor."""
+    import h5py
+
     with os.fdopen(os.dup(file.fileno()), "r+b") as both, h5py.File(both, "w") as archive:
         archive.create_dataset("array", data=_ARRAY, chunks=True)
 
 
 def _hdf5_content(path: str) -> bytes:
+    import h5py
+
     with h5py.File(path) as archive:
         return bytes(archive["array"][()].tobytes())
 
@@ -222,7 +230,7 @@ ALL = {
         Consumer("tarfile-stream", _tar_stream, _tar_content),
         Consumer("zipfile", _zip, _zip_content),
         Consumer("zipfile-append", _zip_append, _zip_content),
-        Consumer("zstandard", _zstd, _zstd_content),
+        Consumer("zstandard", _zstd, _zstd_content, needs="zstandard"),
         Consumer("numpy", lambda file: np.save(file, _ARRAY), lambda path: np.load(path).tolist()),
         Consumer("pandas-csv", lambda file: _FRAME.to_csv(file), _read),
         Consumer(
@@ -251,7 +259,7 @@ ALL = {
         Consumer("pillow-png", _image("PNG"), _pixels),
         Consumer("pillow-jpeg", _image("JPEG"), _pixels),
         Consumer("pillow-tiff", _image("TIFF"), _pixels),
-        Consumer("h5py", _hdf5, _hdf5_content, same_bytes=False),
+        Consumer("h5py", _hdf5, _hdf5_content, same_bytes=False, needs="h5py"),
         Consumer(
             "joblib",
             lambda file: joblib.dump(_ARRAY, file),

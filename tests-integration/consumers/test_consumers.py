@@ -26,6 +26,12 @@ class FailedHalfwayError(Exception):
     """What the caller raises after everything was written."""
 
 
+@pytest.fixture(autouse=True)
+def _installed(consumer: Consumer) -> None:
+    if consumer.needs:
+        pytest.importorskip(consumer.needs)
+
+
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     """A file that is there already, longer than nothing and unlike what any consumer writes."""

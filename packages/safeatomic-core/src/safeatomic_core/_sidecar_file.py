@@ -315,7 +315,7 @@ class _Found:
 
 
 def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
-    """Return what a file is the same, unchanged file by, as far as a look can tell."""
+    """Return what identifies a file in its present state, as far as its status shows."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
