@@ -63,7 +63,7 @@ def read_all(
                 data = opened.read_rest()
                 if verification is None or verification.agrees(digest_of_bytes(data)):
                     return data
-            except OSError as error:  # not `Naming`, which would slow every read down
+            except system_error() as error:  # not `Naming`, which would slow every read down
                 opened.raise_named(error)
                 raise
             opened.close()

@@ -98,21 +98,13 @@ class Replacement:
         """Move what was recognised aside; as `install` otherwise."""
         self._present = present
         self.touched = True
-        for attempt in range(NAMES):
-            self._aside = name = fresh_name(SUM_PREFIX, self.record.token, attempt)
-            try:
-                _rename_to_free(self._name, name, self._dir_fd)
-            except FileExistsError:
-                continue
-            except FileNotFoundError:
-                if kernel.exists_at(self._name, self._dir_fd):
-                    raise
-                self._aside = ""  # somebody who takes no lock was quicker
-                return True
-            break
-        else:
-            self._aside = ""  # somebody else's
-            raise FileExistsError(errno.EEXIST, "no free name to move it to", self._name)
+        try:
+            self._move_aside()
+        except FileNotFoundError:
+            if kernel.exists_at(self._name, self._dir_fd):
+                raise
+            self._aside = ""  # somebody who takes no lock was quicker
+            return True
         if present.is_at(self._aside, self._dir_fd):
             return True
         self._return_aside()
@@ -193,6 +185,18 @@ class Replacement:
             self.record.discard()
 
     # ---------------------------------------------------------------------------------- details
+
+    def _move_aside(self) -> None:
+        """Rename what stands at the sidecar's name to a name of a temp."""
+        for attempt in range(NAMES):
+            # Before the call: an interrupt right after it must find the name.
+            self._aside = fresh_name(SUM_PREFIX, self.record.token, attempt)
+            try:
+                _rename_to_free(self._name, self._aside, self._dir_fd)
+                return
+            except FileExistsError:
+                self._aside = ""  # somebody else's
+        raise FileExistsError(errno.EEXIST, "no free name to move it to", self._name)
 
     def _drop_aside(self) -> None:
         if self._expendable(self._aside):
@@ -315,18 +319,12 @@ class Replacement:
 
     def _uncreate(self) -> None:
         """Take our own record away where there was nothing before."""
-        for attempt in range(NAMES):
-            name = fresh_name(SUM_PREFIX, self.record.token, attempt)
-            try:
-                _rename_to_free(self._name, name, self._dir_fd)
-            except FileExistsError:
-                continue
-            except FileNotFoundError:
-                return  # removed meanwhile
-            self.record.name = name
-            break
-        else:
-            raise FileExistsError(errno.EEXIST, "no free name to move it to", self._name)
+        try:
+            self._move_aside()
+        except FileNotFoundError:
+            self._aside = ""  # removed meanwhile
+            return
+        self.record.name, self._aside = self._aside, ""
         if still_named(self._dir_fd, self.record.name, self._own()) and self.is_untouched():
             unlink_if_there(self.record.name, self._dir_fd)
             self.record.name = ""
