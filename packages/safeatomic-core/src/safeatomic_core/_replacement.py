@@ -193,9 +193,10 @@ class Replacement:
             self._aside = fresh_name(SUM_PREFIX, self.record.token, attempt)
             try:
                 _rename_to_free(self._name, self._aside, self._dir_fd)
-                return
             except FileExistsError:
                 self._aside = ""  # somebody else's
+            else:
+                return
         raise FileExistsError(errno.EEXIST, "no free name to move it to", self._name)
 
     def _drop_aside(self) -> None:
