@@ -153,12 +153,14 @@ def test_barriers_that_are_off_weigh_more_than_a_missing_journal() -> None:
     assert levels["CrashDurability"] == "Unsupported"
 
 
-def test_hidden_mount_options_leave_durability_open() -> None:
+@pytest.mark.parametrize(("journal", "reason"), [(True, "chroot"), (False, "no journal")])
+def test_hidden_mount_options_leave_durability_open(journal: bool, reason: str) -> None:
     levels, reasons = filesystems.levels(
-        "linux", "ext4", filesystems.PERSISTENT, (), options_seen=False
+        "linux", "ext4", filesystems.PERSISTENT, (), options_seen=False, journal=journal
     )
-    assert levels["CrashDurability"] == "BestEffort"
-    assert "chroot" in reasons["CrashDurability"]
+    assert levels["CrashDurability"] == levels["IntegrityDetection"] == "BestEffort"
+    assert reason in reasons["CrashDurability"]
+    assert reason in reasons["IntegrityDetection"]
 
 
 def test_zfs_says_that_its_sync_property_cannot_be_seen() -> None:

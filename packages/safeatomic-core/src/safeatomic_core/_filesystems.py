@@ -186,11 +186,6 @@ def levels(
                 "BestEffort",
                 "the pair is checked, but a crash may separate data and checksum",
             )
-        elif not options_seen:
-            graded[CRASH_DURABILITY] = (
-                "BestEffort",
-                "the mount options cannot be seen from here (a chroot, or a detached mount)",
-            )
         elif not journal or filesystem == "ext2":
             doubt = (
                 f"whether this {filesystem} has a journal cannot be seen from here"
@@ -198,6 +193,9 @@ def levels(
                 else f"this {filesystem} has no journal (tune2fs -j adds one): a crash in the "
                 "middle of a change may damage what is there already"
             )
+            graded[CRASH_DURABILITY] = graded[INTEGRITY_DETECTION] = ("BestEffort", doubt)
+        elif not options_seen:
+            doubt = "the mount options cannot be seen from here (a chroot, or a detached mount)"
             graded[CRASH_DURABILITY] = graded[INTEGRITY_DETECTION] = ("BestEffort", doubt)
     else:
         graded = _foreign(filesystem, kind, trouble)
