@@ -45,9 +45,11 @@ def test_the_filesystem_is_judged_by_its_guarantees(
 def test_options_that_cannot_be_seen_leave_durability_open(at: At, tmp_path: Path) -> None:
     mount = environment.Mount(1, "8:1", "/", None, (), "ext4", "/dev/sda1")
     report = guarantees._report_on(verdicts.judge(mount, os.makedev(8, 1)))
-    status, detail = storage.durability(at(tmp_path / "f", report), report)
+    place = at(tmp_path / "f", report)
+    assert storage.durability(place, report)[0] == "warn"
+    status, detail = storage.filesystem(place, report)
     assert status == "warn"
-    assert "cannot be seen from here" in detail
+    assert "BestEffort for IntegrityDetection: the mount options cannot be seen" in detail
 
 
 def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -> None:
