@@ -113,6 +113,32 @@ sa.write_atomic_bytes(path, b"the end")
     tally["interrupts by a signal handler"] += ticks
 
 
+def test_an_interrupted_examination_leaves_no_descriptor_and_no_probe(
+    tmp_path: Path, tally: Counter[str], long_run: bool, seed: int
+) -> None:
+    code = """
+def open_now():  # but for the watch on the mount table, which is not kept while that changes
+    links = (os.path.realpath("/proc/self/fd/" + fd) for fd in os.listdir("/proc/self/fd"))
+    return sum(not link.endswith("mountinfo") for link in links)
+def work():
+    sa.doctor(path, destructive=True)
+work()
+began = time.perf_counter()
+work()
+longest = time.perf_counter() - began
+before = open_now()
+arrived = sum(stormy(work, longest) for _ in range(count))
+work()
+print(ticks, ticks - arrived, open_now() - before)
+"""
+    numbers = storm(code, tmp_path / "f", 5000 if long_run else 400, seed)
+    ticks, swallowed, lost = map(int, numbers)
+    assert ticks > 50
+    assert (swallowed, lost) == (0, 0)
+    assert os.listdir(tmp_path) == []
+    tally["interrupts by a signal handler"] += ticks
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_time_out_that_counts_as_an_error_of_the_system_arrives(
     tmp_path: Path, name: str, tally: Counter[str], long_run: bool, seed: int

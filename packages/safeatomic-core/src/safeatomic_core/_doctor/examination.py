@@ -107,7 +107,11 @@ def _probe(place: Place, skipped: str | None) -> list[Line]:
     try:
         lines = [_run(name, probe) for name, probe in probes.all()]
     finally:
-        cleaned = _run("probe_cleanup", probes.clean)
+        try:
+            cleaned = _run("probe_cleanup", probes.clean)
+        finally:
+            if not probes.cleaned:  # an interrupt came before the first had begun
+                _run("probe_cleanup", probes.clean)
     return [*lines, cleaned]
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 
-from .._descriptor import close_quietly
+from .._descriptor import Descriptor, closing
 from .._errors import ChecksumMismatchError, LockError, SafeAtomicError, system_error
 from .._file_api import read_atomic_bytes, write_atomic_bytes
 from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
@@ -44,11 +45,13 @@ class Probes:
         self._above = place.dir_fd
         self._directory = place.directory
         self._name = PROBE_PREFIX + os.urandom(8).hex()
-        self._fd = -1
+        self._room = Descriptor()
+        self._files = _Files()
+        self.cleaned = False
 
     def all(self) -> tuple[tuple[str, Callable[[], Finding]], ...]:
         """Return every probe with the name of its check, in the order in which they run."""
-        return (
+        probes = (
             ("probe_exclusive_create", self.exclusive_create),
             ("probe_fsync_file", self.fsync_file),
             ("probe_fsync_directory", self.fsync_directory),
@@ -58,6 +61,7 @@ class Probes:
             ("probe_lock", self.lock),
             ("probe_checksum", self.checksum),
         )
+        return tuple((name, partial(closing, self._files, probe)) for name, probe in probes)
 
     def clean(self) -> Finding:
         """Remove every file that a probe may have made.
@@ -65,10 +69,17 @@ class Probes:
         Raises:
             OSError: One of them could not be removed; all of them were tried.
         """
-        failure = self._remove_all()
-        if failure is not None and getattr(failure, "errno", None) is None:
-            self._remove_all()  # an interrupt cut the first round short
-        self._leave()
+        return closing(self._room, self._clean)
+
+    def _clean(self) -> Finding:
+        whole = False
+        try:
+            failure = self._remove_all()
+            whole = failure is None or getattr(failure, "errno", None) is not None
+        finally:
+            if not whole:  # an interrupt cut the first round short
+                self._remove_all()
+        self.cleaned = True
         if failure is not None:
             raise failure
         return passed("the probes left nothing behind")
@@ -81,7 +92,7 @@ class Probes:
         except BaseException as error:  # noqa: BLE001 - an interrupt, raised when all is done
             return error
         removals: list[Callable[[], None]] = [
-            *(lambda name=name: unlink_if_there(name, self._fd) for name in names),
+            *(lambda name=name: unlink_if_there(name, self._room.fd) for name in names),
             lambda: kernel.rmdir(self._name, dir_fd=self._above),
         ]
         for remove in removals:
@@ -96,33 +107,28 @@ class Probes:
 
     def _names(self) -> list[str]:
         """Return every name in the probes' directory, in which nobody else has any."""
-        if self._fd < 0:
+        if self._room.fd < 0:
             return []
         try:
-            return kernel.listdir(self._fd)
+            return kernel.listdir(self._room.fd)
         except system_error():
             suffixes = ("", LOCK_SUFFIX, SIDECAR_SUFFIX)
             return [role + suffix for role in _ROLES for suffix in suffixes]
 
-    def _leave(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            close_quietly(fd)
-
     def _enter(self) -> int:
         """Return a descriptor of the probes' directory, which the first of them makes."""
-        if self._fd < 0:
+        if self._room.fd < 0:
             kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
-            fd = kernel.open(self._name, READ_FLAGS | O_DIRECTORY, dir_fd=self._above)
+            flags = READ_FLAGS | O_DIRECTORY
+            fd = self._room.open(kernel.open, self._name, flags, dir_fd=self._above)
             try:
                 if kernel.fstat(fd).st_uid != os.geteuid() or kernel.listdir(fd):
                     reason = "somebody else replaced the probes' directory"
                     raise SafeAtomicError(reason)
-                self._fd = fd
-            finally:
-                if self._fd < 0:
-                    close_quietly(fd)
-        return self._fd
+            except BaseException:
+                self._room.close()
+                raise
+        return self._room.fd
 
     def _path(self, role: str) -> str:
         """Return a path for the library's own functions that cannot be led astray."""
@@ -137,17 +143,12 @@ class Probes:
     def exclusive_create(self) -> Finding:
         """Create a file that must not exist, and see that a second creation is refused."""
         name, room = "create", self._enter()
-        fd = kernel.open(name, _CREATE, 0o600, dir_fd=room)
+        status = kernel.fstat(self._files.open(name, _CREATE, 0o600, dir_fd=room))
         try:
-            status = kernel.fstat(fd)
-        finally:
-            kernel.close(fd)
-        try:
-            again = kernel.open(name, _CREATE, 0o600, dir_fd=room)
+            self._files.open(name, _CREATE, 0o600, dir_fd=room)
         except FileExistsError:
             pass
         else:
-            kernel.close(again)
             return failed("O_EXCL is ignored: an existing file was 'created' a second time")
         mode = stat.S_IMODE(status.st_mode)
         if mode != stat.S_IRUSR | stat.S_IWUSR:
@@ -159,12 +160,9 @@ class Probes:
 
     def fsync_file(self) -> Finding:
         """Flush a file that was just written."""
-        fd = kernel.open("sync", _CREATE, 0o600, dir_fd=self._enter())
-        try:
-            kernel.write(fd, _NEW)
-            kernel.fsync(fd)
-        finally:
-            kernel.close(fd)
+        fd = self._files.open("sync", _CREATE, 0o600, dir_fd=self._enter())
+        kernel.write(fd, _NEW)
+        kernel.fsync(fd)
         return passed("a file can be flushed")
 
     def fsync_directory(self) -> Finding:
@@ -176,12 +174,9 @@ class Probes:
         """Replace a file while a reader has it open."""
         path = self._path("replace")
         _write(path, _OLD)
-        fd = kernel.open(path, READ_FLAGS)
-        try:
-            _write(path, _NEW)
-            held = kernel.read(fd, len(_OLD) + 1)
-        finally:
-            kernel.close(fd)
+        fd = self._files.open(path, READ_FLAGS)
+        _write(path, _NEW)
+        held = kernel.read(fd, len(_OLD) + 1)
         if held != _OLD:
             return failed("a file that was open during the replacement changed for its reader")
         if read_atomic_bytes(path, safety="best_effort") != _NEW:
@@ -210,20 +205,14 @@ class Probes:
     def flock(self) -> Finding:
         """Take an exclusive flock through two descriptors."""
         name, room = "flock", self._enter()
-        first = kernel.open(name, _CREATE, 0o600, dir_fd=room)
+        first = self._files.open(name, _CREATE, 0o600, dir_fd=room)
+        second = self._files.open(name, READ_FLAGS, dir_fd=room)
+        kernel.flock(first, LOCK_EX | LOCK_NB)
         try:
-            second = kernel.open(name, READ_FLAGS, dir_fd=room)
-            try:
-                kernel.flock(first, LOCK_EX | LOCK_NB)
-                try:
-                    kernel.flock(second, LOCK_EX | LOCK_NB)
-                except BlockingIOError:
-                    return passed("flock excludes a second holder")
-                return failed("flock was granted twice: it excludes nobody here")
-            finally:
-                kernel.close(second)
-        finally:
-            kernel.close(first)
+            kernel.flock(second, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return passed("flock excludes a second holder")
+        return failed("flock was granted twice: it excludes nobody here")
 
     def lock(self) -> Finding:
         """Take the library's own lock, look at it, be refused a second one, release it."""
@@ -258,16 +247,31 @@ class Probes:
         content = read_atomic_bytes(path, check_checksum=True, safety="best_effort")
         if content != _NEW:
             return failed("the content read back is not what was written, yet its checksum agrees")
-        fd = kernel.open(path, READ_FLAGS | os.O_WRONLY)
-        try:
-            kernel.write(fd, _OLD)
-        finally:
-            kernel.close(fd)
+        kernel.write(self._files.open(path, READ_FLAGS | os.O_WRONLY), _OLD)
         try:
             read_atomic_bytes(path, check_checksum=True, safety="best_effort")
         except ChecksumMismatchError:
             return passed("a checksum is written and read back, and damage is noticed")
         return failed("damage to the content was not noticed")
+
+
+class _Files:
+    """What one probe has opened, closed when it is over."""
+
+    def __init__(self) -> None:
+        self._opened: list[Descriptor] = []
+
+    def open(self, *args: object, **options: object) -> int:
+        """Open one more, as the system call of that name does."""
+        one = Descriptor()
+        self._opened.append(one)
+        return one.open(kernel.open, *args, **options)
+
+    def close(self) -> None:
+        """Close them all; what an interrupt leaves is closed by the next call."""
+        while self._opened:
+            self._opened[-1].close()
+            del self._opened[-1]
 
 
 def _write(path: str, data: bytes) -> None:
