@@ -187,7 +187,7 @@ PLACES = (
     ),
     Place(
         "getxattr_at",
-        "_copy_xattrs",
+        r"_copy_xattrs\.<locals>\.<lambda> < _copy",
         _only(e.EACCES, e.EPERM, e.ENODATA, e.EOPNOTSUPP),
         "an attribute that may not be read or has gone",
         "DEBUG",
@@ -195,7 +195,7 @@ PLACES = (
     ),
     Place(
         "setxattr",
-        "_copy_xattrs",
+        "_copy < _copy_xattrs",
         _only(e.EACCES, e.EPERM, e.EINVAL, e.EOPNOTSUPP),
         "an attribute that may not be set",
         "DEBUG",
@@ -203,7 +203,7 @@ PLACES = (
     ),
     Place(
         "listxattr_at",
-        "_list_xattrs",
+        "_copy_xattrs",
         _only(e.EACCES, e.ENOENT),
         "a security module, or no /proc: the open file is asked instead",
     ),
@@ -216,7 +216,7 @@ PLACES = (
     ),
     Place(
         "listxattr_at",
-        "_list_xattrs",
+        "_copy_xattrs",
         _only(e.EOPNOTSUPP),
         "a filesystem without attributes has none to lose",
         metadata=True,

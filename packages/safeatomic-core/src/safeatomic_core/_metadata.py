@@ -150,7 +150,8 @@ def _copy_xattrs(target: Target, fd: int, lost: list[Loss]) -> bool:
             return False
         raise
     if wanted or present:
-        _copy(wanted, present, lambda name: _value_at(target, name), fd, lost)
+        at, dir_fd = target.name, target.dir_fd
+        _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, lost)
     return _ACL not in wanted and _ACL not in present
 
 
@@ -166,7 +167,8 @@ def _copy_from_open(target: Target, fd: int, lost: list[Loss]) -> None:
         except (FileNotFoundError, PermissionError):
             # The target was just removed, or may not be read; or a security module says no.
             lost.append(("extended attributes", True))
-        _copy(wanted, kernel.listxattr(fd), lambda name: _value_of(source.fd, name), fd, lost)
+        present: list[str] = kernel.listxattr(fd)
+        _copy(wanted, present, lambda name: kernel.getxattr(source.fd, name), fd, lost)
 
     closing(source, copy)
 
@@ -197,16 +199,6 @@ def _copy(
             kernel.removexattr(fd, _ACL)
         except system_error() as error:
             _forgive(error, _ACL, lost)
-
-
-def _value_at(target: Target, name: str) -> bytes:
-    value: bytes = kernel.getxattr_at(target.name, name, target.dir_fd)
-    return value
-
-
-def _value_of(fd: int, name: str) -> bytes:
-    value: bytes = kernel.getxattr(fd, name)
-    return value
 
 
 def _forgive(error: OSError, name: str, lost: list[Loss]) -> None:
