@@ -223,6 +223,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_environment.py", _LONG, "> -> >="): _SIZES,
     ("_environment.py", _LONG, "32 -> 33"): _SIZES,
     ("_environment.py", _LONG, "4 -> 5"): _SIZES,
+    (
+        "_retirement.py",
+        "self._outdated = False  # whether it is one that must not come back",
+        "False -> True",
+    ): "it is found out before anything is announced",
+    (
+        "_replacement.py",
+        "if not self.touched or record.fd < 0 or not record.name:",
+        "or -> and",
+    ): "what was not touched, or has no name by now, has nothing to be noted either",
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (
