@@ -106,6 +106,33 @@ def move(path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
+def undo(path: Path) -> None:
+    write_checksum_file(path, safety=SAFETY)
+    side = Path(f"{path}.sha256")
+    recorded = side.stat().st_ino, side.read_bytes()
+    rename, exchange = kernel.rename, kernel.rename_exchange
+    interrupts = iter([KeyboardInterrupt()])
+
+    def fail(src: str, dst: str, **at: int) -> None:
+        if dst == path.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(src, dst, **at)
+
+    def interrupted(*args: Any) -> None:
+        exchange(*args)
+        for interrupt in interrupts:
+            raise interrupt
+
+    for entry, call in (("rename", fail), ("rename_exchange", interrupted)):
+        setattr(kernel, entry, call)
+        with pytest.raises((OSError, KeyboardInterrupt)):
+            write_atomic_bytes(path, b"new", safety=SAFETY, write_checksum=True)
+        kernel.rename, kernel.rename_exchange = rename, exchange
+        assert (side.stat().st_ino, side.read_bytes()) == recorded
+    assert read_atomic_bytes(path, check_checksum=True, safety=SAFETY) == b"old"
+    assert sorted(os.listdir(path.parent)) == ["data.bin", "data.bin.sha256"]
+
+
 def record(path: Path) -> None:
     for _ in range(2):
         write_checksum_file(path, safety=SAFETY)
@@ -160,6 +187,7 @@ CALLS = [
     stream,
     give_up,
     move,
+    undo,
     record,
     lock,
     take_over,
