@@ -17,6 +17,7 @@ from safeatomic_core import (
     AtomicReader,
     AtomicWriter,
     SafeAtomicError,
+    _writer,
     compute_hash_file,
     doctor,
     force_release_lock,
@@ -338,6 +339,29 @@ def test_what_the_program_has_put_at_our_numbers_is_not_closed(
         assert os.path.samestat(os.fstat(fd), theirs.stat())
         os.close(fd)
     assert target.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+def test_a_full_buffer_goes_into_no_file_that_the_program_has_put_at_our_number(
+    target: Path, tmp_path: Path
+) -> None:
+    before = numbers()
+    file = AtomicWriter(target, safety=SAFETY)
+    file.write(bytes(_writer._BUFFER))
+    theirs = tmp_path / "theirs"
+    theirs.touch()
+    ours = {fd for fd in numbers() - before if not is_watch(fd)}
+    for fd in ours:
+        there = os.open(theirs, os.O_RDWR)
+        os.dup2(there, fd)
+        os.close(there)
+    with pytest.raises(OSError, match="closed a descriptor of this writer"):
+        file.write(b"x")
+    with contextlib.suppress(OSError, SafeAtomicError):
+        file.abort()
+    for fd in ours:
+        os.close(fd)
+    assert theirs.read_bytes() == b""
 
 
 def is_watch(fd: int) -> bool:
