@@ -21,7 +21,6 @@ _PYPY = "for PyPy, whose os has no such name"
 _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more is as good"
 _TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
 _NOT_YET = "stands there before anything is looked at or opened, when nobody asks; it is of no file"
-_ZERO = "descriptor 0, where it is free, becomes the directory's, which is opened first"
 _SIZES = "a machine has 32 or 64 bits, and the mutants run on one of 64"
 _NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
 _NEWER = "for a later Python than the one that runs the mutants"
@@ -100,28 +99,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_lock_file.py", "self.owner = -1", "-1 -> 0"): _NOT_YET,
     ("_held_locks.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_reader.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
-    ("_lock.py", 'if found.alive == "yes" and found.fd >= 0:', "0 -> 1"): _ZERO,
-    ("_lock.py", 'if found.alive == "yes" and found.fd >= 0:', ">= -> >"): _ZERO,
-    (
-        "_lock.py",
-        "if self.linked and self._held.fd >= 0:  # while open, its inode number is not reused",
-        "0 -> 1",
-    ): _ZERO,
-    (
-        "_lock.py",
-        "if self.linked and self._held.fd >= 0:  # while open, its inode number is not reused",
-        ">= -> >",
-    ): _ZERO,
-    (
-        "_replacement.py",
-        "if not self.touched or record.fd < 0 or not record.name:",
-        "0 -> 1",
-    ): _ZERO,
-    (
-        "_replacement.py",
-        "if not self.touched or record.fd < 0 or not record.name:",
-        "< -> <=",
-    ): _ZERO,
     (
         "_change.py",
         "if not change.closed and attempts > 1:",
@@ -202,16 +179,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "return hashlib.new(algo, usedforsecurity=False)",
         "False -> True",
     ): "only a system in FIPS mode tells the difference",
-    (
-        "_replacement.py",
-        "if self.record.fd < 0 or self.record.name:  # taken away, or not replaced",
-        "0 -> 1",
-    ): _ZERO,
-    (
-        "_replacement.py",
-        "if self.record.fd < 0 or self.record.name:  # taken away, or not replaced",
-        "< -> <=",
-    ): _ZERO,
     ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
     ("_cli/progress.py", "long = total is None or total >= LONG", ">= -> >"): _BOUND,
     (
@@ -223,6 +190,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_environment.py", _LONG, "> -> >="): _SIZES,
     ("_environment.py", _LONG, "32 -> 33"): _SIZES,
     ("_environment.py", _LONG, "4 -> 5"): _SIZES,
+    (
+        "_retirement.py",
+        "self._outdated = False  # whether it is one that must not come back",
+        "False -> True",
+    ): "it is found out before anything is announced",
+    (
+        "_replacement.py",
+        "if not self.touched or record.fd < 0 or not record.name:",
+        "or -> and",
+    ): "what was not touched, or has no name by now, has nothing to be noted either",
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (

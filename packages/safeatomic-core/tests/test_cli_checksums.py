@@ -17,6 +17,7 @@ from safeatomic_core import (
     try_acquire_lock,
     verify_checksum,
     write_atomic_bytes,
+    write_checksum_file,
 )
 from safeatomic_core._cli import main
 from safeatomic_core._cli.trees import files_below
@@ -201,8 +202,12 @@ def test_a_record_is_said_to_detect_less_where_a_crash_may_separate_the_pair(
     target: Path, take_place_for: Any
 ) -> None:
     take_place_for("ext2")
-    with pytest.warns(UnsupportedEnvironmentWarning, match="IntegrityDetection is BestEffort"):
-        _checksum_api.record_checksums([str(target)], lambda *_: None, safety="warn")
+    for record in (
+        lambda: _checksum_api.record_checksums([str(target)], lambda *_: None, safety="warn"),
+        lambda: write_checksum_file(target, safety="warn"),
+    ):
+        with pytest.warns(UnsupportedEnvironmentWarning, match="IntegrityDetection is BestEffort"):
+            record()
 
 
 def flushes(directory: Path, argv: list[str]) -> int:

@@ -17,6 +17,7 @@ from safeatomic_core import (
     AtomicReader,
     AtomicWriter,
     SafeAtomicError,
+    _writer,
     compute_hash_file,
     doctor,
     force_release_lock,
@@ -106,6 +107,33 @@ def move(path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
+def undo(path: Path) -> None:
+    write_checksum_file(path, safety=SAFETY)
+    side = Path(f"{path}.sha256")
+    recorded = side.stat().st_ino, side.read_bytes()
+    rename, exchange = kernel.rename, kernel.rename_exchange
+    interrupts = iter([KeyboardInterrupt()])
+
+    def fail(src: str, dst: str, **at: int) -> None:
+        if dst == path.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(src, dst, **at)
+
+    def interrupted(*args: Any) -> None:
+        exchange(*args)
+        for interrupt in interrupts:
+            raise interrupt
+
+    for entry, call in (("rename", fail), ("rename_exchange", interrupted)):
+        setattr(kernel, entry, call)
+        with pytest.raises((OSError, KeyboardInterrupt)):
+            write_atomic_bytes(path, b"new", safety=SAFETY, write_checksum=True)
+        kernel.rename, kernel.rename_exchange = rename, exchange
+        assert (side.stat().st_ino, side.read_bytes()) == recorded
+    assert read_atomic_bytes(path, check_checksum=True, safety=SAFETY) == b"old"
+    assert sorted(os.listdir(path.parent)) == ["data.bin", "data.bin.sha256"]
+
+
 def record(path: Path) -> None:
     for _ in range(2):
         write_checksum_file(path, safety=SAFETY)
@@ -160,6 +188,7 @@ CALLS = [
     stream,
     give_up,
     move,
+    undo,
     record,
     lock,
     take_over,
@@ -310,6 +339,29 @@ def test_what_the_program_has_put_at_our_numbers_is_not_closed(
         assert os.path.samestat(os.fstat(fd), theirs.stat())
         os.close(fd)
     assert target.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+def test_a_full_buffer_goes_into_no_file_that_the_program_has_put_at_our_number(
+    target: Path, tmp_path: Path
+) -> None:
+    before = numbers()
+    file = AtomicWriter(target, safety=SAFETY)
+    file.write(bytes(_writer._BUFFER))
+    theirs = tmp_path / "theirs"
+    theirs.touch()
+    ours = {fd for fd in numbers() - before if not is_watch(fd)}
+    for fd in ours:
+        there = os.open(theirs, os.O_RDWR)
+        os.dup2(there, fd)
+        os.close(there)
+    with pytest.raises(OSError, match="closed a descriptor of this writer"):
+        file.write(b"x")
+    with contextlib.suppress(OSError, SafeAtomicError):
+        file.abort()
+    for fd in ours:
+        os.close(fd)
+    assert theirs.read_bytes() == b""
 
 
 def is_watch(fd: int) -> bool:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from safeatomic_core import (
     _held_locks,
     _lock,
     _lock_api,
+    _waiting,
     force_release_lock,
     inspect_lock,
     is_locked,
@@ -71,6 +73,37 @@ def test_a_write_takes_over_a_dead_lock(data: Path) -> None:
     write_atomic_bytes(data, b"new")
     assert data.read_bytes() == b"new"
     assert not is_locked(data)
+
+
+def test_the_lock_of_a_holder_that_is_killed_is_taken_before_the_delay_is_over(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, looked = _waiting._is_free, threading.Event()
+
+    def is_free(lock: _lock.Lock) -> bool:
+        looked.set()
+        return really(lock)
+
+    code = "import sys, safeatomic_core as s; s.try_acquire_lock(sys.argv[1]); print(); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(data)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"\n"
+        monkeypatch.setattr(_waiting, "_is_free", is_free)
+        waiting = threading.Thread(
+            target=write_atomic_bytes,
+            args=(data, b"waited"),
+            kwargs={"retries": 1, "delay": 1000},
+            daemon=True,
+        )
+        waiting.start()
+        assert looked.wait(30)
+        holder.kill()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert data.read_bytes() == b"waited"
 
 
 @pytest.mark.parametrize("change", [write_atomic_bytes, write_checksum_file, move_atomic])

@@ -120,6 +120,14 @@ def test_an_interrupt_that_costs_no_accepted_text_does_no_harm(
     assert target.read_bytes() == b"accepted again"
 
 
+def test_it_tells_what_it_took_and_where_it_is(target: Path) -> None:
+    with AtomicWriter(target) as file:
+        text = file.text()
+        assert text.write("h\u00e9llo") == 5
+        assert text.tell() == 6
+    assert target.read_text(encoding="utf-8") == "h\u00e9llo"
+
+
 def test_what_is_no_text_costs_nothing_else(target: Path) -> None:
     with AtomicWriter(target) as file:
         text = file.text()
