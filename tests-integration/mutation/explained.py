@@ -48,7 +48,7 @@ _CHOSEN: dict[str, str] = {
     "_lock_payload.py": "CAP _DEEPEST",
     "_mounts.py": "_CHUNK _LONG_TABLE",
     "_protocol.py": "_HASH_ASIDE _WRITTEN_BACK_EARLY",
-    "_reader.py": "_TRIES",
+    "_reading.py": "_TRIES",
     "_retirement.py": "ROUNDS",
     "_sidecar_file.py": "_CHUNK _LONGEST_LIST",
     "_stack.py": "_DEEPEST",
@@ -98,7 +98,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_lock_file.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_lock_file.py", "self.owner = -1", "-1 -> 0"): _NOT_YET,
     ("_held_locks.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
-    ("_reader.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
+    ("_reading.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     (
         "_change.py",
         "if not change.closed and attempts > 1:",
@@ -224,16 +224,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): _BOUND,
     ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
     (
-        "_reader.py",
+        "_reading.py",
         "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
         "1 -> 2",
     ): _TELLS_THE_END,
     (
-        "_reader.py",
+        "_reading.py",
         "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
         "65536 -> 65537",
     ): _BOUND,
-    ("_reader.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
+    ("_reading.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
     (
         "_replacement.py",
         "if kernel.pread(present.fd, CAP + 1, 0) == present.raw:",

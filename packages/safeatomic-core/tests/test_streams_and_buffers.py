@@ -26,7 +26,7 @@ from safeatomic_core import (
     _abandoned,
     _digests,
     _log,
-    _reader,
+    _reading,
     compute_hash_file,
     get_checksum_info,
     read_atomic,
@@ -253,7 +253,7 @@ def test_a_reader_that_cannot_be_made_closes_what_it_opened(
 def test_a_file_that_is_longer_than_one_call_reads_is_read_whole(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_reader, "_LONGEST_READ", 2)
+    monkeypatch.setattr(_reading, "_LONGEST_READ", 2)
     write_atomic_bytes(target, b"longer than two")
     assert read_atomic(target) == "longer than two"
 

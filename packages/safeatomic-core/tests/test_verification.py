@@ -14,6 +14,7 @@ from safeatomic_core import (
     AtomicReader,
     ChecksumMismatchError,
     SafeAtomicError,
+    _reading,
     get_checksum_info,
     move_atomic,
     read_atomic_bytes,
@@ -21,7 +22,6 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core import _reader as reader
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._posix import intercept, kernel
 
@@ -137,7 +137,7 @@ def test_a_reader_beside_a_writer_that_never_rests_comes_to_an_end(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_checksum_file(target)
-    monkeypatch.setattr(reader, "_TRIES", 5)
+    monkeypatch.setattr(_reading, "_TRIES", 5)
 
     def write(count: int) -> None:
         for number in range(2):

@@ -15,6 +15,7 @@ this drawing and holds it:
     _lock_api               the eight lock functions, LockInfo
     _guarantees             inspect_guarantees, GuaranteeReport
     # the protocol
+    _reading                one version of a file, opened, checked and read
     _protocol               Write: the ten steps in their order, and nothing else
     _recording              recording the checksum of existing content: Announce alone
     _in_place               writing into a file that is a mount point

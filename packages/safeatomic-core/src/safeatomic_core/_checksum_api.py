@@ -12,7 +12,7 @@ from ._errors import ChecksumMismatchError, SafeAtomicError, system_error
 from ._gate import pass_gate
 from ._hashes import UNLOADABLE
 from ._options import Policy, check_data, defaults, resolve_algorithm
-from ._reader import read_with, verify_file
+from ._reading import read_with, verify_file
 from ._recording import Batch, record_present, require_present
 from ._sidecar_file import Looks, not_a_record
 from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Target, check_path, visit

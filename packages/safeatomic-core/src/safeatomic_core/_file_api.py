@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._change import carry_out
 from ._options import Policy, check_data, check_text, resolve_encoding
 from ._protocol import Write
-from ._reader import read_all
+from ._reading import read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from .._errors import (
     UnsupportedEnvironmentError,
 )
 from .._posix import kernel
-from .._reader import verify_file
+from .._reading import verify_file
 from .._target import SIDECAR_SUFFIX
 from . import output, wording
 from .output import ERROR, NO, OK, REFUSED

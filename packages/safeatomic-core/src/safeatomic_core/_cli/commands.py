@@ -12,7 +12,8 @@ from .._errors import NEW, UNCHANGED, ChecksumMismatchError, SafeAtomicError, ex
 from .._guarantees import inspect_guarantees
 from .._move import move_atomic
 from .._posix import kernel
-from .._reader import AtomicReader, verify_file
+from .._reader import AtomicReader
+from .._reading import verify_file
 from .._target import DIRECTORY_FLAGS
 from .._writer import AtomicWriter
 from . import output, wording

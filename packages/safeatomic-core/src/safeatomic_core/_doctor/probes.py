@@ -261,11 +261,11 @@ class _Files:
     def __init__(self) -> None:
         self._opened: list[Descriptor] = []
 
-    def open(self, *args: object, **options: object) -> int:
+    def open(self, *args: object, dir_fd: int | None = None) -> int:
         """Open one more, as the system call of that name does."""
         one = Descriptor()
         self._opened.append(one)
-        return one.open(kernel.open, *args, **options)
+        return one.open(kernel.open, *args, dir_fd=dir_fd)
 
     def close(self) -> None:
         """Close them all; what an interrupt leaves is closed by the next call."""

@@ -11,7 +11,7 @@ from .._descriptor import closing
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
 from .._lock_api import inspect_lock
 from .._posix import kernel
-from .._reader import verify_file
+from .._reading import verify_file
 from .._sidecar_file import Looks
 from .._target import SIDECAR_SUFFIX, Target
 from .._verdicts import is_mount_point
