@@ -22,6 +22,7 @@ _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more i
 _TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
 _NOT_YET = "stands there before anything is looked at or opened, when nobody asks; it is of no file"
 _SIZES = "a machine has 32 or 64 bits, and the mutants run on one of 64"
+_NOBODY = "nobody has that descriptor either"
 _NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
 _NEWER = "for a later Python than the one that runs the mutants"
 
@@ -186,6 +187,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "def __init__(self, directory: str, depth: int = 8) -> None:",
         "8 -> 9",
     ): _BOUND,
+    ("_environment.py", _LONG, "8 -> 9"): "what is more than four bytes is cut off again",
     ("_environment.py", _LONG, "2 -> 3"): _SIZES,
     ("_environment.py", _LONG, "> -> >="): _SIZES,
     ("_environment.py", _LONG, "32 -> 33"): _SIZES,
@@ -200,6 +202,17 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "if not self.touched or record.fd < 0 or not record.name:",
         "or -> and",
     ): "what was not touched, or has no name by now, has nothing to be noted either",
+    (
+        "_cli/patience.py",
+        "select.select((), (self._fd,), ())",
+        "select.select((), (self._fd,), ()) -> pass",
+    ): "it is tried again at once",
+    (
+        "_doctor/limits.py",
+        "_NO_FILE = 0x3FFFFFFF  # a descriptor that nobody has",
+        "0x3FFFFFFF -> 1073741824",
+    ): _NOBODY,
+    ("_mounts.py", "_NO_SUCH_FD = 2**31 - 1", "1 -> 2"): _NOBODY,
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (

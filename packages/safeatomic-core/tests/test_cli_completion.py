@@ -116,6 +116,9 @@ def test_fish_knows_what_follows_an_option() -> None:
         ),
     ):
         assert f"complete -c safeatomic -n '__fish_seen_subcommand_from write' {wanted}" in lines
+    names = " ".join(subcommands(build_parser()))
+    after_help = "complete -c safeatomic -n '__fish_seen_subcommand_from help'"
+    assert f"{after_help} -f -a '{names}'" in lines
     assert (
         "complete -c safeatomic -n __fish_use_subcommand -f -a unlock "
         "-d 'remove a lock that was left behind'"

@@ -107,6 +107,15 @@ def test_without_a_terminal_there_is_a_line_for_each_tenth(
     assert percents == [str(tenth) for tenth in range(0, 101, 10)]
 
 
+def test_a_file_that_grows_has_no_more_than_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(100, asked=True) as shown:
+        shown.advance(150)
+        assert capsys.readouterr().err == f"\r[{'#' * 25}] 100 %"
+
+
 def test_content_that_differs_counts_as_well(
     target: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

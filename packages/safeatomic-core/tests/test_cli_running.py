@@ -397,6 +397,7 @@ def test_what_comes_after_an_edit_failed_is_written_nowhere(
     os.close(pipes[0])
     pump.join(10)
     assert not pump.is_alive()
+    assert pump.daemon  # or what holds the pipe would hold the command, too
     assert written == []
 
 

@@ -105,6 +105,28 @@ def test_a_mount_that_only_the_rename_finds_is_written_in_place(
     assert not checked or verify_checksum(path)
 
 
+def test_what_is_written_in_place_is_flushed_before_its_copy_goes(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    fsync, unlink = kernel.fsync, kernel.unlink
+
+    def flush(fd: int) -> None:
+        fsync(fd)
+        if os.path.samestat(os.fstat(fd), seen.stat()):
+            calls.append(f"flush {seen.read_text()}")
+
+    def remove(name: str, **at: int) -> None:
+        unlink(name, **at)
+        if name.startswith(COPY_PREFIX):
+            calls.append("remove")
+
+    monkeypatch.setattr(kernel, "fsync", flush, raising=False)
+    monkeypatch.setattr(kernel, "unlink", remove, raising=False)
+    write_atomic_bytes(seen, b"new", safety="best_effort")
+    assert calls == ["flush new", "remove"]
+
+
 def test_a_copy_that_is_busy_once_is_made_the_second_time(
     seen: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

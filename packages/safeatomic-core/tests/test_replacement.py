@@ -580,7 +580,7 @@ def test_what_is_left_before_anything_was_exchanged_keeps_no_name(
 
 
 def test_a_sidecar_that_was_replaced_after_an_unnoted_exchange_is_not_ours_any_more(
-    place: Target, side: Path, listing: Listing
+    place: Target, side: Path, listing: Listing, caplog: pytest.LogCaptureFixture
 ) -> None:
     side.write_bytes(b"")
     present = Sidecar(place, "sha256")
@@ -594,6 +594,7 @@ def test_a_sidecar_that_was_replaced_after_an_unnoted_exchange_is_not_ours_any_m
     made.discard()
     present.close()
     assert side.read_bytes() == LIST
+    assert "left as it is: another program replaced it meanwhile" in caplog.text
     assert listing() == ["data.bin", "data.bin.sha256"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from safeatomic_core import write_checksum_file
+from safeatomic_core._posix import kernel
 from safeatomic_core._sidecar_file import Sidecar
 from safeatomic_core._target import Target
 
@@ -44,6 +46,24 @@ def again(place: Target, seen: Sidecar) -> tuple[bool, bool, bool]:
         return seen.is_at(NAME, place.dir_fd), like, seen.still_there(place)
     finally:
         other.close()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+@pytest.mark.parametrize("entry", ["fstat", "pread"])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
+def test_a_look_that_fails_leaves_no_descriptor(
+    place: Target, side: Path, entry: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise error
+
+    side.write_bytes(b"x")
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(kernel, entry, fail, raising=False)
+    with pytest.raises(type(error)):
+        Sidecar(place, "sha256")
+    monkeypatch.undo()
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_what_nobody_touched_is_the_same(place: Target, seen: Sidecar) -> None:

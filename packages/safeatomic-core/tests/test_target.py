@@ -278,6 +278,19 @@ def test_a_directory_that_cannot_be_flushed_is_not_opened_for_a_change(
         opened.close()
 
 
+def test_a_directory_at_descriptor_0_may_be_gone_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    fd = os.open(tmp_path / "gone", os.O_RDONLY)
+    (tmp_path / "gone").rmdir()
+    really = kernel.fstat
+    monkeypatch.setattr(kernel, "fstat", lambda number: really(number or fd), raising=False)
+    with pytest.raises(FileNotFoundError):
+        Target.borrowed("gone/f", "f", 0, None).require_directory()
+    os.close(fd)
+
+
 def test_a_closed_target_shows_no_directory(held: Target) -> None:
     held.close()
     assert held.dir_fd == -1

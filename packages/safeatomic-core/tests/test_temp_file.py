@@ -82,7 +82,7 @@ def test_names_that_never_come_free_end_in_an_error(
     assert taken.exists()
 
 
-@pytest.mark.parametrize("moment", ["during", "before"])
+@pytest.mark.parametrize("moment", ["during", "before", "examined"])
 def test_a_temp_swept_at_birth_is_made_again(
     tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -93,8 +93,9 @@ def test_a_temp_swept_at_birth_is_made_again(
         if not swept:
             name = os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
             swept.append(name)
-            os.unlink(tmp_path / name)
-            if moment == "during":
+            if moment != "examined":
+                os.unlink(tmp_path / name)
+            if moment != "before":
                 raise BlockingIOError(errno.EWOULDBLOCK, "the sweeper has it")
         real(fd, operation)
 
@@ -104,6 +105,7 @@ def test_a_temp_swept_at_birth_is_made_again(
     assert temp.name != swept[0]
     assert (tmp_path / temp.name).exists()
     temp.discard()
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_filesystem_without_flock_has_temps_all_the_same(dir_fd: int, faults: Any) -> None:
