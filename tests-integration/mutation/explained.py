@@ -193,6 +193,11 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_environment.py", _LONG, "32 -> 33"): _SIZES,
     ("_environment.py", _LONG, "4 -> 5"): _SIZES,
     (
+        "_sidecar_file.py",
+        "self._held = True",
+        "True -> False",
+    ): "another owner of the same kind takes it over once more",
+    (
         "_retirement.py",
         "self._outdated = False  # whether it is one that must not come back",
         "False -> True",

@@ -89,7 +89,7 @@ def test_a_record_that_came_in_between_is_retired_as_well(
 
 @pytest.mark.parametrize("checked", [True, False])
 def test_a_sidecar_that_never_rests_is_given_up(
-    target: Path, side: Path, checked: bool, monkeypatch: pytest.MonkeyPatch
+    target: Path, side: Path, checked: bool, steps: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_checksum_file(target)
     entry = "rename_exchange" if checked else "rename_noreplace"
@@ -107,6 +107,7 @@ def test_a_sidecar_that_never_rests_is_given_up(
         write_atomic_bytes(target, b"new", write_checksum=checked)
     assert target.read_bytes() == b"old"
     assert side.read_bytes() == b"c" * 64 + b"  data.bin\n"
+    assert "restore" not in [facts.get("phase") for _, facts in steps]  # nothing of it is there
 
 
 def test_what_others_wrote_into_the_record_is_not_cut(

@@ -194,5 +194,14 @@ def test_a_directory_that_nobody_can_reach_any_more_keeps_a_dead_lock(
     force_release_lock(held)
 
 
+def test_a_release_through_no_directory_at_all_keeps_a_dead_lock(held: Path) -> None:
+    kept = [*_held_locks._kept.values()][-1]
+    assert kept.lock._handle is not None
+    os.close(kept.lock._handle.fd)
+    kept.lock.release()
+    assert inspect_lock(held).alive == "no"
+    force_release_lock(held)
+
+
 def _open_descriptors() -> list[str]:
     return os.listdir("/proc/self/fd")

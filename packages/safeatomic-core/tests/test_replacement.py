@@ -568,6 +568,22 @@ def test_without_an_exchange_a_replacement_that_fails_leaves_the_sidecar_and_not
     assert "left as it is" not in caplog.text
 
 
+def test_a_stranger_s_file_at_the_name_of_what_was_displaced_stays(
+    target: Path, place: Target, side: Path
+) -> None:
+    write_checksum_file(target)
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    there = side.with_name(made._aside)
+    side.with_name("notes").write_bytes(b"notes")
+    side.with_name("notes").rename(there)
+    made.drop()
+    made.discard()
+    present.close()
+    assert there.read_bytes() == b"notes"
+
+
 def test_what_is_left_before_anything_was_exchanged_keeps_no_name(
     place: Target, side: Path, listing: Listing
 ) -> None:

@@ -49,12 +49,12 @@ def again(place: Target, seen: Sidecar) -> tuple[bool, bool, bool]:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
-@pytest.mark.parametrize("entry", ["fstat", "pread"])
+@pytest.mark.parametrize("entry", ["open", "fstat", "pread"])
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
 def test_a_look_that_fails_leaves_no_descriptor(
     place: Target, side: Path, entry: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_args: object) -> None:
+    def fail(*_args: object, **_options: object) -> None:
         raise error
 
     side.write_bytes(b"x")
