@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 
-from .._errors import system_error
 from .._mounts import read_proc
 
 
@@ -27,7 +26,9 @@ def fsync_provider() -> str:
     for library in _loaded_libraries():
         try:
             providers.add(_provider_in(library))
-        except (system_error(), AttributeError):
+        except TimeoutError:  # a signal handler's
+            raise
+        except (OSError, AttributeError):  # what ctypes raises has no errno
             continue  # no library of ours (a deleted one, perhaps), or one that knows no fsync
     strangers = sorted(found for found in providers if not is_c_library(found))
     return (strangers or sorted(providers) or [name])[0]
