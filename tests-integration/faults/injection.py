@@ -118,10 +118,10 @@ def _flush_nothing(fd: int) -> None:
 
 
 def callers(depth: int) -> str:
-    """Name the library's functions that led here, the innermost first, at most five."""
+    """Name the library's functions that led here, the innermost first, at most six."""
     names: list[str] = []
     frame: FrameType | None = sys._getframe(depth)
-    while frame is not None and len(names) < 5:
+    while frame is not None and len(names) < 6:
         code = frame.f_code
         if code.co_filename.startswith(_LIBRARY):
             names.append(code.co_qualname)
