@@ -32,7 +32,7 @@ nox.options.report = str(REPORTS / "sessions.json")
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 FREE_THREADED = ["3.13t", "3.14t", "3.15t"]
-OTHER_INTERPRETERS = ["python3.14", "python3.14t", "python3.15", "python3.15t", "pypy3"]
+OTHER_INTERPRETERS = ["python3.14", "python3.15", "pypy3", "python3.14t", "python3.15t"]
 CORE, FORMATS, META = PACKAGES = ["safeatomic-core", "safeatomic-formats", "safeatomic"]
 NEEDS = {CORE: [CORE], FORMATS: [CORE, FORMATS], META: [CORE, FORMATS, META]}
 
