@@ -125,6 +125,7 @@ def test_a_decided_writer_is_not_watched_any_more(
     writer = AtomicWriter(target)
     assert weakref.getweakrefcount(writer) == 1
     decide(writer)
+    collect()
     assert weakref.getweakrefcount(writer) == 0
     assert set(_abandoned._guards) == before
 
