@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,12 @@ def test_a_time_out_while_a_part_is_parsed_again_arrives(late: Callable[[], None
 
     with pytest.raises(Late):
         _toml_text._survives({"a": 1}, text_of)
+
+
+@pytest.mark.parametrize("name", DUMPS)
+def test_an_error_is_the_same_where_nothing_can_be_imported_any_more(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "signal", None)  # as in a chroot, before anything wanted it
+    with pytest.raises(Exception, match=r"obj\['a'\]"):
+        DUMPS[name](tmp_path / "document", {"a": object()})

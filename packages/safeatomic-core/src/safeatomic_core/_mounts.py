@@ -250,7 +250,7 @@ class MountWatch:
         self._table = table = _Table()
         _tables[table] = ref(self)
         try:
-            table.open(path)
+            table.start(path)
             self._fd, self._cookie = table.fd, table.cookie
             self._poll: select.poll = select.poll()
             # A mountinfo that can be watched is readable and never writable; one that says
@@ -306,7 +306,7 @@ class MountWatch:
         self._table.close()
 
 
-class _Table:
+class _Table(Descriptor):
     """The descriptor of a watch, which outlives one that an interrupt took from its user.
 
     A program may close every descriptor it finds (daemons do), and the number may then go to
@@ -318,35 +318,27 @@ class _Table:
         cookie: That position; -1 for a file that has none, where the inode has to do.
     """
 
-    __slots__ = ("_held", "_inode", "cookie")
+    __slots__ = ("_inode", "cookie")
 
     def __init__(self) -> None:
-        self._held: list[int] = []
+        super().__init__()
         self._inode = -1
         self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer
 
-    @property
-    def fd(self) -> int:
-        """The descriptor, -1 while there is none."""
-        return self._held[-1] if self._held else -1
-
-    def open(self, path: str) -> None:
-        """Open it."""
-        self._held.extend(map(os.open, (path,), (os.O_RDONLY,)))  # see `Descriptor`
+    def start(self, path: str) -> None:
+        """Open the table and set the position."""
+        fd = self.open(os.open, path, os.O_RDONLY)
         try:
-            os.lseek(self.fd, self.cookie, os.SEEK_SET)
+            os.lseek(fd, self.cookie, os.SEEK_SET)
         except system_error():
             self.cookie = -1
-        self._inode = os.fstat(self.fd).st_ino
+        self._inode = os.fstat(fd).st_ino
 
     def close(self) -> None:
         """Close it, unless the program has; what was interrupted is done by `close_lost`."""
         if not self._is_ours():
-            self._held.clear()
-        try:
-            any(map(os.close, map(self._held.pop, (-1,) * len(self._held))))
-        except (IndexError, system_error()):
-            pass  # another thread was quicker; an error loses nothing
+            self.release()
+        super().close()
         _tables.pop(self, None)
 
     def _is_ours(self) -> bool:

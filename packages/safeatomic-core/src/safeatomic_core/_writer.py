@@ -38,8 +38,8 @@ class AtomicWriter(io.BufferedWriter):
 
     Made to be used in a ``with`` block: leaving it commits, an exception aborts. Whatever writes
     to a binary file can write to it; closing it inside the block (as `io.TextIOWrapper` does)
-    neither publishes nor discards. A writer that is dropped without `commit` or `abort` aborts,
-    with a `ResourceWarning`, and a warning in the log if content is lost, as the program ends too.
+    neither publishes nor discards. A writer that is dropped without `commit` or `abort`, even as
+    the program ends, aborts with a `ResourceWarning`, and a warning in the log if content is lost.
 
     The lock is held from the construction to the last step, so *read, modify, write* is one block::
 
@@ -222,7 +222,7 @@ class AtomicWriter(io.BufferedWriter):
         return write.temp.fd
 
     def text(self, encoding: str | None = None, newline: str | None = None) -> io.TextIOWrapper:
-        r"""Return a text stream over the writer (one of several) that `commit` and `close` flush.
+        r"""Return another text stream over the writer, which `commit` and `close` flush.
 
         Args:
             encoding: Text encoding; by default that of `safeatomic_config`, else UTF-8.

@@ -8,6 +8,10 @@ renderings, and only after an error.
 from __future__ import annotations
 
 import re
+from _signal import (  # type: ignore[import-not-found]  # signal itself is slow to import
+    getsignal,
+    valid_signals,
+)
 from collections.abc import Mapping
 
 from ._readback import innermost, place
@@ -47,9 +51,7 @@ def name_place(error: Exception, document: object, render: Callable[[Any], objec
 
 def interrupted(error: BaseException) -> bool:
     """Tell whether a signal handler raised an error, as one does that limits a call in time."""
-    import signal  # slow to import, and wanted by errors only
-
-    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    handlers = map(getsignal, valid_signals())
     codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
     traceback = error.__traceback__
     while traceback is not None:
