@@ -29,13 +29,18 @@ _CALLS = {
     "write_atomic_bytes()": "write_atomic_bytes(p, d)",
     "write_atomic_bytes(write_checksum=True)": "write_atomic_bytes(p, d, write_checksum=True)",
     "read_atomic_bytes()": "read_atomic_bytes(p)",
+    "AtomicReader.readline(), 50 bytes": "reader.readline()",
+    "AtomicReader.read(100)": "reader.read(100)",
+    "AtomicReader.read(4096)": "reader.read(4096)",
 }
 _PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from safeatomic_core import read_atomic_bytes, write_atomic_bytes
+from safeatomic_core import AtomicReader, read_atomic_bytes, write_atomic_bytes
 p, d = sys.argv[2] + "/data", b"x" * 4096
 write_atomic_bytes(p, d)
+write_atomic_bytes(p + "2", (b"x" * 49 + b"\\n") * 20_000)
+reader = AtomicReader(p + "2")
 for _ in range(int(sys.argv[3])):
     {call}
 """
@@ -45,12 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the counts, and how they compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--against", metavar="DIR", help="another checkout")
+    parser.add_argument("--only", metavar="TEXT", default="", help="calls whose name has this")
     parser.add_argument("--json", metavar="FILE", help="write the counts there")
     options = parser.parse_args(arguments)
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is not installed")
     counts = {}
     for name, call in _CALLS.items():
+        if options.only not in name:
+            continue
         counts[name] = count(_ROOT, call)
         line = f"{name:<42} {counts[name]:>9,}"
         if options.against:
