@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from .trial import PACKAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .points import Point
 
 _ELSEWHERE = "the value where the system has no such flag; Linux has it"
@@ -98,7 +100,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_lock.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_lock_file.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_lock_file.py", "self.owner = -1", "-1 -> 0"): _NOT_YET,
-    ("_held_locks.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
+    ("_held_locks.py", "inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_reading.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     (
         "_change.py",
@@ -106,7 +108,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "1 -> 2",
     ): _BOUND,
     ("_change.py", "if not change.closed and attempts > 1:", "> -> >="): _BOUND,
-    ("_temp_file.py", "return map(name, range(_ATTEMPTS + bool(token)))", "+ -> -"): _BOUND,
     (
         "_waiting.py",
         "time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))",
@@ -124,7 +125,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): "0 is printed before it comes to that",
     (
         "_mounts.py",
-        "at = self._cookie if self._cookie < 0 else os.lseek(fd, 0, os.SEEK_CUR)",
+        "at = self.cookie if self.cookie < 0 else os.lseek(self.fd, 0, os.SEEK_CUR)",
         "< -> <=",
     ): "the cookie is never 0",
     (
@@ -139,7 +140,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): "neither root nor what is left as it is has the overflow number",
     (
         "_doctor/probes.py",
-        "again = kernel.open(name, _CREATE, 0o600, dir_fd=room)",
+        "self._files.open(name, _CREATE, 0o600, dir_fd=room)",
         "0o600 -> 385",
     ): "the file is there already",
     (
@@ -227,12 +228,12 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): _NEWER,
     (
         "_mounts.py",
-        'self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        'self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
         "1022 -> 1023",
     ): "the range of a random number",
     (
         "_mounts.py",
-        'self._cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        'self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
         "2 -> 3",
     ): "more random bytes",
     (
@@ -274,30 +275,30 @@ _REASONS: dict[tuple[str, str, str], str] = {
 
 def reason(point: Point) -> str:
     """Return why a point may survive; empty if nobody has said so."""
-    line = _lines(point.module)[point.line - 1].strip()
-    found = _FIRST_NUMBER.match(line)
-    if found is not None and found[1] in _CHOSEN.get(point.module, "").split():
-        return _BOUND if point.old == found[2] and point.new == str(int(found[2]) + 1) else ""
-    return _REASONS.get((point.module, line, point.change), "")
+    if _number(point) in _CHOSEN.get(point.module, "").split():
+        return _BOUND if point.change == f"{point.old} -> {int(point.old) + 1}" else ""
+    return _REASONS.get((point.module, _line(point), point.change), "")
 
 
-def stale() -> list[str]:
-    """Return the lines and names with reasons that are no longer in the core."""
-    lines = [
-        f"{module}: {line}"
-        for module, line, _ in _REASONS
-        if line not in map(str.strip, _lines(module))
-    ]
-    names = [
-        f"{module}: {name}"
-        for module, names in _CHOSEN.items()
-        for name in names.split()
-        if not any(line.startswith(f"{name} = ") for line in _lines(module))
-    ]
-    return lines + names
+def stale(present: Iterable[Point]) -> list[str]:
+    """Return the explanations and the chosen numbers that fit none of the mutants there are."""
+    fitting: set[tuple[str, ...]] = set()
+    for point in present:
+        fitting |= {(point.module, _line(point), point.change), (point.module, _number(point))}
+    chosen = {(module, name) for module, names in _CHOSEN.items() for name in names.split()}
+    return sorted(": ".join(left) for left in {*_REASONS, *chosen} - fitting)
+
+
+def _number(point: Point) -> str:
+    """Return the name of a module's constant whose first number the point changes, or nothing."""
+    found = _FIRST_NUMBER.match(_line(point))
+    return found[1] if found is not None and found[2] == point.old else ""
+
+
+def _line(point: Point) -> str:
+    return _lines(point.module)[point.line - 1].strip()
 
 
 @functools.cache
 def _lines(module: str) -> list[str]:
-    path = PACKAGE / module
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return (PACKAGE / module).read_text(encoding="utf-8").splitlines()

@@ -36,8 +36,8 @@ def main() -> int:
     )
     parser.add_argument("--report", type=Path, help="file for the verdicts, as JSON")
     options = parser.parse_args()
-    if explained.stale():
-        raise SystemExit(f"explained, and no longer there: {explained.stale()}")
+    if stale := explained.stale(_points("")):
+        raise SystemExit(f"explained, and no longer there: {stale}")
     everything = _points(options.module)
     if options.at:
         everything = [p for p in everything if any(text in str(p) for text in options.at)]
