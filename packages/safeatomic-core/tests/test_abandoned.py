@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from safeatomic_core import AtomicWriter, _abandoned, is_locked, write_checksum_file
+from safeatomic_core import (
+    AtomicWriter,
+    _abandoned,
+    _trace,
+    _writer,
+    is_locked,
+    write_checksum_file,
+)
 from safeatomic_core._posix import kernel
 from safeatomic_core._protocol import Write
 
@@ -38,8 +45,17 @@ def test_a_dropped_writer_aborts_and_warns(target: Path, listing: Listing) -> No
     assert listing() == ["data.bin"]
 
 
+class Cyclic(AtomicWriter):
+    """A writer that only the collector of garbage finds."""
+
+    def __init__(self, path: Path) -> None:
+        self.me = self
+        super().__init__(path)
+
+
+@pytest.mark.parametrize("kind", [AtomicWriter, Cyclic])
 def test_a_writer_dropped_while_it_is_made_aborts(
-    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch, kind: type[AtomicWriter]
 ) -> None:
     def interrupt(*_args: object) -> None:
         raise KeyboardInterrupt
@@ -49,7 +65,7 @@ def test_a_writer_dropped_while_it_is_made_aborts(
     monkeypatch.setattr(kernel, "raw_stream", interrupt, raising=False)
     with pytest.warns(ResourceWarning, match="dropped undecided"):
         with pytest.raises(KeyboardInterrupt) as caught:
-            AtomicWriter(target)
+            kind(target)
         del caught
         collect()
     assert target.read_bytes() == b"old"
@@ -145,6 +161,28 @@ def test_a_commit_that_nothing_ended_is_undone_with_the_writer(
     assert record.read_bytes() == recorded
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+def test_a_writer_whose_end_was_cut_short_is_closed_when_it_is_dropped(
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(write: Write) -> None:
+        write.step = _trace.RELEASE
+        raise KeyboardInterrupt
+
+    def cut_short() -> None:
+        file = AtomicWriter(target)
+        file.write(b"new")
+        with monkeypatch.context() as patch:
+            patch.setattr(_writer, "close", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                file.commit()
+        assert is_locked(target)
+
+    cut_short()
+    collect()
+    assert target.read_bytes() == b"new"
+    assert listing() == ["data.bin"]
 
 
 def test_where_nobody_says_who_closes_a_stream_it_is_the_program() -> None:
