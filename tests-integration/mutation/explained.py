@@ -184,11 +184,14 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
     ("_forks.py", "if time.monotonic() > deadline:", "> -> >="): _BOUND,
     ("_forks.py", "_UNKNOWN = (-1, -1)", "-1 -> 0"): "no file has such a pair of numbers either",
-    (
-        "_lock_payload.py",
-        'if raw.count(b"[") + raw.count(b"{") > _DEEPEST:',
-        "> -> >=",
-    ): _BOUND,
+    ("_lock_payload.py", "if not isinstance(text, str) or len(text) > 40:", "> -> >="): _BOUND,
+    ("_lock_payload.py", "if not isinstance(text, str) or len(text) > 40:", "40 -> 41"): _BOUND,
+    ("_log.py", "warnings.warn(message, category, stacklevel=2)", "2 -> 3"): (
+        "where nobody's line can be named, one of them is as good"
+    ),
+    ("_held_locks.py", "return path", "return path -> return None"): (
+        "a path that is not absolute is no lock's either"
+    ),
     (
         "_lock_readers.py",
         "others = _may(acl.get((OTHER, NOBODY), 0))",
