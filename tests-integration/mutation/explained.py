@@ -140,9 +140,9 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): "neither root nor what is left as it is has the overflow number",
     (
         "_doctor/probes.py",
-        "self._files.open(name, _CREATE, 0o600, dir_fd=room)",
-        "0o600 -> 385",
-    ): "the file is there already",
+        "self._name = PROBE_PREFIX + os.urandom(8).hex()",
+        "8 -> 9",
+    ): "more random bytes",
     (
         "_rename.py",
         'call("", "", -1, -1)',
@@ -161,9 +161,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         '_mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5',
         "> -> >=",
     ): "every line of a table has more",
-    ("_doctor/checks.py", "flags = _mounts.attributes(place.dir_fd) or 0", "0 -> 1"): (
-        "a bit that nobody looks at"
-    ),
     ("_waiting.py", "nap, losses = _NAP, 0", "0 -> 1"): "how soon it is looked at again",
     ("_forks.py", "late = time.monotonic() > deadline", "> -> >="): _BOUND,
     (
@@ -171,6 +168,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
         '"pwrite": lambda: kernel.pwrite(_NO_FILE, b"", 0),',
         "0 -> 1",
     ): "there is no file to write into",
+    (
+        "_doctor/limits.py",
+        '"fchmod": lambda: kernel.fchmod(_NO_FILE, 0o600),',
+        "0o600 -> 385",
+    ): "there is no file whose mode it could be",
+    (
+        "_doctor/limits.py",
+        "code = errno.errorcode.get(error.errno or 0, str(error.errno))",
+        "0 -> 1",
+    ): "an error of the system has a number",
     (
         "_hashes.py",
         "return hashlib.sha256(usedforsecurity=False)",
@@ -208,11 +215,12 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "if not self.touched or record.fd < 0 or not record.name:",
         "or -> and",
     ): "what was not touched, or has no name by now, has nothing to be noted either",
+    ("_cli/commands.py", "_CHUNK = 1 << 20  # bytes copied at a time", "20 -> 21"): _BOUND,
     (
-        "_cli/patience.py",
-        "select.select((), (self._fd,), ())",
-        "select.select((), (self._fd,), ()) -> pass",
-    ): "it is tried again at once",
+        "_cli/signals.py",
+        "super().__init__(number)",
+        "super().__init__(number) -> super()",
+    ): "the arguments are those that __new__ has set (BaseException)",
     (
         "_doctor/limits.py",
         "_NO_FILE = 0x3FFFFFFF  # a descriptor that nobody has",
