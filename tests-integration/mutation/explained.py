@@ -189,6 +189,49 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "False -> True",
     ): "only a system in FIPS mode tells the difference",
     ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
+    ("_forks.py", "if time.monotonic() > deadline:", "> -> >="): _BOUND,
+    ("_forks.py", "_UNKNOWN = (-1, -1)", "-1 -> 0"): "no file has such a pair of numbers either",
+    (
+        "_lock_payload.py",
+        'if raw.count(b"[") + raw.count(b"{") > _DEEPEST:',
+        "> -> >=",
+    ): _BOUND,
+    (
+        "_lock_readers.py",
+        "others = _may(acl.get((OTHER, NOBODY), 0))",
+        "0 -> 1",
+    ): "who may search only reads nothing either",
+    (
+        "_lock_readers.py",
+        "(GROUP_OBJ, NOBODY): 0,",
+        "0 -> 1",
+    ): "it is replaced by what the ACL says of the group, as every one does (acl(5))",
+    (
+        "_options.py",
+        "kind = 0 if code is None else code.co_flags",
+        "0 -> 1",
+    ): "a bit that nobody looks at",
+    (
+        "_options.py",
+        'return "a number of that size" if number > 0 else "a negative number"',
+        "0 -> 1",
+    ): "0 and 1 are printed before it comes to that",
+    (
+        "_reading.py",
+        'opened = Opened(path, Options(False, None, "best_effort"))',
+        "False -> True",
+    ): "what it permits is everywhere permitted by best effort, and nobody asks for the sidecar",
+    ("_reading.py", "self.fd = -1", "-1 -> 0"): "nobody asks for it while nothing is open",
+    (
+        "_reading.py",
+        "if self._size >= _LONGEST_READ:  # more than one call returns, and too much to hold twice",
+        ">= -> >",
+    ): "one call returns as much",
+    (
+        "_waiting.py",
+        "nap = min(nap * 2, _LONGEST_NAP)",
+        "2 -> 3",
+    ): "how soon it is looked at again",
     ("_cli/progress.py", "long = total is None or total >= LONG", ">= -> >"): _BOUND,
     (
         "_doctor/block_device.py",
