@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import inspect
 import json
 import os
@@ -111,6 +112,26 @@ def test_an_interrupt_just_before_release_does_not_keep_the_lock(
     monkeypatch.setattr(_change, "release_quietly", release)
     with pytest.raises(KeyboardInterrupt):
         write_atomic_bytes(target, b"new")
+    assert not is_locked(target)
+
+
+def test_a_write_that_interrupts_kept_from_being_closed_is_closed_when_it_is_dropped(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = _change.close
+    interrupts = iter([KeyboardInterrupt, KeyboardInterrupt])
+
+    def close(change: Any) -> None:
+        for interrupt in interrupts:
+            raise interrupt
+        really(change)
+
+    monkeypatch.setattr(_change, "close", close)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        write_atomic_bytes(target, b"new")
+    assert is_locked(target)
+    del caught
+    gc.collect()
     assert not is_locked(target)
 
 
