@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from .points import Point
 
-_ELSEWHERE = "the value where the system has no such flag; Linux has it"
-_PYPY = "for PyPy, whose os has no such name"
 _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more is as good"
 _TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
 _NOT_YET = "stands there before anything is looked at or opened, when nobody asks; it is of no file"
@@ -27,11 +25,6 @@ _SIZES = "a machine has 32 or 64 bits, and the mutants run on one of 64"
 _NOBODY = "nobody has that descriptor either"
 _NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
 _NEWER = "for a later Python than the one that runs the mutants"
-
-_O_PATH = 'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)'
-_O_TMPFILE = (
-    'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)'
-)
 
 _LONG = "_LONG = 8 if sys.maxsize > 2**32 else 4  # bytes in a C long on Linux"
 
@@ -63,40 +56,9 @@ _CHOSEN: dict[str, str] = {
 _FIRST_NUMBER = re.compile(r"(\w+) = (\d+)\b")
 
 _REASONS: dict[tuple[str, str, str], str] = {
-    ("_posix.py", 'O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)', "0 -> 1"): _ELSEWHERE,
-    ("_posix.py", 'O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)', "0 -> 1"): _ELSEWHERE,
-    ("_posix.py", 'O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)', "0 -> 1"): _ELSEWHERE,
-    ("_posix.py", 'O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)', "0 -> 1"): _ELSEWHERE,
-    (
-        "_posix.py",
-        'POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)',
-        "0 -> 1",
-    ): _ELSEWHERE,
-    (
-        "_posix.py",
-        'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)',
-        "0 -> 1",
-    ): _ELSEWHERE,
-    (
-        "_posix.py",
-        'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)',
-        "0o10000000 -> 2097153",
-    ): _PYPY,
-    (
-        "_posix.py",
-        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
-        "0 -> 1",
-    ): _ELSEWHERE,
-    (
-        "_posix.py",
-        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
-        "0o20000000 -> 4194305",
-    ): _PYPY,
-    (
-        "_posix.py",
-        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
-        "| -> &",
-    ): _PYPY,
+    ("_advice.py", "code = error.errno or 0", "0 -> 1"): (
+        "an error without a number has no text either, with which that of the number is compared"
+    ),
     ("_lock.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_lock_file.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_lock_file.py", "self.owner = -1", "-1 -> 0"): _NOT_YET,
@@ -151,11 +113,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_replacement.py", "return self._not_done()", "return self._not_done() -> return None"): (
         "no is as good as nothing"
     ),
-    (
-        "_errors.py",
-        "super().__init__(path, expected, actual)",
-        "super().__init__(path, expected, actual) -> super()",
-    ): "the arguments are those that __new__ has set (BaseException)",
     (
         "_environment.py",
         '_mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5',
