@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from replacements import LIST
 from safeatomic_core import (
     LockError,
     force_release_lock,
@@ -27,7 +28,6 @@ from safeatomic_core._posix import kernel
 Listing = Callable[[], list[str]]
 Around = Callable[..., AbstractContextManager[None]]
 Action = Callable[[], object]
-LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
 
 
 @pytest.fixture
