@@ -92,6 +92,7 @@ def test_nothing_comes_back_beside_content_of_somebody_else(
     assert "other content took the file's name" in caplog.text
     assert b"# previous=" in side.read_bytes()
     assert target.read_bytes() == b"theirs"
+    assert not is_locked(target)  # there is nothing to recover
 
 
 def test_a_holder_that_was_forced_away_restores_under_a_lock_of_its_own(

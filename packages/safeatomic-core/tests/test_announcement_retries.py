@@ -172,6 +172,7 @@ def test_a_record_that_nobody_was_permitted_to_read_is_its_owner_s(
     try:
         record.draft_plain("sha256", "a" * 64)
         record.announce(lambda: None)
+        record.seal()
     finally:
         record.discard()
         place.close()
