@@ -283,6 +283,7 @@ class _Found:
             offset += len(chunk)
             if offset > _LONGEST_LIST:
                 self.flaw = f"is longer than {_LONGEST_LIST} bytes"
+                self.blank = False  # what was not read may be anything
                 return False
             self.blank = self.blank and not chunk.strip(b"\0")
             if not ended:  # from the first NUL on nothing counts
