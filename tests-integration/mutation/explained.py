@@ -91,16 +91,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "< -> <=",
     ): "the cookie is never 0",
     (
-        "_metadata.py",
-        "wanted = gid if uid < 0 else uid",
-        "0 -> 1",
-    ): "neither root nor what is left as it is has the overflow number",
-    (
-        "_metadata.py",
-        "wanted = gid if uid < 0 else uid",
-        "< -> <=",
-    ): "neither root nor what is left as it is has the overflow number",
-    (
         "_doctor/probes.py",
         "self._name = PROBE_PREFIX + os.urandom(8).hex()",
         "8 -> 9",
@@ -201,20 +191,10 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_environment.py", _LONG, "32 -> 33"): _SIZES,
     ("_environment.py", _LONG, "4 -> 5"): _SIZES,
     (
-        "_sidecar_file.py",
-        "self._held = True",
-        "True -> False",
-    ): "another owner of the same kind takes it over once more",
-    (
         "_retirement.py",
         "self._outdated = False  # whether it is one that must not come back",
         "False -> True",
     ): "it is found out before anything is announced",
-    (
-        "_replacement.py",
-        "if not self.touched or record.fd < 0 or not record.name:",
-        "or -> and",
-    ): "what was not touched, or has no name by now, has nothing to be noted either",
     ("_cli/commands.py", "_CHUNK = 1 << 20  # bytes copied at a time", "20 -> 21"): _BOUND,
     (
         "_cli/signals.py",
