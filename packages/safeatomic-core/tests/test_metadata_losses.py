@@ -104,10 +104,9 @@ def test_an_owner_or_group_is_given_or_stays(
 
     monkeypatch.setattr(_metadata, "_has_every_number", known)
     kernel.fchown = fchown
-    uid, gid = (number, -1) if kind == "uid" else (-1, number)
     stays = outcome == "refused" or (outcome == "no number of its own" and number == 65534)
-    assert _metadata._give(0, uid, gid, 77) == (77 if stays else number)
-    assert given == ([] if stays else [(uid, gid)])
+    assert _metadata._give(0, number, 77, f"{kind}_map") == (77 if stays else number)
+    assert given == ([] if stays else [(number, -1) if kind == "uid" else (-1, number)])
     assert asked == ([f"{kind}_map"] if number == 65534 else [])
 
 

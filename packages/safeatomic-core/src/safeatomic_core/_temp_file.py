@@ -79,8 +79,10 @@ class Temp(Held):
         Args:
             mode: Permission bits; the kernel applies the umask and default ACLs to them.
         """
-        for attempt in range(NAMES):
-            self.name = fresh_name(self._prefix, self.token, attempt)
+        token = self.token
+        for _ in range(NAMES):
+            self.name = fresh_name(self._prefix, token)
+            token = ""
             try:
                 fd = self.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
             except FileExistsError:
@@ -134,16 +136,14 @@ class Temp(Held):
             self.close()
 
 
-def fresh_name(prefix: str, token: str, attempt: int) -> str:
-    """Return a name of a temp to try, the one of the lock's token first.
+def fresh_name(prefix: str, token: str) -> str:
+    """Return a name of a temp to try.
 
     Args:
         prefix: What it begins with.
-        token: The token, empty without a lock.
-        attempt: How many names were tried before; at most `NAMES` are.
+        token: The lock's token, for the first name; empty without one, and for a random name.
     """
-    unique = os.urandom(8).hex() if attempt or not token else token
-    return f"{prefix}{unique}{SUFFIX}"
+    return f"{prefix}{token or os.urandom(8).hex()}{SUFFIX}"
 
 
 def unlink_if_there(name: str, dir_fd: int) -> None:
