@@ -172,11 +172,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "def peek(self, size: int = 0, /) -> bytes:",
         "0 -> 1",
     ): "the stream returns what it holds, whatever is asked for (io.BufferedReader.peek)",
-    (
-        "_reading.py",
-        'opened = Opened(path, Options(False, None, "best_effort"))',
-        "False -> True",
-    ): "what it permits is everywhere permitted by best effort, and nobody asks for the sidecar",
     ("_reading.py", "self._closed = True", "True -> False"): (
         "closing once more closes nothing: it only takes time"
     ),

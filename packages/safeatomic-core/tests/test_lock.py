@@ -120,6 +120,23 @@ def test_a_release_says_whether_the_lock_was_still_there(
     assert [(step, facts["phase"]) for step, facts in steps] == [("Release", phase)]
 
 
+def test_a_lock_that_has_the_number_of_standard_input_is_made_once(
+    held: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    lock, stdin = Lock(locate(held), "strict"), os.dup(0)
+    os.close(0)
+    try:
+        assert not lock.attempt(None)
+        assert lock.fd == 0
+        inode = lock.inode
+        assert not lock.attempt(None)
+        assert lock.inode == inode
+    finally:
+        lock.release()
+        os.dup2(stdin, 0)
+        os.close(stdin)
+
+
 # -------------------------------------------------------------------- where /proc leads nowhere
 
 

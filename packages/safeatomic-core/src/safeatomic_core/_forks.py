@@ -135,7 +135,7 @@ class Held(Descriptor):
                 _opening_or_closing[self] = get_ident()
                 if _forking:
                     _let_fork_pass(self)
-                for fd in self._held[-1:]:  # none, if another thread was quicker
+                for fd in self._held[:]:  # none, if another thread was quicker
                     if self.lasting and not _still_shows(fd):
                         self.release()
                     _held.pop(fd, None)
