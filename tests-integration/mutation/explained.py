@@ -44,7 +44,8 @@ _CHOSEN: dict[str, str] = {
     "_lock_payload.py": "CAP _DEEPEST",
     "_mounts.py": "_CHUNK _LONG_TABLE",
     "_protocol.py": "_HASH_ASIDE _WRITTEN_BACK_EARLY",
-    "_reading.py": "_TRIES",
+    "_reader.py": "_BUFFER",
+    "_reading.py": "_CHUNK _TRIES",
     "_retirement.py": "ROUNDS",
     "_sidecar_file.py": "_CHUNK _LONGEST_LIST",
     "_stack.py": "_DEEPEST",
@@ -138,11 +139,14 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
     ("_forks.py", "if time.monotonic() > deadline:", "> -> >="): _BOUND,
     ("_forks.py", "_UNKNOWN = (-1, -1)", "-1 -> 0"): "no file has such a pair of numbers either",
-    (
-        "_lock_payload.py",
-        'if raw.count(b"[") + raw.count(b"{") > _DEEPEST:',
-        "> -> >=",
-    ): _BOUND,
+    ("_lock_payload.py", "if not isinstance(text, str) or len(text) > 40:", "> -> >="): _BOUND,
+    ("_lock_payload.py", "if not isinstance(text, str) or len(text) > 40:", "40 -> 41"): _BOUND,
+    ("_log.py", "warnings.warn(message, category, stacklevel=2)", "2 -> 3"): (
+        "where nobody's line can be named, one of them is as good"
+    ),
+    ("_held_locks.py", "return path", "return path -> return None"): (
+        "a path that is not absolute is no lock's either"
+    ),
     (
         "_lock_readers.py",
         "others = _may(acl.get((OTHER, NOBODY), 0))",
@@ -164,16 +168,36 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "0 -> 1",
     ): "0 and 1 are printed before it comes to that",
     (
+        "_reader.py",
+        "def peek(self, size: int = 0, /) -> bytes:",
+        "0 -> 1",
+    ): "the stream returns what it holds, whatever is asked for (io.BufferedReader.peek)",
+    (
         "_reading.py",
         'opened = Opened(path, Options(False, None, "best_effort"))',
         "False -> True",
     ): "what it permits is everywhere permitted by best effort, and nobody asks for the sidecar",
+    ("_reading.py", "self._closed = True", "True -> False"): (
+        "closing once more closes nothing: it only takes time"
+    ),
+    ("_reading.py", "self._size = 0", "0 -> 1"): _NOT_YET,
     ("_reading.py", "self.fd = -1", "-1 -> 0"): "nobody asks for it while nothing is open",
     (
         "_reading.py",
         "if self._size >= _LONGEST_READ:  # more than one call returns, and too much to hold twice",
         ">= -> >",
     ): "one call returns as much",
+    (
+        "_reading.py",
+        "_LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))",
+        "0x7FFFF000 -> 2147479553",
+    ): "one call returns as much",
+    ("_waiting.py", "losses += 1", "1 -> 2"): "how soon it is looked at again",
+    (
+        "_waiting.py",
+        "time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))",
+        "1 -> 2",
+    ): "more random bytes",
     (
         "_waiting.py",
         "nap = min(nap * 2, _LONGEST_NAP)",
@@ -235,16 +259,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         ">= -> >",
     ): _BOUND,
     ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
-    (
-        "_reading.py",
-        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
-        "1 -> 2",
-    ): _TELLS_THE_END,
-    (
-        "_reading.py",
-        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
-        "65536 -> 65537",
-    ): _BOUND,
     ("_reading.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
     (
         "_replacement.py",

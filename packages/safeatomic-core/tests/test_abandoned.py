@@ -103,7 +103,7 @@ def test_what_a_cycle_throws_away_is_said_in_the_log_however_little(
 
 
 @pytest.mark.parametrize("cycle", [False, True])
-@pytest.mark.parametrize("closed", ["close", "raw"])
+@pytest.mark.parametrize("closed", ["close", "raw", "descriptor"])
 def test_a_closed_stream_that_is_dropped_undecided_aborts(
     target: Path, listing: Listing, closed: str, cycle: bool
 ) -> None:
@@ -111,7 +111,10 @@ def test_a_closed_stream_that_is_dropped_undecided_aborts(
     if cycle:
         file.cycle = file  # type: ignore[attr-defined]
     file.write(b"new")
-    if closed == "raw":
+    if closed == "descriptor":
+        os.close(file.fileno())
+        file.close()
+    elif closed == "raw":
         file.flush()
         file.raw.close()
     else:

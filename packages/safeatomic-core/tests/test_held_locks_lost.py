@@ -15,6 +15,7 @@ from safeatomic_core import (
     AtomicWriter,
     LockError,
     _held_locks,
+    _lock_api,
     force_release_lock,
     inspect_lock,
     is_locked,
@@ -23,6 +24,8 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
+from safeatomic_core._lock import Lock
+from safeatomic_core._target import Target
 
 # ------------------------------------------------------------------------------------ a lost lock
 
@@ -63,6 +66,21 @@ def test_a_lock_that_was_taken_anew_is_the_only_one_that_counts(held: Path) -> N
     assert release_lock(held)
     assert outcome(held) == ITS_OWN
     assert outcome(held, "none") == FENCED
+
+
+def test_an_interrupt_as_a_lock_is_entered_leaves_none_that_counts(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(target: Target, lock: Lock) -> None:
+        _held_locks.keep(target, lock)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_lock_api, "keep", keep)
+        with pytest.raises(KeyboardInterrupt):
+            try_acquire_lock(data)
+    assert outcome(data) == ITS_OWN
+    assert release_lock(data) is False
 
 
 def test_a_context_that_goes_on_in_another_thread_does_not_wait_for_itself(

@@ -23,3 +23,12 @@ def test_a_holder_that_is_asked_again_and_again_does_not_grow() -> None:
     assert all(holder.is_running() for _ in range(10))
     assert not contextvars.copy_context().run(holder.is_running)
     assert len(holder._tokens) == 1
+
+
+def test_an_interrupt_that_left_a_used_token_takes_no_holder_away() -> None:
+    holder = Holder()
+    used = holder._tokens[:]
+    assert holder.is_running()
+    holder._tokens[:0] = used  # as before it is dropped
+    assert holder.is_running()
+    assert len(holder._tokens) == 1

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lock_payloads import GOOD, TOKEN, payload
 from safeatomic_core import _lock_payload
-from safeatomic_core._lock_payload import parse, parse_timestamp
+from safeatomic_core._lock_payload import parse, parse_json, parse_timestamp
 
 
 def test_the_payload_is_one_line_of_json_that_parses_back() -> None:
@@ -159,6 +159,17 @@ def test_every_year_has_the_days_that_it_has(year: int) -> None:
                 assert parse_timestamp(text) is None, text
             else:
                 assert parse_timestamp(text) == expected, text
+
+
+@pytest.mark.parametrize("text", ["2026-01-02T03:04:05.0+01:00", "2026-01-02T03:04:05.000Z"])
+def test_a_time_that_has_our_length_or_our_marks_alone_is_another_one(text: str) -> None:
+    assert parse_timestamp(text) == datetime.fromisoformat(text).timestamp()
+
+
+def test_what_is_nested_too_deep_is_not_read_however_its_brackets_are_mixed() -> None:
+    shallow, deep = ('[{"a":' * levels + "1" + "}]" * levels for levels in (32, 33))
+    assert parse_json(shallow.encode()) is not None
+    assert parse_json(deep.encode()) is None
 
 
 def test_a_stack_that_is_nearly_used_up_says_nothing_of_the_file() -> None:

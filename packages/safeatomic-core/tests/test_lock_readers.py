@@ -288,7 +288,36 @@ def test_a_filesystem_without_attributes_has_none_to_drop(tmp_path: Path, faults
     assert try_acquire_lock(path)
     try:
         assert "removexattr" in faults.calls
+        assert not {"fchown", "setxattr"} & set(faults.calls)  # the group is the directory's
         lock = tmp_path / "f.lock"
         assert lock.stat().st_mode & 0o077 == 0o040
     finally:
         release_lock(path)
+
+
+def test_in_a_sticky_directory_a_lock_needs_neither_a_group_nor_an_acl(
+    tmp_path: Path, faults: Any
+) -> None:
+    tmp_path.chmod(0o1777)
+    hold(tmp_path / "f")
+    assert not {"fchown", "setxattr"} & set(faults.calls)
+    assert stat.S_IMODE((tmp_path / "f.lock").stat().st_mode) == 0o1600
+    release_lock(tmp_path / "f")
+
+
+@needs_root
+def test_an_acl_that_brings_no_mode_along_leaves_the_owner_what_it_needs(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, faults: Any
+) -> None:
+    from safeatomic_core._posix import kernel
+
+    made = make(directory, Place(0o770, 0, GROUP, ROOT))
+    faults.fail("fchown", errno.EPERM)
+    monkeypatch.setattr(kernel, "setxattr", lambda *_args: None)
+    before = os.umask(0o777)
+    try:
+        hold(made / "f")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((made / "f.lock").stat().st_mode) == 0o1600
+    release_lock(made / "f")

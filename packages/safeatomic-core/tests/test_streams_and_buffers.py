@@ -392,7 +392,7 @@ def test_a_mode_of_another_type_is_refused(target: Path, mode: object) -> None:
         write_atomic(target, "x", mode=mode)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("mode", [-1, 0o1777, stat.S_IFREG | 0o600])
+@pytest.mark.parametrize("mode", [-1, 0o1000, 0o1777, stat.S_IFREG | 0o600])
 def test_a_mode_with_other_bits_is_refused(target: Path, mode: int) -> None:
     with pytest.raises(ValueError, match="permission bits"):
         write_atomic(target, "x", mode=mode)

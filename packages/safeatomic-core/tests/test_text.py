@@ -129,6 +129,16 @@ def test_an_interrupt_that_costs_no_accepted_text_does_no_harm(
     assert target.read_bytes() == b"accepted again"
 
 
+def test_an_interrupt_before_anything_was_accepted_does_no_harm(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with AtomicWriter(target) as file:
+        text = file.text()
+        interrupting(monkeypatch, file, lambda: text.write("x" * 100_000), after=False)
+        text.write("again")
+    assert target.read_bytes() == b"again"
+
+
 def test_it_tells_what_it_took_and_where_it_is(target: Path) -> None:
     with AtomicWriter(target) as file:
         text = file.text()

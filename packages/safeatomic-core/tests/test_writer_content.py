@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,32 +19,89 @@ class Late(Exception):  # noqa: N818 - what a program calls its time-out
 
 
 class Interrupted(io.FileIO):
-    """A stream whose first change of size is done, and then interrupted."""
+    """A stream of which the first call of each kind is done, and then interrupted."""
 
-    times = 0
+    def __init__(self, fd: int, mode: str) -> None:
+        super().__init__(fd, mode, closefd=False)
+        self.done: set[str] = set()
+
+    def interrupt(self, call: str) -> None:
+        if call not in self.done:
+            self.done.add(call)
+            raise Late
+
+    def write(self, data: Any, /) -> int:
+        count = super().write(data)
+        if count > 100:
+            self.interrupt("write")
+        return count
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        position = super().seek(offset, whence)
+        self.interrupt("seek")
+        return position
 
     def truncate(self, size: int | None = None, /) -> int:
         length = super().truncate(size)
-        self.times += 1
-        if self.times == 1:
-            raise Late
+        self.interrupt("truncate")
         return length
 
 
-def test_a_truncation_that_is_interrupted_has_happened_for_the_checksum(
-    target: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("change", "content"),
+    [
+        (lambda file: file.write(b"x" * 1_000_000), b"0123456789" + b"x" * 1_000_000 + b"XX"),
+        (lambda file: file.seek(2), b"01XX456789"),
+        (lambda file: file.truncate(4), b"0123\0\0\0\0\0\0XX"),
+    ],
+    ids=["write", "seek", "truncate"],
+)
+def test_a_change_that_is_interrupted_has_happened_for_the_checksum(
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[AtomicWriter], object],
+    content: bytes,
 ) -> None:
-    def raw_stream(fd: int, mode: str) -> io.RawIOBase:
-        return Interrupted(fd, mode, closefd=False)
-
-    monkeypatch.setattr(kernel, "raw_stream", raw_stream, raising=False)
+    monkeypatch.setattr(kernel, "raw_stream", Interrupted, raising=False)
     with AtomicWriter(target, write_checksum=True) as file:
         file.write(b"0123456789")
         with pytest.raises(Late):
-            file.truncate(4)
+            change(file)
+        file.write(b"XX")
     monkeypatch.undo()
-    assert target.read_bytes() == b"0123"
+    assert target.read_bytes() == content
     assert verify_checksum(target)
+
+
+def test_a_buffer_that_is_exactly_full_has_cost_no_call_of_the_system(
+    target: Path, faults: Any
+) -> None:
+    with AtomicWriter(target) as file:
+        faults.calls.clear()
+        for _ in range(1024):
+            file.write(b"x" * 128)
+        assert faults.calls == []
+        file.write(b"x")
+        assert faults.calls != []
+    assert target.read_bytes() == b"x" * 131_073
+
+
+def test_a_stream_that_is_closed_looks_at_its_descriptor_once(target: Path, faults: Any) -> None:
+    with AtomicWriter(target) as file:
+        file.write(b"new")
+        faults.calls.clear()
+        file.close()
+        assert faults.calls == ["fstat", "write"]
+
+
+def test_a_stream_whose_descriptor_the_program_closed_can_be_closed(target: Path) -> None:
+    file = AtomicWriter(target)
+    file.write(b"new")
+    os.close(file.fileno())
+    file.close()
+    assert file.closed
+    file.abort()
+    assert target.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("content", [b"", b"twelve bytes"])

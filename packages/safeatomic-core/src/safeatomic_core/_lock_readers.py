@@ -158,7 +158,7 @@ def _read_acl(dir_fd: int) -> Entries | None:
     try:
         entries = parse(_raw_acl(dir_fd))
     except FileNotFoundError:  # no /proc: it may have one
-        return {(GROUP_OBJ, NOBODY): 0, (OTHER, NOBODY): 0}
+        return {}
     except system_error():
         return None
     return None if is_empty(entries) else entries

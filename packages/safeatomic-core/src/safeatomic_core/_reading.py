@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # Each failed try means that writers published twice within microseconds: 1,000 are not chance.
 _TRIES = 1000
+_CHUNK = 262144  # bytes read at a time where the size has not said how many there are
 _LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))
 # What the path alone cannot settle: links that are replaced, a final slash, a very long path.
 _TAKEN_ELSEWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
@@ -225,7 +226,7 @@ class Opened:
         if len(data) == self._size:
             return data
         chunks = [data]
-        while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):
+        while chunk := kernel.read(self.fd, _CHUNK):
             chunks.append(chunk)
         return b"".join(chunks)
 
