@@ -302,7 +302,6 @@ class MountWatch:
 
     def close(self) -> None:
         """Close the descriptor, unless its number belongs to another file by now."""
-        self._fd = -1
         self._table.close()
 
 
