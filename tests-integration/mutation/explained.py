@@ -146,7 +146,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): _BOUND,
     ("_environment.py", _LONG, "8 -> 9"): "what is more than four bytes is cut off again",
     ("_environment.py", _LONG, "sys.maxsize > 2**32 -> (not (sys.maxsize > 2**32))"): (
-        "the mutants run on a little-endian machine, where the number stands in the first four bytes"
+        "on a little-endian machine the number stands in the first four bytes"
     ),
     ("_environment.py", _LONG, "2 -> 3"): _SIZES,
     ("_environment.py", _LONG, "> -> >="): _SIZES,

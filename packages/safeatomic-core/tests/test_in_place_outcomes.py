@@ -174,3 +174,25 @@ def leads_to(fd: str, path: Path) -> bool:
         return os.readlink(f"/proc/self/fd/{fd}") == str(path)
     except OSError:  # that of the listing itself
         return False
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+def test_a_file_that_was_just_opened_is_closed_whatever_comes_then(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = kernel.fstat
+    interrupts = iter([KeyboardInterrupt])
+
+    def interrupt(fd: int) -> os.stat_result:
+        status = really(fd)
+        if os.path.samestat(status, seen.stat()):
+            for error in interrupts:
+                raise error
+        return status
+
+    AtomicWriter(seen.with_name("another"), safety="warn").abort()  # opens what stays open
+    before = numbers()
+    monkeypatch.setattr(kernel, "fstat", interrupt, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        AtomicWriter(seen, safety="warn")
+    assert numbers() == before

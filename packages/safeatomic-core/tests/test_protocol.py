@@ -158,6 +158,14 @@ def test_an_interrupt_of_the_clean_up_leaves_no_temp(
     assert listing() == ["data.bin"]
 
 
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EIO])
+def test_a_rename_that_fails_is_not_tried_again(target: Path, faults: Any, code: int) -> None:
+    faults.fail("rename", code)
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"new", safety="best_effort")
+    assert faults.calls.count("rename") == 1
+
+
 def test_a_sidecar_that_somebody_else_removes_meanwhile_is_no_obstacle(
     target: Path, monkeypatch: pytest.MonkeyPatch, listing: Listing
 ) -> None:
