@@ -56,6 +56,7 @@ _CHOSEN: dict[str, str] = {
     "_sidecar_file.py": "_CHUNK _LONGEST_LIST",
     "_stack.py": "_DEEPEST",
     "_target.py": "RESOLUTIONS",
+    "_temp_file.py": "NAMES",
     "_verdicts.py": "_ATTEMPTS _MOST_BY_STATFS _MOST_IDLE",
     "_verification.py": "_REFUSED_LOOKS",
     "_writer.py": "_BUFFER",
