@@ -237,7 +237,7 @@ def test_readers_are_compared_by_what_they_may_read(target: Path) -> None:
     one = Readers(1, 2, 0o664, None)
     assert one == Readers(1, 2, 0o644, None)
     assert one != Readers(1, 3, 0o644, None)
-    assert one != object()
+    assert (one == object()) is False
     assert one.restricted(Readers(1, 2, 0o755, None)) is one
     assert one.restricted(Readers(9, 2, 0o604, None)).mode == 0o604
     assert one.restricted(Readers(1, 3, 0o644, None)).mode == 0o600
