@@ -236,11 +236,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_reading.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
     (
         "_replacement.py",
-        "if kernel.pread(present.fd, CAP + 1, 0) == present.raw:",
-        "1 -> 2",
-    ): _TELLS_THE_END,
-    (
-        "_replacement.py",
         "raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)",
         "1 -> 2",
     ): _TELLS_THE_END,

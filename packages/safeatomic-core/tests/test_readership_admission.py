@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core._acl import GROUP_OBJ, NOBODY, OTHER, USER_OBJ, pack, parse
+from safeatomic_core._announcement import Announcement
 from safeatomic_core._posix import kernel
 from safeatomic_core._readership import Readers, admit, readers_at
 from safeatomic_core._readership import _reading as reading
@@ -51,3 +54,39 @@ def test_an_acl_without_a_mask_permits_the_same_reading() -> None:
     user, group, others = ((tag, NOBODY) for tag in (USER_OBJ, GROUP_OBJ, OTHER))
     found = reading(pack({user: 7, group: 5, others: 4}))
     assert parse(found) == {user: 6, group: 4, others: 4}
+
+
+def test_a_record_of_a_dead_creator_is_replaced_by_one_that_its_readers_may_read(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    """Its digest is in the new record, beside which there is no file yet."""
+    side = tmp_path / "f.sha256"
+    side.write_bytes(b"a" * 64 + b"  f\n")
+    side.chmod(0o604)
+    place = locate(tmp_path / "f")
+    temp = Temp(place.dir_fd)
+    temp.create(0o600)
+    os.fchmod(temp.fd, 0o644)
+    record = Announcement(place)
+    record.draft("sha256", "b" * 64, lambda: None)
+    record.permit(temp.fd, without_acl=True)
+    record.announce(lambda: None)
+    assert side.read_bytes() == b"b" * 64 + b"  f\n# previous=sha256:" + b"a" * 64 + b"\n"
+    assert stat.S_IMODE(side.stat().st_mode) == 0o604
+    record.seal()
+    assert stat.S_IMODE(side.stat().st_mode) == 0o644
+    record.discard()
+    temp.discard()
+
+
+def test_where_neither_group_nor_names_can_be_given_the_owner_alone_is_let_in(
+    tmp_path: Path, locate: Callable[[str | Path], Target], faults: Any
+) -> None:
+    record = Temp(locate(tmp_path / "f").dir_fd)
+    record.create(0o600)
+    os.fchmod(record.fd, 0o644)
+    faults.fail("fchown", errno.EPERM)
+    faults.fail("setxattr", errno.ENOTSUP)
+    admit(record, Readers(record.owner[0], record.owner[1] + 1, 0o640, None))
+    assert stat.S_IMODE(os.fstat(record.fd).st_mode) == 0o600
+    record.discard()
