@@ -106,6 +106,18 @@ PLACES = (
     ),
     Place(
         "stat",
+        "Opened._open_by_path",
+        _only(e.ELOOP, e.ENAMETOOLONG, e.ENOTDIR),
+        "the file is looked up in its directory, which settles it",
+    ),
+    Place(
+        "open",
+        "Descriptor.open < Opened._open_by_path",
+        _only(e.ENAMETOOLONG, e.ENOTDIR),
+        "the file is looked up in its directory, which settles it",
+    ),
+    Place(
+        "stat",
         "Sidecar.is_at < Replacement._expendable < Replacement._drop_aside",
         None,
         "tried once more",

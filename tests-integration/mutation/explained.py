@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from .points import Point
 
-_ELSEWHERE = "the value where the system has no such flag; Linux has it"
-_PYPY = "for PyPy, whose os has no such name"
 _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more is as good"
 _TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
 _NOT_YET = "stands there before anything is looked at or opened, when nobody asks; it is of no file"
@@ -27,11 +25,6 @@ _SIZES = "a machine has 32 or 64 bits, and the mutants run on one of 64"
 _NOBODY = "nobody has that descriptor either"
 _NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
 _NEWER = "for a later Python than the one that runs the mutants"
-
-_O_PATH = 'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)'
-_O_TMPFILE = (
-    'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)'
-)
 
 _LONG = "_LONG = 8 if sys.maxsize > 2**32 else 4  # bytes in a C long on Linux"
 
@@ -64,40 +57,9 @@ _CHOSEN: dict[str, str] = {
 _FIRST_NUMBER = re.compile(r"(\w+) = (\d+)\b")
 
 _REASONS: dict[tuple[str, str, str], str] = {
-    ("_posix.py", 'O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)', "0 -> 1"): _ELSEWHERE,
-    ("_posix.py", 'O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)', "0 -> 1"): _ELSEWHERE,
-    ("_posix.py", 'O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)', "0 -> 1"): _ELSEWHERE,
-    ("_posix.py", 'O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)', "0 -> 1"): _ELSEWHERE,
-    (
-        "_posix.py",
-        'POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)',
-        "0 -> 1",
-    ): _ELSEWHERE,
-    (
-        "_posix.py",
-        'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)',
-        "0 -> 1",
-    ): _ELSEWHERE,
-    (
-        "_posix.py",
-        'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)',
-        "0o10000000 -> 2097153",
-    ): _PYPY,
-    (
-        "_posix.py",
-        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
-        "0 -> 1",
-    ): _ELSEWHERE,
-    (
-        "_posix.py",
-        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
-        "0o20000000 -> 4194305",
-    ): _PYPY,
-    (
-        "_posix.py",
-        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
-        "| -> &",
-    ): _PYPY,
+    ("_advice.py", "code = error.errno or 0", "0 -> 1"): (
+        "an error without a number has no text either, with which that of the number is compared"
+    ),
     ("_lock.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_lock_file.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_lock_file.py", "self.owner = -1", "-1 -> 0"): _NOT_YET,
@@ -131,9 +93,9 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): "the cookie is never 0",
     (
         "_doctor/probes.py",
-        "self._files.open(name, _CREATE, 0o600, dir_fd=room)",
-        "0o600 -> 385",
-    ): "the file is there already",
+        "self._name = PROBE_PREFIX + os.urandom(8).hex()",
+        "8 -> 9",
+    ): "more random bytes",
     (
         "_rename.py",
         'call("", "", -1, -1)',
@@ -143,18 +105,10 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "no is as good as nothing"
     ),
     (
-        "_errors.py",
-        "super().__init__(path, expected, actual)",
-        "super().__init__(path, expected, actual) -> super()",
-    ): "the arguments are those that __new__ has set (BaseException)",
-    (
         "_environment.py",
         '_mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5',
         "> -> >=",
     ): "every line of a table has more",
-    ("_doctor/checks.py", "flags = _mounts.attributes(place.dir_fd) or 0", "0 -> 1"): (
-        "a bit that nobody looks at"
-    ),
     ("_waiting.py", "nap, losses = _NAP, 0", "0 -> 1"): "how soon it is looked at again",
     ("_forks.py", "late = time.monotonic() > deadline", "> -> >="): _BOUND,
     (
@@ -162,6 +116,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
         '"pwrite": lambda: kernel.pwrite(_NO_FILE, b"", 0),',
         "0 -> 1",
     ): "there is no file to write into",
+    (
+        "_doctor/limits.py",
+        '"fchmod": lambda: kernel.fchmod(_NO_FILE, 0o600),',
+        "0o600 -> 385",
+    ): "there is no file whose mode it could be",
+    (
+        "_doctor/limits.py",
+        "code = errno.errorcode.get(error.errno or 0, str(error.errno))",
+        "0 -> 1",
+    ): "an error of the system has a number",
     (
         "_hashes.py",
         "return hashlib.sha256(usedforsecurity=False)",
@@ -173,6 +137,49 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "False -> True",
     ): "only a system in FIPS mode tells the difference",
     ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
+    ("_forks.py", "if time.monotonic() > deadline:", "> -> >="): _BOUND,
+    ("_forks.py", "_UNKNOWN = (-1, -1)", "-1 -> 0"): "no file has such a pair of numbers either",
+    (
+        "_lock_payload.py",
+        'if raw.count(b"[") + raw.count(b"{") > _DEEPEST:',
+        "> -> >=",
+    ): _BOUND,
+    (
+        "_lock_readers.py",
+        "others = _may(acl.get((OTHER, NOBODY), 0))",
+        "0 -> 1",
+    ): "who may search only reads nothing either",
+    (
+        "_lock_readers.py",
+        "(GROUP_OBJ, NOBODY): 0,",
+        "0 -> 1",
+    ): "it is replaced by what the ACL says of the group, as every one does (acl(5))",
+    (
+        "_options.py",
+        "kind = 0 if code is None else code.co_flags",
+        "0 -> 1",
+    ): "a bit that nobody looks at",
+    (
+        "_options.py",
+        'return "a number of that size" if number > 0 else "a negative number"',
+        "0 -> 1",
+    ): "0 and 1 are printed before it comes to that",
+    (
+        "_reading.py",
+        'opened = Opened(path, Options(False, None, "best_effort"))',
+        "False -> True",
+    ): "what it permits is everywhere permitted by best effort, and nobody asks for the sidecar",
+    ("_reading.py", "self.fd = -1", "-1 -> 0"): "nobody asks for it while nothing is open",
+    (
+        "_reading.py",
+        "if self._size >= _LONGEST_READ:  # more than one call returns, and too much to hold twice",
+        ">= -> >",
+    ): "one call returns as much",
+    (
+        "_waiting.py",
+        "nap = min(nap * 2, _LONGEST_NAP)",
+        "2 -> 3",
+    ): "how soon it is looked at again",
     ("_cli/progress.py", "long = total is None or total >= LONG", ">= -> >"): _BOUND,
     (
         "_doctor/block_device.py",
@@ -189,11 +196,12 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "self._outdated = False  # whether it is one that must not come back",
         "False -> True",
     ): "it is found out before anything is announced",
+    ("_cli/commands.py", "_CHUNK = 1 << 20  # bytes copied at a time", "20 -> 21"): _BOUND,
     (
-        "_cli/patience.py",
-        "select.select((), (self._fd,), ())",
-        "select.select((), (self._fd,), ()) -> pass",
-    ): "it is tried again at once",
+        "_cli/signals.py",
+        "super().__init__(number)",
+        "super().__init__(number) -> super()",
+    ): "the arguments are those that __new__ has set (BaseException)",
     (
         "_doctor/limits.py",
         "_NO_FILE = 0x3FFFFFFF  # a descriptor that nobody has",

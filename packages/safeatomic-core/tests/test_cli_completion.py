@@ -133,6 +133,8 @@ def test_the_manual_page_says_what_follows_an_option() -> None:
         ".B \\-\\-safety strict|warn|best_effort",
     ):
         assert line in lines
+    at = lines.index(".B \\-\\-no\\-clobber")
+    assert lines[at + 1] == "fail if PATH exists"
 
 
 def test_no_line_of_text_is_a_request_of_the_manual_page() -> None:

@@ -131,6 +131,8 @@ def test_mounts_of_one_device_are_counted() -> None:
         (b"/\\9\\04", "/\\9\\04"),
         (b"/\\777", "/\\777"),
         (b"/\\089", "/\\089"),
+        (b"/\\081\\018", "/\\081\\018"),
+        (b"/\\477", "/\\477"),
         (b"/end\\", "/end\\"),
     ],
 )
@@ -327,6 +329,21 @@ def test_a_directory_that_does_not_tell_its_path_is_found_by_the_path_given(
     mount = find_mount(TABLE, dev("8:1"), 5, "/srv/a/b/c")
     assert mount is not None
     assert mount.point == "/srv/a/b"
+
+
+def test_a_shortage_while_a_directory_is_asked_for_its_path_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mounts, "mount_id", lambda _fd: None)
+    monkeypatch.setattr(mounts, "directory_of", raising(errno.ENFILE))
+    with pytest.raises(OSError, match="Too many open files in system"):
+        find_mount(TABLE, dev("8:1"), 5, "/srv/a/b/c")
+
+
+def test_the_first_mount_of_a_table_is_read_whole() -> None:
+    mount = find_mount(TABLE, dev("0:21"), 5, "/", 22)
+    assert mount is not None
+    assert (mount.number, mount.fstype) == (22, "proc")
 
 
 def test_an_environment_that_is_made_by_hand_can_do_everything() -> None:

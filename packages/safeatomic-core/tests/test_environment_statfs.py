@@ -101,7 +101,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
 
 @pytest.mark.usefixtures("no_findings")
 @pytest.mark.parametrize(
-    ("platform", "raw", "name", "kind", "options"),
+    ("platform", "raw", "name", "kind", "options", "mounted"),
     [
         (
             "darwin",
@@ -109,6 +109,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "apfs",
             "local_posix_persistent",
             ("local",),
+            ("/System/Volumes/Data", "/dev/disk3s5"),
         ),
         (
             "darwin",
@@ -116,6 +117,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "hfs",
             "local_posix_persistent",
             ("ro", "local"),
+            ("/Volumes/old", "/dev/disk4s2"),
         ),
         (
             "darwin",
@@ -123,6 +125,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "smbfs",
             "network",
             (),
+            ("/Volumes/share", "//u@filer/share"),
         ),
         (
             "darwin",
@@ -130,6 +133,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "msdos",
             "windows",
             ("local",),
+            ("/Volumes/STICK", "/dev/disk5s1"),
         ),
         (
             "freebsd14",
@@ -137,6 +141,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "ufs",
             "local_posix_persistent",
             ("local",),
+            ("/", "/dev/ada0p2"),
         ),
         (
             "freebsd14",
@@ -144,6 +149,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "zfs",
             "local_posix_persistent",
             ("local",),
+            ("/home", "zroot/home"),
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -155,12 +161,14 @@ def test_statfs_is_read_where_there_is_no_mount_table(
     name: str,
     kind: str,
     options: tuple[str, ...],
+    mounted: tuple[str, str],
 ) -> None:
     monkeypatch.setattr(environment, "PLATFORM", platform)
     monkeypatch.setattr(mounts, "statfs", lambda _fd: raw.ljust(4096, b"\0"))
     mount = environment.mount_of_statfs(5)
     found = describe(mount, 0)
     assert (found.filesystem, found.filesystem_class, found.mount_options) == (name, kind, options)
+    assert (found.mount_point, found.source) == mounted
     assert found.platform == platform
     assert found.durability_findings == ()
 

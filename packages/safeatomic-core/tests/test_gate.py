@@ -15,12 +15,19 @@ import pytest
 from safeatomic_core import (
     UnsupportedEnvironmentError,
     UnsupportedEnvironmentWarning,
+    _gate,
     _log,
     write_atomic_bytes,
 )
 from safeatomic_core import _environment as environment
 from safeatomic_core._gate import gate
-from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
+from safeatomic_core._types import (
+    ATOMIC_VISIBILITY,
+    CRASH_DURABILITY,
+    GUARANTEES,
+    INTEGRITY_DETECTION,
+    WRITER_EXCLUSION,
+)
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
 
@@ -63,6 +70,24 @@ def test_strict_looks_at_what_is_needed_only(fake: Any) -> None:
     device = os.makedev(250, 77)
     fake.table = fake.mounted(device, "ext4", "rw,nobarrier")
     gate(device, "strict", "/data", (ATOMIC_VISIBILITY,))
+
+
+@pytest.mark.parametrize("concurrency", ["lock", "none"])
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_write_needs_what_it_uses(
+    target: Path, monkeypatch: pytest.MonkeyPatch, concurrency: Any, checked: bool
+) -> None:
+    needed: list[str] = []
+
+    def pass_all(_dev: int, _safety: str, _path: str, names: tuple[str, ...], *_: object) -> str:
+        needed.extend(names)
+        return ""
+
+    monkeypatch.setattr(_gate, "gate", pass_all)
+    write_atomic_bytes(target, b"new", concurrency=concurrency, write_checksum=checked)
+    assert (WRITER_EXCLUSION in needed) is (concurrency == "lock")
+    assert (INTEGRITY_DETECTION in needed) is checked
+    assert set(NEEDED) <= set(needed)
 
 
 def test_an_unknown_filesystem_is_called_so(fake: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lock_outcomes import FENCED, LOST, OTHER, OWN, outcome
+from lock_outcomes import FENCED, ITS_OWN, LOST, OTHER, OWN, in_thread, outcome
 from safeatomic_core import (
     AtomicWriter,
     LockError,
@@ -55,6 +55,27 @@ def test_a_new_acquisition_ends_the_memory_of_a_lost_lock(held: Path) -> None:
     assert try_acquire_lock(held)
     assert outcome(held) == OWN
     assert outcome(held, "none") == FENCED
+
+
+def test_a_lock_that_was_taken_anew_is_the_only_one_that_counts(held: Path) -> None:
+    os.unlink(f"{held}.lock")
+    assert try_acquire_lock(held)
+    assert release_lock(held)
+    assert outcome(held) == ITS_OWN
+    assert outcome(held, "none") == FENCED
+
+
+def test_a_context_that_goes_on_in_another_thread_does_not_wait_for_itself(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*_: object) -> bool:
+        raise AssertionError("it waits for its own lock")
+
+    context = contextvars.copy_context()
+    assert context.run(try_acquire_lock, data)
+    monkeypatch.setattr(_held_locks, "wait", wait)
+    assert in_thread(lambda: context.run(try_acquire_lock, data, retries=1, delay=0)) is False
+    assert context.run(release_lock, data)
 
 
 def test_a_lock_that_was_removed_while_a_write_ran_is_noticed_before_it_publishes(

@@ -29,39 +29,6 @@ from safeatomic_core._target import Target
 Listing = Callable[[], list[str]]
 
 
-@pytest.fixture
-def mounted(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The target as a mount point that only the rename finds out about."""
-    really = kernel.rename
-
-    def rename(src: Any, dst: Any, **kwargs: Any) -> None:
-        if dst == target.name:
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), src, None, dst)
-        really(src, dst, **kwargs)
-
-    def is_mount_point(_dir_fd: int, name: str, *_verdict: object) -> bool:
-        return name == target.name
-
-    monkeypatch.setattr(kernel, "rename", rename, raising=False)
-    monkeypatch.setattr(_verdicts, "is_mount_point", is_mount_point)
-    monkeypatch.setattr(_protocol, "is_mount_point", is_mount_point)
-    return target
-
-
-@pytest.fixture
-def seen(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The target as a mount point that the mount table shows."""
-    really = _verdicts.verdict_on
-
-    def verdict_on(*args: Any) -> Any:
-        verdict = really(*args)
-        verdict.mounted_names = frozenset({mounted.name})
-        return verdict
-
-    monkeypatch.setattr(_verdicts, "verdict_on", verdict_on)
-    return mounted
-
-
 @pytest.mark.parametrize("fixture", ["mounted", "seen"])
 def test_strict_refuses(fixture: str, request: pytest.FixtureRequest, listing: Listing) -> None:
     path: Path = request.getfixturevalue(fixture)
@@ -282,17 +249,6 @@ def test_a_reservation_that_made_the_file_longer_is_undone_durably(
     assert seen.stat().st_ino in flushed
     # A reader that hashed the longer file must not meet the checksum it saw before.
     assert "data.bin.sha256" not in listing()
-
-
-def test_opening_twice_opens_once(seen: Path, locate: Callable[[str | Path], Target]) -> None:
-    target = locate(seen)
-    place = InPlace(target)
-    place.open()
-    first = place._handle.fd
-    place.open()
-    assert place._handle.fd == first
-    place.close()
-    target.close()
 
 
 def test_a_file_that_was_unmounted_meanwhile_is_not_written(seen: Path, listing: Listing) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from safeatomic_core import (
     LockError,
+    LockInfo,
     _lock_api,
     force_release_lock,
     get_lock_age,
@@ -25,6 +26,7 @@ from safeatomic_core import (
     is_locked,
     is_stale_lock,
     release_lock,
+    release_stale_lock,
     try_acquire_lock,
     write_atomic_bytes,
 )
@@ -68,6 +70,12 @@ def test_an_age_counts_from_when_the_lock_was_taken(
     for endless in (float("inf"), float("nan"), -0.1):
         with pytest.raises(ValueError, match="max_age_s"):
             is_stale_lock(path, max_age_s=endless)
+
+
+def test_what_is_known_of_no_lock_is_what_is_known_without_a_look(data: Path) -> None:
+    assert inspect_lock(data) == LockInfo(path=str(data), lock_path=str(lock_of(data)))
+    assert not is_stale_lock(data, max_age_s=0)
+    assert release_stale_lock(data, max_age_s=0) is False
 
 
 def test_a_link_that_leads_nowhere_is_a_lock_that_is_not_ours(data: Path) -> None:

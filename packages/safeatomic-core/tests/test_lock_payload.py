@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -67,6 +68,32 @@ def test_our_own_payload_is_read_and_written_where_nothing_can_be_imported(
     assert parse(longest.replace(b"2147483647", b"2147483648")) is None  # no process has it
     assert parse(json_of(GOOD)) is None
     assert parse_timestamp("2026-01-02T03:04:05+01:00") is None
+
+
+def test_a_host_of_an_everyday_name_is_written_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("L", "host-1.lan", "1", "1", "x")))
+    monkeypatch.setattr(_lock_payload, "_this_second", (-1, "", ""))
+    assert b'"hostname":"host-1.lan",' in payload(None)
+
+
+def test_a_clock_that_begins_in_1970_is_good_for_a_payload() -> None:
+    program = (
+        "import time\n"
+        "time.time_ns = lambda: 0\n"
+        "from safeatomic_core._lock_payload import payload\n"
+        "print(payload(None, '0123456789abcdef').decode())"
+    )
+    made = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE)
+    fields = parse(made.stdout.strip())
+    assert fields is not None
+    assert parse_timestamp(fields["timestamp"]) == 0
+    assert fields["hostname"] == os.uname().nodename
+
+
+def test_what_is_written_otherwise_than_ours_is_read_as_json() -> None:
+    fields = parse(payload(None).replace(b"null", rb'"\u0041"'))
+    assert fields is not None
+    assert fields["session_hash"] == "A"
 
 
 def json_of(value: object) -> bytes:

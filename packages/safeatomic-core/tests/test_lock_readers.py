@@ -1,4 +1,4 @@
-"""Who may open a lock, against who may remove it: sixteen directories, six users."""
+"""Who may open a lock, against who may remove it: nineteen directories, six users."""
 
 from __future__ import annotations
 
@@ -101,6 +101,11 @@ PLACES = {
     "an access ACL that its maker may not read": Place(
         0o773, 0, GROUP, User(1003, 1003), access=with_user(1005, 7, 3, mask=5)
     ),
+    "a group that may not list": Place(0o730, 1001, GROUP, MEMBER),
+    "a group that may not list, of which its owner is none": Place(
+        0o730, 1001, GROUP, User(1001, 1005)
+    ),
+    "its owner may not write": Place(0o570, 1005, GROUP, MEMBER),
     "an access ACL without effect": Place(
         0o707, 0, GROUP, User(1003, 1003), access=with_user(1005, 7, 7, mask=0)
     ),
@@ -193,7 +198,8 @@ def test_anyone_who_could_remove_a_dead_lock_gets_past_it(directory: Path, place
 def test_root_s_lock_belongs_to_the_directory_s_owner(directory: Path) -> None:
     made = make(directory, PLACES["somebody's, by root"])
     assert try_acquire_lock(made / "f")
-    assert (made / "f.lock").stat().st_uid == 1001
+    status = (made / "f.lock").stat()
+    assert (status.st_uid, status.st_gid) == (1001, 1001)
     assert release_lock(made / "f")
 
 

@@ -129,7 +129,8 @@ def test_statfs_without_ctypes_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
         mounts.statfs(0)
 
 
-def test_statfs_of_a_bad_descriptor_is_an_error() -> None:
+def test_statfs_of_a_bad_descriptor_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "_fstatfs", None)
     with pytest.raises(OSError, match="Bad file descriptor"):
         mounts.statfs(2**31 - 1)
 
@@ -276,6 +277,14 @@ def test_what_a_lost_watch_had_open_is_closed_by_the_next(watch: MountWatch) -> 
     assert watch.unchanged()
 
 
+def test_what_a_lost_watch_had_open_is_closed_when_verdicts_are_forgotten() -> None:
+    number = MountWatch()._fd
+    gc.collect()
+    verdicts.forget()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
 def test_a_number_that_a_lost_watch_had_is_not_closed_under_another_file(tmp_path: Path) -> None:
     watch = MountWatch()
     number = watch._fd
@@ -331,7 +340,7 @@ def test_a_watch_that_is_interrupted_while_it_is_closed_is_closed_by_the_next(
         os.fstat(number)
 
 
-@pytest.mark.parametrize("moment", ["begun", "read"])
+@pytest.mark.parametrize("moment", ["opened", "begun", "read"])
 def test_an_interrupted_look_leaves_no_descriptor(
     watch: MountWatch, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -340,7 +349,9 @@ def test_an_interrupted_look_leaves_no_descriptor(
 
     watch.close()
     verdicts.forget()
-    if moment == "begun":
+    if moment == "opened":
+        monkeypatch.setattr(os, "lseek", interrupt)
+    elif moment == "begun":
         monkeypatch.setattr(select, "poll", interrupt)
     else:
         monkeypatch.setattr(environment, "find_mount", interrupt)

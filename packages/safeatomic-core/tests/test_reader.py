@@ -12,6 +12,7 @@ import pytest
 
 from safeatomic_core import AtomicReader, ChecksumMismatchError, write_atomic_bytes
 from safeatomic_core._posix import kernel
+from safeatomic_core._reading import Opened
 
 
 @pytest.fixture
@@ -231,6 +232,38 @@ def test_the_descriptor_is_looked_at_once_for_each_part_that_is_read_ahead(
             pass
         assert len(looks) < 12
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("read", [AtomicReader.read, AtomicReader.read1])
+@pytest.mark.parametrize("size", [0, 9])
+def test_up_to_the_last_byte_that_is_held_no_call_of_the_system_is_made(
+    lines: Path, faults: Any, read: Callable[[AtomicReader, int], bytes], size: int
+) -> None:
+    with AtomicReader(lines) as file:
+        assert file.readline() == b"one\n"
+        faults.calls.clear()
+        assert read(file, size) == b"two\nthree"[:size]
+        assert faults.calls == []
+
+
+def test_an_interrupt_as_it_is_closed_leaves_nothing_open(
+    lines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, calls = Opened.close, []
+
+    def interrupted(opened: Opened) -> None:
+        calls.append(opened)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        really(opened)
+
+    file = AtomicReader(lines)
+    number = file.fileno()
+    monkeypatch.setattr(Opened, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
 
 
 def test_an_interrupted_call_leaves_no_belief_in_what_is_held(

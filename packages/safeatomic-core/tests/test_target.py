@@ -17,7 +17,7 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._posix import kernel
+from safeatomic_core._posix import O_CLOEXEC, O_DIRECTORY, O_PATH, kernel
 from safeatomic_core._target import DIRECTORY_FLAGS, Target, check_path, unchanged
 
 
@@ -182,7 +182,7 @@ def test_what_is_no_longer_a_regular_file_when_it_is_opened_is_refused(
     real = kernel.open
 
     def opening(name: str, flags: int, *args: Any, **options: Any) -> int:
-        if name == target.name:
+        if name in (target.name, str(target)):
             target.unlink()
             swap(target)
         return real(name, flags, *args, **options)
@@ -339,3 +339,20 @@ def test_a_path_that_leads_nowhere_any_more_does_not_lead_elsewhere(
         assert target.leads_elsewhere()
     finally:
         target.close()
+
+
+@pytest.mark.skipif(not O_PATH, reason="no descriptors that only look names up")
+def test_a_directory_that_may_only_be_searched_is_opened_as_a_directory(
+    target: Path, faults: Any, locate: Callable[[str | Path], Target]
+) -> None:
+    flags: list[int] = []
+
+    def for_reading(_path: str, given: int, **_options: Any) -> bool:
+        flags.append(given)
+        return not given & O_PATH
+
+    faults.fail("open", errno.EACCES, when=for_reading)
+    assert locate(target).status is not None
+    refused, allowed = flags
+    assert refused == DIRECTORY_FLAGS
+    assert allowed == O_PATH | O_DIRECTORY | O_CLOEXEC

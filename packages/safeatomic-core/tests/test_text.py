@@ -56,6 +56,15 @@ def test_a_writer_that_is_closed_has_what_they_held(target: Path) -> None:
     assert target.read_bytes() == b"a"
 
 
+def test_closing_one_closes_the_writer(target: Path) -> None:
+    with AtomicWriter(target) as file:
+        text = file.text()
+        text.write("a")
+        text.close()
+        assert file.closed
+    assert target.read_bytes() == b"a"
+
+
 def test_what_is_held_when_the_writer_aborts_goes_nowhere(target: Path) -> None:
     file = AtomicWriter(target)
     text = file.text()

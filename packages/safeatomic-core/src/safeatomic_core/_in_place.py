@@ -39,6 +39,7 @@ class InPlace:
     Attributes:
         copy: Name of the complete copy while the target may hold a mixture, else empty.
         was_longer: Whether the target had another length for a while, and has its own again.
+        written: Whether the target holds all of the new content, durably.
     """
 
     def __init__(self, target: Target) -> None:
@@ -47,11 +48,10 @@ class InPlace:
         self._inode: tuple[int, int] | None = None
         self.copy = ""
         self.was_longer = False
+        self.written = False
 
     def open(self) -> None:
         """Open the target for writing, before anything is done (EROFS, EACCES, ETXTBSY)."""
-        if self._handle.fd >= 0:
-            return
         target = self._target
         fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
         self._inode = identity(require_regular_fd(fd, target.path))
@@ -68,7 +68,8 @@ class InPlace:
             sync_directory: Flushes the target's directory.
 
         Raises:
-            OSError: While `copy` is empty the target is unchanged; else it may hold a mixture.
+            OSError: The target may hold a mixture while there is a `copy`. Else it is unchanged, or
+                is `written` and the copy could not be removed.
         """
         dir_fd = self._target.dir_fd
         size = kernel.fstat(temp.fd).st_size
@@ -79,13 +80,15 @@ class InPlace:
         self._require_named()
         self.copy, temp.name = name, ""  # the target may change from here on
         try:
-            self._reserve(size)
+            if size:
+                self._reserve(size)
         except system_error():
             self.copy, temp.name = "", name
             raise
         self._copy_from(temp.fd, size)
         kernel.ftruncate(self._handle.fd, size)
         kernel.fsync(self._handle.fd)
+        self.written = True
         self.copy = ""
         unlink_if_there(name, dir_fd)
 
@@ -112,8 +115,6 @@ class InPlace:
         """
         fd = self._handle.fd
         before = kernel.fstat(fd).st_size
-        if size == 0:
-            return
         try:
             kernel.posix_fallocate(fd, 0, size)
         except system_error() as error:

@@ -322,7 +322,7 @@ class _Table(Descriptor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._inode = -1
+        self._inode: int | None = None
         self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer
 
     def start(self, path: str) -> None:
@@ -342,7 +342,7 @@ class _Table(Descriptor):
         _tables.pop(self, None)
 
     def _is_ours(self) -> bool:
-        if self._inode < 0:
+        if self._inode is None:
             return True  # cut short while it was being opened
         try:
             at = self.cookie if self.cookie < 0 else os.lseek(self.fd, 0, os.SEEK_CUR)
