@@ -50,6 +50,7 @@ _CHOSEN: dict[str, str] = {
     "_sidecar_file.py": "_CHUNK _LONGEST_LIST",
     "_stack.py": "_DEEPEST",
     "_target.py": "RESOLUTIONS",
+    "_temp_file.py": "NAMES",
     "_verdicts.py": "_ATTEMPTS _MOST_BY_STATFS _MOST_IDLE",
     "_verification.py": "_REFUSED_LOOKS",
     "_writer.py": "_BUFFER",
@@ -275,11 +276,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): _BOUND,
     ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
     ("_reading.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
-    (
-        "_replacement.py",
-        "if kernel.pread(present.fd, CAP + 1, 0) == present.raw:",
-        "1 -> 2",
-    ): _TELLS_THE_END,
     (
         "_replacement.py",
         "raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)",
