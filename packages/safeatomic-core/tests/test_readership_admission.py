@@ -30,7 +30,7 @@ def test_readers_that_a_broken_device_does_not_tell_or_take_are_an_error(
     faults.fail(entry, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         if entry == "getxattr_at":
-            readers_at(place)
+            readers_at(place, without_acl=False)
         else:
             admit(record, Readers(record.owner[0], record.owner[1] + 1, 0o640, None))
     record.discard()
