@@ -22,6 +22,7 @@ from ._posix import (
     LOCK_NB,
     NOT_SUPPORTED,
     O_CLOEXEC,
+    O_NOFOLLOW,
     POSIX_FADV_DONTNEED,
     kernel,
 )
@@ -38,7 +39,7 @@ _PREFIXES = (PREFIX, SUM_PREFIX)
 _HEX = frozenset("0123456789abcdef")
 _LENGTH = len(PREFIX) + 16 + len(SUFFIX)
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_CLOEXEC  # which follows no link (open(2))
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
 NAMES = 100  # 64 random bits never collide by chance; this ends a loop that something else feeds
 
 
