@@ -50,6 +50,7 @@ _CHOSEN: dict[str, str] = {
     "_sidecar_file.py": "_CHUNK _LONGEST_LIST",
     "_stack.py": "_DEEPEST",
     "_target.py": "RESOLUTIONS",
+    "_temp_file.py": "NAMES",
     "_verdicts.py": "_ATTEMPTS _MOST_BY_STATFS _MOST_IDLE",
     "_verification.py": "_REFUSED_LOOKS",
     "_writer.py": "_BUFFER",
@@ -65,12 +66,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_lock_file.py", "self.owner = -1", "-1 -> 0"): _NOT_YET,
     ("_held_locks.py", "inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_reading.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
-    (
-        "_change.py",
-        "if not change.closed and attempts > 1:",
-        "1 -> 2",
-    ): _BOUND,
-    ("_change.py", "if not change.closed and attempts > 1:", "> -> >="): _BOUND,
     (
         "_waiting.py",
         "time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))",
@@ -104,6 +99,11 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_replacement.py", "return self._not_done()", "return self._not_done() -> return None"): (
         "no is as good as nothing"
     ),
+    (
+        "_environment.py",
+        'fields = (line.split(b" ", 5) for line in table.splitlines())',
+        "5 -> 6",
+    ): "what is split off more is not looked at",
     (
         "_environment.py",
         '_mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5',
@@ -205,6 +205,9 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "8 -> 9",
     ): _BOUND,
     ("_environment.py", _LONG, "8 -> 9"): "what is more than four bytes is cut off again",
+    ("_environment.py", _LONG, "sys.maxsize > 2**32 -> (not (sys.maxsize > 2**32))"): (
+        "on a little-endian machine the number stands in the first four bytes"
+    ),
     ("_environment.py", _LONG, "2 -> 3"): _SIZES,
     ("_environment.py", _LONG, "> -> >="): _SIZES,
     ("_environment.py", _LONG, "32 -> 33"): _SIZES,
@@ -216,6 +219,11 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): "it is found out before anything is announced",
     ("_cli/commands.py", "_CHUNK = 1 << 20  # bytes copied at a time", "20 -> 21"): _BOUND,
     (
+        "_cli/progress.py",
+        "LONG = 64 << 20  # bytes from which it is worth a bar",
+        "20 -> 21",
+    ): _BOUND,
+    (
         "_cli/signals.py",
         "super().__init__(number)",
         "super().__init__(number) -> super()",
@@ -226,6 +234,9 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "0x3FFFFFFF -> 1073741824",
     ): _NOBODY,
     ("_mounts.py", "_NO_SUCH_FD = 2**31 - 1", "1 -> 2"): _NOBODY,
+    ("_descriptor.py", "any(map(kernel.close, map(held.pop, (-1,))))", "-1 -> 0"): (
+        "they are closed in another order"
+    ),
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (
@@ -233,6 +244,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "self.color = False  # what Python 3.14 draws would get into the manual page and the docs",
         "False -> True",
     ): _NEWER,
+    (
+        "_mounts.py",
+        "at = self.cookie if self.cookie < 0 else os.lseek(self.fd, 0, os.SEEK_CUR)",
+        "0 -> 1",
+    ): "the cookie is never 0",
+    (
+        "_mounts.py",
+        'self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        "1 -> 2",
+    ): "the range of a random number",
     (
         "_mounts.py",
         'self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
@@ -250,11 +271,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): _BOUND,
     ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
     ("_reading.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
-    (
-        "_replacement.py",
-        "if kernel.pread(present.fd, CAP + 1, 0) == present.raw:",
-        "1 -> 2",
-    ): _TELLS_THE_END,
     (
         "_replacement.py",
         "raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)",

@@ -151,6 +151,21 @@ def seen(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return mounted
 
 
+@pytest.fixture(params=["any descriptor", "descriptor 0"])
+def opened(target: Path, request: pytest.FixtureRequest) -> Iterator[Target]:
+    """The target with its directory open, under any number."""
+    place = Target(str(target))
+    place.open()
+    number, kept = place.dir_fd, os.dup(0)
+    if request.param == "descriptor 0":  # as in a daemon without standard input
+        place.dir_fd = os.dup2(number, 0)
+    yield place
+    os.dup2(kept, 0)
+    os.close(kept)
+    place.dir_fd = number
+    place.close()
+
+
 @pytest.fixture
 def listing(tmp_path: Path) -> Callable[[], list[str]]:
     """Return the names in the test's directory when called."""

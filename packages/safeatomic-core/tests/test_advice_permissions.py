@@ -24,14 +24,6 @@ def unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": None)
 
 
-@pytest.fixture
-def opened(target: Path) -> Any:
-    place = Target(str(target))
-    place.open()
-    yield place
-    place.close()
-
-
 def test_a_directory_that_takes_no_file_of_this_user_is_named(
     opened: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +123,36 @@ def test_the_attributes_of_the_file_count_as_those_of_its_directory(
     )
     text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), _trace.PUBLISH, opened)
     assert "is immutable or append-only ('lsattr" in text
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_the_directory_is_asked_for_the_effective_user_where_that_is_possible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    asked: list[bool] = []
+
+    def access(_path: str, _mode: int, *, effective_ids: bool) -> bool:
+        asked.append(effective_ids)
+        return True
+
+    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(os, "supports_effective_ids", {access} if supported else set())
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    advise(denied, _trace.GATE, Target(str(tmp_path / "f")))
+    assert asked == [supported]
+
+
+def test_a_link_is_named_as_it_was_given_where_nobody_can_follow_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(_path: str, strict: bool = False) -> str:
+        raise FileNotFoundError(errno.ENOENT, "no working directory")
+
+    closed = Target("link")
+    closed.linked = True
+    monkeypatch.setattr(os.path, "realpath", gone)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "The path is a link to 'link'" in advise(full, _trace.GATE, closed)
 
 
 def test_a_sidecar_that_is_a_link_is_judged_itself(

@@ -40,11 +40,11 @@ def test_colours_of_ours_are_the_only_ones(capsys: pytest.CaptureFixture[str]) -
 def test_closed_standard_streams_are_all_filled(
     monkeypatch: pytest.MonkeyPatch, free: tuple[int, ...]
 ) -> None:
-    numbers, closed = iter((*free, 7)), list[int]()
+    numbers, closed = iter((*free, 3)), list[int]()
     monkeypatch.setattr(kernel, "open", lambda *_args: next(numbers), raising=False)
     monkeypatch.setattr(kernel, "close", closed.append, raising=False)
     output.reserve_standard_descriptors()
-    assert closed == [7]
+    assert closed == [3]
     assert list(numbers) == []
 
 
@@ -151,26 +151,28 @@ def test_a_long_text_that_nobody_reads_ends_quietly() -> None:
     assert (done.returncode, done.stderr) == (2, b"")
 
 
+@pytest.mark.parametrize("buffering", [-1, 1], ids=["blocks", "lines"])
 @pytest.mark.parametrize("argv", [["--print-completion", "zsh"], ["--version"]])
 def test_what_nobody_reads_is_not_flushed_later(
-    argv: list[str], monkeypatch: pytest.MonkeyPatch
+    argv: list[str], buffering: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "w", encoding="utf-8") as stream:
+    with open(writer, "w", buffering, encoding="utf-8") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         assert main(argv) == 2
         # The interpreter flushes it as well when it exits, as closing it does here.
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_a_message_that_cannot_be_printed_is_not_flushed_later(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("name", "status"), [("stdout", 2), ("stderr", 0)])
+def test_what_cannot_be_printed_is_not_flushed_later(
+    name: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open("/dev/full", "w", encoding="utf-8") as stream:
-        monkeypatch.setattr(sys, "stderr", stream)
-        output.complain("lost")
-        assert output.finish(1) == 1
+        monkeypatch.setattr(sys, name, stream)
+        stream.write("lost\n")
+        assert output.finish(0) == status
 
 
 def test_an_output_that_is_no_file_is_abandoned_quietly(monkeypatch: pytest.MonkeyPatch) -> None:

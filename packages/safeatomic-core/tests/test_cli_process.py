@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,6 +95,17 @@ def test_a_wrapper_that_is_stopped_for_a_while_goes_on_waiting(target: Path) -> 
     script = "kill -STOP $PPID; sleep 0.7; kill -CONT $PPID; exit 5"
     done = subprocess.run([*COMMAND, "lock", str(target), "--", "sh", "-c", script])
     assert done.returncode == 5
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="no signal.sigwaitinfo")
+@pytest.mark.parametrize(("code", "from_terminal"), [(0x80, True), (0, False)])
+def test_what_the_kernel_sends_comes_from_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, code: int, from_terminal: bool
+) -> None:
+    sent = SimpleNamespace(si_signo=signal.SIGINT, si_code=code)
+    monkeypatch.setattr(signal, "sigwaitinfo", lambda _signals: sent)
+    found = process._next_signal({signal.SIGINT}, alone=True)
+    assert found == (signal.SIGINT, from_terminal)
 
 
 def test_no_signal_is_waited_for_with_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:

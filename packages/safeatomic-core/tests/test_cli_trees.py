@@ -62,6 +62,7 @@ def test_a_walk_reports_what_is_recorded_and_gone(tree: Path) -> None:
     (tree / "notes.sha256").write_bytes(b"mine\n")
     assert set(below(tree)) == DATA
     assert set(below(tree, recorded=True)) == {*DATA, "gone"}
+    assert main(["checksum", "-r", "-q", "--no-lock", str(tree)]) == 0  # only verify misses it
 
 
 def test_a_walk_goes_on_where_something_cannot_be_read(tree: Path, faults: Any) -> None:

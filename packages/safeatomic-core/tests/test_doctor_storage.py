@@ -188,6 +188,16 @@ def test_free_space_is_held_against_the_file(
     assert word in found[1]
 
 
+@pytest.mark.parametrize(("reserve", "status"), [(True, "pass"), (False, "fail")])
+def test_blocks_that_are_kept_for_root_are_free_for_root_only(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch, reserve: bool, status: str
+) -> None:
+    monkeypatch.setattr(permissions, "may_use_reserve", lambda: reserve)
+    monkeypatch.setattr(block_device, "reserved_by_ext4", lambda _environment: 0)
+    with with_statvfs(f_bavail=1, f_bfree=1000):
+        assert storage.free_space(at(target))[0] == status
+
+
 @pytest.mark.parametrize("name", ["", "missing"])
 def test_free_space_is_held_against_a_file_only(at: At, tmp_path: Path, name: str) -> None:
     with with_statvfs():

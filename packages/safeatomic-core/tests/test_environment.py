@@ -174,6 +174,12 @@ def test_a_line_of_another_form_is_no_mount(line: bytes) -> None:
     assert parse_mount(line) is None
 
 
+def test_a_field_that_a_later_kernel_adds_at_the_end_does_no_harm() -> None:
+    mount = parse_mount(b"1 1 8:1 / / rw - ext4 /dev/sda1 rw new")
+    assert mount is not None
+    assert (mount.fstype, mount.source, mount.options) == ("ext4", "/dev/sda1", ("rw",))
+
+
 def test_options_of_mount_and_filesystem_are_merged() -> None:
     mount = parse_mount(b"1 1 8:1 / / ro,relatime - ext4 /dev/sda1 rw,relatime,nobarrier")
     assert mount is not None

@@ -31,6 +31,7 @@ ERRORS = [
     LockError("/a", reason="held", pid=42, hostname="host", age_s=7.5),
     # by keywords alone
     LockError(path="/a", reason="held"),
+    LockError(path="a text"),
     ChecksumMismatchError(path="/a", expected="00", actual="ff"),
     CrossDeviceAtomicityError(src="/a", dst="/b"),
 ]

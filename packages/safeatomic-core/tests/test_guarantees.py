@@ -117,7 +117,8 @@ def test_a_system_that_tells_nothing_is_unknown(
 ) -> None:
     faults.fail("stat", errno.EACCES)
     monkeypatch.setattr(mounts, "open_directory", raising(errno.EACCES))
-    assert inspect_guarantees(tmp_path).environment.filesystem == "unknown"
+    unknown = inspect_guarantees(tmp_path).environment
+    assert (unknown.filesystem, unknown.device) == ("unknown", "0:0")
 
 
 def test_a_file_that_vanishes_or_cannot_be_seen_meanwhile_does_no_harm(
@@ -179,6 +180,7 @@ def test_inspection_writes_nothing(tmp_path: Path, target: Path) -> None:
 def test_the_unknown_report_promises_nothing() -> None:
     report = guarantees.unknown_report()
     assert report.environment.filesystem_class == "unknown"
+    assert report.environment.device == "0:0"
     assert not report.is_guaranteed(ATOMIC_VISIBILITY)
 
 

@@ -149,3 +149,50 @@ def test_no_descriptor_stays_open(
     before = numbers()
     call(path)
     assert numbers() == before
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+def test_nothing_is_written_into_what_the_program_has_put_at_the_file_s_number(
+    seen: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.touch()
+    file = AtomicWriter(seen, safety="warn")
+    file.write(b"new")
+    (ours,) = (int(fd) for fd in numbers() if leads_to(fd, seen))
+    there = os.open(theirs, os.O_RDWR)
+    os.dup2(there, ours)
+    os.close(there)
+    with pytest.raises(OSError, match="closed a descriptor of this writer"):
+        file.commit()
+    os.close(ours)
+    assert (seen.read_bytes(), theirs.read_bytes()) == (b"old", b"")
+
+
+def leads_to(fd: str, path: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == str(path)
+    except OSError:  # that of the listing itself
+        return False
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+def test_a_file_that_was_just_opened_is_closed_whatever_comes_then(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = kernel.fstat
+    interrupts = iter([KeyboardInterrupt])
+
+    def interrupt(fd: int) -> os.stat_result:
+        status = really(fd)
+        if os.path.samestat(status, seen.stat()):
+            for error in interrupts:
+                raise error
+        return status
+
+    AtomicWriter(seen.with_name("another"), safety="warn").abort()  # opens what stays open
+    before = numbers()
+    monkeypatch.setattr(kernel, "fstat", interrupt, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        AtomicWriter(seen, safety="warn")
+    assert numbers() == before

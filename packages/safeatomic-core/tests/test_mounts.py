@@ -277,6 +277,24 @@ def test_what_a_lost_watch_had_open_is_closed_by_the_next(watch: MountWatch) -> 
     assert watch.unchanged()
 
 
+def test_the_next_watch_closes_what_a_lost_one_had_open() -> None:
+    gc.collect()
+    mounts.close_lost()
+    before = len(os.listdir("/proc/self/fd"))
+    MountWatch()
+    gc.collect()
+    last = MountWatch()
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    last.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_closed_watch_is_remembered_nowhere() -> None:
+    before = len(mounts._tables)
+    MountWatch().close()
+    assert len(mounts._tables) == before
+
+
 def test_what_a_lost_watch_had_open_is_closed_when_verdicts_are_forgotten() -> None:
     number = MountWatch()._fd
     gc.collect()
@@ -495,6 +513,9 @@ def test_a_file_that_the_machine_swaps_to(target: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(mounts, "read_proc", lambda _path: table % escaped)
         assert mounts.is_swap_file(fd, odd.name)
         assert not mounts.is_swap_file(fd, other.name)
+        title, _, line = table.splitlines(keepends=True)
+        monkeypatch.setattr(mounts, "read_proc", lambda _path: title + line % escaped)
+        assert mounts.is_swap_file(fd, odd.name)
         assert not mounts.is_swap_file(fd, "missing")
         odd.with_name("link").symlink_to(odd.name)
         assert not mounts.is_swap_file(fd, "link")

@@ -14,6 +14,7 @@ from safeatomic_core import (
     verify_checksum,
     write_atomic_bytes,
 )
+from safeatomic_core._move import _Move
 from safeatomic_core._posix import kernel
 
 
@@ -103,3 +104,88 @@ def test_a_displaced_record_is_gone_before_the_flush_that_makes_the_rename_durab
         write_atomic_bytes(dst, b"here", write_checksum=True)
     assert left[0] == []
     assert verify_checksum(dst)
+
+
+def test_a_destination_that_appears_before_the_locks_are_taken_is_refused_there(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, steps: Any
+) -> None:
+    src, dst = ends
+    dst.unlink()
+    really = _Move._acquire_both
+    steps.clear()
+
+    def appear(move: _Move) -> None:
+        dst.write_bytes(b"another program's")
+        really(move)
+
+    monkeypatch.setattr(_Move, "_acquire_both", appear)
+    with pytest.raises(FileExistsError, match="force=True"):
+        move_atomic(src, dst)
+    assert "Harden" not in dict(steps)
+    assert dst.read_bytes() == b"another program's"
+
+
+def test_a_source_that_vanishes_before_the_locks_are_taken_is_named(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = ends
+    really = _Move._acquire_both
+
+    def vanish(move: _Move) -> None:
+        src.unlink()
+        really(move)
+
+    monkeypatch.setattr(_Move, "_acquire_both", vanish)
+    with pytest.raises(FileNotFoundError) as caught:
+        move_atomic(src, dst, force=True)
+    assert caught.value.filename == str(src)
+
+
+def test_a_rename_that_fails_names_the_source_where_both_have_one_name(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = ends
+    really = kernel.rename
+
+    def fail(name: str, new: str, **at: int) -> None:
+        if new == dst.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name, None, new)
+        really(name, new, **at)
+
+    monkeypatch.setattr(kernel, "rename", fail, raising=False)
+    with pytest.raises(OSError, match="unchanged") as caught:
+        move_atomic(src, dst, force=True)
+    assert caught.value.filename == str(src)
+
+
+def test_a_moved_file_that_another_program_replaces_at_once_was_moved_all_the_same(
+    ends: tuple[Path, Path], faults: Any
+) -> None:
+    src, dst = ends
+    other = dst.with_name("other")
+    other.write_bytes(b"another program's")
+
+    def replaced(fd: int) -> bool:
+        if other.exists() and dst.read_bytes() == b"here":
+            os.replace(other, dst)
+        return dst.read_bytes() == b"another program's"
+
+    faults.fail("fsync", errno.EIO, when=replaced)
+    with pytest.raises(OSError, match="the new content is visible"):
+        move_atomic(src, dst, force=True)
+
+
+@pytest.mark.parametrize("unflushed", ["here", "there"])
+def test_a_move_is_durable_only_where_both_directories_were_flushed(
+    ends: tuple[Path, Path], faults: Any, steps: Any, unflushed: str
+) -> None:
+    src, dst = ends
+    place = (src if unflushed == "here" else dst).parent.stat()
+
+    def fails(fd: int) -> bool:
+        moved = dst.read_bytes() == b"here"
+        return moved and os.path.samestat(os.fstat(fd), place)
+
+    faults.fail("fsync", errno.EIO, when=fails)
+    move_atomic(src, dst, force=True, safety="best_effort")
+    assert dict(steps)["Settle"] == {"durable": False}

@@ -236,7 +236,8 @@ def test_a_stream_over_the_table_is_cut_as_any_other(tmp_path: Path) -> None:
     with open(tmp_path / "file", "wb") as file, intercept(lambda _name, call: call):
         stream = kernel.raw_stream(file.fileno(), "wb")
         stream.write(b"0123456789")
-        stream.seek(7)
+        assert stream.fileno() == file.fileno()
+        assert stream.seek(7) == 7
         assert stream.truncate() == 7
         assert os.fstat(file.fileno()).st_size == 7
         assert stream.truncate(3) == 3
@@ -247,6 +248,51 @@ def test_the_numbers_of_locks_are_the_system_s() -> None:
     fcntl = pytest.importorskip("fcntl", reason="this system has no flock")
     ours = _posix.LOCK_SH, _posix.LOCK_EX, _posix.LOCK_NB
     assert ours == (fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_NB)
+
+
+def test_access_is_asked_for_the_effective_user_and_for_the_link_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def access(_name: str, _mode: int, **options: object) -> bool:
+        asked.update(options)
+        return True
+
+    monkeypatch.setattr(os, "access", access)
+    assert kernel.access("name", os.W_OK, 7)
+    assert asked == {"dir_fd": 7, "effective_ids": True, "follow_symlinks": False}
+
+
+@pytest.mark.parametrize(("platform", "call"), [("linux", "os.fsync"), ("darwin", "_posix._fsync")])
+def test_a_flush_is_the_platform_s(platform: str, call: str) -> None:
+    code = f"""
+import os, sys
+sys.platform = {platform!r}
+from safeatomic_core import _posix
+assert _posix.kernel.fsync is {call}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["link", "listxattr", "getxattr"])
+def test_what_an_os_module_lacks_is_missing_by_name_as_well(name: str) -> None:
+    code = f"""
+import os
+if hasattr(os, {name!r}):
+    delattr(os, {name!r})
+from safeatomic_core._posix import kernel
+for call in (kernel.{name}, kernel.{name}{"_anonymous" if name == "link" else "_at"}):
+    try:
+        call(0, "", 0)
+    except OSError as error:
+        assert "is not available" in str(error)
+    else:
+        raise AssertionError
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 NAMED = ("O_PATH", "O_TMPFILE")

@@ -115,11 +115,13 @@ def test_an_interrupt_just_before_release_does_not_keep_the_lock(
     assert not is_locked(target)
 
 
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_write_that_interrupts_kept_from_being_closed_is_closed_when_it_is_dropped(
-    target: Path, monkeypatch: pytest.MonkeyPatch
+    target: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
+    """After one interrupt it is closed at once."""
     really = _change.close
-    interrupts = iter([KeyboardInterrupt, KeyboardInterrupt])
+    interrupts = iter([KeyboardInterrupt] * count)
 
     def close(change: Any) -> None:
         for interrupt in interrupts:
@@ -129,7 +131,7 @@ def test_a_write_that_interrupts_kept_from_being_closed_is_closed_when_it_is_dro
     monkeypatch.setattr(_change, "close", close)
     with pytest.raises(KeyboardInterrupt) as caught:
         write_atomic_bytes(target, b"new")
-    assert is_locked(target)
+    assert is_locked(target) is (count == 2)
     del caught
     gc.collect()
     assert not is_locked(target)
@@ -154,6 +156,14 @@ def test_an_interrupt_of_the_clean_up_leaves_no_temp(
         write_atomic_bytes(target, b"new")
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EIO])
+def test_a_rename_that_fails_is_not_tried_again(target: Path, faults: Any, code: int) -> None:
+    faults.fail("rename", code)
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"new", safety="best_effort")
+    assert faults.calls.count("rename") == 1
 
 
 def test_a_sidecar_that_somebody_else_removes_meanwhile_is_no_obstacle(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safeatomic_core._checksum_api import record_checksums
 from safeatomic_core._options import Policy
 from safeatomic_core._posix import intercept, kernel
 from safeatomic_core._recording import Batch
+from safeatomic_core._temp_file import orphans
 
 Listing = Callable[[], list[str]]
 
@@ -76,6 +78,22 @@ def test_a_socket_that_takes_the_file_s_name_meanwhile_is_refused(
     monkeypatch.setattr(kernel, "fsync", fsync, raising=False)
     with theirs, pytest.raises(OSError, match="a socket, not a regular file"):
         write_checksum_file(target)
+
+
+def test_a_sweep_leaves_the_former_record_alone_while_it_is_replaced(
+    target: Path, side: Path, around: Callable[..., AbstractContextManager[None]]
+) -> None:
+    write_checksum_file(target)
+    swept: list[object] = []
+
+    def sweep() -> None:
+        fd = os.open(target.parent, os.O_RDONLY)
+        swept.extend(orphans(fd, remove=True))
+        os.close(fd)
+
+    with around("rename_exchange", side.name, after=sweep):
+        write_checksum_file(target)
+    assert swept == []
 
 
 def test_the_former_record_is_removed_while_the_lock_is_held(

@@ -13,6 +13,7 @@ import pytest
 
 from replacements import LIST, replacement
 from safeatomic_core import write_atomic_bytes, write_checksum_file
+from safeatomic_core._checksum_record import CAP
 from safeatomic_core._posix import kernel
 from safeatomic_core._replacement import Replacement
 from safeatomic_core._sidecar_file import Sidecar
@@ -158,3 +159,43 @@ def test_a_record_with_descriptor_0_goes_when_what_it_displaced_comes_back(
         os.close(kept)
     assert side.read_bytes() == b""
     assert listing() == BOTH
+
+
+@pytest.mark.parametrize("raw", ["longest", "NULs"])
+def test_without_an_exchange_what_is_as_long_as_a_record_may_be_is_seen_to_be_unchanged(
+    place: Target, side: Path, listing: Listing, faults: Any, raw: str
+) -> None:
+    line = b"a" * 64 + b"  data.bin\n# timestamp="
+    side.write_bytes(line.ljust(CAP, b"x") if raw == "longest" else bytes(CAP + 10))
+    sidecar = Sidecar(place, "sha256")
+    assert sidecar.kind == ("ours" if raw == "longest" else "no record")
+    faults.fail("rename_exchange", errno.EINVAL)
+    made = replacement(place)
+    assert made.install(sidecar)
+    made.discard()
+    sidecar.close()
+    assert listing() == BOTH
+
+
+def test_without_an_exchange_a_symbolic_link_is_not_followed(
+    place: Target, present: Sidecar, side: Path, listing: Listing, faults: Any
+) -> None:
+    (side.parent / "theirs").write_bytes(b"theirs")
+    side.unlink()
+    side.symlink_to("theirs")
+    faults.fail("rename_exchange", errno.EINVAL)
+    real, linked = kernel.link, list[str]()
+
+    def link(src: str, dst: str, **options: Any) -> None:
+        real(src, dst, **options)
+        linked.append(os.readlink(side.with_name(dst)))
+
+    kernel.link = link
+    try:
+        made = replacement(place)
+        assert not made.install(present)
+        made.discard()
+    finally:
+        del kernel.link
+    assert linked == ["theirs"]
+    assert listing() == [*BOTH, "theirs"]

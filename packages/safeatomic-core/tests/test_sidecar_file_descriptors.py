@@ -176,3 +176,24 @@ def test_a_line_that_gives_no_digest_of_the_file_hides_none_that_does(
 ) -> None:
     side.write_text(f"{line}\n{OLD}  data.bin\n{OTHER}  b\n")
     assert kind(place) == "list"
+
+
+# ------------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(("alias", "found"), [("alias", "ours"), ("d/alias", "foreign")])
+def test_another_name_of_the_file_is_its_own_in_this_directory_only(
+    place: Target, side: Path, target: Path, alias: str, found: str
+) -> None:
+    target.with_name("d").mkdir()
+    os.link(target, target.parent / alias)
+    side.write_text(f"{OLD}  {alias}\n")
+    assert kind(place) == found
+
+
+def test_another_name_is_not_that_of_a_file_that_is_not_there(
+    tmp_path: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    (tmp_path / "alias").write_bytes(b"old")
+    (tmp_path / "f.sha256").write_text(f"{OLD}  alias\n")
+    assert kind(locate(tmp_path / "f")) == "foreign"

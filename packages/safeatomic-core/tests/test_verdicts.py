@@ -506,7 +506,9 @@ def test_a_long_table_is_read_to_its_end_only_for_a_report(
     monkeypatch.setattr(environment, "mount_number", lambda _fd: 27)
     verdicts.look(device, directory, "")
     verdicts.look(device, directory, "", whole=True)
-    assert looked_for == [27, None]
+    verdicts.forget()
+    inspect_guarantees(tmp_path)
+    assert looked_for == [27, None, None]
 
 
 def test_what_is_forgotten_is_looked_at_anew(tmp_path: Path, fake: Any) -> None:

@@ -243,7 +243,8 @@ class Announcement(Retirement):
         readers, present = self._readers, self._present
         if self._sealed_length < len(self._place.content):
             other = readers_at(self._target, without_acl=self._without_acl)
-            if self._target.status is None and present is not None and present.exists:
+            assert present is not None  # noqa: S101 - drafted
+            if self._target.status is None and present.exists:
                 other = readers_of(present.fd)  # a record beside no data: who could read that
             readers = readers.restricted(other)
         self._restricted = readers is not self._readers

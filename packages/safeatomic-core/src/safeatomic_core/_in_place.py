@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._temp_file import Temp
 
 COPY_PREFIX = ".safeatomic-copy-"
-_CHUNK = 1 << 20  # bytes copied at a time
+_CHUNK = 1048576  # bytes copied at a time
 _OPEN = READ_FLAGS | os.O_WRONLY
 
 

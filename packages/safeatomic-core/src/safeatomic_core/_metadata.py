@@ -37,7 +37,7 @@ _OVERFLOW_ID = 65534  # what an owner without a number here looks like (proc(5),
 _READ_WRITE = 0o6
 
 
-def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> bool:
+def preserve(target: Target, temp: Temp, *, keep_mode: bool) -> bool:
     """Give a temp the metadata of the file it is going to replace.
 
     The owner goes last: once the file is somebody else's, less may be done to it.

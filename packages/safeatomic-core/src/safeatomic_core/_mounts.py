@@ -255,8 +255,8 @@ class MountWatch:
             self._poll: select.poll = select.poll()
             # A mountinfo that can be watched is readable and never writable; one that says
             # otherwise (an emulated /proc) has no poll of its own and would never report a change.
-            events = select.POLLPRI | select.POLLERR | select.POLLIN | select.POLLOUT
-            self._poll.register(self._fd, events)
+            # A change is a POLLERR, which nobody has to ask for (poll(2)).
+            self._poll.register(self._fd, select.POLLIN | select.POLLOUT)
             self._quiet = [(self._fd, select.POLLIN)]
         except BaseException:
             table.close()
@@ -302,7 +302,6 @@ class MountWatch:
 
     def close(self) -> None:
         """Close the descriptor, unless its number belongs to another file by now."""
-        self._fd = -1
         self._table.close()
 
 

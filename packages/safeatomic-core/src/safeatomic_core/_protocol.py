@@ -329,11 +329,12 @@ class Write(Change):
     def endings(self) -> list[Callable[[], None]]:
         """Return what is to be done at the end, last first."""
         endings = super().endings()
-        endings.insert(1, self._end_temp)
+        last = [self.target.close, self._end_temp]
         if self.in_place is not None:
-            endings.insert(1, self.in_place.close)
+            last.append(self.in_place.close)
         if self._aside is not None:
-            endings[:0] = (self._join_hash,)
+            last.append(self._join_hash)
+        endings[:1] = last
         return endings
 
     def _open_in_place(self) -> None:
