@@ -45,11 +45,13 @@ _CHOSEN: dict[str, str] = {
     "_lock_payload.py": "CAP _DEEPEST",
     "_mounts.py": "_CHUNK _LONG_TABLE",
     "_protocol.py": "_HASH_ASIDE _WRITTEN_BACK_EARLY",
-    "_reading.py": "_TRIES",
+    "_reader.py": "_BUFFER",
+    "_reading.py": "_CHUNK _TRIES",
     "_retirement.py": "ROUNDS",
     "_sidecar_file.py": "_CHUNK _LONGEST_LIST",
     "_stack.py": "_DEEPEST",
     "_target.py": "RESOLUTIONS",
+    "_temp_file.py": "NAMES",
     "_verdicts.py": "_ATTEMPTS _MOST_BY_STATFS _MOST_IDLE",
     "_verification.py": "_REFUSED_LOOKS",
     "_writer.py": "_BUFFER",
@@ -86,20 +88,10 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "< -> <=",
     ): "the cookie is never 0",
     (
-        "_metadata.py",
-        "wanted = gid if uid < 0 else uid",
-        "0 -> 1",
-    ): "neither root nor what is left as it is has the overflow number",
-    (
-        "_metadata.py",
-        "wanted = gid if uid < 0 else uid",
-        "< -> <=",
-    ): "neither root nor what is left as it is has the overflow number",
-    (
         "_doctor/probes.py",
-        "self._files.open(name, _CREATE, 0o600, dir_fd=room)",
-        "0o600 -> 385",
-    ): "the file is there already",
+        "self._name = PROBE_PREFIX + os.urandom(8).hex()",
+        "8 -> 9",
+    ): "more random bytes",
     (
         "_rename.py",
         'call("", "", -1, -1)',
@@ -118,9 +110,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         '_mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5',
         "> -> >=",
     ): "every line of a table has more",
-    ("_doctor/checks.py", "flags = _mounts.attributes(place.dir_fd) or 0", "0 -> 1"): (
-        "a bit that nobody looks at"
-    ),
     ("_waiting.py", "nap, losses = _NAP, 0", "0 -> 1"): "how soon it is looked at again",
     ("_forks.py", "late = time.monotonic() > deadline", "> -> >="): _BOUND,
     (
@@ -128,6 +117,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
         '"pwrite": lambda: kernel.pwrite(_NO_FILE, b"", 0),',
         "0 -> 1",
     ): "there is no file to write into",
+    (
+        "_doctor/limits.py",
+        '"fchmod": lambda: kernel.fchmod(_NO_FILE, 0o600),',
+        "0o600 -> 385",
+    ): "there is no file whose mode it could be",
+    (
+        "_doctor/limits.py",
+        "code = errno.errorcode.get(error.errno or 0, str(error.errno))",
+        "0 -> 1",
+    ): "an error of the system has a number",
     (
         "_hashes.py",
         "return hashlib.sha256(usedforsecurity=False)",
@@ -139,6 +138,72 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "False -> True",
     ): "only a system in FIPS mode tells the difference",
     ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
+    ("_forks.py", "if time.monotonic() > deadline:", "> -> >="): _BOUND,
+    ("_forks.py", "_UNKNOWN = (-1, -1)", "-1 -> 0"): "no file has such a pair of numbers either",
+    ("_lock_payload.py", "if not isinstance(text, str) or len(text) > 40:", "> -> >="): _BOUND,
+    ("_lock_payload.py", "if not isinstance(text, str) or len(text) > 40:", "40 -> 41"): _BOUND,
+    ("_log.py", "warnings.warn(message, category, stacklevel=2)", "2 -> 3"): (
+        "where nobody's line can be named, one of them is as good"
+    ),
+    ("_held_locks.py", "return path", "return path -> return None"): (
+        "a path that is not absolute is no lock's either"
+    ),
+    (
+        "_lock_readers.py",
+        "others = _may(acl.get((OTHER, NOBODY), 0))",
+        "0 -> 1",
+    ): "who may search only reads nothing either",
+    (
+        "_lock_readers.py",
+        "(GROUP_OBJ, NOBODY): 0,",
+        "0 -> 1",
+    ): "it is replaced by what the ACL says of the group, as every one does (acl(5))",
+    (
+        "_options.py",
+        "kind = 0 if code is None else code.co_flags",
+        "0 -> 1",
+    ): "a bit that nobody looks at",
+    (
+        "_options.py",
+        'return "a number of that size" if number > 0 else "a negative number"',
+        "0 -> 1",
+    ): "0 and 1 are printed before it comes to that",
+    (
+        "_reader.py",
+        "def peek(self, size: int = 0, /) -> bytes:",
+        "0 -> 1",
+    ): "the stream returns what it holds, whatever is asked for (io.BufferedReader.peek)",
+    (
+        "_reading.py",
+        'opened = Opened(path, Options(False, None, "best_effort"))',
+        "False -> True",
+    ): "what it permits is everywhere permitted by best effort, and nobody asks for the sidecar",
+    ("_reading.py", "self._closed = True", "True -> False"): (
+        "closing once more closes nothing: it only takes time"
+    ),
+    ("_reading.py", "self._size = 0", "0 -> 1"): _NOT_YET,
+    ("_reading.py", "self.fd = -1", "-1 -> 0"): "nobody asks for it while nothing is open",
+    (
+        "_reading.py",
+        "if self._size >= _LONGEST_READ:  # more than one call returns, and too much to hold twice",
+        ">= -> >",
+    ): "one call returns as much",
+    (
+        "_reading.py",
+        "_LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))",
+        "0x7FFFF000 -> 2147479553",
+    ): "one call returns as much",
+    ("_waiting.py", "losses += 1", "1 -> 2"): "how soon it is looked at again",
+    (
+        "_waiting.py",
+        "time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))",
+        "1 -> 2",
+    ): "more random bytes",
+    (
+        "_waiting.py",
+        "nap = min(nap * 2, _LONGEST_NAP)",
+        "2 -> 3",
+    ): "how soon it is looked at again",
     ("_cli/progress.py", "long = total is None or total >= LONG", ">= -> >"): _BOUND,
     (
         "_doctor/block_device.py",
@@ -154,25 +219,21 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_environment.py", _LONG, "32 -> 33"): _SIZES,
     ("_environment.py", _LONG, "4 -> 5"): _SIZES,
     (
-        "_sidecar_file.py",
-        "self._held = True",
-        "True -> False",
-    ): "another owner of the same kind takes it over once more",
-    (
         "_retirement.py",
         "self._outdated = False  # whether it is one that must not come back",
         "False -> True",
     ): "it is found out before anything is announced",
+    ("_cli/commands.py", "_CHUNK = 1 << 20  # bytes copied at a time", "20 -> 21"): _BOUND,
     (
-        "_replacement.py",
-        "if not self.touched or record.fd < 0 or not record.name:",
-        "or -> and",
-    ): "what was not touched, or has no name by now, has nothing to be noted either",
+        "_cli/progress.py",
+        "LONG = 64 << 20  # bytes from which it is worth a bar",
+        "20 -> 21",
+    ): _BOUND,
     (
-        "_cli/patience.py",
-        "select.select((), (self._fd,), ())",
-        "select.select((), (self._fd,), ()) -> pass",
-    ): "it is tried again at once",
+        "_cli/signals.py",
+        "super().__init__(number)",
+        "super().__init__(number) -> super()",
+    ): "the arguments are those that __new__ has set (BaseException)",
     (
         "_doctor/limits.py",
         "_NO_FILE = 0x3FFFFFFF  # a descriptor that nobody has",
@@ -225,22 +286,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
         ">= -> >",
     ): _BOUND,
     ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
-    (
-        "_reading.py",
-        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
-        "1 -> 2",
-    ): _TELLS_THE_END,
-    (
-        "_reading.py",
-        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
-        "65536 -> 65537",
-    ): _BOUND,
     ("_reading.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
-    (
-        "_replacement.py",
-        "if kernel.pread(present.fd, CAP + 1, 0) == present.raw:",
-        "1 -> 2",
-    ): _TELLS_THE_END,
     (
         "_replacement.py",
         "raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)",

@@ -14,6 +14,7 @@ from safeatomic_core._cli.completion import subcommands
         (["fly"], "'fly'"),
         (["--verison"], "unknown option '--verison'"),
         (["--verbose=2", "write", "x"], "unknown option '--verbose=2'"),
+        (["--verbose", "2", "write", "x"], "unknown option '--verbose'; see 'safeatomic --help'"),
         (["write"], "required: PATH"),
         (["write", "--checksum"], "required: PATH"),
         (["move", "x"], "required: DST"),

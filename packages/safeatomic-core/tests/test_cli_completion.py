@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -44,6 +45,7 @@ def test_bash_completes_commands_options_values_and_files(tmp_path: Path) -> Non
     assert complete("safeatomic", "write", "n", "--safety", "w", directory=tmp_path) == ["warn"]
     assert complete("safeatomic", "read", "no", directory=tmp_path) == ["notes"]
     assert complete("safeatomic", "write", "x", "--from", "no", directory=tmp_path) == ["notes"]
+    assert complete("safeatomic", "write", "--no-lock", "no", directory=tmp_path) == ["notes"]
     for option in ("--wait", "-w", "-E"):
         assert complete("safeatomic", "write", "x", option, "", directory=tmp_path) == []
     assert "bash" in complete("safeatomic", "lock", "x", "--", "bas", directory=tmp_path)
@@ -101,6 +103,8 @@ def test_zsh_knows_what_follows_an_option_and_which_arguments_are_files() -> Non
         "'*::command:_normal'",
     ):
         assert line in script
+    for name, (_, summary) in subcommands(build_parser()).items():
+        assert f"        {shlex.quote(f'{name}:{summary}')}\n" in script
 
 
 def test_fish_knows_what_follows_an_option() -> None:
@@ -133,6 +137,8 @@ def test_the_manual_page_says_what_follows_an_option() -> None:
         ".B \\-\\-safety strict|warn|best_effort",
     ):
         assert line in lines
+    at = lines.index(".B \\-\\-no\\-clobber")
+    assert lines[at + 1] == "fail if PATH exists"
 
 
 def test_no_line_of_text_is_a_request_of_the_manual_page() -> None:

@@ -99,6 +99,16 @@ def test_an_interrupt_before_the_lock_says_that_the_file_is_unchanged(
     assert "the target is unchanged" in capsys.readouterr().err
 
 
+def test_a_path_that_cannot_be_is_said_and_nothing_else(
+    stdin: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(b"new")
+    assert main(["write", ""]) == 2
+    assert capsys.readouterr().err == (
+        "safeatomic: path must not be empty; give the path of a file\n"
+    )
+
+
 def test_a_new_file_can_be_private_and_must_be_new(data: Path, stdin: Any) -> None:
     stdin(b"secret")
     assert main(["write", str(data), "--mode", "600", "--no-clobber", "--checksum"]) == 0
@@ -157,6 +167,16 @@ def test_a_checksum_is_asked_for_by_either_option(
 ) -> None:
     stdin(b"old")
     assert main(["write", str(target), "--if-changed", *asked]) == 0
+    assert verify_checksum(target)
+
+
+def test_unchanged_content_with_its_checksum_is_left_alone(target: Path, stdin: Any) -> None:
+    stdin(b"old")
+    assert main(["write", str(target), "--checksum"]) == 0
+    before = target.stat()
+    stdin(b"old")
+    assert main(["write", str(target), "--if-changed", "--checksum"]) == 0
+    assert target.stat().st_ino == before.st_ino
     assert verify_checksum(target)
 
 

@@ -7,12 +7,13 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from safeatomic_core import write_checksum_file
+from safeatomic_core import UnsupportedEnvironmentWarning, write_checksum_file
 from safeatomic_core._cli import checksums, commands, main, output, progress
 from safeatomic_core._cli.diagnostics import Diagnostics
 from safeatomic_core._posix import kernel
@@ -39,17 +40,18 @@ def test_colours_of_ours_are_the_only_ones(capsys: pytest.CaptureFixture[str]) -
 def test_closed_standard_streams_are_all_filled(
     monkeypatch: pytest.MonkeyPatch, free: tuple[int, ...]
 ) -> None:
-    numbers, closed = iter((*free, 7)), list[int]()
+    numbers, closed = iter((*free, 3)), list[int]()
     monkeypatch.setattr(kernel, "open", lambda *_args: next(numbers), raising=False)
     monkeypatch.setattr(kernel, "close", closed.append, raising=False)
     output.reserve_standard_descriptors()
-    assert closed == [7]
+    assert closed == [3]
     assert list(numbers) == []
 
 
 def test_the_library_s_log_is_the_command_s_while_it_runs() -> None:
     logger = logging.getLogger("safeatomic")
     handlers = list(logger.handlers)
+    filters, show = list(warnings.filters), warnings.showwarning
     for before in (True, False):
         logger.propagate = before
         try:
@@ -57,8 +59,40 @@ def test_the_library_s_log_is_the_command_s_while_it_runs() -> None:
                 assert not logger.propagate
             assert logger.propagate is before
             assert logger.handlers == handlers
+            assert warnings.filters == filters
+            assert warnings.showwarning is show
         finally:
             logger.propagate = True
+
+
+def test_warnings_for_developers_are_not_the_command_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with Diagnostics(()):
+        warnings.warn("an old call", DeprecationWarning, stacklevel=1)
+        warnings.warn("a poor place", UnsupportedEnvironmentWarning, stacklevel=1)
+    assert capsys.readouterr().err == "safeatomic: warning: a poor place\n"
+
+
+def test_a_message_is_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="utf-8"))
+    output.complain("reading")
+    assert raw.getvalue() == b"safeatomic: reading\n"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"\\xe9\n"), ("latin-1", b"\xe9\n")])
+def test_what_an_output_cannot_express_is_escaped(
+    encoding: str, shown: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    output.say("\xe9")
+    sys.stdout.flush()
+    assert raw.getvalue() == shown
+
+
+def test_json_is_indented_by_two(capsys: pytest.CaptureFixture[str]) -> None:
+    output.say_json({"a": [1]})
+    assert capsys.readouterr().out == '{\n  "a": [\n    1\n  ]\n}\n'
 
 
 def test_an_input_file_is_closed(target: Path) -> None:
@@ -115,6 +149,30 @@ def test_a_long_text_that_nobody_reads_ends_quietly() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (2, b"")
+
+
+@pytest.mark.parametrize("buffering", [-1, 1], ids=["blocks", "lines"])
+@pytest.mark.parametrize("argv", [["--print-completion", "zsh"], ["--version"]])
+def test_what_nobody_reads_is_not_flushed_later(
+    argv: list[str], buffering: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", buffering, encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(argv) == 2
+        # The interpreter flushes it as well when it exits, as closing it does here.
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(("name", "status"), [("stdout", 2), ("stderr", 0)])
+def test_what_cannot_be_printed_is_not_flushed_later(
+    name: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, name, stream)
+        stream.write("lost\n")
+        assert output.finish(0) == status
 
 
 def test_an_output_that_is_no_file_is_abandoned_quietly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pty
@@ -113,6 +114,24 @@ def test_a_stream_that_waits_is_like_the_one_that_does_not(monkeypatch: Any) -> 
             assert read == [text]
         assert waiting
         assert (sys.stdin, sys.stdout) == (given, taken)
+
+
+def test_a_stream_that_is_not_ready_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, faults: Any
+) -> None:
+    given, taken = open_pipe()
+    with given, taken:
+        monkeypatch.setattr(sys, "stdin", given)
+        monkeypatch.setattr(sys, "stdout", taken)
+        waited: list[object] = []
+        monkeypatch.setattr(select, "select", lambda *ready: waited.append(ready))
+        for call in ("read", "write"):
+            faults.fail(call, errno.EAGAIN, at=1)
+        with Patience():
+            sys.stdout.write("line\n")
+            sys.stdout.flush()
+            assert sys.stdin.readline() == "line\n"
+        assert waited == [((), (taken.fileno(),), ()), ((given.fileno(),), (), ())]
 
 
 def test_one_end_of_input_from_a_terminal_is_enough(target: Path) -> None:

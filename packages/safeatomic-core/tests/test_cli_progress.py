@@ -20,7 +20,12 @@ def test_much_work_shows_its_progress_on_a_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(progress, "LONG", 1000)
     copy = str(target.with_name("copy"))
-    for command in (["write", copy, "--from", str(target)], ["checksum", copy], ["verify", copy]):
+    for command in (
+        ["write", copy, "--from", str(target)],
+        ["checksum", copy],
+        ["verify", copy],
+        ["read", copy],
+    ):
         assert main(command) == 0
         err = capsys.readouterr().err
         assert "[#########################] 100 %" in err
@@ -69,6 +74,27 @@ def test_progress_without_a_total_counts_bytes(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "safeatomic: 0 MiB\nsafeatomic: 16 MiB\n"
 
 
+def test_what_is_not_done_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress(None, asked=True) as shown:
+        shown.advance((16 << 20) - 1)
+    assert capsys.readouterr().err == "safeatomic: 15 MiB\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(1000, asked=True) as shown:
+        shown.advance(999)
+        assert capsys.readouterr().err.endswith("]  99 %")
+
+
+def test_a_bar_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="utf-8"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(1, asked=True) as shown:
+        shown.advance(1)
+        assert raw.getvalue() == f"\r[{'#' * 25}] 100 %".encode()
+
+
 def test_progress_ends_where_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(io.StringIO):
         def write(self, _text: str) -> int:
@@ -89,6 +115,8 @@ def test_a_stream_s_size_is_what_is_left_of_it(target: Path) -> None:
         assert size_of_stream(file) == 3
         os.lseek(file.fileno(), 1, os.SEEK_SET)
         assert size_of_stream(file) == 2
+        os.lseek(file.fileno(), 9, os.SEEK_SET)
+        assert size_of_stream(file) == 0
     assert size_of_stream(io.BytesIO(b"x")) is None
     assert size_of_stream(None) is None
     read_end, write_end = os.pipe()
@@ -116,11 +144,12 @@ def test_a_file_that_grows_has_no_more_than_all_of_it(
         assert capsys.readouterr().err == f"\r[{'#' * 25}] 100 %"
 
 
-def test_content_that_differs_counts_as_well(
-    target: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("content", [b"x" * 1000, b"old"])
+def test_content_that_is_compared_counts_as_well(
+    target: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = target.with_name("source")
-    source.write_bytes(b"x" * 1000)
+    source.write_bytes(content)
     argv = ["write", str(target), "--from", str(source), "--if-changed", "--progress"]
     assert main(argv) == 0
     assert capsys.readouterr().err == f"safeatomic: [{'#' * 25}] 100 %\n"

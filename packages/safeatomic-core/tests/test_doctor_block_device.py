@@ -176,6 +176,16 @@ def test_a_device_without_a_directory_is_unknown(machine: Machine) -> None:
     assert block.write_cache(on("8:1"))[0] == "unknown"
 
 
+def test_a_stack_may_have_many_layers(machine: Machine) -> None:
+    machine.device("sda", "8:0", "write back")
+    lower = "sda"
+    for number in range(7):
+        name = f"dm-{number}"
+        machine.device(name, f"253:{number}", "write back", below=(lower,))
+        lower = name
+    assert block.write_cache(on("253:6"))[1].split(":")[0].split(" on ")[-1] == "sda"
+
+
 def test_a_stack_that_stands_on_itself_ends(machine: Machine) -> None:
     machine.device("dm-0", "253:0", "write back", below=("dm-0",))
     assert block.write_cache(on("253:0"))[0] == "pass"

@@ -31,6 +31,20 @@ def test_what_a_check_raises_is_its_result(
     assert examination._run(name, check) == (name, status, detail)  # type: ignore[arg-type]
 
 
+class OutOfTimeError(Exception):
+    """What a signal handler of a program raises."""
+
+
+@pytest.mark.parametrize("error", [OutOfTimeError(), TimeoutError("out of time")])
+def test_what_a_program_s_signal_handler_raises_arrives(error: Exception) -> None:
+    def check() -> tuple[str, str]:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        examination._run("lock", check)  # type: ignore[arg-type]
+    assert caught.value is error
+
+
 def test_what_changed_where_no_watch_sees_it_is_looked_at(
     tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

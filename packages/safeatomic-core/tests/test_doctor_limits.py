@@ -56,12 +56,20 @@ def test_the_limit_for_a_file_s_size(
     assert said in found[1]
 
 
+def test_a_limit_that_a_lock_just_fits_is_enough(at: At, held: Path, monkeypatch: Any) -> None:
+    size = Path(f"{held}.lock").stat().st_size
+    for most, status in ((size, "pass"), (size - 1, "fail")):
+        monkeypatch.setattr(resource, "getrlimit", lambda _which, most=most: (most, most))
+        assert limits.process(at(held))[0] == status
+
+
 @pytest.mark.parametrize(
     ("code", "room", "status", "said"),
     [
         (errno.EMFILE, 1, "fail", "the process may open only 2 more files"),
         (errno.ENFILE, 1, "fail", "the system may open only 2 more files"),
         (errno.EMFILE, 2, "warn", "a write with a checksum needs 5"),
+        (errno.EMFILE, 3, "warn", "the process may open only 4 more files"),
         (errno.EMFILE, 4, "pass", "no limit"),
         (errno.EIO, 0, "pass", "no limit"),
     ],

@@ -23,6 +23,21 @@ def test_a_command_that_takes_root_says_so_to_others(monkeypatch: pytest.MonkeyP
     assert permissions.as_root("'chattr -i f'") == "as root: 'chattr -i f'"
 
 
+@pytest.mark.parametrize(
+    ("by_path", "real", "may"), [(True, ME, True), (False, ME, False), (True, ME + 1, False)]
+)
+def test_a_no_is_confirmed_by_path_for_the_real_user(
+    monkeypatch: pytest.MonkeyPatch, by_path: bool, real: int, may: bool
+) -> None:
+    def access(path: str, mode: int, **_options: object) -> bool:
+        assert mode == os.W_OK
+        return by_path and path == "/proc/self/fd/7"
+
+    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(os, "getuid", lambda: real)
+    assert permissions.may_in_directory(os.W_OK, 7) is may
+
+
 def owned(user: int, group: int = 0) -> os.stat_result:
     return os.stat_result((stat.S_IFREG | 0o644, 1, 1, 1, user, group, 0, 0, 0, 0))
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,25 @@ def test_a_shortage_of_descriptors_is_a_report(
     assert "ulimit -n" in detail_of(report, "inspection")
     assert report.environment.filesystem == "unknown"
     assert not report.ok
+
+
+@pytest.mark.usefixtures("guaranteed_place")
+@pytest.mark.parametrize("filesystem", ["ext4", "unknown"])
+def test_checks_that_cannot_be_loaded_are_a_report(
+    target: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str
+) -> None:
+    def exhausted(_path: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setitem(sys.modules, module.__name__, None)
+    if filesystem == "unknown":
+        monkeypatch.setattr("safeatomic_core._doctor.inspect_guarantees", exhausted)
+    report = doctor(target)
+    assert not report.ok
+    assert report.environment.filesystem == filesystem
+    assert [check.name for check in report.checks] == ["inspection"]
+    assert status_of(report, "inspection") == "fail"
+    assert "call doctor() once before" in detail_of(report, "inspection")
 
 
 @pytest.mark.parametrize(

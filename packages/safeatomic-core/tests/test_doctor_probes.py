@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,6 @@ from safeatomic_core import (
     write_atomic_bytes,
 )
 from safeatomic_core._doctor import probes as probes
-from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.probes import Probes
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._posix import intercept
@@ -110,6 +110,11 @@ def test_a_filesystem_without_modes_is_a_warning(round_of: Probes) -> None:
         status, detail = run(round_of, "exclusive_create")
     assert status == "warn"
     assert "mode 0777" in detail
+
+
+def test_what_is_flushed_was_written(round_of: Probes, faults: Any) -> None:
+    assert run(round_of, "fsync_file")[0] == "pass"
+    assert [call for call in faults.calls if call in ("write", "fsync")] == ["write", "fsync"]
 
 
 @pytest.mark.parametrize("name", ["fsync_file", "fsync_directory"])
@@ -224,9 +229,12 @@ def test_a_lock_that_answers_wrongly_fails(
     assert word in detail
 
 
-def test_a_lock_that_looks_dead_fails(round_of: Probes, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = vars(probes)["inspect_lock"]
-    monkeypatch.setattr(probes, "inspect_lock", lambda _path: real(round_of._path("create")))
+@pytest.mark.parametrize(("alive", "pid"), [("no", os.getpid()), ("yes", os.getpid() + 1)])
+def test_a_lock_that_is_not_shown_as_ours_fails(
+    round_of: Probes, monkeypatch: pytest.MonkeyPatch, alive: str, pid: int
+) -> None:
+    shown = SimpleNamespace(alive=alive, pid=pid)
+    monkeypatch.setattr(probes, "inspect_lock", lambda _path: shown)
     status, detail = run(round_of, "lock")
     assert status == "fail"
     assert "live holder" in detail
@@ -375,51 +383,9 @@ def test_an_interrupt_in_the_clean_up_does_not_end_it(place: Place, call: str, a
     assert os.listdir(place.directory) == []
 
 
-def test_two_rounds_at_once_do_not_meet(place: Place) -> None:
-    first, second = Probes(place), Probes(place)
-    for (name, one), (_, other) in zip(first.all(), second.all(), strict=True):
-        assert one()[0] == "pass", name
-        assert other()[0] == "pass", name
-    names = os.listdir(place.directory)
-    assert all(name.startswith(PROBE_PREFIX) for name in names)
-    first.clean()
-    assert os.listdir(place.directory) == [second._name]
-    second.clean()
-    assert os.listdir(place.directory) == []
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
-def test_a_directory_that_somebody_else_put_there_is_not_used(place: Place) -> None:
-    made = Probes(place)
-
-    def fill(call: Any, name: str, *args: Any, **options: Any) -> None:
-        call(name, *args, **options)
-        Path(place.directory, name, "theirs").touch()
-
-    before = os.listdir("/proc/self/fd")
-    with wrapping("mkdir", fill), pytest.raises(SafeAtomicError, match="somebody else"):
-        run(made, "exclusive_create")
-    assert os.listdir("/proc/self/fd") == before
-    with pytest.raises(OSError, match="not empty"):
-        made.clean()
-    (left,) = Path(place.directory).iterdir()
-    assert [path.name for path in left.iterdir()] == ["theirs"]
-
-
 def test_without_proc_the_probes_go_by_name(
     round_of: Probes, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os.path, "isdir", lambda _path: False)
     assert round_of._path("create") == f"{place.directory}/{round_of._name}/create"
     assert run(round_of, "replace")[0] == "pass"
-
-
-def test_a_directory_that_cannot_be_listed_is_cleaned_by_the_names_that_probes_give(
-    place: Place, faults: Any
-) -> None:
-    made = Probes(place)
-    assert run(made, "lock")[0] == "pass"
-    assert run(made, "checksum")[0] == "pass"
-    faults.fail("listdir", errno.EIO)
-    assert made.clean()[0] == "pass"
-    assert os.listdir(place.directory) == []

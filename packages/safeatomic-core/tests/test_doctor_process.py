@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,30 @@ def test_every_loaded_library_can_be_asked_or_refuses() -> None:
         assert process.is_c_library(found) or "san" in found, found
 
 
-def test_a_provider_that_cannot_be_found_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_s_path_may_hold_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = b"7f0-7f1 r-xp 00000000 08:01 77    /opt/our own/libours.so\n7f2-7f3 rw-p 0 00:00 0 \n"
+    monkeypatch.setattr(process, "read_proc", lambda _path: lines)
+    assert process._loaded_libraries() == ["/opt/our own/libours.so"]
+
+
+def test_a_time_out_is_not_taken_for_a_library_that_cannot_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def provider_in(library: str | None) -> str:
+        if library is None:
+            return "python"
+        raise TimeoutError("a signal handler's")
+
+    monkeypatch.setattr(process, "_provider_in", provider_in)
+    monkeypatch.setattr(process, "_loaded_libraries", lambda: ["/lib/liba.so"])
+    with pytest.raises(TimeoutError):
+        process.fsync_provider()
+
+
+@pytest.mark.parametrize(("found", "named"), [(0, b""), (0, b"/lib/libc.so.6"), (1, b"")])
+def test_a_provider_that_cannot_be_found_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, found: int, named: bytes
+) -> None:
     real = ctypes.CDLL
 
     class Libc:
@@ -79,8 +103,9 @@ def test_a_provider_that_cannot_be_found_is_an_error(monkeypatch: pytest.MonkeyP
         class dladdr:  # noqa: N801
             argtypes: object = None
 
-            def __new__(cls, *_args: object) -> int:  # type: ignore[misc]
-                return 0
+            def __new__(cls, _address: object, info: Any) -> int:  # type: ignore[misc]
+                info._obj.fname = named
+                return found
 
     monkeypatch.setattr(ctypes, "CDLL", lambda _name, **_options: Libc)
     with pytest.raises(FileNotFoundError):
@@ -98,6 +123,7 @@ def test_limits_of_a_quota_are_given_in_bytes(monkeypatch: pytest.MonkeyPatch) -
         def quotactl(command: int, device: bytes, number: int, block: object) -> int:
             assert command == 0x80000701  # QCMD(Q_GETQUOTA, GRPQUOTA) of <sys/quota.h>
             assert (device, number) == (b"/dev/disk", 7)
+            assert ctypes.sizeof(block._obj) == 72  # type: ignore[attr-defined]  # struct dqblk
             for index, value in enumerate((10, 8, 4096, 100, 80, 3)):
                 block._obj[index] = value  # type: ignore[attr-defined]
             return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from safeatomic_core import DoctorCheck, DoctorReport, Environment, doctor
 from safeatomic_core._advice import command
-from safeatomic_core._doctor import wants_colour
+from safeatomic_core._doctor import layout, wants_colour
 from safeatomic_core._types import GUARANTEES
 
 
@@ -171,6 +172,14 @@ def test_a_report_is_immutable_and_pickles(target: Path) -> None:
     assert pickle.loads(pickle.dumps(report)) == report
     with pytest.raises(AttributeError, match="immutable"):
         report.ok = False  # type: ignore[misc]
+
+
+def test_a_report_whose_layout_cannot_be_loaded_is_its_checks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report = made(("one", "pass", "well"), ("two", "fail", "broken"))
+    monkeypatch.setitem(sys.modules, layout.__name__, None)
+    assert str(report) == "pass: one: well\nfail: two: broken"
 
 
 def test_a_check_reads_as_a_line() -> None:

@@ -13,7 +13,7 @@ from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
-from safeatomic_core._doctor import block_device, process, storage
+from safeatomic_core._doctor import block_device, permissions, process, storage
 from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._guarantees import GuaranteeReport
@@ -118,6 +118,15 @@ def test_an_fsync_that_is_ignored_fails(
     assert storage.fsync_provider(at(tmp_path / "f", report))[0] == "fail"
 
 
+def test_what_else_takes_durability_away_is_not_blamed_on_fsync(
+    at: At, report_on: ReportOn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "fsync_provider", lambda: "/lib/libc.so.6")
+    report = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw,nobarrier")
+    assert report.environment.durability_findings
+    assert storage.fsync_provider(at(tmp_path / "f", report))[0] == "pass"
+
+
 def test_write_caches_are_looked_for_under_disks_only(
     at: At, report_on: ReportOn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +171,8 @@ def test_twice_the_file_and_a_little_more_is_room_enough(at: At, target: Path) -
         (1000, 0, "pass", "3.9 MiB free"),
         (1000, 5000, "pass", "the file has 4.9 KiB"),
         (300, 100_000, "warn", "tight"),
+        (25, 25 * 4096, "warn", "tight"),
+        (25, 25 * 4096 + 1, "warn", "do not fit at once"),
         (10, 100_000, "warn", "do not fit at once"),
         (1, 0, "fail", "free some space"),
         (0, 0, "fail", "0 bytes free"),
@@ -175,6 +186,16 @@ def test_free_space_is_held_against_the_file(
         found = storage.free_space(at(target))
     assert found[0] == status
     assert word in found[1]
+
+
+@pytest.mark.parametrize(("reserve", "status"), [(True, "pass"), (False, "fail")])
+def test_blocks_that_are_kept_for_root_are_free_for_root_only(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch, reserve: bool, status: str
+) -> None:
+    monkeypatch.setattr(permissions, "may_use_reserve", lambda: reserve)
+    monkeypatch.setattr(block_device, "reserved_by_ext4", lambda _environment: 0)
+    with with_statvfs(f_bavail=1, f_bfree=1000):
+        assert storage.free_space(at(target))[0] == status
 
 
 @pytest.mark.parametrize("name", ["", "missing"])
@@ -212,6 +233,15 @@ def test_free_inodes(at: At, tmp_path: Path, total: int, free: int, status: str)
         assert storage.free_inodes(at(tmp_path / "f"))[0] == status
 
 
+@pytest.mark.parametrize(("reserve", "status"), [(True, "pass"), (False, "fail")])
+def test_inodes_that_are_kept_for_root_are_free_for_root_only(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reserve: bool, status: str
+) -> None:
+    monkeypatch.setattr(permissions, "may_use_reserve", lambda: reserve)
+    with with_statvfs(f_files=100, f_favail=0, f_ffree=50):
+        assert storage.free_inodes(at(tmp_path / "f"))[0] == status
+
+
 NOTHING = (0, 0, 0, 0, 0, 0)
 
 
@@ -219,6 +249,10 @@ NOTHING = (0, 0, 0, 0, 0, 0)
     ("user", "group", "status", "word"),
     [
         (NOTHING, None, "pass", "0 bytes, 0 inodes in use"),
+        ((10240, 0, 4096, 0, 0, 3), NOTHING, "pass", "limits 10.0 KiB and 0 inodes"),
+        ((0, 8192, 4096, 0, 0, 3), NOTHING, "pass", "limits 8.0 KiB and 0 inodes"),
+        ((0, 0, 4096, 7, 5, 3), NOTHING, "pass", "limits 0 bytes and 7 inodes"),
+        ((0, 0, 4096, 7, 0, 3), NOTHING, "pass", "limits 0 bytes and 7 inodes"),
         ((10240, 8192, 4096, 0, 0, 3), NOTHING, "pass", "limits 10.0 KiB and 0 inodes"),
         ((0, 0, 4096, 0, 5, 3), NOTHING, "pass", "limits 0 bytes and 5 inodes"),
         ((10240, 8192, 10240, 0, 0, 3), None, "fail", "EDQUOT"),
@@ -265,7 +299,10 @@ def test_a_quota_that_may_not_be_asked_for_is_unknown(
     ("length", "status", "word"),
     [
         (10, "pass", "sidecars fit"),
+        (248, "pass", "sidecars fit"),
         (249, "warn", "no room for a checksum"),
+        (250, "warn", "no room for a checksum"),
+        (251, "fail", "a lock and a checksum"),
         (252, "fail", "a checksum"),
         (255, "fail", "concurrency='none'"),
         (256, "fail", "255 are allowed"),

@@ -14,7 +14,7 @@ import pytest
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
-from safeatomic_core import inspect_guarantees
+from safeatomic_core import doctor, inspect_guarantees
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
@@ -152,6 +152,20 @@ def test_a_shortage_of_descriptors_is_raised_as_what_it_is(tmp_path: Path, fake:
     fake.failure = OSError(errno.EMFILE, "Too many open files")
     with pytest.raises(OSError, match="Too many open files"):
         inspect_guarantees(tmp_path)
+
+
+@pytest.mark.parametrize("look", [inspect_guarantees, doctor])
+def test_a_time_out_among_the_links_of_a_path_arrives(
+    look: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any
+) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")  # nothing is remembered of it
+
+    def late(_path: object) -> os.stat_result:
+        raise TimeoutError
+
+    monkeypatch.setattr(os, "lstat", late)
+    with pytest.raises(TimeoutError):
+        look(tmp_path)
 
 
 def test_inspection_writes_nothing(tmp_path: Path, target: Path) -> None:

@@ -55,6 +55,20 @@ def test_the_file_itself_is_written_where_the_caller_goes_on(
     assert not checked or verify_checksum(seen)
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+@pytest.mark.filterwarnings("ignore::safeatomic_core.UnsupportedEnvironmentWarning")
+@pytest.mark.parametrize("fixture", ["mounted", "seen"])
+def test_a_checksum_that_was_replaced_leaves_no_descriptor(
+    target: Path, fixture: str, request: pytest.FixtureRequest
+) -> None:
+    write_checksum_file(target)
+    path: Path = request.getfixturevalue(fixture)
+    before = os.listdir("/proc/self/fd")
+    write_atomic_bytes(path, b"new", safety="warn", write_checksum=True)
+    assert os.listdir("/proc/self/fd") == before
+    assert verify_checksum(path)
+
+
 @pytest.mark.parametrize("checked", [False, True])
 @pytest.mark.parametrize("had_checksum", [False, True])
 def test_a_mount_that_only_the_rename_finds_is_written_in_place(

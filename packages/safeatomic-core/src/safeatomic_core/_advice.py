@@ -380,7 +380,7 @@ def _place(target: Target) -> str:
     status = target.status
     if target.dir_fd < 0 or (status is not None and stat.S_ISLNK(status.st_mode)):
         try:
-            return os.path.realpath(target.path)
+            return kernel.realpath(target.path)
         except system_error():  # the working directory was removed
             return target.path
     return os.path.join(_directory(target), target.name)

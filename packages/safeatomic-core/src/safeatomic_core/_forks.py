@@ -171,9 +171,8 @@ def _let_fork_pass(held: Held) -> None:
     deadline = time.monotonic() + _LONGEST_WAIT
     while _forking and thread not in _forking:
         _opening_or_closing.pop(held, None)
+        time.sleep(_PAUSE)
         late = time.monotonic() > deadline
-        if not late:
-            time.sleep(_PAUSE)
         _opening_or_closing[held] = thread
         if late:
             _log.warning("a fork takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)

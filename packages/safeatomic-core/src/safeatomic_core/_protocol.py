@@ -51,7 +51,7 @@ _NEW_FILE_MODE = 0o666  # the kernel applies the umask and default ACLs, as for 
 _OVERWRITE_MODE = stat.S_IRUSR | stat.S_IWUSR
 # Bytes up to which the time gained counts. Of a larger file the kernel would drop from its cache
 # what is on the disk by then, and would have to read it again (POSIX_FADV_DONTNEED, mm/fadvise.c).
-_WRITTEN_BACK_EARLY = 8388608
+_WRITTEN_BACK_EARLY = 8388608  # 8 MiB
 _CLOSED = "the program closed a descriptor of this writer"
 _HASH_ASIDE = 262144  # bytes from which hashing in a second thread pays for starting one
 

@@ -72,7 +72,7 @@ def verify(arguments: Namespace) -> int:
     results: list[dict[str, str | None]] = []
     failures: list[BaseException] = []
     paths, walked = _expanded(arguments, failures.append, recorded=True)
-    counts = dict.fromkeys(_STATUS, 0)
+    found: set[int] = set()
     with Progress(total_size(paths), asked=arguments.progress) as progress:
         for path in paths:
             verdict, detail = _verdict(path, progress.advance, arguments)
@@ -81,7 +81,7 @@ def verify(arguments: Namespace) -> int:
             if arguments.ignore_missing and verdict in ("NO SIDECAR", "MISSING"):
                 continue
             verdict = "UNREADABLE" if verdict == "MISSING" else verdict
-            counts[verdict] += 1
+            found.add(_STATUS[verdict])
             if verdict == "OK" and arguments.quiet:
                 continue
             if arguments.json:
@@ -93,9 +93,7 @@ def verify(arguments: Namespace) -> int:
         output.say_json(results)
     for error in failures:
         output.complain(wording.explained(error, arguments.options))
-    # One that does not match settles the question, whatever else could not be checked.
-    found = {_STATUS[verdict] for verdict, count in counts.items() if count}
-    if NO in found:
+    if NO in found:  # one that does not match settles it, whatever else could not be checked
         return NO
     return ERROR if failures or ERROR in found else OK
 

@@ -41,8 +41,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except SystemExit as leaving:
         return output.finish(_status_of(leaving))
     except BrokenPipeError:
-        output.abandon_output()
-        return ERROR
+        return output.finish(ERROR)
     except OSError as error:
         output.complain(wording.explained(error, ()))
         return output.finish(ERROR)

@@ -82,7 +82,7 @@ def open_writer(arguments: Namespace, path: str, *, overwrite: bool = True) -> A
 def read(arguments: Namespace) -> int:
     """Copy a file to standard output."""
     sink = output.standard_output()
-    quiet = sys.stdout is not None and sys.stdout.isatty()  # the content itself is shown there
+    quiet = sys.stdout.isatty()  # the content itself is shown there
     size = size_of(arguments.path)
     if size is not None and arguments.check:
         size *= 2  # it is read to be verified, and once more
@@ -97,8 +97,6 @@ def read(arguments: Namespace) -> int:
                 with output.Named():
                     sink.write(chunk)
                 progress.advance(len(chunk))
-    with output.Named():
-        sink.flush()
     return OK
 
 
@@ -268,12 +266,11 @@ def _fill(
     writer: AtomicWriter,
     advance: Callable[[int], None],
 ) -> None:
-    """Copy the input and commit, or abort if that would change nothing."""
+    """Copy the input and commit, or leave it undecided if that would change nothing."""
     chunk = b""
     if arguments.if_changed:
         same, chunk, changed = _compare(arguments, source, advance)
         if not changed:
-            writer.abort()
             return
         _copy_start(arguments.path, same, writer)
     if chunk:

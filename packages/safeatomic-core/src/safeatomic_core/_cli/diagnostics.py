@@ -12,7 +12,6 @@ from .output import complain
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
-    from typing import Self
 
 
 class Diagnostics(logging.Handler):
@@ -25,7 +24,7 @@ class Diagnostics(logging.Handler):
         self._warnings = warnings.catch_warnings()
         self._propagate: bool
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         self._warnings.__enter__()
         warnings.simplefilter("ignore")  # Python's own are for developers of this program
         warnings.simplefilter("always", UnsupportedEnvironmentWarning)
@@ -33,7 +32,6 @@ class Diagnostics(logging.Handler):
         logger = logging.getLogger("safeatomic")
         self._propagate, logger.propagate = logger.propagate, False
         logger.addHandler(self)
-        return self
 
     def __exit__(self, *details: object) -> None:
         logger = logging.getLogger("safeatomic")

@@ -135,22 +135,18 @@ def _finish_output(status: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        abandon_output()
+        _abandon(sys.stdout)
         return ERROR
     except OSError as error:
-        abandon_output()
+        _abandon(sys.stdout)
         if status != ERROR:  # which has been reported, and may be this one
             complain(f"cannot write to standard output: {error.strerror}")
         return ERROR if status == NO else status or ERROR  # the answer is not there
     return status
 
 
-def abandon_output() -> None:
-    """Let what is still buffered go nowhere, so that the flush at exit does not complain."""
-    _abandon(sys.stdout)
-
-
 def _abandon(stream: TextIO) -> None:
+    """Let what is still buffered go nowhere, so that the flush at exit does not complain."""
     with open(os.devnull, "wb") as nowhere:
         try:
             os.dup2(nowhere.fileno(), stream.fileno())

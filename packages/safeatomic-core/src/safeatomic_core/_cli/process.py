@@ -59,7 +59,7 @@ class Child:
         self._pid = 0
         self._mask: set[Any] = set()
         self._taken: set[Any] = set()
-        self._alone = True
+        self._alone: bool
         self._before_child: Any = None
 
     def __enter__(self) -> Self:

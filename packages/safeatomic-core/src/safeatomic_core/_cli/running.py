@@ -134,7 +134,6 @@ def _filter(command: list[str], source: int, writer: AtomicWriter) -> int:
     try:
         with Child() as child:
             try:
-                kernel.lseek(source, 0, os.SEEK_SET)
                 pump.start()
                 child.start(command, dict(os.environ), streams=((source, 0), (write_end, 1)))
             finally:

@@ -46,7 +46,7 @@ class Ending:
                 try:
                     self._before[number] = signal.signal(number, self._end)
                 except ValueError:
-                    break  # not the main thread, which gets no signals
+                    pass  # not the main thread: only that one gets signals
         return self
 
     def __exit__(self, *_details: object) -> None:

@@ -89,14 +89,12 @@ def parent_writable(place: Place) -> Finding:
         )
     if place.environment.filesystem in PSEUDO:
         return failed(f"nothing can be created in {place.environment.filesystem}; write elsewhere")
-    flags = _mounts.attributes(place.dir_fd) or 0
-    if flags & _mounts.IMMUTABLE:
-        fix = permissions.as_root(command("chattr -i", place.directory))
-        return failed(f"the directory is immutable ({fix})")
-    if flags & _mounts.APPEND_ONLY:
-        fix = permissions.as_root(command("chattr -a", place.directory))
+    kept = permissions.attribute(place.dir_fd)
+    if kept is not None:
+        word, letter = kept
+        fix = permissions.as_root(command(f"chattr -{letter}", place.directory))
         return failed(
-            f"the directory is append-only: names in it can be neither replaced nor removed ({fix})"
+            f"the directory is {word}: names in it can be neither replaced nor removed ({fix})"
         )
     if not permissions.may_in_directory(os.W_OK | os.X_OK, place.dir_fd):
         return failed(
@@ -189,11 +187,11 @@ def _cannot_be_renamed_over(place: Place) -> str | None:
             "through a mount that does not show its lock. Mount the directory that holds it "
             "instead, or write in place, with safety='warn'"
         )
-    flags = _mounts.attributes(place.dir_fd, place.name) or 0
-    for flag, word, option in permissions.ATTRIBUTES:
-        if flags & flag:
-            fix = permissions.as_root(command(f"chattr -{option}", place.join(place.name)))
-            return f"the file is {word}: it cannot be replaced ({fix})"
+    kept = permissions.attribute(place.dir_fd, place.name)
+    if kept is not None:
+        word, letter = kept
+        fix = permissions.as_root(command(f"chattr -{letter}", place.join(place.name)))
+        return f"the file is {word}: it cannot be replaced ({fix})"
     if _mounts.is_swap_file(place.dir_fd, place.name):
         return "the machine swaps to the file: it cannot be replaced ('swapoff' ends that)"
     return None

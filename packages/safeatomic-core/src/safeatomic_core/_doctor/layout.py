@@ -70,7 +70,7 @@ def _guarantees(report: DoctorReport, paint: Callable[[str, str], str]) -> list[
         names = [name for name, given in report.guarantees.items() if given == level]
         if names:
             body = _wrapped(", ".join(names), f"  {level:<12} ")
-            found += [body[0].replace(level, paint(level, status), 1), *body[1:]]
+            found += [body[0].replace(level, paint(level, status)), *body[1:]]
     return found
 
 

@@ -48,7 +48,7 @@ def _refused_calls(place: Place) -> list[str]:
         "pwrite": lambda: kernel.pwrite(_NO_FILE, b"", 0),
         "flock": lambda: kernel.flock(_NO_FILE, LOCK_EX | LOCK_NB),
         "rename": lambda: kernel.rename("", "", **both),
-        "link": lambda: kernel.link("", "", **both, follow_symlinks=False),
+        "link": lambda: kernel.link("", "", **both),
     }
     refused = []
     for name, call in calls.items():

@@ -13,11 +13,25 @@ from .. import _mounts
 from .._errors import system_error
 
 # What keeps a file where it is: the flag, what it is called, and its letter (chattr(1)).
-ATTRIBUTES = (
+_ATTRIBUTES = (
     (_mounts.IMMUTABLE, "immutable", "i"),
     (_mounts.APPEND_ONLY, "append-only", "a"),
 )
 _CAP_FOWNER = 1 << 3  # <linux/capability.h>
+
+
+def attribute(dir_fd: int, name: str = "") -> tuple[str, str] | None:
+    """Return which attribute of a directory, or of a name in it, keeps it where it is.
+
+    Returns:
+        What it is called, and its letter; None if there is none, as far as anybody knows.
+    """
+    flags = _mounts.attributes(dir_fd, name)
+    if flags is not None:
+        for flag, word, letter in _ATTRIBUTES:
+            if flags & flag:
+                return word, letter
+    return None
 
 
 def may_replace_in_sticky(directory: os.stat_result, file: os.stat_result) -> bool:

@@ -143,9 +143,9 @@ class Probes:
     def exclusive_create(self) -> Finding:
         """Create a file that must not exist, and see that a second creation is refused."""
         name, room = "create", self._enter()
-        status = kernel.fstat(self._files.open(name, _CREATE, 0o600, dir_fd=room))
+        status = kernel.fstat(self._files.create(name, room))
         try:
-            self._files.open(name, _CREATE, 0o600, dir_fd=room)
+            self._files.create(name, room)
         except FileExistsError:
             pass
         else:
@@ -160,7 +160,7 @@ class Probes:
 
     def fsync_file(self) -> Finding:
         """Flush a file that was just written."""
-        fd = self._files.open("sync", _CREATE, 0o600, dir_fd=self._enter())
+        fd = self._files.create("sync", self._enter())
         kernel.write(fd, _NEW)
         kernel.fsync(fd)
         return passed("a file can be flushed")
@@ -205,7 +205,7 @@ class Probes:
     def flock(self) -> Finding:
         """Take an exclusive flock through two descriptors."""
         name, room = "flock", self._enter()
-        first = self._files.open(name, _CREATE, 0o600, dir_fd=room)
+        first = self._files.create(name, room)
         second = self._files.open(name, READ_FLAGS, dir_fd=room)
         kernel.flock(first, LOCK_EX | LOCK_NB)
         try:
@@ -266,6 +266,10 @@ class _Files:
         one = Descriptor()
         self._opened.append(one)
         return one.open(kernel.open, *args, dir_fd=dir_fd)
+
+    def create(self, name: str, dir_fd: int) -> int:
+        """Create a private file that must not exist, and open it."""
+        return self.open(name, _CREATE, 0o600, dir_fd=dir_fd)
 
     def close(self) -> None:
         """Close them all; what an interrupt leaves is closed by the next call."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 
-from .. import _mounts
 from .._advice import command
 from .._descriptor import closing
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
@@ -70,11 +69,11 @@ def lock(place: Place) -> Finding:
 def _kept_in_place(place: Place, name: str) -> str | None:
     """Say what about a sidecar makes the kernel refuse to rename or remove it; None if nothing."""
     path = place.join(name)
-    flags = _mounts.attributes(place.dir_fd, name) or 0
-    for flag, word, option in permissions.ATTRIBUTES:
-        if flags & flag:
-            fix = permissions.as_root(command(f"chattr -{option}", path))
-            return f"{shown(name)} is {word}: it cannot be removed ({fix})"
+    kept = permissions.attribute(place.dir_fd, name)
+    if kept is not None:
+        word, letter = kept
+        fix = permissions.as_root(command(f"chattr -{letter}", path))
+        return f"{shown(name)} is {word}: it cannot be removed ({fix})"
     if is_mount_point(place.dir_fd, name):
         fix = permissions.as_root(command("umount", path))
         return f"{shown(name)} is itself a mount point: it cannot be removed ({fix})"

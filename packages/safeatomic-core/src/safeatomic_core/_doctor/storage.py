@@ -10,7 +10,6 @@ import os
 import stat
 
 from .. import _mounts
-from .._environment import lives_in_memory
 from .._errors import system_error
 from .._filesystems import UNKNOWN, advice
 from .._posix import kernel
@@ -59,12 +58,8 @@ def durability(place: Place, report: GuaranteeReport) -> Finding:
     if any(reason == report.reasons[name] for name in report.degraded() if name != _IT):
         text = f"{level}, for the reason that is given under 'filesystem'"
         return warned(text) if level == "BestEffort" else failed(text)
-    if level == "BestEffort":
-        if place.environment.filesystem_class == "local_posix_memory" or lives_in_memory(
-            place.environment
-        ):
-            return warned(f"{reason}; keep what matters on a disk")
-        return warned(reason)
+    if level == "BestEffort":  # it lives in memory: every other doubt is one of integrity as well
+        return warned(f"{reason}; keep what matters on a disk")
     if place.environment.durability_findings:
         return failed(
             f"{reason}. Data that was reported as written can be lost. "

@@ -84,7 +84,7 @@ class Place:
     def _resolve(self) -> None:
         """Find the directory and the name in it; a relative path may start nowhere."""
         absolute = os.path.abspath(self.path)
-        resolved = os.path.realpath(self.path)
+        resolved = kernel.realpath(self.path)
         if _is_directory(self.path):
             self.given_directory, self.directory = absolute, resolved
         else:
@@ -114,10 +114,17 @@ class Place:
             return
         self.status = kernel.fstat(self.dir_fd)
         if self.name:
-            self.target = _stat_or_none(self.name, self.dir_fd, follow=False)
-            link = _stat_or_none(os.path.abspath(self.path), -1, follow=False)
+            self.target = self._stat_or_none(self.name)
+            link = self._stat_or_none(os.path.abspath(self.path))
             if link is not None and stat.S_ISLNK(link.st_mode):
                 self.link = link
+
+    def _stat_or_none(self, name: str) -> os.stat_result | None:
+        """Return what a name in the directory, or an absolute path, is; links are not followed."""
+        try:
+            return kernel.stat(name, dir_fd=self.dir_fd, follow_symlinks=False)
+        except system_error():
+            return None
 
     def nearest(self) -> str:
         """Return the nearest directory above that exists."""
@@ -142,18 +149,9 @@ def _is_directory(path: str) -> bool:
         return False
 
 
-def _stat_or_none(name: str, dir_fd: int, *, follow: bool) -> os.stat_result | None:
-    try:
-        if dir_fd < 0:
-            return kernel.stat(name, follow_symlinks=follow)
-        return kernel.stat(name, dir_fd=dir_fd, follow_symlinks=follow)
-    except system_error():
-        return None
-
-
 def need_directory(place: Place) -> os.stat_result:
     """Return what the directory is; a check of one that cannot be opened is skipped."""
-    if place.dir_fd < 0 or place.status is None:
+    if place.status is None:
         raise SkippedError("skipped: the directory cannot be opened")
     return place.status
 

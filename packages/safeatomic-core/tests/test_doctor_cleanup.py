@@ -1,0 +1,135 @@
+"""The doctor removes what its probes have made, however they end."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import SafeAtomicError
+from safeatomic_core._doctor import examination
+from safeatomic_core._doctor.checks import PROBE_PREFIX
+from safeatomic_core._doctor.probes import Probes
+from safeatomic_core._doctor.subject import Place
+from safeatomic_core._posix import kernel
+
+
+@pytest.fixture
+def place(at: Callable[..., Place], tmp_path: Path) -> Place:
+    return at(tmp_path / "f")
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+    """What each round of removals failed with."""
+    made: list[BaseException | None] = []
+    real = Probes._remove_all
+
+    def remove_all(self: Probes) -> BaseException | None:
+        made.append(real(self))
+        return made[-1]
+
+    monkeypatch.setattr(Probes, "_remove_all", remove_all)
+    return made
+
+
+def test_one_round_removes_everything(place: Place, rounds: list[Any]) -> None:
+    lines = examination._probe(place, None)
+    assert {status for _, status, _ in lines} == {"pass"}
+    assert rounds == [None]
+    assert os.listdir(place.directory) == []
+
+
+def test_what_cannot_be_removed_is_not_tried_again(
+    place: Place, rounds: list[Any], faults: Any
+) -> None:
+    made = Probes(place)
+    made.flock()
+    faults.fail("rmdir", errno.EPERM)
+    with pytest.raises(PermissionError):
+        made.clean()
+    assert len(rounds) == 1
+
+
+def test_an_interrupt_before_the_clean_up_does_not_prevent_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, interrupts = Probes.clean, iter([KeyboardInterrupt()])
+
+    def clean(self: Probes) -> tuple[str, str]:
+        for interrupt in interrupts:
+            raise interrupt
+        return real(self)
+
+    monkeypatch.setattr(Probes, "clean", clean)
+    with pytest.raises(KeyboardInterrupt):
+        examination._probe(place, None)
+    assert os.listdir(place.directory) == []
+
+
+def test_an_interrupt_between_two_removals_does_not_end_them(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Probes(place)
+    made.flock()
+    real, interrupts = made._remove_all, iter([KeyboardInterrupt()])
+
+    def remove_all() -> BaseException | None:
+        for interrupt in interrupts:
+            raise interrupt
+        return real()
+
+    monkeypatch.setattr(made, "_remove_all", remove_all)
+    with pytest.raises(KeyboardInterrupt):
+        made.clean()
+    assert os.listdir(place.directory) == []
+
+
+def test_two_rounds_at_once_do_not_meet(place: Place) -> None:
+    first, second = Probes(place), Probes(place)
+    for (name, one), (_, other) in zip(first.all(), second.all(), strict=True):
+        assert one()[0] == "pass", name
+        assert other()[0] == "pass", name
+    names = os.listdir(place.directory)
+    assert all(name.startswith(PROBE_PREFIX) for name in names)
+    first.clean()
+    assert os.listdir(place.directory) == [second._name]
+    second.clean()
+    assert os.listdir(place.directory) == []
+
+
+def test_a_directory_that_cannot_be_listed_is_cleaned_by_the_names_that_probes_give(
+    place: Place, faults: Any
+) -> None:
+    made = Probes(place)
+    assert made.lock()[0] == "pass"
+    assert made.checksum()[0] == "pass"
+    faults.fail("listdir", errno.EIO)
+    assert made.clean()[0] == "pass"
+    assert os.listdir(place.directory) == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+def test_a_directory_that_somebody_else_put_there_is_not_used(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Probes(place)
+    mkdir = kernel.mkdir
+
+    def fill(name: str, *args: Any, **options: Any) -> None:
+        mkdir(name, *args, **options)
+        Path(place.directory, name, "theirs").touch()
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(kernel, "mkdir", fill, raising=False)
+    with pytest.raises(SafeAtomicError, match="somebody else"):
+        made.exclusive_create()
+    assert os.listdir("/proc/self/fd") == before
+    with pytest.raises(OSError, match="not empty"):
+        made.clean()
+    (left,) = Path(place.directory).iterdir()
+    assert [path.name for path in left.iterdir()] == ["theirs"]

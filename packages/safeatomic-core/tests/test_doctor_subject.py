@@ -1,0 +1,119 @@
+"""A place, as the doctor's checks find it opened, and what they share."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core._doctor.subject import Place, SkippedError, need_directory, shown, size_text
+from safeatomic_core._posix import kernel
+
+At = Callable[..., Place]
+
+
+def test_a_file_s_own_status_is_that_of_a_link(at: At, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")  # which no path is resolved through
+    place = at(tmp_path / "loop")
+    for status in (place.target, place.link):
+        assert status is not None
+        assert stat.S_ISLNK(status.st_mode)
+
+
+def test_a_link_that_takes_the_directory_s_place_is_not_followed(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    real = Place._resolve
+
+    def resolve(self: Place) -> None:
+        real(self)
+        place.rename(tmp_path / "elsewhere")
+        place.symlink_to("elsewhere")
+
+    monkeypatch.setattr(Place, "_resolve", resolve)
+    opened = at(place / "f")
+    assert opened.dir_fd == -1
+    assert isinstance(opened.trouble, NotADirectoryError)
+
+
+def test_the_lowest_descriptor_is_one_as_well(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program without a standard input gets it for its first file."""
+    found, closed = tmp_path.stat(), list[int]()
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "open", lambda *_args: 0, raising=False)
+        patch.setattr(kernel, "fstat", lambda _fd: found, raising=False)
+        patch.setattr(kernel, "close", closed.append, raising=False)
+        place = at(tmp_path)
+        assert need_directory(place) is found
+        place.close()
+    assert closed == [0]
+
+
+def test_a_directory_that_nothing_is_known_of_is_none_to_check(
+    at: At, tmp_path: Path, faults: Any
+) -> None:
+    faults.fail("fstat", errno.EIO)
+    place = at(tmp_path / "f")
+    assert place.dir_fd >= 0
+    assert place.trouble is not None
+    with pytest.raises(SkippedError, match="cannot be opened"):
+        need_directory(place)
+
+
+def test_closing_a_place_twice_is_harmless(at: At, tmp_path: Path) -> None:
+    place = at(tmp_path)
+    place.close()
+    place.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("plain", "plain"),
+        ("two words ä", "'two words ä'"),
+        ("a\nb", "a\\nb"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_what_does_not_print_is_escaped(text: str, safe: str) -> None:
+    assert shown(text) == safe
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1536, "1.5 KiB"),
+        (5 << 20, "5.0 MiB"),
+        (3 << 40, "3.0 TiB"),
+        (2 << 30, "2.0 GiB"),
+    ],
+)
+def test_sizes_are_readable(size: int, text: str) -> None:
+    assert size_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (1 << 20, "1.0 MiB"),
+        (1 << 30, "1.0 GiB"),
+        (1 << 40, "1.0 TiB"),
+        (1 << 50, "1024.0 TiB"),
+    ],
+)
+def test_sizes_are_in_units_that_people_read(size: int, text: str) -> None:
+    assert size_text(size) == text
