@@ -24,6 +24,7 @@ _NOT_YET = "stands there before anything is looked at or opened, when nobody ask
 _SIZES = "a machine has 32 or 64 bits, and the mutants run on one of 64"
 _NOBODY = "nobody has that descriptor either"
 _NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
+_SET_BY_LOOK = "set before a verdict is remembered; nobody asks one that is not"
 _NEWER = "for a later Python than the one that runs the mutants"
 
 _LONG = "_LONG = 8 if sys.maxsize > 2**32 else 4  # bytes in a C long on Linux"
@@ -238,6 +239,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "they are closed in another order"
     ),
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
+    ("_protocol.py", "announcement.discard()", "announcement.discard() -> pass"): (
+        "what it has open is closed when it is dropped, which is at once with CPython"
+    ),
+    (
+        "_target.py",
+        "attempts -= 1",
+        "1 -> 2",
+    ): "half as many attempts; how many is promised nowhere",
+    ("_verdicts.py", "self.shared = False", "False -> True"): _SET_BY_LOOK,
+    ("_verdicts.py", "self.holds_for_files = False", "False -> True"): _SET_BY_LOOK,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (
         "_cli/options.py",

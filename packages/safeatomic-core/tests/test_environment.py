@@ -69,6 +69,7 @@ def test_a_mount_number_is_not_mistaken_for_a_longer_one(monkeypatch: pytest.Mon
         ("8:1", "/srv/a/bc", 40),
         ("8:1", "", 41),
         ("0:99", "/home/user", 31),  # a btrfs subvolume, whose device number no mount has
+        ("0:99", "/proc/1", 22),  # the deepest
         ("0:99", "/srv/a", 42),  # of two mounts on one point the later hides the earlier
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ SIDE = "data.bin.sha256"
 
 
 def numbers() -> list[str]:
+    gc.collect()  # what earlier tests dropped
     return sorted(os.listdir("/proc/self/fd"))
 
 
@@ -99,7 +101,9 @@ def test_what_is_complete_is_new_whether_or_not_its_copy_can_be_removed(
     monkeypatch.setattr(kernel, "unlink", fail, raising=False)
     with pytest.raises(type(error)) as caught:
         write_atomic_bytes(seen, b"new", safety="warn")
+    (copy,) = (name for name in listing() if name.startswith(COPY_PREFIX))
     assert "the new content is visible" in caught.value.__notes__[0]
+    assert f"may be left at '{seen.with_name(copy)}'" in caught.value.__notes__[0]
     assert seen.read_bytes() == b"new"
     assert SIDE not in listing()
 

@@ -257,6 +257,17 @@ def test_a_file_that_is_created_while_a_stream_is_filled_is_noticed_before_the_f
     assert "Harden" not in dict(steps)
 
 
+def test_a_stranger_s_sidecar_that_appears_while_a_stream_is_filled_is_never_displaced(
+    target: Path, steps: Any
+) -> None:
+    side = target.with_name("data.bin.sha256")
+    with pytest.raises(FileExistsError), AtomicWriter(target, write_checksum=True) as file:
+        file.write(b"new")
+        side.write_bytes(b"notes")
+    assert side.read_bytes() == b"notes"
+    assert "Harden" not in dict(steps)
+
+
 def test_content_that_another_program_replaces_at_once_was_published_all_the_same(
     target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +283,32 @@ def test_content_that_another_program_replaces_at_once_was_published_all_the_sam
     with pytest.raises(OSError, match="the new content is visible"):
         write_atomic_bytes(target, b"new")
     assert target.read_bytes() == b"another program's"
+
+
+def test_a_stream_whose_temp_the_program_has_closed_writes_nothing_into_what_took_its_number(
+    target: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.touch()
+    file = AtomicWriter(target)
+    file.write(b"new")
+    assert file._write is not None
+    ours = file._write.temp.fd
+    there = os.open(theirs, os.O_RDWR)
+    os.dup2(there, ours)
+    os.close(there)
+    with pytest.raises(OSError, match="closed a descriptor of this writer"):
+        file.commit()
+    os.close(ours)
+    assert (target.read_bytes(), theirs.read_bytes()) == (b"old", b"")
+
+
+def test_a_directory_that_commit_has_examined_is_not_examined_again(
+    target: Path, faults: Any
+) -> None:
+    with AtomicWriter(target, concurrency="none") as file:
+        file.write(b"new")
+    assert faults.calls[-3:] == ["fstat", "close", "close"]  # of the temp, and of the directory
 
 
 def test_a_deep_stack_with_room_for_a_write_is_no_obstacle(target: Path) -> None:

@@ -17,8 +17,13 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._posix import O_CLOEXEC, O_DIRECTORY, O_PATH, kernel
-from safeatomic_core._target import DIRECTORY_FLAGS, Target, check_path, unchanged
+from safeatomic_core._posix import kernel
+from safeatomic_core._target import (
+    DIRECTORY_FLAGS,
+    Target,
+    check_path,
+    unchanged,
+)
 
 
 @pytest.mark.parametrize(
@@ -339,20 +344,3 @@ def test_a_path_that_leads_nowhere_any_more_does_not_lead_elsewhere(
         assert target.leads_elsewhere()
     finally:
         target.close()
-
-
-@pytest.mark.skipif(not O_PATH, reason="no descriptors that only look names up")
-def test_a_directory_that_may_only_be_searched_is_opened_as_a_directory(
-    target: Path, faults: Any, locate: Callable[[str | Path], Target]
-) -> None:
-    flags: list[int] = []
-
-    def for_reading(_path: str, given: int, **_options: Any) -> bool:
-        flags.append(given)
-        return not given & O_PATH
-
-    faults.fail("open", errno.EACCES, when=for_reading)
-    assert locate(target).status is not None
-    refused, allowed = flags
-    assert refused == DIRECTORY_FLAGS
-    assert allowed == O_PATH | O_DIRECTORY | O_CLOEXEC

@@ -540,6 +540,22 @@ def test_a_missing_file_is_where_its_directory_is(
     assert verdicts._device_of_parent("missing/f") is None
 
 
+def test_a_file_that_is_not_remembered_is_where_its_directory_is(
+    target: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(target.parent)
+    really, asked = kernel.stat, list[str]()
+
+    def noted(path: str, **options: Any) -> os.stat_result:
+        asked.append(path)
+        return really(path, **options)
+
+    monkeypatch.setattr(kernel, "stat", noted, raising=False)
+    for path in (str(target), target.name):
+        assert verdicts.recall(path) == (None, target.stat().st_dev)
+    assert asked == [str(target), str(target.parent), target.name, "."]
+
+
 def test_a_mount_table_that_cannot_be_opened_is_asked_for_once(
     fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,8 @@ class InPlace:
     """One write into the file itself: `open` it, `overwrite`, `close` it.
 
     Attributes:
-        copy: Name of the complete copy while the target may hold a mixture, else empty.
+        copy: Name of the complete copy while there may be one, else empty. The target may hold a
+            mixture then, unless it is `written`.
         was_longer: Whether the target had another length for a while, and has its own again.
         written: Whether the target holds all of the new content, durably.
     """
@@ -68,8 +69,8 @@ class InPlace:
             sync_directory: Flushes the target's directory.
 
         Raises:
-            OSError: The target may hold a mixture while there is a `copy`. Else it is unchanged, or
-                is `written` and the copy could not be removed.
+            OSError: While `copy` is empty the target is unchanged. Else it may hold a mixture,
+                unless it is `written` and the copy could not be removed.
         """
         dir_fd = self._target.dir_fd
         size = kernel.fstat(temp.fd).st_size
@@ -89,8 +90,8 @@ class InPlace:
         kernel.ftruncate(self._handle.fd, size)
         kernel.fsync(self._handle.fd)
         self.written = True
-        self.copy = ""
         unlink_if_there(name, dir_fd)
+        self.copy = ""
 
     def close(self) -> None:
         """Close the target."""

@@ -306,6 +306,8 @@ class Write(Change):
         """Say what became of the target."""
         if self.in_place is not None and self.in_place.copy:
             copy = os.path.join(os.path.dirname(self.target.path), self.in_place.copy)
+            if self.in_place.written:
+                return f"{super().outcome()}; a copy of it may be left at {copy!r}: remove that"
             return (
                 "the target may hold a mixture of old and new content; the complete new content "
                 f"is in {copy!r}: copy it over the target (cat COPY > TARGET), then remove it"
