@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from mount_tables import FakeWatch
 from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _metadata, _protocol, _trace, release_lock, try_acquire_lock
@@ -119,6 +120,18 @@ def target(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def side(target: Path) -> Path:
+    """The name of the target's sidecar."""
+    return target.with_name("data.bin.sha256")
+
+
+@pytest.fixture
+def place(target: Path, locate: Callable[[str | Path], Target]) -> Target:
+    """The target, opened."""
+    return locate(target)
+
+
+@pytest.fixture
 def mounted(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The target as a mount point that only the rename finds out about."""
     really = kernel.rename
@@ -202,45 +215,6 @@ def held(data: Path) -> Iterator[Path]:
     assert try_acquire_lock(data)
     yield data
     release_lock(data)
-
-
-class FakeWatch:
-    """A mount table that a test writes."""
-
-    table = b""
-    made = 0
-    reads = 0
-    open_now = 0
-    changing = False
-    long = False
-    failure: OSError | None = None
-
-    def __init__(self) -> None:
-        if FakeWatch.failure is not None:
-            raise FakeWatch.failure
-        self.entries: dict[int, object] = {}
-        self._seen = FakeWatch.table
-        self.namespace = 1
-        FakeWatch.made += 1
-        FakeWatch.open_now += 1
-
-    def unchanged(self) -> bool:
-        return self._seen == FakeWatch.table and not FakeWatch.changing
-
-    def same_namespace(self) -> bool:
-        return self.namespace == 1
-
-    def read(self, _number: int | None = None) -> tuple[bytes, bool]:
-        FakeWatch.reads += 1
-        return FakeWatch.table, not FakeWatch.long
-
-    def close(self) -> None:
-        FakeWatch.open_now -= 1
-
-    @staticmethod
-    def mounted(device: int, fstype: str, options: str = "rw", point: str = "/") -> bytes:
-        numbers = f"{os.major(device)}:{os.minor(device)}"
-        return f"27 1 {numbers} / {point} rw,relatime - {fstype} source {options}\n".encode()
 
 
 @pytest.fixture

@@ -27,11 +27,6 @@ Around = Callable[..., AbstractContextManager[None]]
 Action = Callable[[], object]
 
 
-@pytest.fixture
-def side(target: Path) -> Path:
-    return target.with_name("data.bin.sha256")
-
-
 def fail(*_args: object) -> None:
     raise OSError(errno.EIO, "the device is broken")
 

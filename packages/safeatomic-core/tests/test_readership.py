@@ -65,11 +65,6 @@ def mode(path: Path) -> int:
 
 
 @pytest.fixture
-def side(target: Path) -> Path:
-    return target.with_name("data.bin.sha256")
-
-
-@pytest.fixture
 def announced(side: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bytes | None]]:
     """Record mode and ACL of the announced record, just before Publish."""
     seen: list[tuple[int, bytes | None]] = []

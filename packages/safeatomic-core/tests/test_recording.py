@@ -22,11 +22,6 @@ from safeatomic_core._temp_file import orphans
 Listing = Callable[[], list[str]]
 
 
-@pytest.fixture
-def side(target: Path) -> Path:
-    return target.with_name("data.bin.sha256")
-
-
 def test_a_batch_in_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Batch(str(tmp_path / "gone" / "f"), Policy(write_checksum=True))

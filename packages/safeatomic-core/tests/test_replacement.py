@@ -30,11 +30,6 @@ Listing = Callable[[], list[str]]
 CODES = [errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENOTSUP]
 
 
-@pytest.fixture
-def side(target: Path) -> Path:
-    return target.with_name("data.bin.sha256")
-
-
 def look(path: Path) -> tuple[object, ...]:
     status = path.stat()
     return status.st_ino, status.st_mtime_ns, path.read_bytes()
@@ -248,13 +243,6 @@ def test_an_interrupt_after_any_change_of_names_leaves_a_good_pair(
 
 
 # ------------------------------------------------------------------------------- step by step
-
-
-@pytest.fixture
-def place(target: Path, locate: Callable[[str | Path], Target]) -> Iterator[Target]:
-    opened = locate(target)
-    yield opened
-    opened.close()
 
 
 def test_a_sidecar_that_vanished_before_the_exchange_is_looked_for_again(

@@ -24,16 +24,6 @@ BOTH = ["data.bin", "data.bin.sha256"]
 
 
 @pytest.fixture
-def side(target: Path) -> Path:
-    return target.with_name("data.bin.sha256")
-
-
-@pytest.fixture
-def place(target: Path, locate: Callable[[str | Path], Target]) -> Target:
-    return locate(target)
-
-
-@pytest.fixture
 def present(place: Target, side: Path) -> Iterator[Sidecar]:
     """An empty sidecar, recognised."""
     side.write_bytes(b"")

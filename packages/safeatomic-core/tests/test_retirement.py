@@ -23,16 +23,6 @@ needs_proc = pytest.mark.skipif(
 
 
 @pytest.fixture
-def side(target: Path) -> Path:
-    return target.with_name("data.bin.sha256")
-
-
-@pytest.fixture
-def place(target: Path, locate: Callable[[str | Path], Target]) -> Target:
-    return locate(target)
-
-
-@pytest.fixture
 def retirement(place: Target) -> Iterator[Retirement]:
     made = Retirement(place)
     yield made

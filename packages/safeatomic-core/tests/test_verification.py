@@ -28,11 +28,6 @@ from safeatomic_core._target import Target, identity
 from safeatomic_core._verification import Verification
 
 
-@pytest.fixture
-def side(target: Path) -> Path:
-    return target.with_name("data.bin.sha256")
-
-
 class Around:
     """Do something before each system call of a reader, or before one of them."""
 
