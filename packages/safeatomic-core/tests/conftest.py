@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from mount_tables import FakeWatch
+from replacements import Missing
 from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _metadata, _protocol, _trace, release_lock, try_acquire_lock
@@ -129,6 +130,14 @@ def side(target: Path) -> Path:
 def place(target: Path, locate: Callable[[str | Path], Target]) -> Target:
     """The target, opened."""
     return locate(target)
+
+
+@pytest.fixture
+def missing() -> Iterator[dict[str, int]]:
+    """System calls that are missing, with their errors; a test puts them in."""
+    made = Missing()
+    with intercept(made.wrap):
+        yield made.missing
 
 
 @pytest.fixture

@@ -1,12 +1,19 @@
-"""A record that is about to take a sidecar's place; for the tests of what it replaces."""
+"""A record that is about to take a sidecar's place, and a system that lacks calls for that."""
 
 from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from safeatomic_core._replacement import Replacement
 from safeatomic_core._target import Target
 
 # Another program's list of checksums, which does not name the test's file.
 LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
+NO_LINK = {"link": errno.EPERM}  # for `Missing`
 
 
 def replacement(place: Target, content: bytes = b"a" * 64 + b"  data.bin\n") -> Replacement:
@@ -16,3 +23,25 @@ def replacement(place: Target, content: bytes = b"a" * 64 + b"  data.bin\n") -> 
     made.record.create(0o600)
     made.record.write_all(content)
     return made
+
+
+def look(path: Path) -> tuple[object, ...]:
+    """Return what tells a file from another one, and from itself with other content."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, path.read_bytes()
+
+
+class Missing:
+    """Let system calls be missing, except for locks: each name with its error."""
+
+    def __init__(self) -> None:
+        self.missing: dict[str, int] = {}
+
+    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **options: Any) -> Any:
+            if name in self.missing and "lock" not in str(args):
+                code = self.missing[name]
+                raise OSError(code, os.strerror(code))
+            return call(*args, **options)
+
+        return wrapped

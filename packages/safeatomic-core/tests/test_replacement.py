@@ -1,22 +1,19 @@
-"""What stands at a sidecar's name is replaced or taken away; interrupts, and no exchange."""
+"""What stands at a sidecar's name is replaced or taken away, and comes back if that is undone."""
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from replacements import LIST, replacement
+from replacements import LIST, look, replacement
 from safeatomic_core import (
     is_stale_lock,
-    move_atomic,
     read_atomic_bytes,
-    verify_checksum,
     write_atomic_bytes,
     write_checksum_file,
 )
@@ -27,142 +24,6 @@ from safeatomic_core._sidecar_file import Sidecar
 from safeatomic_core._target import Target
 
 Listing = Callable[[], list[str]]
-CODES = [errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENOTSUP]
-
-
-def look(path: Path) -> tuple[object, ...]:
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns, path.read_bytes()
-
-
-class Missing:
-    """Let system calls be missing, and others be interrupted."""
-
-    def __init__(self) -> None:
-        self.missing: dict[str, int] = {}
-
-    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*args: Any, **options: Any) -> Any:
-            if name in self.missing and "lock" not in str(args):
-                code = self.missing[name]
-                raise OSError(code, os.strerror(code))
-            return call(*args, **options)
-
-        return wrapped
-
-
-@pytest.fixture
-def missing() -> Iterator[dict[str, int]]:
-    made = Missing()
-    with intercept(made.wrap):
-        yield made.missing
-
-
-NO_LINK = {"link": errno.EPERM}
-
-
-@pytest.mark.parametrize("code", CODES, ids=lambda code: errno.errorcode[code])
-@pytest.mark.parametrize("links", [True, False])
-def test_without_an_exchange_a_sidecar_is_replaced_and_put_back(
-    target: Path, side: Path, listing: Listing, missing: dict[str, int], code: int, links: bool
-) -> None:
-    write_checksum_file(target)
-    missing |= {"rename_exchange": code} | ({} if links else NO_LINK)
-    write_atomic_bytes(target, b"one", write_checksum=True)
-    assert verify_checksum(target)
-    assert listing() == ["data.bin", "data.bin.sha256"]
-    side.chmod(0o604)
-    before = look(side)
-    real = kernel.rename
-
-    def rename(src: str, dst: str, **options: Any) -> None:
-        if dst == "data.bin":
-            raise OSError(errno.EIO, "the device is broken")
-        real(src, dst, **options)
-
-    kernel.rename = rename  # type: ignore[assignment]
-    with pytest.raises(OSError, match="unchanged"):
-        write_atomic_bytes(target, b"two", write_checksum=True)
-    kernel.rename = real
-    after = look(side)
-    assert after == before if links else after[2] == before[2]
-    assert stat.S_IMODE(side.stat().st_mode) == 0o604
-    assert read_atomic_bytes(target, check_checksum=True) == b"one"
-    assert listing() == ["data.bin", "data.bin.sha256"]
-
-
-@pytest.mark.parametrize("links", [True, False])
-def test_without_any_flag_a_record_is_made_retired_and_moved(
-    target: Path, side: Path, listing: Listing, missing: dict[str, int], links: bool
-) -> None:
-    missing |= {"rename_exchange": errno.EINVAL, "rename_noreplace": errno.EINVAL}
-    write_checksum_file(target)  # by a link
-    if not links:
-        missing |= NO_LINK
-    write_atomic_bytes(target, b"new")
-    assert listing() == ["data.bin"]
-    missing.pop("link", None)
-    write_atomic_bytes(target, b"newer", write_checksum=True)
-    move_atomic(target, target.with_name("moved"), force=True)
-    assert verify_checksum(target.with_name("moved"))
-
-
-def test_a_copy_that_a_crash_may_leave_is_its_owner_s(
-    target: Path, missing: dict[str, int]
-) -> None:
-    write_checksum_file(target)
-    missing |= {"rename_exchange": errno.EINVAL} | NO_LINK
-    real, modes = kernel.write, []
-
-    def write(fd: int, data: bytes) -> int:
-        modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
-        return real(fd, data)
-
-    kernel.write = write  # type: ignore[assignment]
-    write_atomic_bytes(target, b"one", write_checksum=True, concurrency="none")
-    kernel.write = real
-    assert modes == [0o600] * 3  # content, record and copy
-
-
-@pytest.mark.parametrize("written", [LIST, b"0" * 64 + b"  a\n", b"mine\n"])
-@pytest.mark.parametrize("links", [True, False])
-def test_without_an_exchange_another_program_s_change_is_seen(
-    target: Path,
-    side: Path,
-    listing: Listing,
-    missing: dict[str, int],
-    links: bool,
-    written: bytes,
-) -> None:
-    write_checksum_file(target)
-    missing |= {"rename_exchange": errno.EINVAL} | ({} if links else NO_LINK)
-    real = kernel.rename
-
-    def rename(src: str, dst: str, **options: Any) -> None:
-        if dst == side.name and side.read_bytes() != written:
-            side.write_bytes(written)  # in place, in the last moment
-        real(src, dst, **options)
-
-    kernel.rename = rename  # type: ignore[assignment]
-    with pytest.raises(FileExistsError):
-        write_atomic_bytes(target, b"new", write_checksum=True)
-    kernel.rename = real
-    assert side.read_bytes() == written
-    assert target.read_bytes() == b"old"
-    assert listing() == ["data.bin", "data.bin.sha256"]
-
-
-def test_a_link_that_fails_for_a_real_reason_is_an_error(
-    target: Path, side: Path, listing: Listing, missing: dict[str, int]
-) -> None:
-    write_checksum_file(target)
-    before = look(side)
-    missing |= {"rename_exchange": errno.EINVAL, "link": errno.ENOSPC}
-    with pytest.raises(OSError, match="unchanged") as caught:
-        write_atomic_bytes(target, b"new", write_checksum=True)
-    assert caught.value.errno == errno.ENOSPC
-    assert look(side) == before
-    assert listing() == ["data.bin", "data.bin.sha256"]
 
 
 def test_an_exchange_that_fails_for_a_real_reason_is_an_error(
@@ -258,20 +119,6 @@ def test_a_sidecar_that_vanished_before_the_exchange_is_looked_for_again(
     assert listing() == ["data.bin"]
 
 
-def test_a_sidecar_that_vanished_before_the_link_is_looked_for_again(
-    place: Target, side: Path, listing: Listing, missing: dict[str, int]
-) -> None:
-    side.write_bytes(b"")
-    present = Sidecar(place, "sha256")
-    side.unlink()
-    missing["rename_exchange"] = errno.EINVAL
-    made = replacement(place)
-    assert not made.install(present)
-    made.discard()
-    present.close()
-    assert listing() == ["data.bin"]
-
-
 def test_a_sidecar_that_vanished_before_it_was_taken_away_is_gone(
     place: Target, side: Path, listing: Listing
 ) -> None:
@@ -332,85 +179,6 @@ def test_our_own_record_that_vanished_needs_no_undoing(
     assert listing() == ["data.bin"]
 
 
-def test_what_was_written_into_the_displaced_file_is_kept_and_named(
-    place: Target, side: Path, listing: Listing, caplog: pytest.LogCaptureFixture
-) -> None:
-    side.write_bytes(b"")
-    present = Sidecar(place, "sha256")
-    with side.open("ab") as theirs:  # they had it open before
-        made = replacement(place)
-        assert made.install(present)
-        theirs.write(LIST)
-    made.drop()
-    (aside,) = (name for name in listing() if name.startswith(".safeatomic-sum-"))
-    assert side.with_name(aside).read_bytes() == LIST
-    assert aside in caplog.text
-    made.discard()
-    present.close()
-
-
-def test_a_record_written_into_the_displaced_file_is_of_no_more_use(
-    place: Target, side: Path, listing: Listing
-) -> None:
-    side.write_bytes(b"")
-    present = Sidecar(place, "sha256")
-    with side.open("ab") as theirs:
-        made = replacement(place)
-        assert made.install(present)
-        theirs.write(b"b" * 64 + b"  data.bin\n")
-    made.discard()
-    present.close()
-    assert listing() == ["data.bin", "data.bin.sha256"]
-
-
-def test_what_is_left_to_others_is_named(
-    place: Target, side: Path, listing: Listing, caplog: pytest.LogCaptureFixture
-) -> None:
-    side.write_bytes(b"")
-    present = Sidecar(place, "sha256")
-    made = replacement(place)
-    assert made.install(present)
-    made.leave("for a reason")
-    made.discard()
-    present.close()
-    (aside,) = (name for name in listing() if name.startswith(".safeatomic-sum-"))
-    assert f"for a reason; the one that was there before is {aside!r}" in caplog.text
-
-
-def test_a_former_sidecar_that_cannot_be_removed_is_logged(
-    place: Target, side: Path, missing: dict[str, int], caplog: pytest.LogCaptureFixture
-) -> None:
-    side.write_bytes(b"")
-    present = Sidecar(place, "sha256")
-    made = replacement(place)
-    assert made.install(present)
-    missing["unlink"] = errno.EIO
-    made.drop()
-    assert "could not remove the former sidecar" in caplog.text
-    made.discard()
-    present.close()
-
-
-def test_a_name_that_must_be_free_is_asked_for_where_nothing_holds_it(
-    place: Target, side: Path, listing: Listing, missing: dict[str, int], monkeypatch: Any
-) -> None:
-    side.write_bytes(b"")
-    present = Sidecar(place, "sha256")
-    missing |= {"rename_noreplace": errno.EINVAL, "link": errno.EPERM}
-    made = Replacement(place, "")
-    assert made.take_away(present)
-    side.write_bytes(LIST)
-    made.restore()
-    made.discard()
-    present.close()
-    assert side.read_bytes() == LIST
-    missing["link"] = errno.EIO
-    again = Sidecar(place, "sha256")
-    with pytest.raises(OSError, match="Input/output"):
-        made.take_away(again)
-    again.close()
-
-
 def test_a_rename_to_a_free_name_says_whether_the_former_one_is_left(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     (tmp_path / "a").write_bytes(b"x")
@@ -428,37 +196,6 @@ def test_a_sidecar_that_is_there_and_cannot_be_renamed_is_an_error(
     missing["rename_noreplace"] = errno.ENOENT
     with pytest.raises(FileNotFoundError):
         Replacement(place, "").take_away(present)
-    present.close()
-
-
-def test_without_an_exchange_a_change_before_the_link_is_seen(
-    place: Target, side: Path, listing: Listing, missing: dict[str, int]
-) -> None:
-    side.write_bytes(b"")
-    present = Sidecar(place, "sha256")
-    side.write_bytes(LIST)
-    missing["rename_exchange"] = errno.EINVAL
-    made = replacement(place)
-    assert not made.install(present)
-    made.discard()
-    present.close()
-    assert side.read_bytes() == LIST
-    assert listing() == ["data.bin", "data.bin.sha256"]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_copy_whose_owner_cannot_be_kept_is_ours(
-    place: Target, side: Path, missing: dict[str, int], caplog: pytest.LogCaptureFixture
-) -> None:
-    side.write_bytes(b"")
-    os.chown(side, 4001, 4001)
-    present = Sidecar(place, "sha256")
-    missing |= {"rename_exchange": errno.EINVAL, "link": errno.EPERM, "fchown": errno.EPERM}
-    made = replacement(place)
-    with caplog.at_level("DEBUG"):
-        assert made.install(present)
-    assert "a copy put back is ours" in caplog.text
-    made.discard()
     present.close()
 
 
@@ -528,61 +265,6 @@ def test_a_third_file_in_the_last_moment_stays_and_is_said_in_the_log(
     assert "left as it is: another program replaced it meanwhile" in caplog.text
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_without_an_exchange_a_replacement_that_fails_leaves_the_sidecar_and_nothing_else(
-    target: Path,
-    side: Path,
-    listing: Listing,
-    missing: dict[str, int],
-    links: bool,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    write_checksum_file(target)
-    before = look(side)
-    missing |= {"rename_exchange": errno.EINVAL} | ({} if links else NO_LINK)
-    real = kernel.rename
-
-    def rename(src: str, dst: str, **options: Any) -> None:
-        if dst == side.name:
-            raise OSError(errno.EIO, "the device is broken")
-        real(src, dst, **options)
-
-    kernel.rename = rename  # type: ignore[assignment]
-    with pytest.raises(OSError, match="unchanged"):
-        write_atomic_bytes(target, b"new", write_checksum=True)
-    kernel.rename = real
-    assert look(side) == before
-    assert listing() == ["data.bin", "data.bin.sha256"]
-    assert "left as it is" not in caplog.text
-
-
-def test_a_stranger_s_file_at_the_name_of_what_was_displaced_stays(
-    target: Path, place: Target, side: Path
-) -> None:
-    write_checksum_file(target)
-    present = Sidecar(place, "sha256")
-    made = replacement(place)
-    assert made.install(present)
-    there = side.with_name(made._aside)
-    side.with_name("notes").write_bytes(b"notes")
-    side.with_name("notes").rename(there)
-    made.drop()
-    made.discard()
-    present.close()
-    assert there.read_bytes() == b"notes"
-
-
-def test_what_is_left_before_anything_was_exchanged_keeps_no_name(
-    place: Target, side: Path, listing: Listing
-) -> None:
-    present = Sidecar(place, "sha256")
-    made = replacement(place)
-    made.leave("for a reason")
-    made.discard()
-    present.close()
-    assert listing() == ["data.bin"]
-
-
 def test_a_sidecar_that_was_replaced_after_an_unnoted_exchange_is_not_ours_any_more(
     place: Target, side: Path, listing: Listing, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -648,20 +330,3 @@ def test_a_name_that_cannot_be_looked_at_is_an_error(
     made.discard()
     present.close()
     assert not side.exists()
-
-
-def test_what_was_not_exchanged_is_not_said_to_be_displaced(
-    place: Target, side: Path, listing: Listing, caplog: pytest.LogCaptureFixture, missing: Any
-) -> None:
-    side.write_bytes(b"")
-    present = Sidecar(place, "sha256")
-    made = replacement(place)
-    missing["rename_exchange"] = errno.EIO
-    with pytest.raises(OSError, match="Input/output"):
-        made.install(present)
-    made.leave("for a reason")
-    made.discard()
-    present.close()
-    assert listing() == ["data.bin", "data.bin.sha256"]
-    assert "for a reason" in caplog.text
-    assert "that was there before" not in caplog.text

@@ -189,3 +189,106 @@ def test_without_an_exchange_a_symbolic_link_is_not_followed(
         del kernel.link
     assert linked == ["theirs"]
     assert listing() == [*BOTH, "theirs"]
+
+
+def test_what_was_written_into_the_displaced_file_is_kept_and_named(
+    place: Target, side: Path, listing: Listing, caplog: pytest.LogCaptureFixture
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    with side.open("ab") as theirs:  # they had it open before
+        made = replacement(place)
+        assert made.install(present)
+        theirs.write(LIST)
+    made.drop()
+    (aside,) = (name for name in listing() if name.startswith(".safeatomic-sum-"))
+    assert side.with_name(aside).read_bytes() == LIST
+    assert aside in caplog.text
+    made.discard()
+    present.close()
+
+
+def test_a_record_written_into_the_displaced_file_is_of_no_more_use(
+    place: Target, side: Path, listing: Listing
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    with side.open("ab") as theirs:
+        made = replacement(place)
+        assert made.install(present)
+        theirs.write(b"b" * 64 + b"  data.bin\n")
+    made.discard()
+    present.close()
+    assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+def test_what_is_left_to_others_is_named(
+    place: Target, side: Path, listing: Listing, caplog: pytest.LogCaptureFixture
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    made.leave("for a reason")
+    made.discard()
+    present.close()
+    (aside,) = (name for name in listing() if name.startswith(".safeatomic-sum-"))
+    assert f"for a reason; the one that was there before is {aside!r}" in caplog.text
+
+
+def test_a_former_sidecar_that_cannot_be_removed_is_logged(
+    place: Target, side: Path, missing: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    missing["unlink"] = errno.EIO
+    made.drop()
+    assert "could not remove the former sidecar" in caplog.text
+    made.discard()
+    present.close()
+
+
+def test_a_stranger_s_file_at_the_name_of_what_was_displaced_stays(
+    target: Path, place: Target, side: Path
+) -> None:
+    write_checksum_file(target)
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    there = side.with_name(made._aside)
+    side.with_name("notes").write_bytes(b"notes")
+    side.with_name("notes").rename(there)
+    made.drop()
+    made.discard()
+    present.close()
+    assert there.read_bytes() == b"notes"
+
+
+def test_what_is_left_before_anything_was_exchanged_keeps_no_name(
+    place: Target, side: Path, listing: Listing
+) -> None:
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    made.leave("for a reason")
+    made.discard()
+    present.close()
+    assert listing() == ["data.bin"]
+
+
+def test_what_was_not_exchanged_is_not_said_to_be_displaced(
+    place: Target, side: Path, listing: Listing, caplog: pytest.LogCaptureFixture, missing: Any
+) -> None:
+    side.write_bytes(b"")
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    missing["rename_exchange"] = errno.EIO
+    with pytest.raises(OSError, match="Input/output"):
+        made.install(present)
+    made.leave("for a reason")
+    made.discard()
+    present.close()
+    assert listing() == ["data.bin", "data.bin.sha256"]
+    assert "for a reason" in caplog.text
+    assert "that was there before" not in caplog.text
