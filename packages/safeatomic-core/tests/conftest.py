@@ -141,6 +141,14 @@ def missing() -> Iterator[dict[str, int]]:
 
 
 @pytest.fixture
+def src(tmp_path: Path) -> Path:
+    """A file to be moved."""
+    path = tmp_path / "src"
+    path.write_bytes(b"moved")
+    return path
+
+
+@pytest.fixture
 def mounted(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The target as a mount point that only the rename finds out about."""
     really = kernel.rename

@@ -14,8 +14,6 @@ from safeatomic_core import (
     CrossDeviceAtomicityError,
     LockError,
     force_release_lock,
-    get_checksum_info,
-    is_stale_lock,
     move_atomic,
     read_atomic_bytes,
     release_lock,
@@ -23,18 +21,10 @@ from safeatomic_core import (
     verify_checksum,
     write_atomic_bytes,
 )
-from safeatomic_core._move import _Move
 from safeatomic_core._posix import kernel
 from safeatomic_core._retirement import Retirement
 
 Listing = Callable[[], list[str]]
-
-
-@pytest.fixture
-def src(tmp_path: Path) -> Path:
-    path = tmp_path / "src"
-    path.write_bytes(b"moved")
-    return path
 
 
 def test_a_file_is_renamed(src: Path, listing: Listing, steps: Any) -> None:
@@ -229,55 +219,6 @@ def test_what_is_not_the_source_s_record_stays_where_it_is(src: Path, listing: L
     assert Path(f"{src}.sha256").read_bytes() == b"notes"
 
 
-@pytest.mark.parametrize("checked", [True, False])
-def test_a_failed_rename_leaves_both_as_they_were(
-    src: Path, listing: Listing, faults: Any, checked: bool
-) -> None:
-    dst = src.with_name("dst")
-    write_atomic_bytes(src, b"moved", write_checksum=checked)
-    write_atomic_bytes(dst, b"stays", write_checksum=True)
-    faults.fail("rename", errno.EIO, when=lambda _src, name, **_k: name == "dst")
-    with pytest.raises(OSError, match="cannot move") as caught:
-        move_atomic(src, dst, force=True)
-    assert any("Publish failed; the target is unchanged" in n for n in caught.value.__notes__)
-    assert verify_checksum(dst)
-    assert read_atomic_bytes(src, check_checksum=checked) == b"moved"
-    info = get_checksum_info(dst)
-    assert info is not None
-    assert b"previous" not in Path(f"{dst}.sha256").read_bytes()
-
-
-@pytest.mark.parametrize("after", [False, True])
-def test_an_interrupt_around_the_rename_is_told_truly(
-    src: Path, monkeypatch: pytest.MonkeyPatch, after: bool
-) -> None:
-    dst = src.with_name("dst")
-    write_atomic_bytes(src, b"moved", write_checksum=True)
-    real = kernel.rename
-
-    def rename(source: str, name: str, **kwargs: Any) -> None:
-        if name != "dst":
-            real(source, name, **kwargs)
-            return
-        if after:
-            real(source, name, **kwargs)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(kernel, "rename", rename, raising=False)
-    with pytest.raises(KeyboardInterrupt) as caught:
-        move_atomic(src, dst, force=True)
-    assert ("is visible" in caught.value.__notes__[0]) is after
-    assert dst.exists() is after
-    assert verify_checksum(dst if after else src)
-
-
-def test_a_settle_that_fails_says_that_the_file_was_moved(src: Path, faults: Any) -> None:
-    faults.fail("fsync", errno.EIO, when=lambda fd: stat.S_ISDIR(os.fstat(fd).st_mode))
-    with pytest.raises(OSError, match="durability is not confirmed"):
-        move_atomic(src, src.with_name("dst"))
-    assert src.with_name("dst").exists()
-
-
 def test_without_settle_a_record_stays_unsealed(src: Path, faults: Any) -> None:
     write_atomic_bytes(src, b"moved", write_checksum=True)
     faults.fail("fsync", errno.EIO, when=lambda fd: stat.S_ISDIR(os.fstat(fd).st_mode))
@@ -321,61 +262,6 @@ def test_bad_arguments_are_refused(
     assert faults.calls == []
 
 
-def test_a_roll_back_that_fails_leaves_dead_locks_to_tell_of_it(
-    src: Path, faults: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    dst = src.with_name("dst")
-    write_atomic_bytes(src, b"moved", write_checksum=True)
-    faults.fail("rename_noreplace", errno.EIO, when=lambda name, *_a: name == "src")
-    faults.fail("rename_noreplace", errno.EIO, when=lambda name, *_a: name == "dst.sha256")
-    with pytest.raises(OSError, match="cannot move"):
-        move_atomic(src, dst)
-    assert "could not put the checksum sidecar" in caplog.text
-    assert is_stale_lock(src)
-    assert is_stale_lock(dst)
-
-
-def test_a_roll_back_that_cannot_even_look_is_logged(
-    src: Path, faults: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_atomic_bytes(src, b"moved", write_checksum=True)
-    faults.fail("rename_noreplace", errno.EIO)
-    faults.calls.clear()
-    count = {"n": 0}
-
-    def after_the_rename(name: str, **_options: object) -> bool:
-        count["n"] += name.endswith(".lock")
-        return name.endswith(".lock") and "rename_noreplace" in faults.calls
-
-    faults.fail("stat", errno.EIO, when=after_the_rename)
-    with pytest.raises(OSError, match="cannot move"):
-        move_atomic(src, src.with_name("dst"))
-    assert "could not clean up" in caplog.text
-
-
-def test_not_knowing_whether_it_was_moved_counts_as_not(
-    src: Path, faults: Any, listing: Listing
-) -> None:
-    faults.fail("rename", errno.EIO)
-    faults.fail("fstat", errno.EIO, when=lambda _fd: "rename" in faults.calls)
-    with pytest.raises(OSError, match="unchanged"):
-        move_atomic(src, src.with_name("dst"), force=True)
-    assert listing() == ["src"]
-
-
-def test_an_unflushed_removal_of_the_sidecar_leaves_a_dead_lock_to_tell_of_it(
-    src: Path, faults: Any
-) -> None:
-    (src.parent / "sub").mkdir()
-    write_atomic_bytes(src, b"moved", write_checksum=True)
-    inode = src.parent.stat().st_ino
-    faults.fail("fsync", errno.EIO, when=lambda fd: os.fstat(fd).st_ino == inode)
-    with pytest.raises(OSError, match="durability is not confirmed"):
-        move_atomic(src, src.parent / "sub" / "dst")
-    assert verify_checksum(src.parent / "sub" / "dst")
-    assert is_stale_lock(src)
-
-
 def test_a_move_without_locks_makes_none(src: Path, listing: Listing) -> None:
     move_atomic(src, src.with_name("dst"), concurrency="none")
     assert listing() == ["dst"]
@@ -414,84 +300,3 @@ def test_a_sidecar_that_another_program_replaces_at_the_end_stays_behind(
     move_atomic(src, src.with_name("dst"))
     assert "stays behind" in caplog.text
     assert src.with_name("src.sha256").exists()
-
-
-@pytest.mark.parametrize("same_directory", [True, False])
-@pytest.mark.parametrize("exclusive", [True, False])
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES, errno.EIO])
-def test_a_source_s_sidecar_that_cannot_be_removed_stays_and_nothing_else_does(
-    src: Path, faults: Any, same_directory: bool, exclusive: bool, code: int
-) -> None:
-    (src.parent / "sub").mkdir()
-    dst = src.with_name("dst") if same_directory else src.parent / "sub" / "dst"
-    write_atomic_bytes(src, b"moved", write_checksum=True)
-    if not exclusive:
-        faults.fail("rename_noreplace", errno.EINVAL)
-        faults.fail("unlink", code, when=lambda name, **_options: name == "src.sha256")
-    faults.fail("rename_noreplace", code, when=lambda name, *_rest: name == "src.sha256")
-    faults.fail("rename", code, when=lambda name, *_rest, **_options: name == "src.sha256")
-    with pytest.raises(OSError, match="visible and durable with its checksum") as caught:
-        move_atomic(src, dst)
-    assert caught.value.errno == code
-    assert caught.value.filename == f"{src}.sha256"
-    assert "cannot remove the source's checksum sidecar" in str(caught.value)
-    assert f"{str(src) + '.sha256'!r} stays behind" in str(caught.value)
-    assert "visible and durable" in caught.value.__notes__[0]
-    assert sorted(os.listdir(src.parent)) == sorted(
-        ["src.sha256", "sub"] + (["dst", "dst.sha256"] if same_directory else [])
-    )
-    assert sorted(os.listdir(dst.parent))[:2] == ["dst", "dst.sha256"]
-    assert verify_checksum(dst)
-
-
-def test_a_linked_source_that_cannot_be_removed_is_told_of(src: Path, faults: Any) -> None:
-    faults.fail("rename_noreplace", errno.EINVAL)
-    faults.fail("unlink", errno.EPERM, when=lambda name, **_options: name == "src")
-    with pytest.raises(PermissionError, match="still has its name") as caught:
-        move_atomic(src, src.with_name("dst"))
-    assert "visible and durable" in str(caught.value)
-    assert sorted(os.listdir(src.parent)) == ["dst", "src"]
-
-
-def test_an_error_about_the_source_names_it_where_both_names_begin_alike(
-    src: Path, faults: Any
-) -> None:
-    other = src.with_name("s")
-    other.write_bytes(b"other")
-    faults.fail("open", errno.EIO, when=lambda name, *_args, **_options: name == "src")
-    with pytest.raises(OSError, match="cannot move") as caught:
-        move_atomic(src, other, force=True)
-    assert caught.value.filename == str(src)
-
-
-@pytest.mark.parametrize("end", ["source", "destination"])
-def test_the_name_whose_lock_cannot_be_made_is_named(tmp_path: Path, end: str) -> None:
-    long = tmp_path / ("x" * 251)  # with no room for ".lock"
-    short = tmp_path / "short"
-    src, dst = (long, short) if end == "source" else (short, long)
-    src.write_bytes(b"moved")
-    with pytest.raises(OSError, match="use a shorter one") as caught:
-        move_atomic(src, dst)
-    assert (caught.value.errno, caught.value.filename) == (errno.ENAMETOOLONG, str(long))
-    assert src.read_bytes() == b"moved"
-
-
-def test_a_source_that_vanishes_is_named_as_the_caller_gave_it(
-    src: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    src.write_bytes(b"moved")
-
-    def gone(name: str, *_args: object, **_options: object) -> int:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-
-    really = _Move.harden
-
-    def harden(self: _Move) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(kernel, "open", gone, raising=False)
-            really(self)
-
-    monkeypatch.setattr(_Move, "harden", harden)
-    with pytest.raises(FileNotFoundError) as caught:
-        move_atomic(src, src.with_name("elsewhere"))
-    assert caught.value.filename == str(src)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safeatomic_core import (
-    move_atomic,
-    verify_checksum,
-    write_atomic_bytes,
-)
+from safeatomic_core import move_atomic, verify_checksum, write_atomic_bytes
 from safeatomic_core._move import _Move
 from safeatomic_core._posix import kernel
 
@@ -189,3 +186,54 @@ def test_a_move_is_durable_only_where_both_directories_were_flushed(
     faults.fail("fsync", errno.EIO, when=fails)
     move_atomic(src, dst, force=True, safety="best_effort")
     assert dict(steps)["Settle"] == {"durable": False}
+
+
+def test_a_settle_that_fails_says_that_the_file_was_moved(src: Path, faults: Any) -> None:
+    faults.fail("fsync", errno.EIO, when=lambda fd: stat.S_ISDIR(os.fstat(fd).st_mode))
+    with pytest.raises(OSError, match="durability is not confirmed"):
+        move_atomic(src, src.with_name("dst"))
+    assert src.with_name("dst").exists()
+
+
+def test_an_error_about_the_source_names_it_where_both_names_begin_alike(
+    src: Path, faults: Any
+) -> None:
+    other = src.with_name("s")
+    other.write_bytes(b"other")
+    faults.fail("open", errno.EIO, when=lambda name, *_args, **_options: name == "src")
+    with pytest.raises(OSError, match="cannot move") as caught:
+        move_atomic(src, other, force=True)
+    assert caught.value.filename == str(src)
+
+
+@pytest.mark.parametrize("end", ["source", "destination"])
+def test_the_name_whose_lock_cannot_be_made_is_named(tmp_path: Path, end: str) -> None:
+    long = tmp_path / ("x" * 251)  # with no room for ".lock"
+    short = tmp_path / "short"
+    src, dst = (long, short) if end == "source" else (short, long)
+    src.write_bytes(b"moved")
+    with pytest.raises(OSError, match="use a shorter one") as caught:
+        move_atomic(src, dst)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENAMETOOLONG, str(long))
+    assert src.read_bytes() == b"moved"
+
+
+def test_a_source_that_vanishes_is_named_as_the_caller_gave_it(
+    src: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src.write_bytes(b"moved")
+
+    def gone(name: str, *_args: object, **_options: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+    really = _Move.harden
+
+    def harden(self: _Move) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(kernel, "open", gone, raising=False)
+            really(self)
+
+    monkeypatch.setattr(_Move, "harden", harden)
+    with pytest.raises(FileNotFoundError) as caught:
+        move_atomic(src, src.with_name("elsewhere"))
+    assert caught.value.filename == str(src)
