@@ -1,6 +1,8 @@
-"""What the locks say that the tests place."""
+"""The locks that the tests place: where they are, and what they say."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from safeatomic_core._lock_payload import payload as line
 
@@ -16,3 +18,12 @@ GOOD: dict[str, object] = {
 
 def payload(session: str | None, token: str = TOKEN) -> bytes:
     return line(session, token)
+
+
+def lock_of(data: Path) -> Path:
+    return data.with_name(data.name + ".lock")
+
+
+def dead_lock(data: Path) -> None:
+    """Leave the lock of a holder that died."""
+    lock_of(data).write_bytes(payload(None))

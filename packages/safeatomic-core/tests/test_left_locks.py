@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lock_payloads import TOKEN, dead_lock, lock_of
 from safeatomic_core import (
     LockError,
     LockInfo,
@@ -33,16 +34,6 @@ from safeatomic_core import (
 from safeatomic_core._lock_file import Found
 from safeatomic_core._lock_payload import payload
 from safeatomic_core._target import Target
-
-TOKEN = "0123456789abcdef"
-
-
-def lock_of(data: Path) -> Path:
-    return data.with_name(data.name + ".lock")
-
-
-def dead_lock(data: Path) -> None:
-    lock_of(data).write_bytes(payload(None, TOKEN))
 
 
 def test_an_age_counts_from_when_the_lock_was_taken(

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import bisect
 import errno
-import fcntl
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lock_payloads import lock_of
 from safeatomic_core import (
     LockError,
     _held_locks,
     _lock,
-    _posix,
     get_lock_age,
     inspect_lock,
     is_locked,
@@ -29,17 +27,8 @@ from safeatomic_core import (
     write_atomic_bytes,
 )
 from safeatomic_core._change import finish
-from safeatomic_core._lock_payload import payload
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
-
-_anonymous = pytest.mark.skipif(
-    not _posix.O_TMPFILE, reason="this interpreter has no os.O_TMPFILE: locks are linked from temps"
-)
-
-
-def lock_of(data: Path) -> Path:
-    return data.with_name(data.name + ".lock")
 
 
 def test_a_lock_is_taken_once_and_released(data: Path) -> None:
@@ -83,218 +72,6 @@ def test_another_thread_of_the_process_is_excluded_like_anybody(data: Path) -> N
     thread.join()
     assert "held by another task or thread of this process" in raised[0]
     assert release_lock(data)
-
-
-def test_retries_wait_for_the_holder(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock_of(data).write_bytes(b"junk")
-    slept: list[float] = []
-    clock = [0.0]
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        clock[0] += seconds
-        if clock[0] > 0.7:
-            lock_of(data).unlink(missing_ok=True)
-
-    monkeypatch.setattr(time, "sleep", sleep)
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    assert try_acquire_lock(data, retries=5, delay=0.25)
-    assert 0.7 < clock[0] < 0.8
-    assert inspect_lock(data).pid == os.getpid()
-    assert release_lock(data)
-
-
-def test_waiting_ends_after_retries_times_delay(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lock_of(data).write_bytes(b"junk")
-    clock = [0.0]
-    naps: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        naps.append(seconds)
-        clock[0] += seconds
-
-    monkeypatch.setattr(time, "sleep", sleep)
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    assert try_acquire_lock(data, retries=4, delay=0.5) is False
-    assert clock[0] == pytest.approx(2.0)
-    assert naps[0] < 0.001
-    assert max(naps) < 0.1
-    naps.clear()
-    assert try_acquire_lock(data, retries=7, delay=0) is False
-    assert naps == [0.0] * 7
-
-
-def test_a_waiter_that_loses_again_and_again_looks_more_often(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [0.0]
-    naps: list[float] = []
-    written: list[int] = []
-    losses = [0]
-
-    def sleep(seconds: float) -> None:
-        naps.append(seconds)
-        clock[0] += seconds
-        if clock[0] > 0.5:
-            losses[0] += 1
-            # Keeps the inode number in use.
-            lock_of(data).rename(data.with_name(f"former-{losses[0]}"))
-            lock_of(data).write_bytes(b"junk")
-
-    def pwrite(fd: int, content: bytes, offset: int) -> int:
-        written.append(fd)
-        return os.pwrite(fd, content, offset)
-
-    lock_of(data).write_bytes(b"junk")
-    monkeypatch.setattr(time, "sleep", sleep)
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(kernel, "pwrite", pwrite)
-    assert try_acquire_lock(data, retries=1, delay=0.6) is False
-    after = naps[-losses[0] :]  # the first of them was a long one, in which the lock went away
-    assert after[0] > 0.02
-    assert 0.001 < after[1] < 0.01
-    assert losses[0] > 20
-    assert max(after[15:]) < 0.001
-    assert len(set(written)) == 1  # one inode, and no attempt while somebody has the lock
-    assert len(written) == 2
-
-
-def test_a_holder_that_cannot_be_looked_at_is_tried(
-    data: Path, monkeypatch: pytest.MonkeyPatch, faults: Any
-) -> None:
-    lock_of(data).write_bytes(b"junk")
-    tried: list[str] = []
-
-    def sleep(_seconds: float) -> None:
-        faults.fail("stat", errno.EIO, when=lambda name, **_k: name == "data.lock")
-        tried.append("once")
-
-    monkeypatch.setattr(time, "sleep", sleep)
-    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        try_acquire_lock(data, retries=1000, delay=1000)
-    assert tried == ["once"]
-
-
-@pytest.mark.parametrize(
-    ("call", "code"),
-    [
-        ("open_anonymous", errno.EACCES),
-        ("open_anonymous", errno.EROFS),
-        ("open_anonymous", errno.ENOSPC),
-        ("open_anonymous", errno.EMFILE),
-        ("link_anonymous", errno.ENAMETOOLONG),
-        ("flock", errno.EIO),
-        ("pwrite", errno.ENOSPC),
-        ("pwrite", errno.ESTALE),
-    ],
-)
-def test_what_the_system_refuses_is_an_error_of_the_system(
-    data: Path, faults: Any, listing: Any, call: str, code: int
-) -> None:
-    faults.fail(call, code)
-    with pytest.raises(OSError, match=os.strerror(code)) as caught:
-        try_acquire_lock(data)
-    assert (caught.value.errno, caught.value.filename) == (code, f"{data}")
-    with pytest.raises(OSError, match=os.strerror(code)) as caught:
-        write_atomic_bytes(data, b"x")
-    assert caught.value.errno == code
-    assert listing() == []
-
-
-@pytest.mark.parametrize(
-    ("calls", "code", "message"),
-    [
-        (["flock"], errno.ENOSYS, "this filesystem has no flock"),
-        (["flock"], errno.EOPNOTSUPP, "this filesystem has no flock"),
-        (["open_anonymous", "link"], errno.EOPNOTSUPP, "hard links are not permitted"),
-        (["link_anonymous", "link"], errno.EPERM, "hard links are not permitted"),
-    ],
-)
-def test_a_place_where_locks_cannot_work_is_a_lock_error(
-    data: Path, faults: Any, listing: Any, calls: list[str], code: int, message: str
-) -> None:
-    for call in calls:
-        faults.fail(call, code)
-    with pytest.raises(LockError, match=message) as caught:
-        try_acquire_lock(data)
-    assert isinstance(caught.value.__cause__, OSError)
-    assert caught.value.path == str(data)
-    assert listing() == []
-
-
-@pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.EXDEV])
-def test_without_proc_a_temp_is_linked(data: Path, faults: Any, listing: Any, code: int) -> None:
-    faults.fail("link_anonymous", code)
-    assert try_acquire_lock(data)
-    assert listing() == ["data.lock"]
-    assert stat.S_IMODE(os.stat(lock_of(data)).st_mode) == 0o1600
-    assert inspect_lock(data).alive == "yes"
-    assert release_lock(data)
-    assert listing() == []
-
-
-def test_a_payload_is_written_completely_or_not_at_all(
-    data: Path, monkeypatch: pytest.MonkeyPatch, listing: Any
-) -> None:
-    real = kernel.pwrite
-    monkeypatch.setattr(
-        kernel, "pwrite", lambda fd, data, at: real(fd, data[:7], at), raising=False
-    )
-    assert try_acquire_lock(data)
-    assert inspect_lock(data).pid == os.getpid()
-    assert release_lock(data)
-    monkeypatch.setattr(kernel, "pwrite", lambda _fd, _data, _at: 0, raising=False)
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        try_acquire_lock(data)
-    assert listing() == []
-
-
-def test_a_descriptor_that_cannot_be_flocked_proves_nothing(data: Path, faults: Any) -> None:
-    lock_of(data).write_bytes(payload(None, "0123456789abcdef"))
-    faults.fail("flock", errno.EBADF, when=lambda fd, _how: _name_of(fd).endswith("data.lock"))
-    assert inspect_lock(data).alive == "unknown"
-    assert try_acquire_lock(data) is False
-
-
-@pytest.mark.parametrize(("code", "raised"), [(errno.EBADF, False), (errno.EIO, True)])
-def test_a_dead_lock_that_cannot_be_flocked_exclusively_is_not_taken_over(
-    data: Path, faults: Any, code: int, raised: bool
-) -> None:
-    lock_of(data).write_bytes(payload(None, "0123456789abcdef"))
-    faults.fail(
-        "flock",
-        code,
-        when=lambda fd, how: how & fcntl.LOCK_EX and _name_of(fd).endswith("data.lock"),
-    )
-    if raised:
-        with pytest.raises(OSError, match=os.strerror(code)):
-            try_acquire_lock(data)
-    else:
-        assert try_acquire_lock(data) is False
-    assert lock_of(data).exists()
-
-
-def _name_of(fd: int) -> str:
-    return os.readlink(f"/proc/self/fd/{fd}")
-
-
-def test_without_anonymous_files_a_temp_is_linked(data: Path, faults: Any, listing: Any) -> None:
-    faults.fail("open_anonymous", errno.EOPNOTSUPP)
-    assert try_acquire_lock(data)
-    assert listing() == ["data.lock"]
-    assert try_acquire_lock(data) is False
-    assert listing() == ["data.lock"]
-    assert inspect_lock(data).alive == "yes"
-    assert release_lock(data)
-    assert listing() == []
-
-
-@_anonymous
-def test_a_lock_that_keeps_vanishing_ends_in_contention(data: Path, faults: Any) -> None:
-    faults.fail("link_anonymous", errno.EEXIST)
-    assert try_acquire_lock(data) is False
 
 
 @pytest.mark.parametrize("call", ["stat", "unlink"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lock_payloads import dead_lock, lock_of
 from safeatomic_core import (
     LockError,
     _change,
@@ -37,14 +38,6 @@ from safeatomic_core import (
 from safeatomic_core._lock_payload import payload
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
-
-
-def lock_of(data: Path) -> Path:
-    return data.with_name(data.name + ".lock")
-
-
-def dead_lock(data: Path) -> None:
-    lock_of(data).write_bytes(payload(None, "0123456789abcdef"))
 
 
 def foreign_lock(data: Path, **fields: object) -> None:
