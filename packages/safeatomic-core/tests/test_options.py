@@ -14,6 +14,7 @@ from safeatomic_core import (
     compute_hash_data,
     inspect_lock,
     safeatomic_config,
+    write_atomic,
     write_atomic_bytes,
 )
 from safeatomic_core._options import check_algorithm, defaults, resolve_algorithm, resolve_encoding
@@ -257,3 +258,16 @@ def test_a_decorated_asynchronous_generator_has_the_defaults_while_it_runs() -> 
         assert (seen, defaults().retries) == ([7, 7], 0)
 
     asyncio.run(use())
+
+
+@pytest.mark.parametrize("mode", [True, "0600", 0o600 + 0.5])
+def test_a_mode_of_another_type_is_refused(target: Path, mode: object) -> None:
+    with pytest.raises(TypeError, match="mode must be an int"):
+        write_atomic(target, "x", mode=mode)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", [-1, 0o1000, 0o1777, stat.S_IFREG | 0o600])
+def test_a_mode_with_other_bits_is_refused(target: Path, mode: int) -> None:
+    with pytest.raises(ValueError, match="permission bits"):
+        write_atomic(target, "x", mode=mode)
+    assert target.read_bytes() == b"old"

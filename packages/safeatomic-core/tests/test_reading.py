@@ -1,4 +1,4 @@
-"""How a file that is only read is opened: by its path where nothing has to be found out."""
+"""How a file that is only read is opened, by its path where that is enough, and read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ import pytest
 from safeatomic_core import (
     AtomicReader,
     UnsupportedEnvironmentError,
+    _reading,
     compute_hash_file,
+    read_atomic,
     read_atomic_bytes,
+    write_atomic_bytes,
     write_checksum_file,
 )
 from safeatomic_core._posix import intercept, kernel
@@ -175,3 +178,26 @@ def test_a_path_that_only_its_directory_shortens_enough_is_read(tmp_path: Path) 
     assert len(path) >= longest
     (tmp_path / ("x" * 100)).write_bytes(b"far away")
     assert read_atomic_bytes(path) == b"far away"
+
+
+def test_a_file_that_is_longer_than_one_call_reads_is_read_whole(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_reading, "_LONGEST_READ", 2)
+    write_atomic_bytes(target, b"longer than two")
+    assert read_atomic(target) == "longer than two"
+
+
+def test_what_was_opened_must_be_a_regular_file(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifo = str(target.with_name("fifo"))
+    os.mkfifo(fifo)
+    really = kernel.open
+
+    def swapped(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        return really(fifo if path == str(target) else path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(kernel, "open", swapped, raising=False)
+    with pytest.raises(OSError, match="FIFO"):
+        read_atomic(target)
