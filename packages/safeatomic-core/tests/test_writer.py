@@ -1,34 +1,16 @@
 from __future__ import annotations
 
-import csv
-import errno
 import gc
 import io
-import json
 import os
 import pickle
-import shutil
-import tarfile
-import zipfile
 from collections.abc import Callable
-from contextvars import copy_context
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
-from safeatomic_core import (
-    AtomicReader,
-    AtomicWriter,
-    LockError,
-    SafeAtomicError,
-    is_locked,
-    read_atomic_bytes,
-    release_lock,
-    try_acquire_lock,
-    verify_checksum,
-)
-from safeatomic_core._posix import kernel
+from safeatomic_core import AtomicWriter, SafeAtomicError, is_locked, verify_checksum
 
 Listing = Callable[[], list[str]]
 
@@ -93,18 +75,6 @@ def test_closing_inside_the_block_loses_nothing(target: Path) -> None:
             file.write(b"x")
         assert target.read_bytes() == b"old"
     assert target.read_bytes() == b"new"
-
-
-def test_a_writer_that_could_not_be_made_leaves_nothing(target: Path, listing: Listing) -> None:
-    try_acquire_lock(target)
-    with pytest.raises(LockError):
-        copy_context().run(AtomicWriter, target)
-    release_lock(target)
-    with pytest.raises(ValueError, match="safety"):
-        AtomicWriter(target, safety="x")  # type: ignore[arg-type]
-    with pytest.raises(FileNotFoundError):
-        AtomicWriter(target.with_name("missing") / "x")
-    assert listing() == ["data.bin"]
 
 
 def test_it_is_a_binary_file_object(target: Path) -> None:
@@ -196,150 +166,6 @@ def test_a_straight_checked_stream_reads_nothing_back(target: Path, faults: Any)
     assert [call for call in faults.calls if call in ("read", "pread")] == ["pread"] * 3
 
 
-def writers() -> list[Any]:
-    def as_json(file: BinaryIO) -> None:
-        text = io.TextIOWrapper(file, encoding="utf-8")
-        json.dump({"a": [1, 2]}, text)
-        text.close()
-
-    def as_csv(file: BinaryIO) -> None:
-        with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
-            csv.writer(text).writerows([[1, 2], [3, 4]])
-
-    def as_zip(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("a.txt", "content" * 1000)
-
-    def as_tar(file: BinaryIO) -> None:
-        with tarfile.open(fileobj=file, mode="w:gz") as archive:
-            info = tarfile.TarInfo("a.txt")
-            info.size = 7
-            archive.addfile(info, io.BytesIO(b"content"))
-
-    def copied(file: BinaryIO) -> None:
-        shutil.copyfileobj(io.BytesIO(b"x" * 1_000_000), file)
-
-    return [as_json, as_csv, as_zip, as_tar, copied, lambda file: pickle.dump([1, 2], file)]
-
-
-def readers() -> list[Any]:
-    def tar(file: BinaryIO) -> object:
-        with tarfile.open(fileobj=file) as archive:
-            return archive.getnames()
-
-    return [
-        json.load,
-        lambda file: list(csv.reader(io.TextIOWrapper(file, newline=""))),
-        lambda file: zipfile.ZipFile(file).read("a.txt"),
-        tar,
-        lambda file: len(file.read()),
-        pickle.load,
-    ]
-
-
-EXPECTED = [
-    {"a": [1, 2]},
-    [["1", "2"], ["3", "4"]],
-    b"content" * 1000,
-    ["a.txt"],
-    1_000_000,
-    [1, 2],
-]
-
-
-@pytest.mark.parametrize(
-    ("write", "read", "expected"),
-    list(zip(writers(), readers(), EXPECTED, strict=True)),
-    ids=["json", "csv", "zip", "tar", "copyfileobj", "pickle"],
-)
-def test_what_writes_to_files_writes_here(
-    target: Path, write: Any, read: Any, expected: object
-) -> None:
-    with AtomicWriter(target, write_checksum=True) as file:
-        write(file)
-    with AtomicReader(target, check_checksum=True) as opened:
-        assert read(opened) == expected
-
-
-def test_a_failure_inside_a_nested_wrapper_aborts(target: Path, listing: Listing) -> None:
-    with (
-        pytest.raises(TypeError),
-        AtomicWriter(target) as file,
-        io.TextIOWrapper(file, encoding="utf-8") as text,
-    ):
-        json.dump({"a": object()}, text)
-    assert target.read_bytes() == b"old"
-    assert listing() == ["data.bin"]
-
-
-def test_a_full_disk_aborts(target: Path, listing: Listing, faults: Any) -> None:
-    faults.fail("write", errno.ENOSPC, when=lambda _fd, data: len(data) > 1000)
-    with pytest.raises(OSError, match="No space") as caught, AtomicWriter(target) as file:
-        file.write(b"x" * 1_000_000)
-    assert caught.value.errno == errno.ENOSPC
-    assert target.read_bytes() == b"old"
-    assert listing() == ["data.bin"]
-
-
-@pytest.mark.parametrize("call", ["write", "ftruncate"])
-def test_what_failed_on_the_way_is_not_published_by_going_on(
-    target: Path, listing: Listing, faults: Any, call: str
-) -> None:
-    file = AtomicWriter(target)
-    file.write(b"x" * 300_000)
-    faults.fail(call, errno.ENOSPC)
-    with pytest.raises(OSError, match="No space") as first:
-        file.truncate(250_000) if call == "ftruncate" else file.write(b"y" * 300_000)
-    faults.rules.clear()
-    file.write(b"z")
-    with pytest.raises(OSError, match="No space") as second:
-        file.commit()
-    assert second.value is first.value
-    assert second.value.__notes__ == ["safeatomic: Fill failed; the target is unchanged"]
-    assert target.read_bytes() == b"old"
-    assert listing() == ["data.bin"]
-
-
-def test_a_failed_commit_explains_and_aborts(target: Path, listing: Listing, faults: Any) -> None:
-    file = AtomicWriter(target)
-    file.write(b"new")
-    faults.fail("fsync", errno.EIO)
-    with pytest.raises(OSError, match="cannot flush the temporary file") as caught:
-        file.commit()
-    assert any("Harden failed" in note for note in caught.value.__notes__)
-    assert "aborted" in repr(file)
-    assert target.read_bytes() == b"old"
-    assert listing() == ["data.bin"]
-
-
-@pytest.mark.parametrize("checked", [False, True])
-def test_a_position_or_size_that_is_refused_loses_nothing(target: Path, checked: bool) -> None:
-    with AtomicWriter(target, write_checksum=checked) as file:
-        file.write(b"first ")
-        with pytest.raises(OSError, match="EINVAL"):
-            file.seek(-100, os.SEEK_END)
-        with pytest.raises(OSError, match="EINVAL"):
-            file.truncate(-1)
-        assert file.tell() == 6
-        file.write(b"second")
-    assert read_atomic_bytes(target, check_checksum=checked) == b"first second"
-
-
-@pytest.mark.parametrize("call", ["seek", "truncate"])
-def test_what_a_flush_before_a_seek_lost_is_not_published(
-    target: Path, faults: Any, call: str
-) -> None:
-    file = AtomicWriter(target)
-    file.write(b"first")
-    faults.fail("write", errno.EINVAL)
-    with pytest.raises(OSError, match="EINVAL"):
-        getattr(file, call)(0)
-    faults.rules.clear()
-    with pytest.raises(OSError, match="unchanged"):
-        file.commit()
-    assert target.read_bytes() == b"old"
-
-
 def test_a_forked_child_cannot_use_it(target: Path) -> None:
     file = AtomicWriter(target)
     file.write(b"parent")
@@ -379,30 +205,6 @@ def test_an_exception_of_a_forked_child_leaves_the_block_as_it_is(target: Path) 
             os._exit(0 if isinstance(error, SystemExit) else 2)
         raise
     assert target.read_bytes() == b"parent"
-
-
-def test_an_interrupt_while_it_is_made_leaves_nothing(
-    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*_args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(kernel, "raw_stream", interrupt, raising=False)
-    with pytest.raises(KeyboardInterrupt):
-        AtomicWriter(target)
-    assert listing() == ["data.bin"]
-
-
-@pytest.mark.parametrize("call", ["lseek", "ftruncate"])
-def test_a_position_that_cannot_be_set_is_an_error_of_the_stream(
-    target: Path, faults: Any, call: str
-) -> None:
-    faults.fail(call, errno.EIO)
-    with pytest.raises(OSError, match="unchanged") as caught, AtomicWriter(target) as file:
-        file.seek(5)
-        file.truncate(2)
-    assert caught.value.errno == errno.EIO
-    assert target.read_bytes() == b"old"
 
 
 def test_what_stands_there_at_commit_is_looked_at(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""What fails while a stream is made, filled or committed; and that nothing of it is published."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    AtomicWriter,
+    LockError,
+    read_atomic_bytes,
+    release_lock,
+    try_acquire_lock,
+)
+from safeatomic_core._posix import kernel
+
+Listing = Callable[[], list[str]]
+
+
+def test_a_writer_that_could_not_be_made_leaves_nothing(target: Path, listing: Listing) -> None:
+    try_acquire_lock(target)
+    with pytest.raises(LockError):
+        copy_context().run(AtomicWriter, target)
+    release_lock(target)
+    with pytest.raises(ValueError, match="safety"):
+        AtomicWriter(target, safety="x")  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError):
+        AtomicWriter(target.with_name("missing") / "x")
+    assert listing() == ["data.bin"]
+
+
+def test_a_full_disk_aborts(target: Path, listing: Listing, faults: Any) -> None:
+    faults.fail("write", errno.ENOSPC, when=lambda _fd, data: len(data) > 1000)
+    with pytest.raises(OSError, match="No space") as caught, AtomicWriter(target) as file:
+        file.write(b"x" * 1_000_000)
+    assert caught.value.errno == errno.ENOSPC
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("call", ["write", "ftruncate"])
+def test_what_failed_on_the_way_is_not_published_by_going_on(
+    target: Path, listing: Listing, faults: Any, call: str
+) -> None:
+    file = AtomicWriter(target)
+    file.write(b"x" * 300_000)
+    faults.fail(call, errno.ENOSPC)
+    with pytest.raises(OSError, match="No space") as first:
+        file.truncate(250_000) if call == "ftruncate" else file.write(b"y" * 300_000)
+    faults.rules.clear()
+    file.write(b"z")
+    with pytest.raises(OSError, match="No space") as second:
+        file.commit()
+    assert second.value is first.value
+    assert second.value.__notes__ == ["safeatomic: Fill failed; the target is unchanged"]
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+def test_a_failed_commit_explains_and_aborts(target: Path, listing: Listing, faults: Any) -> None:
+    file = AtomicWriter(target)
+    file.write(b"new")
+    faults.fail("fsync", errno.EIO)
+    with pytest.raises(OSError, match="cannot flush the temporary file") as caught:
+        file.commit()
+    assert any("Harden failed" in note for note in caught.value.__notes__)
+    assert "aborted" in repr(file)
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_position_or_size_that_is_refused_loses_nothing(target: Path, checked: bool) -> None:
+    with AtomicWriter(target, write_checksum=checked) as file:
+        file.write(b"first ")
+        with pytest.raises(OSError, match="EINVAL"):
+            file.seek(-100, os.SEEK_END)
+        with pytest.raises(OSError, match="EINVAL"):
+            file.truncate(-1)
+        assert file.tell() == 6
+        file.write(b"second")
+    assert read_atomic_bytes(target, check_checksum=checked) == b"first second"
+
+
+@pytest.mark.parametrize("call", ["seek", "truncate"])
+def test_what_a_flush_before_a_seek_lost_is_not_published(
+    target: Path, faults: Any, call: str
+) -> None:
+    file = AtomicWriter(target)
+    file.write(b"first")
+    faults.fail("write", errno.EINVAL)
+    with pytest.raises(OSError, match="EINVAL"):
+        getattr(file, call)(0)
+    faults.rules.clear()
+    with pytest.raises(OSError, match="unchanged"):
+        file.commit()
+    assert target.read_bytes() == b"old"
+
+
+def test_an_interrupt_while_it_is_made_leaves_nothing(
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernel, "raw_stream", interrupt, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        AtomicWriter(target)
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("call", ["lseek", "ftruncate"])
+def test_a_position_that_cannot_be_set_is_an_error_of_the_stream(
+    target: Path, faults: Any, call: str
+) -> None:
+    faults.fail(call, errno.EIO)
+    with pytest.raises(OSError, match="unchanged") as caught, AtomicWriter(target) as file:
+        file.seek(5)
+        file.truncate(2)
+    assert caught.value.errno == errno.EIO
+    assert target.read_bytes() == b"old"
