@@ -321,6 +321,12 @@ def ext4(on: Callable[[str], None]) -> None:
     on("ext4 /dev/sda1 rw")
 
 
+@pytest.fixture
+def unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody know the attributes of a file: a test may not set them everywhere."""
+    monkeypatch.setattr(mounts, "attributes", lambda _dir_fd, _name="": None)
+
+
 @pytest.fixture(autouse=True)
 def nothing_was_warned_of() -> None:
     """Let every test see the warnings that come once in a process."""

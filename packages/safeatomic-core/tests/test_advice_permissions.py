@@ -9,19 +9,13 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import (
-    _mounts,
-    _trace,
-)
+from refusals import advice_of, allow, denial, needs_proc, write
+from safeatomic_core import _mounts, _trace, is_locked, move_atomic
 from safeatomic_core._advice import advise
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
 
-
-@pytest.fixture(autouse=True)
-def unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody know the attributes of a file: a test may not set them everywhere."""
-    monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": None)
+pytestmark = pytest.mark.usefixtures("unknown_attributes")
 
 
 def test_a_directory_that_takes_no_file_of_this_user_is_named(
@@ -66,13 +60,6 @@ def test_a_sidecar_that_may_not_be_read_says_whose_it_is(
     allow(monkeypatch, {".": os.X_OK})
     text = advise(refused, _trace.ANNOUNCE, opened)
     assert f"may not read {side.name!r} (mode 0600, owner {os.geteuid()})" in text
-
-
-def allow(monkeypatch: pytest.MonkeyPatch, modes: dict[str, int]) -> None:
-    """Let the user do just so much with each name, as far as `faccessat` says."""
-    monkeypatch.setattr(
-        kernel, "access", lambda name, mode, _dir_fd: mode & modes.get(name, 0) == mode
-    )
 
 
 def test_a_refused_link_is_told_from_a_refused_file(opened: Target) -> None:
@@ -177,5 +164,111 @@ def test_a_directory_that_may_not_be_read_is_told_from_one_that_may_not_be_enter
     assert advise(OSError(errno.EIO, os.strerror(errno.EIO)), _trace.GATE, closed)
 
 
-def denial(code: int, name: str) -> OSError:
-    return OSError(code, os.strerror(code), name)
+@needs_proc
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_a_directory_that_may_not_be_written_is_named_behind_a_link(
+    tmp_path: Path, faults: Any, code: int
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to("store/file")
+    faults.fail("open_anonymous", code)
+    faults.fail("open", code, when=lambda *args, **_options: args[1] & os.O_CREAT)
+    text = advice_of(lambda: write(tmp_path / "link"))
+    assert f"The path is a link to '{tmp_path}/store/file'" in text
+    assert f"{tmp_path}/store" in text.partition("The path is a link")[2].partition(".")[2]
+    assert "chmod" not in text
+
+
+def test_in_a_sticky_directory_the_owner_of_the_file_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
+    assert "sticky directory" not in advise(denied, _trace.PUBLISH, opened)
+    os.fchmod(opened.dir_fd, 0o1777)
+    text = advise(denied, _trace.PUBLISH, opened)
+    assert "sticky directory" in text
+    assert f"user {owner}" in text
+    assert "lsattr" not in text
+
+
+def test_in_a_sticky_directory_the_owner_of_the_sidecar_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Path(f"{opened.path}.sha256")
+    side.touch()
+    os.fchmod(opened.dir_fd, 0o1777)
+    denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
+    assert "lsattr -d" in advise(denied, _trace.ANNOUNCE, opened)  # it is ours
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert f"'{side.name}' belongs to user {owner}" in advise(denied, _trace.ANNOUNCE, opened)
+    side.unlink()
+    assert "lsattr -d" in advise(denied, _trace.ANNOUNCE, opened)
+
+
+def test_in_a_sticky_directory_the_owner_of_the_lock_is_named(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Path(f"{opened.path}.lock")
+    lock.symlink_to("nowhere")
+    denied = denial(errno.EPERM, lock.name)
+    assert f"('lsattr {lock}' shows it)" in advise(denied, _trace.ACQUIRE, opened)
+    other = denial(errno.EPERM, ".safeatomic-tmp-0123456789abcdef.tmp")
+    assert f"('lsattr -d {lock.parent}' shows it)" in advise(other, _trace.ACQUIRE, opened)
+    os.fchmod(opened.dir_fd, 0o1777)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert f"'{lock.name}' belongs to user {owner}" in advise(denied, _trace.ACQUIRE, opened)
+
+
+def test_a_directory_that_is_refused_whatever_its_mode_is_not_blamed_on_it(
+    tmp_path: Path, faults: Any
+) -> None:
+    faults.fail("open", errno.EPERM, when=lambda *args, **_options: args[1] & os.O_DIRECTORY)
+    text = advice_of(lambda: write(tmp_path / "new"))
+    assert f"not about the mode of '{tmp_path}', so a sandbox or a security module" in text
+
+
+@pytest.mark.parametrize("reason", ["sticky", "immutable", "closed", "missing"])
+def test_a_refused_move_is_blamed_on_the_name_that_hinders_it(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    new = place / "new"
+    if reason != "missing":
+        new.touch()
+    real = os.stat
+
+    def of_somebody_else(name: object, **options: Any) -> os.stat_result:
+        found = real(name, **options)  # type: ignore[arg-type]
+        return os.stat_result((*found[:4], 12345, *found[5:])) if name == "new" else found
+
+    def refused(src: str, dst: str, **_options: object) -> None:
+        if reason == "sticky":
+            place.chmod(0o1777)
+            monkeypatch.setattr(kernel, "stat", of_somebody_else, raising=False)
+            monkeypatch.setattr(os, "geteuid", lambda: 54321)
+        if reason == "immutable":
+            monkeypatch.setattr(
+                _mounts, "attributes", lambda _fd, name="": _mounts.IMMUTABLE * (name == "new")
+            )
+        if reason == "closed":
+            allow(monkeypatch, {})
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), src, None, dst)
+
+    monkeypatch.setattr(kernel, "rename", refused, raising=False)
+    with pytest.raises(PermissionError) as caught:
+        move_atomic(target, new, force=True, concurrency="none", safety="best_effort")
+    assert caught.value.filename == str(target if reason == "missing" else new)
+    assert ("sticky" in str(caught.value)) == (reason == "sticky")
+
+
+def test_a_directory_that_may_not_be_searched_is_not_one_without_a_lock(
+    target: Path, faults: Any
+) -> None:
+    faults.fail("stat", errno.EACCES, when=lambda name, **_options: name.endswith(".lock"))
+    with pytest.raises(PermissionError):
+        is_locked(target)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from refusals import advice_of, denial, needs_proc, write
 from safeatomic_core import (
     AtomicWriter,
     move_atomic,
@@ -19,25 +20,6 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._posix import intercept, kernel
-
-needs_proc = pytest.mark.skipif(
-    not os.path.exists("/proc/self/fd"), reason="no /proc/self/fd to see where a directory is"
-)
-
-
-def write(path: Path | str, **options: Any) -> None:
-    write_atomic_bytes(path, b"new", concurrency="none", safety="best_effort", **options)
-
-
-def advice_of(call: Callable[[], object]) -> str:
-    """Return what the error of a call says, with its path."""
-    with pytest.raises(OSError) as caught:  # noqa: PT011 - the caller looks at the text
-        call()
-    return str(caught.value)
-
-
-def denial(code: int, name: str) -> OSError:
-    return OSError(code, os.strerror(code), name)
 
 
 def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
