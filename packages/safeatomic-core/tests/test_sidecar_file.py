@@ -25,52 +25,11 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core import _sidecar_file as sidecar_file
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._sidecar_file import Sidecar
 from safeatomic_core._target import Target
+from sidecar_contents import FOREIGN, LISTS, NEW, NO_RECORD, OLD, OTHER, OURS
 
-OLD, NEW = hash_bytes(b"old", "sha256"), hash_bytes(b"new", "sha256")
-OTHER = "0" * 64
-SIGNED = f"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{OLD}  data.bin\n-----END-----\n"
-
-OURS = {
-    "sealed": f"{OLD}  data.bin\n",
-    "binary mode": f"{OLD} *data.bin\n",
-    "in this directory": f"{OLD}  ./data.bin\n",
-    "no name": OLD,
-    "standard input": f"{OLD}  -\n",
-    "upper case": f"{OLD.upper()}  data.bin\n",
-    "from Windows": f"{OLD}  data.bin\r\n",
-    "tagged": f"SHA256 (data.bin) = {OLD}\n",
-    "from openssl": f"SHA2-256(data.bin)= {OLD}\n",
-    "announced": f"{NEW}  data.bin\n# previous=sha256:{OLD}\n",
-    "older release": f"{OLD}  data.bin\n# algo=sha256\n# timestamp=2026-01-02T03:04:05Z\n",
-    "older release, bare": f"{OLD}  data.bin\nalgo=sha256\ntimestamp=2026-01-02T03:04:05Z\n",
-    "interrupted seal": f"{OLD}  data.bin\n# prev\0\0\0{OTHER}\n",
-    "alias": f"{OLD}  alias\n",
-}
-LISTS = {
-    "of several": f"{OTHER}  a\n{OLD}  data.bin\n{OTHER}  b\n",
-    "tagged": f"SHA256 (a) = {OTHER}\nSHA256 (data.bin) = {OLD}\n",
-    "twice the same": f"{OLD}  data.bin\n{OLD}  ./data.bin\n",
-    "with a comment": f"{OLD}  data.bin\n# made by hand\n",
-    "signed": SIGNED,
-    "long": f"{OTHER}  a\n" * 20_000 + f"{OLD}  data.bin\n",
-    "without a newline": f"{OTHER}  a\n{OLD}  data.bin",
-}
-FOREIGN = {
-    "list of others": f"{OTHER}  a\n{OTHER}  b\n",
-    "another file": f"{OLD}  renamed\n",
-    "two digests": f"{OLD}  data.bin\n{NEW}  data.bin\n",
-    "notes": "my own notes\n",
-    "program": "#!/bin/sh\necho hello\n",
-    "mixed case": f"{OLD.replace('a', 'A')}  data.bin\n",
-    "text before NULs": f"hello\0{OLD}  data.bin\n",
-    "other path": f"{OLD}  elsewhere/data.bin\n",
-    "too long": f"{OTHER}  a\n" * 250_000 + f"{OLD}  data.bin\n",
-}
-NO_RECORD = {"empty": "", "NULs": "\0" * 300, "many NULs": "\0" * 100_000}
 Make = Callable[[Path], None]
 
 
@@ -236,18 +195,6 @@ def test_an_unreadable_sidecar_is_its_error_or_left_with_a_warning(
     assert look(side) == before
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_no_descriptor_to_look_with_is_no_reason_to_go_on(
-    target: Path, side: Path, faults: Any, code: int
-) -> None:
-    side.write_text(OURS["sealed"])
-    faults.fail("open", code, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
-    with pytest.raises(OSError, match="unchanged") as caught:
-        write_atomic_bytes(target, b"new")
-    assert caught.value.errno == code
-    assert target.read_bytes() == b"old"
-
-
 def test_a_name_that_leads_nowhere_is_another_file_s(target: Path, side: Path) -> None:
     side.write_text(f"{OLD}  missing\n")
     with pytest.raises(SafeAtomicError, match="another file"):
@@ -256,19 +203,6 @@ def test_a_name_that_leads_nowhere_is_another_file_s(target: Path, side: Path) -
     side.write_text(f"{OLD}  alias\n")
     with pytest.raises(FileExistsError):
         write_atomic_bytes(target, b"new", write_checksum=True)
-
-
-def test_a_sidecar_that_vanishes_while_it_is_asked_about_is_nothing(
-    target: Path, side: Path, faults: Any, locate: Callable[[str | Path], Target]
-) -> None:
-    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: str(name).endswith(".sha256"))
-    place = locate(target)
-    sidecar = Sidecar(place, "sha256")
-    assert sidecar.kind == "nothing"
-    assert sidecar.still_there(place)
-    assert not sidecar.is_at("data.bin", place.dir_fd)
-    assert sidecar.hold()
-    place.close()
 
 
 @pytest.mark.parametrize("length", [249, 250])
@@ -288,44 +222,6 @@ def test_a_name_with_no_room_for_a_sidecar_has_none(tmp_path: Path, length: int)
         write_atomic_bytes(path, b"y", write_checksum=True)
     assert caught.value.errno == errno.ENAMETOOLONG
     assert os.listdir(tmp_path) == [path.name]
-
-
-def test_an_error_while_reading_the_sidecar_is_no_verdict(target: Path, faults: Any) -> None:
-    write_atomic_bytes(target, b"content", write_checksum=True)
-    faults.fail("pread", errno.EIO, when=lambda _fd, size, _at: size == 65537)
-    with pytest.raises(OSError, match="cannot read the checksum sidecar"):
-        read_atomic_bytes(target, check_checksum=True)
-
-
-def test_an_interrupt_while_looking_closes_the_sidecar(
-    target: Path, side: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*_args: object) -> None:
-        raise KeyboardInterrupt
-
-    side.write_text(OURS["sealed"])
-    before = len(os.listdir("/proc/self/fd"))
-    monkeypatch.setattr(sidecar_file, "parse_record", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        get_checksum_info(target)
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-@pytest.mark.parametrize("code", [errno.EBADF, errno.ENOSYS, errno.EIO])
-def test_a_flock_that_cannot_be_had_is_done_without(
-    target: Path, side: Path, faults: Any, code: int, locate: Callable[[str | Path], Target]
-) -> None:
-    side.write_text(OURS["sealed"])
-    place = locate(target)
-    sidecar = Sidecar(place, "sha256")
-    faults.fail("flock", code)
-    if code == errno.EIO:
-        with pytest.raises(OSError, match="Input/output"):
-            sidecar.hold()
-    else:
-        assert sidecar.hold()
-    sidecar.close()
-    place.close()
 
 
 def test_an_algorithm_this_python_lacks_is_no_mismatch(target: Path, side: Path) -> None:
@@ -348,13 +244,6 @@ def test_what_follows_the_first_nul_of_a_list_does_not_count(target: Path, side:
     side.write_text(f"{OTHER}  a\n\0" + f"{OLD}  data.bin\n" * 10_000)
     with pytest.raises(SafeAtomicError, match="does not name this file"):
         verify_checksum(target)
-
-
-def test_an_error_of_a_look_at_nothing_is_an_error(target: Path, faults: Any) -> None:
-    faults.fail("exists_at", errno.EIO)
-    with pytest.raises(OSError, match="unchanged") as caught:
-        write_atomic_bytes(target, b"new")
-    assert caught.value.errno == errno.EIO
 
 
 def test_a_sidecar_that_goes_while_a_stream_is_written_is_looked_for_again(

@@ -16,9 +16,8 @@ from safeatomic_core._checksum_record import CAP
 from safeatomic_core._descriptor import Descriptor
 from safeatomic_core._sidecar_file import Sidecar
 from safeatomic_core._target import Target
+from sidecar_contents import OLD, OTHER
 
-OLD = "cba06b5736faf67e54b07b561eae94395e774c517a7d910a54369e1263ccfbd4"
-OTHER = "0" * 64
 needs_proc = pytest.mark.skipif(
     not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list"
 )
