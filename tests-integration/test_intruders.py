@@ -101,7 +101,6 @@ def _unlinks(place: _replacement.Replacement, *_present: object) -> bool:
 
 
 def _renames(place: _replacement.Replacement, _present: object) -> bool:
-    place.touched = True
     directories = {"src_dir_fd": place._dir_fd, "dst_dir_fd": place._dir_fd}
     kernel.rename(place.record.name, place._name, **directories)
     place.record.name = ""

@@ -106,6 +106,18 @@ PLACES = (
     ),
     Place(
         "stat",
+        "Opened._open_by_path",
+        _only(e.ELOOP, e.ENAMETOOLONG, e.ENOTDIR),
+        "the file is looked up in its directory, which settles it",
+    ),
+    Place(
+        "open",
+        "Descriptor.open < Opened._open_by_path",
+        _only(e.ENAMETOOLONG, e.ENOTDIR),
+        "the file is looked up in its directory, which settles it",
+    ),
+    Place(
+        "stat",
         "Sidecar.is_at < Replacement._expendable < Replacement._drop_aside",
         None,
         "tried once more",
@@ -224,14 +236,14 @@ PLACES = (
     Place("listdir", "orphans < recover", None, "a sweep never makes a write fail", "DEBUG"),
     Place(
         "open",
-        "Held.open < _reap",
+        "Held.open < _prove",
         None,
         "what cannot be opened is not a proven orphan",
     ),
-    Place("flock", "_reap", None, "what cannot be flocked is not a proven orphan"),
-    Place("fstat", "_reap", None, "no proven orphan"),
-    Place("stat", "_reap", None, "no proven orphan"),
-    Place("unlink", "_reap", None, "an orphan that stays is swept another time"),
+    Place("flock", "_prove", None, "what cannot be flocked is not a proven orphan"),
+    Place("fstat", "_prove", None, "no proven orphan"),
+    Place("stat", "_prove", None, "no proven orphan"),
+    Place("unlink", r"_reap\.<locals>\.reap", None, "an orphan that stays is swept another time"),
     Place(
         "fsync",
         "settle_directory < recover < _remove",

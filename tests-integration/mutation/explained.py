@@ -18,20 +18,14 @@ if TYPE_CHECKING:
 
     from .points import Point
 
-_ELSEWHERE = "the value where the system has no such flag; Linux has it"
-_PYPY = "for PyPy, whose os has no such name"
 _BOUND = "a bound or a size that was chosen, and is promised nowhere: one more is as good"
 _TELLS_THE_END = "one byte more than there can be shows that there are no more; so do two"
 _NOT_YET = "stands there before anything is looked at or opened, when nobody asks; it is of no file"
 _SIZES = "a machine has 32 or 64 bits, and the mutants run on one of 64"
 _NOBODY = "nobody has that descriptor either"
 _NEVER_ASKED = "of a recording, which publishes nothing: nobody asks"
+_SET_BY_LOOK = "set before a verdict is remembered; nobody asks one that is not"
 _NEWER = "for a later Python than the one that runs the mutants"
-
-_O_PATH = 'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)'
-_O_TMPFILE = (
-    'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)'
-)
 
 _LONG = "_LONG = 8 if sys.maxsize > 2**32 else 4  # bytes in a C long on Linux"
 
@@ -51,11 +45,13 @@ _CHOSEN: dict[str, str] = {
     "_lock_payload.py": "CAP _DEEPEST",
     "_mounts.py": "_CHUNK _LONG_TABLE",
     "_protocol.py": "_HASH_ASIDE _WRITTEN_BACK_EARLY",
-    "_reading.py": "_TRIES",
+    "_reader.py": "_BUFFER",
+    "_reading.py": "_CHUNK _TRIES",
     "_retirement.py": "ROUNDS",
     "_sidecar_file.py": "_CHUNK _LONGEST_LIST",
     "_stack.py": "_DEEPEST",
     "_target.py": "RESOLUTIONS",
+    "_temp_file.py": "NAMES",
     "_verdicts.py": "_ATTEMPTS _MOST_BY_STATFS _MOST_IDLE",
     "_verification.py": "_REFUSED_LOOKS",
     "_writer.py": "_BUFFER",
@@ -63,51 +59,14 @@ _CHOSEN: dict[str, str] = {
 _FIRST_NUMBER = re.compile(r"(\w+) = (\d+)\b")
 
 _REASONS: dict[tuple[str, str, str], str] = {
-    ("_posix.py", 'O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)', "0 -> 1"): _ELSEWHERE,
-    ("_posix.py", 'O_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)', "0 -> 1"): _ELSEWHERE,
-    ("_posix.py", 'O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)', "0 -> 1"): _ELSEWHERE,
-    ("_posix.py", 'O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)', "0 -> 1"): _ELSEWHERE,
-    (
-        "_posix.py",
-        'POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)',
-        "0 -> 1",
-    ): _ELSEWHERE,
-    (
-        "_posix.py",
-        'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)',
-        "0 -> 1",
-    ): _ELSEWHERE,
-    (
-        "_posix.py",
-        'O_PATH: int = getattr(os, "O_PATH", 0o10000000 if _UNNAMED else 0)',
-        "0o10000000 -> 2097153",
-    ): _PYPY,
-    (
-        "_posix.py",
-        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
-        "0 -> 1",
-    ): _ELSEWHERE,
-    (
-        "_posix.py",
-        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
-        "0o20000000 -> 4194305",
-    ): _PYPY,
-    (
-        "_posix.py",
-        'O_TMPFILE: int = getattr(os, "O_TMPFILE", 0o20000000 | O_DIRECTORY if _UNNAMED else 0)',
-        "| -> &",
-    ): _PYPY,
+    ("_advice.py", "code = error.errno or 0", "0 -> 1"): (
+        "an error without a number has no text either, with which that of the number is compared"
+    ),
     ("_lock.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_lock_file.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_lock_file.py", "self.owner = -1", "-1 -> 0"): _NOT_YET,
     ("_held_locks.py", "inode = (0, 0)", "0 -> 1"): _NOT_YET,
     ("_reading.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
-    (
-        "_change.py",
-        "if not change.closed and attempts > 1:",
-        "1 -> 2",
-    ): _BOUND,
-    ("_change.py", "if not change.closed and attempts > 1:", "> -> >="): _BOUND,
     (
         "_waiting.py",
         "time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))",
@@ -129,16 +88,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "< -> <=",
     ): "the cookie is never 0",
     (
-        "_metadata.py",
-        "wanted = gid if uid < 0 else uid",
-        "0 -> 1",
-    ): "neither root nor what is left as it is has the overflow number",
-    (
-        "_metadata.py",
-        "wanted = gid if uid < 0 else uid",
-        "< -> <=",
-    ): "neither root nor what is left as it is has the overflow number",
-    (
         "_doctor/probes.py",
         "self._name = PROBE_PREFIX + os.urandom(8).hex()",
         "8 -> 9",
@@ -152,10 +101,10 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "no is as good as nothing"
     ),
     (
-        "_errors.py",
-        "super().__init__(path, expected, actual)",
-        "super().__init__(path, expected, actual) -> super()",
-    ): "the arguments are those that __new__ has set (BaseException)",
+        "_environment.py",
+        'fields = (line.split(b" ", 5) for line in table.splitlines())',
+        "5 -> 6",
+    ): "what is split off more is not looked at",
     (
         "_environment.py",
         '_mounts.unescaped(field[4].rpartition(b"/")[2]) for field in fields if len(field) > 5',
@@ -189,6 +138,67 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "False -> True",
     ): "only a system in FIPS mode tells the difference",
     ("_forks.py", "time.sleep(_PAUSE)", "time.sleep(_PAUSE) -> pass"): "it is looked at more often",
+    ("_forks.py", "if time.monotonic() > deadline:", "> -> >="): _BOUND,
+    ("_forks.py", "_UNKNOWN = (-1, -1)", "-1 -> 0"): "no file has such a pair of numbers either",
+    ("_lock_payload.py", "if not isinstance(text, str) or len(text) > 40:", "> -> >="): _BOUND,
+    ("_lock_payload.py", "if not isinstance(text, str) or len(text) > 40:", "40 -> 41"): _BOUND,
+    ("_log.py", "warnings.warn(message, category, stacklevel=2)", "2 -> 3"): (
+        "where nobody's line can be named, one of them is as good"
+    ),
+    ("_held_locks.py", "return path", "return path -> return None"): (
+        "a path that is not absolute is no lock's either"
+    ),
+    (
+        "_lock_readers.py",
+        "others = _may(acl.get((OTHER, NOBODY), 0))",
+        "0 -> 1",
+    ): "who may search only reads nothing either",
+    (
+        "_lock_readers.py",
+        "(GROUP_OBJ, NOBODY): 0,",
+        "0 -> 1",
+    ): "it is replaced by what the ACL says of the group, as every one does (acl(5))",
+    (
+        "_options.py",
+        "kind = 0 if code is None else code.co_flags",
+        "0 -> 1",
+    ): "a bit that nobody looks at",
+    (
+        "_options.py",
+        'return "a number of that size" if number > 0 else "a negative number"',
+        "0 -> 1",
+    ): "0 and 1 are printed before it comes to that",
+    (
+        "_reader.py",
+        "def peek(self, size: int = 0, /) -> bytes:",
+        "0 -> 1",
+    ): "the stream returns what it holds, whatever is asked for (io.BufferedReader.peek)",
+    ("_reading.py", "self._closed = True", "True -> False"): (
+        "closing once more closes nothing: it only takes time"
+    ),
+    ("_reading.py", "self._size = 0", "0 -> 1"): _NOT_YET,
+    ("_reading.py", "self.fd = -1", "-1 -> 0"): "nobody asks for it while nothing is open",
+    (
+        "_reading.py",
+        "if self._size >= _LONGEST_READ:  # more than one call returns, and too much to hold twice",
+        ">= -> >",
+    ): "one call returns as much",
+    (
+        "_reading.py",
+        "_LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))",
+        "0x7FFFF000 -> 2147479553",
+    ): "one call returns as much",
+    ("_waiting.py", "losses += 1", "1 -> 2"): "how soon it is looked at again",
+    (
+        "_waiting.py",
+        "time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))",
+        "1 -> 2",
+    ): "more random bytes",
+    (
+        "_waiting.py",
+        "nap = min(nap * 2, _LONGEST_NAP)",
+        "2 -> 3",
+    ): "how soon it is looked at again",
     ("_cli/progress.py", "long = total is None or total >= LONG", ">= -> >"): _BOUND,
     (
         "_doctor/block_device.py",
@@ -196,25 +206,18 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "8 -> 9",
     ): _BOUND,
     ("_environment.py", _LONG, "8 -> 9"): "what is more than four bytes is cut off again",
+    ("_environment.py", _LONG, "sys.maxsize > 2**32 -> (not (sys.maxsize > 2**32))"): (
+        "on a little-endian machine the number stands in the first four bytes"
+    ),
     ("_environment.py", _LONG, "2 -> 3"): _SIZES,
     ("_environment.py", _LONG, "> -> >="): _SIZES,
     ("_environment.py", _LONG, "32 -> 33"): _SIZES,
     ("_environment.py", _LONG, "4 -> 5"): _SIZES,
     (
-        "_sidecar_file.py",
-        "self._held = True",
-        "True -> False",
-    ): "another owner of the same kind takes it over once more",
-    (
         "_retirement.py",
         "self._outdated = False  # whether it is one that must not come back",
         "False -> True",
     ): "it is found out before anything is announced",
-    (
-        "_replacement.py",
-        "if not self.touched or record.fd < 0 or not record.name:",
-        "or -> and",
-    ): "what was not touched, or has no name by now, has nothing to be noted either",
     ("_cli/commands.py", "_CHUNK = 1 << 20  # bytes copied at a time", "20 -> 21"): _BOUND,
     (
         "_cli/progress.py",
@@ -232,13 +235,36 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "0x3FFFFFFF -> 1073741824",
     ): _NOBODY,
     ("_mounts.py", "_NO_SUCH_FD = 2**31 - 1", "1 -> 2"): _NOBODY,
+    ("_descriptor.py", "any(map(kernel.close, map(held.pop, (-1,))))", "-1 -> 0"): (
+        "they are closed in another order"
+    ),
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
+    ("_protocol.py", "announcement.discard()", "announcement.discard() -> pass"): (
+        "what it has open is closed when it is dropped, which is at once with CPython"
+    ),
+    (
+        "_target.py",
+        "attempts -= 1",
+        "1 -> 2",
+    ): "half as many attempts; how many is promised nowhere",
+    ("_verdicts.py", "self.shared = False", "False -> True"): _SET_BY_LOOK,
+    ("_verdicts.py", "self.holds_for_files = False", "False -> True"): _SET_BY_LOOK,
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (
         "_cli/options.py",
         "self.color = False  # what Python 3.14 draws would get into the manual page and the docs",
         "False -> True",
     ): _NEWER,
+    (
+        "_mounts.py",
+        "at = self.cookie if self.cookie < 0 else os.lseek(self.fd, 0, os.SEEK_CUR)",
+        "0 -> 1",
+    ): "the cookie is never 0",
+    (
+        "_mounts.py",
+        'self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        "1 -> 2",
+    ): "the range of a random number",
     (
         "_mounts.py",
         'self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
@@ -255,22 +281,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
         ">= -> >",
     ): _BOUND,
     ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
-    (
-        "_reading.py",
-        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
-        "1 -> 2",
-    ): _TELLS_THE_END,
-    (
-        "_reading.py",
-        "while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):",
-        "65536 -> 65537",
-    ): _BOUND,
     ("_reading.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
-    (
-        "_replacement.py",
-        "if kernel.pread(present.fd, CAP + 1, 0) == present.raw:",
-        "1 -> 2",
-    ): _TELLS_THE_END,
     (
         "_replacement.py",
         "raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)",

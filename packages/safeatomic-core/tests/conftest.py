@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -16,7 +17,7 @@ from hypothesis import settings
 
 from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
-from safeatomic_core import _metadata, _trace, release_lock, try_acquire_lock
+from safeatomic_core import _metadata, _protocol, _trace, release_lock, try_acquire_lock
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
 from safeatomic_core._doctor import examination
@@ -115,6 +116,54 @@ def target(tmp_path: Path) -> Path:
     path.write_bytes(b"old")
     path.chmod(0o640)
     return path
+
+
+@pytest.fixture
+def mounted(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The target as a mount point that only the rename finds out about."""
+    really = kernel.rename
+
+    def rename(src: Any, dst: Any, **kwargs: Any) -> None:
+        if dst == target.name:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), src, None, dst)
+        really(src, dst, **kwargs)
+
+    def is_mount_point(_dir_fd: int, name: str, *_verdict: object) -> bool:
+        return name == target.name
+
+    monkeypatch.setattr(kernel, "rename", rename, raising=False)
+    monkeypatch.setattr(verdicts, "is_mount_point", is_mount_point)
+    monkeypatch.setattr(_protocol, "is_mount_point", is_mount_point)
+    return target
+
+
+@pytest.fixture
+def seen(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The target as a mount point that the mount table shows."""
+    really = verdicts.verdict_on
+
+    def verdict_on(*args: Any) -> Any:
+        verdict = really(*args)
+        verdict.mounted_names = frozenset({mounted.name})
+        return verdict
+
+    monkeypatch.setattr(verdicts, "verdict_on", verdict_on)
+    return mounted
+
+
+@pytest.fixture(params=["any descriptor", "descriptor 0"])
+def opened(target: Path, request: pytest.FixtureRequest) -> Iterator[Target]:
+    """The target with its directory open, under any number."""
+    place = Target(str(target))
+    place.open()
+    number, kept = place.dir_fd, os.dup(0)
+    if request.param == "descriptor 0":  # as in a daemon without standard input
+        place.dir_fd = os.dup2(number, 0)
+    yield place
+    os.dup2(kept, 0)
+    os.close(kept)
+    place.dir_fd = number
+    place.close()
 
 
 @pytest.fixture

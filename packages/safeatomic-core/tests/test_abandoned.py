@@ -12,8 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from safeatomic_core import AtomicWriter, _abandoned, is_locked
+from safeatomic_core import (
+    AtomicWriter,
+    _abandoned,
+    _trace,
+    _writer,
+    is_locked,
+    write_checksum_file,
+)
 from safeatomic_core._posix import kernel
+from safeatomic_core._protocol import Write
 
 Listing = Callable[[], list[str]]
 WARNED = "was dropped undecided and aborted; what was written to it is lost"
@@ -37,8 +45,17 @@ def test_a_dropped_writer_aborts_and_warns(target: Path, listing: Listing) -> No
     assert listing() == ["data.bin"]
 
 
+class Cyclic(AtomicWriter):
+    """A writer that only the collector of garbage finds."""
+
+    def __init__(self, path: Path) -> None:
+        self.me = self
+        super().__init__(path)
+
+
+@pytest.mark.parametrize("kind", [AtomicWriter, Cyclic])
 def test_a_writer_dropped_while_it_is_made_aborts(
-    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch, kind: type[AtomicWriter]
 ) -> None:
     def interrupt(*_args: object) -> None:
         raise KeyboardInterrupt
@@ -48,7 +65,7 @@ def test_a_writer_dropped_while_it_is_made_aborts(
     monkeypatch.setattr(kernel, "raw_stream", interrupt, raising=False)
     with pytest.warns(ResourceWarning, match="dropped undecided"):
         with pytest.raises(KeyboardInterrupt) as caught:
-            AtomicWriter(target)
+            kind(target)
         del caught
         collect()
     assert target.read_bytes() == b"old"
@@ -85,13 +102,19 @@ def test_what_a_cycle_throws_away_is_said_in_the_log_however_little(
     assert listing() == ["data.bin"]
 
 
-@pytest.mark.parametrize("closed", ["close", "raw"])
+@pytest.mark.parametrize("cycle", [False, True])
+@pytest.mark.parametrize("closed", ["close", "raw", "descriptor"])
 def test_a_closed_stream_that_is_dropped_undecided_aborts(
-    target: Path, listing: Listing, closed: str
+    target: Path, listing: Listing, closed: str, cycle: bool
 ) -> None:
     file = AtomicWriter(target)
+    if cycle:
+        file.cycle = file  # type: ignore[attr-defined]
     file.write(b"new")
-    if closed == "raw":
+    if closed == "descriptor":
+        os.close(file.fileno())
+        file.close()
+    elif closed == "raw":
         file.flush()
         file.raw.close()
     else:
@@ -102,6 +125,78 @@ def test_a_closed_stream_that_is_dropped_undecided_aborts(
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
     assert not is_locked(target)
+
+
+def drop(_writer: AtomicWriter) -> None:
+    """Leave it as it is."""
+
+
+@pytest.mark.filterwarnings("ignore:.*dropped undecided:ResourceWarning")
+@pytest.mark.parametrize("end", [drop, AtomicWriter.abort])
+def test_a_commit_that_nothing_ended_is_undone_with_the_writer(
+    target: Path,
+    listing: Listing,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[AtomicWriter], None],
+) -> None:
+    """The announced checksum says what the old one said, though the writer could not undo it."""
+
+    def interrupt(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    def cut_short() -> None:
+        file = AtomicWriter(target, write_checksum=True)
+        file.write(b"new")
+        with monkeypatch.context() as patch:
+            # As if another one came before the handler of the first.
+            patch.setattr(AtomicWriter, "_failed", lambda _self, error: error)
+            patch.setattr(Write, "publish", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                file.commit()
+        assert record.read_bytes() != recorded
+        end(file)
+
+    write_checksum_file(target)
+    record = target.with_name("data.bin.sha256")
+    recorded = record.read_bytes()
+    cut_short()
+    collect()
+    assert record.read_bytes() == recorded
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin", "data.bin.sha256"]
+
+
+def test_a_writer_whose_end_was_cut_short_is_closed_when_it_is_dropped(
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(write: Write) -> None:
+        write.step = _trace.RELEASE
+        raise KeyboardInterrupt
+
+    def cut_short() -> None:
+        file = AtomicWriter(target)
+        file.write(b"new")
+        with monkeypatch.context() as patch:
+            patch.setattr(_writer, "close", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                file.commit()
+        assert is_locked(target)
+
+    cut_short()
+    collect()
+    assert target.read_bytes() == b"new"
+    assert listing() == ["data.bin"]
+
+
+def test_where_nobody_says_who_closes_a_stream_it_is_the_program() -> None:
+    class Stream:
+        """One of an interpreter that does not tell."""
+
+    def dropped(_reference: object) -> None:
+        raise AssertionError("it was taken for a finalizer")
+
+    stream = Stream()
+    _abandoned.abandon(stream, weakref.ref(stream, dropped))
 
 
 def test_a_writer_whose_content_cannot_be_flushed_aborts_when_it_is_dropped(

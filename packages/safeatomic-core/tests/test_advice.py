@@ -65,7 +65,7 @@ def test_a_directory_that_may_not_be_written_is_named_behind_a_link(
 
 ODD_PATHS = [
     *("/srv/app.conf", "/srv/with blanks", "/srv/it's", "/a\\b", "/`id`", "/$HOME", "/~/*?[x]"),
-    *("/\u00fcn\u00ef", "/a\nb\x1b[31m", "/it's\n", "/\udcff", "/\u202e"),
+    *("/\u00fcn\u00ef", "/a\nb c\x1b[31m", "/it's\n", "/\udcff", "/\u202e", "/\x7f"),
 ]
 
 
@@ -78,31 +78,19 @@ def test_a_path_in_a_command_can_be_typed(path: str) -> None:
         ["bash", "-c", f"printf %s {text}"], capture_output=True, check=True, env={"LC_ALL": "C"}
     )
     assert done.stdout == os.fsencode(path)
+    assert "\\x20" not in text
     quote = "`" if "'" in text else "'"
     assert command("lsattr -d", path) == f"{quote}lsattr -d {text}{quote}"
-
-
-@pytest.fixture(params=["any descriptor", "descriptor 0"])
-def opened(target: Path, request: pytest.FixtureRequest) -> Any:
-    place = Target(str(target))
-    place.open()
-    number, kept = place.dir_fd, os.dup(0)
-    if request.param == "descriptor 0":  # as in a daemon without standard input
-        place.dir_fd = os.dup2(number, 0)
-    yield place
-    os.dup2(kept, 0)
-    os.close(kept)
-    place.dir_fd = number
-    place.close()
 
 
 def test_in_a_sticky_directory_the_owner_of_the_file_is_named(
     opened: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    os.fchmod(opened.dir_fd, 0o1777)
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     denied = OSError(errno.EPERM, os.strerror(errno.EPERM))
+    assert "sticky directory" not in advise(denied, _trace.PUBLISH, opened)
+    os.fchmod(opened.dir_fd, 0o1777)
     text = advise(denied, _trace.PUBLISH, opened)
     assert "sticky directory" in text
     assert f"user {owner}" in text
@@ -351,6 +339,14 @@ def test_an_unsealed_record_asks_for_another_write(opened: Target) -> None:
 
 def test_a_message_of_our_own_is_not_explained_once_more(opened: Target) -> None:
     assert advise(OSError(errno.EACCES, "what to do"), _trace.STAGE, opened) == ""
+
+
+@needs_proc
+def test_a_file_is_named_by_the_directory_that_is_open(opened: Target) -> None:
+    """Whatever number its descriptor has, and wherever its path leads by now."""
+    place, opened.path = opened.path, "elsewhere/data.bin"
+    denied = denial(errno.EACCES, opened.name)
+    assert f"The mode of {place!r} lets this user write it" in advise(denied, _trace.GATE, opened)
 
 
 def test_advice_never_fails(opened: Target, faults: Any, monkeypatch: pytest.MonkeyPatch) -> None:

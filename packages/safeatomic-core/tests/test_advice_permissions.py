@@ -24,14 +24,6 @@ def unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_mounts, "attributes", lambda _dir_fd, _name="": None)
 
 
-@pytest.fixture
-def opened(target: Path) -> Any:
-    place = Target(str(target))
-    place.open()
-    yield place
-    place.close()
-
-
 def test_a_directory_that_takes_no_file_of_this_user_is_named(
     opened: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +79,8 @@ def test_a_refused_link_is_told_from_a_refused_file(opened: Target) -> None:
     denied = OSError(errno.EACCES, os.strerror(errno.EACCES), "a", None, "b")
     text = advise(denied, _trace.ACQUIRE, opened)
     assert "hard link by which a lock gets its name" in text
+    assert "hard link" not in advise(denied, _trace.STAGE, opened)
+    assert "hard link" not in advise(denial(errno.EACCES, "a"), _trace.ACQUIRE, opened)
 
 
 def test_content_that_may_not_be_read_for_its_checksum_is_named(
@@ -106,6 +100,68 @@ def test_a_file_that_may_not_be_opened_to_be_flushed_is_named(
     assert "security module" in advise(denied, _trace.HARDEN, opened)
     allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
     assert "may not read the file (mode 0640" in advise(denied, _trace.HARDEN, opened)
+
+
+@pytest.mark.parametrize("step", [_trace.FILL, _trace.HARDEN, _trace.SEAL])
+def test_what_an_open_file_is_refused_is_blamed_on_no_mode(opened: Target, step: str) -> None:
+    text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), step, opened)
+    assert "Nothing about an open file causes this error, so a sandbox or a security" in text
+
+
+def test_what_a_move_may_not_remove_is_named(opened: Target) -> None:
+    side = f"{opened.name}.sha256"
+    text = advise(denial(errno.EPERM, side), _trace.SETTLE, opened)
+    assert "The file or its directory may be immutable" in text
+    assert f"{opened.path}.sha256" in text
+
+
+def test_the_attributes_of_the_file_count_as_those_of_its_directory(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        _mounts, "attributes", lambda _fd, name="": _mounts.IMMUTABLE if name else 0
+    )
+    text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), _trace.PUBLISH, opened)
+    assert "is immutable or append-only ('lsattr" in text
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_the_directory_is_asked_for_the_effective_user_where_that_is_possible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    asked: list[bool] = []
+
+    def access(_path: str, _mode: int, *, effective_ids: bool) -> bool:
+        asked.append(effective_ids)
+        return True
+
+    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(os, "supports_effective_ids", {access} if supported else set())
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    advise(denied, _trace.GATE, Target(str(tmp_path / "f")))
+    assert asked == [supported]
+
+
+def test_a_link_is_named_as_it_was_given_where_nobody_can_follow_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(_path: str, strict: bool = False) -> str:
+        raise FileNotFoundError(errno.ENOENT, "no working directory")
+
+    closed = Target("link")
+    closed.linked = True
+    monkeypatch.setattr(os.path, "realpath", gone)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "The path is a link to 'link'" in advise(full, _trace.GATE, closed)
+
+
+def test_a_sidecar_that_is_a_link_is_judged_itself(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(f"{opened.path}.sha256").symlink_to("nowhere")
+    allow(monkeypatch, {".": os.X_OK})
+    refused = OSError(errno.EACCES, "cannot read the checksum sidecar: Permission denied")
+    assert "may not read 'data.bin.sha256'" in advise(refused, _trace.ANNOUNCE, opened)
 
 
 def test_a_directory_that_may_not_be_read_is_told_from_one_that_may_not_be_entered(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from replacements import LIST
 from safeatomic_core import (
     LockError,
     force_release_lock,
@@ -27,7 +28,6 @@ from safeatomic_core._posix import kernel
 Listing = Callable[[], list[str]]
 Around = Callable[..., AbstractContextManager[None]]
 Action = Callable[[], object]
-LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
 
 
 @pytest.fixture
@@ -92,6 +92,7 @@ def test_nothing_comes_back_beside_content_of_somebody_else(
     assert "other content took the file's name" in caplog.text
     assert b"# previous=" in side.read_bytes()
     assert target.read_bytes() == b"theirs"
+    assert not is_locked(target)  # there is nothing to recover
 
 
 def test_a_holder_that_was_forced_away_restores_under_a_lock_of_its_own(

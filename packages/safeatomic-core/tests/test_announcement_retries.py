@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from replacements import LIST
 from safeatomic_core import _announcement as announcement
 from safeatomic_core import _retirement as retirement
 from safeatomic_core import (
@@ -24,7 +25,6 @@ from safeatomic_core._target import Target
 Listing = Callable[[], list[str]]
 Around = Callable[..., AbstractContextManager[None]]
 Action = Callable[[], object]
-LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
 
 
 @pytest.fixture
@@ -172,6 +172,7 @@ def test_a_record_that_nobody_was_permitted_to_read_is_its_owner_s(
     try:
         record.draft_plain("sha256", "a" * 64)
         record.announce(lambda: None)
+        record.seal()
     finally:
         record.discard()
         place.close()

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from safeatomic_core import _posix
 from safeatomic_core._mounts import APPEND_ONLY, IMMUTABLE, attributes
 
 AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW = 0x1000, 0x100  # <linux/fcntl.h>
@@ -25,6 +26,7 @@ class Libc:
         assert mask == 0  # the attributes come with whatever is asked for
         self.asked = dir_fd, name, flags
         assert ctypes.sizeof(buffer) == 256  # type: ignore[arg-type]
+        ctypes.memset(buffer, 0xFF, 256)  # type: ignore[arg-type]
         for offset, number in self._numbers.items():
             raw = number.to_bytes(8, sys.byteorder)
             ctypes.memmove(ctypes.addressof(buffer) + offset, raw, 8)  # type: ignore[arg-type]
@@ -52,3 +54,15 @@ def test_attributes_are_those_that_the_filesystem_knows(
     if isinstance(libc, Libc):
         flags = AT_SYMLINK_NOFOLLOW if name else AT_EMPTY_PATH
         assert libc.asked == (7, os.fsencode(name), flags)
+
+
+def test_a_time_out_while_the_c_library_is_loaded_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a signal handler's."""
+
+    def late(*_args: object, **_options: object) -> None:
+        raise TimeoutError("the program's")
+
+    monkeypatch.setattr(ctypes, "CDLL", late)
+    for call in (lambda: attributes(7), _posix._find_renameat2):
+        with pytest.raises(TimeoutError, match="the program's"):
+            call()

@@ -61,6 +61,21 @@ def test_bad_arguments_are_refused(
     assert listing() == ["data.bin"]
 
 
+def test_a_refusal_keeps_no_hold_of_the_data() -> None:
+    data = bytearray(b"abc")
+    with pytest.raises(ValueError, match="crc") as caught:
+        compute_hash_data(data, algo="crc")
+    data.extend(b"d")  # which is not possible as long as anything looks at them
+    assert caught.tb is not None
+
+
+def test_what_is_recorded_is_read_once(target: Path, faults: Any) -> None:
+    write_checksum_file(target)
+    faults.calls.clear()
+    assert get_checksum_info(target) is not None
+    assert faults.calls.count("pread") == 1
+
+
 def test_an_expected_digest_needs_no_sidecar(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
     assert verify_checksum(tmp_path / "f", ABC.upper() + "\n") is True

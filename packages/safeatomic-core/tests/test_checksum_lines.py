@@ -23,6 +23,20 @@ def test_every_name_survives_every_form_of_line(name: bytes) -> None:
         assert found.digests("sha1") == ((algo, digest),)
 
 
+@pytest.mark.parametrize(
+    ("algo", "digits"),
+    [("md5", 32), ("sha1", 40), ("sha224", 56), ("sha256", 64), ("sha384", 96), ("sha512", 128)],
+)
+def test_a_line_without_a_tag_is_of_the_algorithm_that_its_length_names(
+    algo: str, digits: int
+) -> None:
+    text = b"a" * digits + b"  f\n"
+    assert format_line(b"f", algo, "a" * digits) == text
+    line = parse_line(text[:-1])
+    assert line is not None
+    assert (algo, "a" * digits) in line.digests("blake2s")
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_make_it_fail(text: bytes) -> None:
     parse_line(text)

@@ -22,6 +22,7 @@ from safeatomic_core import (
     write_atomic_bytes,
 )
 from safeatomic_core._lock_api import inheritable_lock
+from safeatomic_core._target import Target
 
 _T = TypeVar("_T")
 
@@ -56,14 +57,34 @@ def test_a_process_of_the_command_writes_under_the_command_s_lock(command: Path)
 
 
 @pytest.mark.parametrize(
-    "before", ['"/data.lock": "x"', '"/nowhere/data.lock": "x"', '"/other.lock": "x"', '"": 1']
+    "before",
+    [
+        '"/data.lock": "x"',
+        '"/nowhere/data.lock": "x"',
+        '"/other.lock": "x"',
+        '"": 1',
+        '"{here}/other.lock": "x"',
+        '"{here}/./data.lock": 1',
+    ],
 )
 def test_a_lock_of_the_command_is_found_behind_others(
     command: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     ours = os.environ[_command_lock.VARIABLE]
-    monkeypatch.setenv(_command_lock.VARIABLE, f"{{{before}, {ours[1:]}")
+    monkeypatch.setenv(
+        _command_lock.VARIABLE, f"{{{before.format(here=command.parent)}, {ours[1:]}"
+    )
     assert in_command(lambda: outcome(command)) == OWN
+
+
+def test_a_look_at_the_lock_of_the_command_leaves_nothing_open(
+    command: Path, locate: Callable[[str | Path], Target]
+) -> None:
+    lock = _command_lock.command_lock(locate(command))
+    assert lock is not None
+    before = os.listdir("/proc/self/fd")
+    assert lock.owned()
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize("concurrency", ["lock", "none"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from safeatomic_core import _descriptor, _forks
+from safeatomic_core import _change, _descriptor, _forks
 from safeatomic_core._change import close, finish
 from safeatomic_core._descriptor import Descriptor, closing, shows
 from safeatomic_core._forks import Held
@@ -99,6 +99,18 @@ def test_a_change_is_closed_however_often_that_is_interrupted() -> None:
     with pytest.raises(Late):
         close(change)  # type: ignore[arg-type]
     assert change.closed
+
+
+def test_a_change_that_is_interrupted_again_and_again_is_given_up_some_day() -> None:
+    class Change(Interrupted):
+        def close(self) -> None:
+            self.attempts += 1
+            raise Late
+
+    change = Change()
+    with pytest.raises(Late):
+        close(change)  # type: ignore[arg-type]
+    assert change.attempts == _change._ATTEMPTS
 
 
 def test_an_ending_that_fails_twice_keeps_no_other_from_being_done() -> None:

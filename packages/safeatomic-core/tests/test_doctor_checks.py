@@ -212,7 +212,7 @@ def test_a_directory_that_is_gone_fails(
 def test_a_link_that_may_not_be_read_on_the_way_is_named(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def realpath(_path: object) -> str:
+    def realpath(_path: object, strict: bool = False) -> str:
         raise PermissionError(errno.EACCES, "Permission denied", "/proc/1/root")
 
     monkeypatch.setattr(os.path, "realpath", realpath)

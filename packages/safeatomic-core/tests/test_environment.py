@@ -69,6 +69,7 @@ def test_a_mount_number_is_not_mistaken_for_a_longer_one(monkeypatch: pytest.Mon
         ("8:1", "/srv/a/bc", 40),
         ("8:1", "", 41),
         ("0:99", "/home/user", 31),  # a btrfs subvolume, whose device number no mount has
+        ("0:99", "/proc/1", 22),  # the deepest
         ("0:99", "/srv/a", 42),  # of two mounts on one point the later hides the earlier
     ],
 )
@@ -131,6 +132,8 @@ def test_mounts_of_one_device_are_counted() -> None:
         (b"/\\9\\04", "/\\9\\04"),
         (b"/\\777", "/\\777"),
         (b"/\\089", "/\\089"),
+        (b"/\\081\\018", "/\\081\\018"),
+        (b"/\\477", "/\\477"),
         (b"/end\\", "/end\\"),
     ],
 )
@@ -170,6 +173,12 @@ def test_no_line_raises(line: bytes) -> None:
 )
 def test_a_line_of_another_form_is_no_mount(line: bytes) -> None:
     assert parse_mount(line) is None
+
+
+def test_a_field_that_a_later_kernel_adds_at_the_end_does_no_harm() -> None:
+    mount = parse_mount(b"1 1 8:1 / / rw - ext4 /dev/sda1 rw new")
+    assert mount is not None
+    assert (mount.fstype, mount.source, mount.options) == ("ext4", "/dev/sda1", ("rw",))
 
 
 def test_options_of_mount_and_filesystem_are_merged() -> None:
@@ -327,6 +336,21 @@ def test_a_directory_that_does_not_tell_its_path_is_found_by_the_path_given(
     mount = find_mount(TABLE, dev("8:1"), 5, "/srv/a/b/c")
     assert mount is not None
     assert mount.point == "/srv/a/b"
+
+
+def test_a_shortage_while_a_directory_is_asked_for_its_path_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mounts, "mount_id", lambda _fd: None)
+    monkeypatch.setattr(mounts, "directory_of", raising(errno.ENFILE))
+    with pytest.raises(OSError, match="Too many open files in system"):
+        find_mount(TABLE, dev("8:1"), 5, "/srv/a/b/c")
+
+
+def test_the_first_mount_of_a_table_is_read_whole() -> None:
+    mount = find_mount(TABLE, dev("0:21"), 5, "/", 22)
+    assert mount is not None
+    assert (mount.number, mount.fstype) == (22, "proc")
 
 
 def test_an_environment_that_is_made_by_hand_can_do_everything() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +72,35 @@ def test_a_mount_outside_the_chroot_is_known_by_its_magic_number(
     assert (mount.fstype, mount.point, mount.number) == (name, None, -1)
 
 
+HEADER = Path("/usr/include/linux/magic.h")
+DEFINED = {
+    "EXT4_SUPER_MAGIC": "ext4",
+    "XFS_SUPER_MAGIC": "xfs",
+    "BTRFS_SUPER_MAGIC": "btrfs",
+    "F2FS_SUPER_MAGIC": "f2fs",
+    "OVERLAYFS_SUPER_MAGIC": "overlay",
+    "TMPFS_MAGIC": "tmpfs",
+    "RAMFS_MAGIC": "ramfs",
+    "NFS_SUPER_MAGIC": "nfs",
+    "CIFS_SUPER_MAGIC": "cifs",
+    "SMB2_SUPER_MAGIC": "smb3",
+    "V9FS_MAGIC": "9p",
+    "CEPH_SUPER_MAGIC": "ceph",
+    "FUSE_SUPER_MAGIC": "fuse",
+    "MSDOS_SUPER_MAGIC": "vfat",
+    "EXFAT_SUPER_MAGIC": "exfat",
+}
+
+
+@pytest.mark.skipif(not HEADER.exists(), reason=f"no {HEADER} to compare with")
+def test_magic_numbers_are_those_of_the_system_s_header() -> None:
+    defined = dict(re.findall(r"#define\s+(\w+)\s+(0x\w+)", HEADER.read_text(encoding="utf-8")))
+    known = DEFINED.keys() & defined.keys()  # an older header has fewer
+    assert len(known) > len(DEFINED) / 2
+    for name in known:
+        assert environment._MAGIC[int(defined[name], 16)] == DEFINED[name], name
+
+
 @pytest.mark.usefixtures("hidden_mount")
 def test_an_unlisted_magic_number_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "statfs", magic(0x12345))
@@ -80,6 +111,13 @@ def test_an_unlisted_magic_number_is_unknown(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_statfs_that_fails_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "statfs", raising(errno.ENOSYS))
     assert find_mount(TABLE, dev("8:7"), 5, "/") is None
+
+
+@pytest.mark.usefixtures("hidden_mount")
+def test_a_shortage_while_statfs_is_asked_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "statfs", raising(errno.ENFILE))
+    with pytest.raises(OSError, match="Too many open files in system"):
+        find_mount(TABLE, dev("8:7"), 5, "/")
 
 
 def darwin_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
@@ -101,7 +139,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
 
 @pytest.mark.usefixtures("no_findings")
 @pytest.mark.parametrize(
-    ("platform", "raw", "name", "kind", "options"),
+    ("platform", "raw", "name", "kind", "options", "mounted"),
     [
         (
             "darwin",
@@ -109,6 +147,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "apfs",
             "local_posix_persistent",
             ("local",),
+            ("/System/Volumes/Data", "/dev/disk3s5"),
         ),
         (
             "darwin",
@@ -116,13 +155,15 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "hfs",
             "local_posix_persistent",
             ("ro", "local"),
+            ("/Volumes/old", "/dev/disk4s2"),
         ),
         (
             "darwin",
-            darwin_statfs("smbfs", "/Volumes/share", "//u@filer/share", 0),
+            darwin_statfs("smbfs", "/Volumes/share", "//u@filer/share", 1),
             "smbfs",
             "network",
-            (),
+            ("ro",),
+            ("/Volumes/share", "//u@filer/share"),
         ),
         (
             "darwin",
@@ -130,6 +171,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "msdos",
             "windows",
             ("local",),
+            ("/Volumes/STICK", "/dev/disk5s1"),
         ),
         (
             "freebsd14",
@@ -137,6 +179,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "ufs",
             "local_posix_persistent",
             ("local",),
+            ("/", "/dev/ada0p2"),
         ),
         (
             "freebsd14",
@@ -144,6 +187,7 @@ def freebsd_statfs(fstype: str, point: str, source: str, flags: int) -> bytes:
             "zfs",
             "local_posix_persistent",
             ("local",),
+            ("/home", "zroot/home"),
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -155,12 +199,16 @@ def test_statfs_is_read_where_there_is_no_mount_table(
     name: str,
     kind: str,
     options: tuple[str, ...],
+    mounted: tuple[str, str],
 ) -> None:
     monkeypatch.setattr(environment, "PLATFORM", platform)
     monkeypatch.setattr(mounts, "statfs", lambda _fd: raw.ljust(4096, b"\0"))
     mount = environment.mount_of_statfs(5)
+    assert mount is not None
+    assert mount.number == -1  # it has none
     found = describe(mount, 0)
     assert (found.filesystem, found.filesystem_class, found.mount_options) == (name, kind, options)
+    assert (found.mount_point, found.source) == mounted
     assert found.platform == platform
     assert found.durability_findings == ()
 

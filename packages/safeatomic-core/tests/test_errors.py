@@ -29,6 +29,11 @@ ERRORS = [
     LockError("/a", "held", 42, "host", 7.5),
     LockError("a text"),
     LockError("/a", reason="held", pid=42, hostname="host", age_s=7.5),
+    # by keywords alone
+    LockError(path="/a", reason="held"),
+    LockError(path="a text"),
+    ChecksumMismatchError(path="/a", expected="00", actual="ff"),
+    CrossDeviceAtomicityError(src="/a", dst="/b"),
 ]
 
 
@@ -74,6 +79,7 @@ def test_a_traceback_shows_a_class_as_it_is_imported(name: str) -> None:
     [
         (0.04, "0.0 s"),
         (7.46, "7.5 s"),
+        (10, "10 s"),
         (59, "59 s"),
         (119, "119 s"),
         (150, "2 minutes"),

@@ -287,7 +287,7 @@ def test_a_file_that_grows_or_has_no_size_is_read_to_its_end() -> None:
 
 
 def test_reading_errors_name_the_path(target: Path, faults: Any) -> None:
-    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: name == "data.bin")
+    faults.fail("open", errno.EACCES, when=lambda name, *_a, **_k: name == str(target))
     with pytest.raises(PermissionError) as caught:
         read_atomic_bytes(target)
     assert caught.value.filename == str(target)

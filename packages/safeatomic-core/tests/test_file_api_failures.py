@@ -27,6 +27,17 @@ from safeatomic_core._protocol import Write
 Listing = Callable[[], list[str]]
 
 
+def test_what_was_to_be_written_is_free_while_an_error_is_handled(
+    target: Path, faults: Any
+) -> None:
+    data = bytearray(b"new")
+    faults.fail("write", errno.EIO)
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(target, data)
+    data.clear()  # which is refused while a view shows it
+    assert caught.value.__traceback__ is not None
+
+
 @pytest.mark.parametrize(
     ("call", "step"),
     [("open", "Stage"), ("write", "Fill"), ("fsync", "Harden"), ("rename", "Publish")],

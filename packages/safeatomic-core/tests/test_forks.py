@@ -1,33 +1,23 @@
 from __future__ import annotations
 
+import contextlib
 import dis
 import errno
 import os
 import subprocess
 import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from safeatomic_core import _descriptor, _forks, _log
+from held_descriptors import CREATE, exit_code, held_at
+from safeatomic_core import _descriptor, _forks
 from safeatomic_core._forks import Held, generation
 
 if TYPE_CHECKING:
     from types import FrameType
-
-_CREATE = os.O_RDWR | os.O_CREAT
-
-
-def held_at(path: Path) -> Held:
-    held = Held()
-    held.shows(os.fstat(held.open(os.open, path, _CREATE)))
-    return held
-
-
-def exit_code(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_a_forked_child_keeps_no_held_descriptor(tmp_path: Path) -> None:
@@ -51,7 +41,7 @@ def test_a_child_closes_nothing_that_is_not_ours(tmp_path: Path) -> None:
     closed, reused = held_at(tmp_path / "closed"), held_at(tmp_path / "reused")
     os.close(closed.fd)
     os.close(reused.fd)
-    fd = os.open(tmp_path / "another", _CREATE)
+    fd = os.open(tmp_path / "another", CREATE)
     assert fd == min(closed.fd, reused.fd)
     pid = os.fork()
     if pid == 0:
@@ -67,6 +57,17 @@ def test_a_child_closes_nothing_that_is_not_ours(tmp_path: Path) -> None:
     reused.close()
     os.fstat(fd)
     os.close(fd)
+
+
+def test_a_child_takes_note_of_nothing_that_is_its_parent_s(tmp_path: Path) -> None:
+    held = held_at(tmp_path / "held")
+    pid = os.fork()
+    if pid == 0:
+        held.shows((tmp_path / "held").stat())
+        os._exit(len(_forks._held))
+    assert exit_code(pid) == 0
+    held.close()
+    held.shows((tmp_path / "held").stat())  # closed by now: nothing to take note of
 
 
 def test_a_generation_is_a_fork(tmp_path: Path) -> None:
@@ -112,9 +113,14 @@ def test_a_shared_descriptor_is_closed_for_both_owners(tmp_path: Path, closer: i
         os.fstat(fd)
 
 
-def open_share_close(path: Path, owners: list[Held]) -> None:
+def refuse(*_args: object) -> int:
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def open_share_close(opener: Callable[..., int], path: Path, owners: list[Held]) -> None:
     try:
-        owners[0].open(os.open, path, os.O_RDWR | os.O_CREAT)
+        with contextlib.suppress(FileNotFoundError):
+            owners[0].open(opener, path, os.O_RDWR | os.O_CREAT)
         owners[1].adopt(owners[0])
         owners[0].detach()
     finally:
@@ -122,8 +128,9 @@ def open_share_close(path: Path, owners: list[Held]) -> None:
         owners[0].close()
 
 
+@pytest.mark.parametrize("opener", [os.open, refuse])
 def test_an_interrupt_anywhere_in_an_owner_loses_no_descriptor_and_delays_no_fork(
-    tmp_path: Path,
+    tmp_path: Path, opener: Callable[..., int]
 ) -> None:
     class Interrupt(BaseException):
         pass
@@ -155,7 +162,7 @@ def test_an_interrupt_anywhere_in_an_owner_loses_no_descriptor_and_delays_no_for
         owners = [Held(), Held()]
         try:
             sys.settrace(call)
-            open_share_close(tmp_path / "held", owners)
+            open_share_close(opener, tmp_path / "held", owners)
         except Interrupt:
             pass
         finally:
@@ -165,7 +172,7 @@ def test_an_interrupt_anywhere_in_an_owner_loses_no_descriptor_and_delays_no_for
             owner.close()
         assert not _forks._opening_or_closing, f"interrupt {number} would delay a fork"
         assert not [fd for fd in _forks._held if shows(fd, tmp_path / "held")], number
-    assert number > 100
+    assert number > (100 if opener is os.open else 50)
     assert not [fd for fd in range(3, 200) if shows(fd, tmp_path / "held")]
 
 
@@ -185,162 +192,6 @@ def test_what_cannot_be_looked_at_is_ours_all_the_same(tmp_path: Path, faults: A
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
     assert fd not in _forks._held
-
-
-class _SlowOpener:
-    """Opens a file in another thread, and takes its time until it is told to go on."""
-
-    def __init__(self, path: Path) -> None:
-        self.held = Held()
-        self.inside = threading.Event()
-        self.go_on = threading.Event()
-        self._path = path
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        self.held.open(self._open)
-
-    def _open(self) -> int:
-        self.inside.set()
-        assert self.go_on.wait(10)
-        return os.open(self._path, _CREATE)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self.inside.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.go_on.set()
-        self._thread.join()
-        self.held.close()
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_fork_waits_for_a_thread_that_is_opening(tmp_path: Path) -> None:
-    with _SlowOpener(tmp_path / "held") as slow:
-        threading.Timer(0.2, slow.go_on.set).start()
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0 if not _forks._held and _open_files() == [] else 1)
-        assert slow.go_on.is_set()
-        assert exit_code(pid) == 0
-
-
-def _open_files() -> list[str]:
-    """Return what this process has open that is called "held"."""
-    names = []
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            names.append(os.readlink(f"/proc/self/fd/{number}"))
-        except OSError:
-            continue  # the listing's own
-    return [name for name in names if name.endswith("/held")]
-
-
-class _Forking:
-    """As if this thread were about to fork."""
-
-    def __enter__(self) -> None:
-        generation()
-        _forks._one_at_a_time.acquire()
-        _forks._before_fork()
-
-    def __exit__(self, *_: object) -> None:
-        _forks._forking.clear()
-        _forks._one_at_a_time.release()
-
-
-def test_a_thread_that_opens_or_closes_during_a_fork_waits_for_it(tmp_path: Path) -> None:
-    held = Held()
-    with _Forking():
-        opening = threading.Thread(target=held.open, args=(os.open, tmp_path / "held", _CREATE))
-        opening.start()
-        opening.join(0.2)
-        assert held.fd == -1
-    opening.join(10)
-    fd = held.fd
-    with _Forking():
-        closing = threading.Thread(target=held.close)
-        closing.start()
-        closing.join(0.2)
-        assert os.fstat(fd)
-    closing.join(10)
-    assert fd not in _forks._held
-
-
-def test_threads_that_open_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    with _SlowOpener(tmp_path / "slow") as slow:
-        held_at(tmp_path / "quick").close()
-        assert slow.held.fd == -1
-
-
-def test_a_fork_does_not_wait_for_ever_and_only_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(_forks, "_LONGEST_WAIT", 0.05)
-    with _SlowOpener(tmp_path / "slow"):
-        with _Forking():
-            pass
-        with _Forking():
-            pass
-    assert caplog.text.count("a forked child may share the file's lock") == 1
-
-
-class _Busy(dict[object, int]):
-    """As if another thread began to open whenever the last one was given up."""
-
-    def clear(self) -> None:
-        super().clear()
-        self[object()] = -1
-
-
-def test_a_fork_waits_once_however_many_threads_begin_meanwhile(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    warned: list[object] = []
-
-    def warning(*details: object) -> None:
-        assert not warned, "it goes on waiting"
-        warned.append(details)
-
-    busy = _Busy()
-    busy.clear()
-    monkeypatch.setattr(_forks, "_opening_or_closing", busy)
-    monkeypatch.setattr(_forks, "_LONGEST_WAIT", 0)
-    monkeypatch.setattr(_log, "warning", warning)
-    with _Forking():
-        pass
-    assert warned
-
-
-def test_nobody_waits_for_ever_for_a_fork(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(_forks, "_LONGEST_WAIT", 0.05)
-    with _Forking():
-        thread = threading.Thread(target=lambda: held_at(tmp_path / "held").close())
-        thread.start()
-        thread.join(10)
-        ended = not thread.is_alive()
-    thread.join()
-    assert ended
-    assert caplog.text.count("a fork takes longer") == 2
-
-
-def test_the_thread_that_forks_does_not_wait_for_itself(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fork_inside() -> int:
-        with _Forking():  # as a signal handler would
-            return os.open(tmp_path / "held", _CREATE)
-
-    held = Held()
-    held.open(fork_inside)
-    held.close()
-    with _Forking():
-        held_at(tmp_path / "held").close()
-    assert caplog.text == ""
 
 
 def test_an_interrupt_before_a_fork_leaves_nothing_undone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import types
@@ -15,12 +16,22 @@ import pytest
 from safeatomic_core import (
     UnsupportedEnvironmentError,
     UnsupportedEnvironmentWarning,
+    _gate,
     _log,
     write_atomic_bytes,
 )
 from safeatomic_core import _environment as environment
 from safeatomic_core._gate import gate
-from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
+from safeatomic_core._options import Policy
+from safeatomic_core._posix import O_PATH
+from safeatomic_core._recording import Batch
+from safeatomic_core._types import (
+    ATOMIC_VISIBILITY,
+    CRASH_DURABILITY,
+    GUARANTEES,
+    INTEGRITY_DETECTION,
+    WRITER_EXCLUSION,
+)
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
 
@@ -63,6 +74,42 @@ def test_strict_looks_at_what_is_needed_only(fake: Any) -> None:
     device = os.makedev(250, 77)
     fake.table = fake.mounted(device, "ext4", "rw,nobarrier")
     gate(device, "strict", "/data", (ATOMIC_VISIBILITY,))
+
+
+@pytest.mark.parametrize("concurrency", ["lock", "none"])
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_write_needs_what_it_uses(
+    target: Path, monkeypatch: pytest.MonkeyPatch, concurrency: Any, checked: bool
+) -> None:
+    needed: list[str] = []
+
+    def pass_all(_dev: int, _safety: str, _path: str, names: tuple[str, ...], *_: object) -> str:
+        needed.extend(names)
+        return ""
+
+    monkeypatch.setattr(_gate, "gate", pass_all)
+    write_atomic_bytes(target, b"new", concurrency=concurrency, write_checksum=checked)
+    assert (WRITER_EXCLUSION in needed) is (concurrency == "lock")
+    assert (INTEGRITY_DETECTION in needed) is checked
+    assert set(NEEDED) <= set(needed)
+
+
+@pytest.mark.skipif(not O_PATH, reason="no descriptors that only look names up")
+def test_a_directory_that_cannot_be_flushed_is_refused_before_anything_is_done(
+    target: Path, faults: Any
+) -> None:
+    faults.fail("open", errno.EACCES, when=lambda _path, flags, *_, **_at: not flags & O_PATH)
+    with pytest.raises(PermissionError) as caught:
+        write_atomic_bytes(target, b"new", safety="best_effort")
+    assert caught.value.__notes__ == ["safeatomic: Gate failed; the target is unchanged"]
+    assert faults.calls.count("open") == 1
+
+
+def test_a_refusal_says_by_itself_what_became_of_the_target(tmp_path: Path) -> None:
+    """Several recordings pass the gate together, and none of them is there to say it."""
+    with pytest.raises(FileNotFoundError) as caught:
+        Batch(str(tmp_path / "no" / "f"), Policy())
+    assert caught.value.__notes__ == ["safeatomic: Gate failed; the target is unchanged"]
 
 
 def test_an_unknown_filesystem_is_called_so(fake: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
-from safeatomic_core import inspect_guarantees
+from safeatomic_core import doctor, inspect_guarantees
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
@@ -117,7 +117,8 @@ def test_a_system_that_tells_nothing_is_unknown(
 ) -> None:
     faults.fail("stat", errno.EACCES)
     monkeypatch.setattr(mounts, "open_directory", raising(errno.EACCES))
-    assert inspect_guarantees(tmp_path).environment.filesystem == "unknown"
+    unknown = inspect_guarantees(tmp_path).environment
+    assert (unknown.filesystem, unknown.device) == ("unknown", "0:0")
 
 
 def test_a_file_that_vanishes_or_cannot_be_seen_meanwhile_does_no_harm(
@@ -153,6 +154,20 @@ def test_a_shortage_of_descriptors_is_raised_as_what_it_is(tmp_path: Path, fake:
         inspect_guarantees(tmp_path)
 
 
+@pytest.mark.parametrize("look", [inspect_guarantees, doctor])
+def test_a_time_out_among_the_links_of_a_path_arrives(
+    look: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any
+) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")  # nothing is remembered of it
+
+    def late(_path: object) -> os.stat_result:
+        raise TimeoutError
+
+    monkeypatch.setattr(os, "lstat", late)
+    with pytest.raises(TimeoutError):
+        look(tmp_path)
+
+
 def test_inspection_writes_nothing(tmp_path: Path, target: Path) -> None:
     before = sorted(os.listdir(tmp_path)), tmp_path.stat().st_mtime_ns, target.stat()
     inspect_guarantees(target)
@@ -165,6 +180,7 @@ def test_inspection_writes_nothing(tmp_path: Path, target: Path) -> None:
 def test_the_unknown_report_promises_nothing() -> None:
     report = guarantees.unknown_report()
     assert report.environment.filesystem_class == "unknown"
+    assert report.environment.device == "0:0"
     assert not report.is_guaranteed(ATOMIC_VISIBILITY)
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lock_outcomes import FENCED, LOST, OTHER, OWN, outcome
+from lock_outcomes import FENCED, ITS_OWN, LOST, OTHER, OWN, in_thread, outcome
 from safeatomic_core import (
     AtomicWriter,
     LockError,
     _held_locks,
+    _lock_api,
     force_release_lock,
     inspect_lock,
     is_locked,
@@ -23,6 +24,8 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
+from safeatomic_core._lock import Lock
+from safeatomic_core._target import Target
 
 # ------------------------------------------------------------------------------------ a lost lock
 
@@ -55,6 +58,42 @@ def test_a_new_acquisition_ends_the_memory_of_a_lost_lock(held: Path) -> None:
     assert try_acquire_lock(held)
     assert outcome(held) == OWN
     assert outcome(held, "none") == FENCED
+
+
+def test_a_lock_that_was_taken_anew_is_the_only_one_that_counts(held: Path) -> None:
+    os.unlink(f"{held}.lock")
+    assert try_acquire_lock(held)
+    assert release_lock(held)
+    assert outcome(held) == ITS_OWN
+    assert outcome(held, "none") == FENCED
+
+
+def test_an_interrupt_as_a_lock_is_entered_leaves_none_that_counts(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(target: Target, lock: Lock) -> None:
+        _held_locks.keep(target, lock)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_lock_api, "keep", keep)
+        with pytest.raises(KeyboardInterrupt):
+            try_acquire_lock(data)
+    assert outcome(data) == ITS_OWN
+    assert release_lock(data) is False
+
+
+def test_a_context_that_goes_on_in_another_thread_does_not_wait_for_itself(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*_: object) -> bool:
+        raise AssertionError("it waits for its own lock")
+
+    context = contextvars.copy_context()
+    assert context.run(try_acquire_lock, data)
+    monkeypatch.setattr(_held_locks, "wait", wait)
+    assert in_thread(lambda: context.run(try_acquire_lock, data, retries=1, delay=0)) is False
+    assert context.run(release_lock, data)
 
 
 def test_a_lock_that_was_removed_while_a_write_ran_is_noticed_before_it_publishes(

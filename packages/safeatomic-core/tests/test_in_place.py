@@ -29,39 +29,6 @@ from safeatomic_core._target import Target
 Listing = Callable[[], list[str]]
 
 
-@pytest.fixture
-def mounted(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The target as a mount point that only the rename finds out about."""
-    really = kernel.rename
-
-    def rename(src: Any, dst: Any, **kwargs: Any) -> None:
-        if dst == target.name:
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), src, None, dst)
-        really(src, dst, **kwargs)
-
-    def is_mount_point(_dir_fd: int, name: str, *_verdict: object) -> bool:
-        return name == target.name
-
-    monkeypatch.setattr(kernel, "rename", rename, raising=False)
-    monkeypatch.setattr(_verdicts, "is_mount_point", is_mount_point)
-    monkeypatch.setattr(_protocol, "is_mount_point", is_mount_point)
-    return target
-
-
-@pytest.fixture
-def seen(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The target as a mount point that the mount table shows."""
-    really = _verdicts.verdict_on
-
-    def verdict_on(*args: Any) -> Any:
-        verdict = really(*args)
-        verdict.mounted_names = frozenset({mounted.name})
-        return verdict
-
-    monkeypatch.setattr(_verdicts, "verdict_on", verdict_on)
-    return mounted
-
-
 @pytest.mark.parametrize("fixture", ["mounted", "seen"])
 def test_strict_refuses(fixture: str, request: pytest.FixtureRequest, listing: Listing) -> None:
     path: Path = request.getfixturevalue(fixture)
@@ -88,6 +55,20 @@ def test_the_file_itself_is_written_where_the_caller_goes_on(
     assert not checked or verify_checksum(seen)
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+@pytest.mark.filterwarnings("ignore::safeatomic_core.UnsupportedEnvironmentWarning")
+@pytest.mark.parametrize("fixture", ["mounted", "seen"])
+def test_a_checksum_that_was_replaced_leaves_no_descriptor(
+    target: Path, fixture: str, request: pytest.FixtureRequest
+) -> None:
+    write_checksum_file(target)
+    path: Path = request.getfixturevalue(fixture)
+    before = os.listdir("/proc/self/fd")
+    write_atomic_bytes(path, b"new", safety="warn", write_checksum=True)
+    assert os.listdir("/proc/self/fd") == before
+    assert verify_checksum(path)
+
+
 @pytest.mark.parametrize("checked", [False, True])
 @pytest.mark.parametrize("had_checksum", [False, True])
 def test_a_mount_that_only_the_rename_finds_is_written_in_place(
@@ -105,26 +86,42 @@ def test_a_mount_that_only_the_rename_finds_is_written_in_place(
     assert not checked or verify_checksum(path)
 
 
-def test_what_is_written_in_place_is_flushed_before_its_copy_goes(
-    seen: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_written_in_place_has_a_durable_copy_until_it_is_flushed(
+    mounted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
+    rename, reserve = kernel.rename, kernel.posix_fallocate
     fsync, unlink = kernel.fsync, kernel.unlink
+
+    def name(src: str, dst: str, **at: int) -> None:
+        rename(src, dst, **at)
+        if dst.startswith(COPY_PREFIX):
+            calls.append("name")
 
     def flush(fd: int) -> None:
         fsync(fd)
-        if os.path.samestat(os.fstat(fd), seen.stat()):
-            calls.append(f"flush {seen.read_text()}")
+        if os.path.samestat(os.fstat(fd), mounted.stat()):
+            calls.append(f"flush {mounted.read_text()}")
+        elif os.path.samestat(os.fstat(fd), mounted.parent.stat()):
+            calls.append("flush the directory")
+
+    def make_room(fd: int, offset: int, size: int) -> None:
+        reserve(fd, offset, size)
+        calls.append(f"reserve {os.fstat(fd).st_size}")
 
     def remove(name: str, **at: int) -> None:
         unlink(name, **at)
         if name.startswith(COPY_PREFIX):
             calls.append("remove")
 
+    monkeypatch.setattr(kernel, "rename", name, raising=False)
     monkeypatch.setattr(kernel, "fsync", flush, raising=False)
+    monkeypatch.setattr(kernel, "posix_fallocate", make_room, raising=False)
     monkeypatch.setattr(kernel, "unlink", remove, raising=False)
-    write_atomic_bytes(seen, b"new", safety="best_effort")
-    assert calls == ["flush new", "remove"]
+    write_atomic_bytes(mounted, b"newer", safety="best_effort")
+    room = ["reserve 5"] if hasattr(os, "posix_fallocate") else []
+    copied = ["name", "flush the directory", *room, "flush newer"]
+    assert calls == [*copied, "remove", "flush the directory"]
 
 
 def test_a_copy_that_is_busy_once_is_made_the_second_time(
@@ -268,17 +265,6 @@ def test_a_reservation_that_made_the_file_longer_is_undone_durably(
     assert seen.stat().st_ino in flushed
     # A reader that hashed the longer file must not meet the checksum it saw before.
     assert "data.bin.sha256" not in listing()
-
-
-def test_opening_twice_opens_once(seen: Path, locate: Callable[[str | Path], Target]) -> None:
-    target = locate(seen)
-    place = InPlace(target)
-    place.open()
-    first = place._handle.fd
-    place.open()
-    assert place._handle.fd == first
-    place.close()
-    target.close()
 
 
 def test_a_file_that_was_unmounted_meanwhile_is_not_written(seen: Path, listing: Listing) -> None:

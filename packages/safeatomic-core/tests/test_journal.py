@@ -17,6 +17,7 @@ major minor  #blocks  name
    8        0  268435456 sda
    8        1  268435455 sda1
  104        1       2048 cciss/c0d0p1
+ 252        0       4096 a disk
 """
 JOURNALED = b"rw\nbsddf\ndata=ordered\nbarrier\n"
 BARE = b"rw\nbsddf\nbarrier\n"
@@ -44,7 +45,8 @@ def place_on(device: str, fstype: str = "ext4") -> Environment:
 
 
 @pytest.mark.parametrize(
-    ("device", "disk"), [("8:0", "sda"), ("8:1", "sda1"), ("104:1", "cciss!c0d0p1")]
+    ("device", "disk"),
+    [("8:0", "sda"), ("8:1", "sda1"), ("104:1", "cciss!c0d0p1"), ("252:0", "a disk")],
 )
 @pytest.mark.parametrize(("options", "journal"), [(JOURNALED, True), (BARE, False)])
 def test_a_journal_is_seen_in_the_options_in_force(

@@ -18,6 +18,7 @@ import pytest
 
 from safeatomic_core import (
     LockError,
+    LockInfo,
     _lock_api,
     force_release_lock,
     get_lock_age,
@@ -25,6 +26,7 @@ from safeatomic_core import (
     is_locked,
     is_stale_lock,
     release_lock,
+    release_stale_lock,
     try_acquire_lock,
     write_atomic_bytes,
 )
@@ -70,6 +72,30 @@ def test_an_age_counts_from_when_the_lock_was_taken(
             is_stale_lock(path, max_age_s=endless)
 
 
+def test_what_is_known_of_no_lock_is_what_is_known_without_a_look(data: Path) -> None:
+    assert inspect_lock(data) == LockInfo(path=str(data), lock_path=str(lock_of(data)))
+    assert not is_stale_lock(data, max_age_s=0)
+    assert release_stale_lock(data, max_age_s=0) is False
+
+
+def test_what_is_no_regular_file_is_not_locked(data: Path) -> None:
+    data.mkdir()
+    with pytest.raises(IsADirectoryError):
+        try_acquire_lock(data)
+    assert not is_locked(data)
+
+
+def test_what_is_left_alone_is_named_by_where_links_lead(data: Path) -> None:
+    there = data.parent / "d"
+    there.mkdir()
+    (there / "data").touch()
+    lock_of(there / "data").write_text("a document\nof two lines\n")
+    data.symlink_to("d/data")
+    with pytest.raises(LockError) as caught:
+        force_release_lock(data)
+    assert f"'{lock_of(there / 'data')}' is a text" in str(caught.value)
+
+
 def test_a_link_that_leads_nowhere_is_a_lock_that_is_not_ours(data: Path) -> None:
     lock_of(data).symlink_to("nowhere")
     assert is_locked(data)
@@ -93,10 +119,11 @@ def test_force_removes_a_dead_lock_in_turn_with_those_who_take_it_over(
     data: Path, faults: Any
 ) -> None:
     dead_lock(data)
+    asked: list[object] = []
+    faults.fail("flock", errno.EIO, when=lambda _fd, how: asked.append(how))
+    faults.fail("unlink", errno.EIO, when=lambda name, **_options: asked.append(name))
     assert force_release_lock(data)
-    locks = [call for call in faults.calls if call in ("flock", "unlink")]
-    assert locks[-1] == "unlink"
-    assert locks.count("flock") >= 2  # whether it is dead, and the turn
+    assert asked[-2:] == [fcntl.LOCK_EX | fcntl.LOCK_NB, "data.lock"]
 
 
 @pytest.mark.parametrize("kind", ["dead", "foreign"])

@@ -77,6 +77,33 @@ def test_what_does_not_look_like_a_lock(tmp_path: Path, dir_fd: int, raw: bytes,
     found.close()
 
 
+def test_before_a_look_nothing_is_known_to_be_there() -> None:
+    found = Found()
+    assert (found.exists, found.takeable, found.alive, found.corrupt) == (False, False, "no", False)
+    assert (found.inode, found.owner, found.size, found.kind) == ((0, 0), -1, 0, "")
+    assert (found.raw, found.fields, found.trouble, found.fd) == (None, {}, None, -1)
+
+
+def test_no_more_is_read_than_shows_that_it_is_too_much(tmp_path: Path, dir_fd: int) -> None:
+    place(tmp_path, b"x" * 9000)
+    found = look(dir_fd, "data.lock")
+    assert (len(found.raw or b""), found.size) == (4097, 9000)
+    found.close()
+
+
+def test_what_the_program_has_put_at_the_number_of_a_lock_is_not_closed(
+    tmp_path: Path, dir_fd: int
+) -> None:
+    place(tmp_path, payload(None))
+    found = look(dir_fd, "data.lock")
+    number = found.fd
+    fd = os.open(tmp_path, os.O_RDONLY)
+    os.dup2(fd, number)
+    os.close(fd)
+    found.close()
+    os.close(number)
+
+
 def test_nothing_there_is_not_locked(tmp_path: Path, dir_fd: int) -> None:
     found = look(dir_fd, "data.lock")
     assert (found.exists, found.alive, found.corrupt) == (False, "no", False)
@@ -181,7 +208,7 @@ def test_a_lock_that_cannot_be_examined_is_unknown_not_corrupt(
     faults.fail(call, code)
     found = look(dir_fd, "data.lock")
     assert (found.exists, found.alive, found.corrupt) == (True, "unknown", False)
-    assert "may be alive" in found.describe()
+    assert f"({os.strerror(code)}), so its holder may be alive" in found.describe()
     assert f"user {os.getuid()} in a sticky directory" in found.describe(sticky=True)
     found.close()
 

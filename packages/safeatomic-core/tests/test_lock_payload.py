@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from lock_payloads import GOOD, TOKEN, payload
 from safeatomic_core import _lock_payload
-from safeatomic_core._lock_payload import parse, parse_timestamp
+from safeatomic_core._lock_payload import parse, parse_json, parse_timestamp
 
 
 def test_the_payload_is_one_line_of_json_that_parses_back() -> None:
@@ -67,6 +68,32 @@ def test_our_own_payload_is_read_and_written_where_nothing_can_be_imported(
     assert parse(longest.replace(b"2147483647", b"2147483648")) is None  # no process has it
     assert parse(json_of(GOOD)) is None
     assert parse_timestamp("2026-01-02T03:04:05+01:00") is None
+
+
+def test_a_host_of_an_everyday_name_is_written_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("L", "host-1.lan", "1", "1", "x")))
+    monkeypatch.setattr(_lock_payload, "_this_second", (-1, "", ""))
+    assert b'"hostname":"host-1.lan",' in payload(None)
+
+
+def test_a_clock_that_begins_in_1970_is_good_for_a_payload() -> None:
+    program = (
+        "import time\n"
+        "time.time_ns = lambda: 0\n"
+        "from safeatomic_core._lock_payload import payload\n"
+        "print(payload(None, '0123456789abcdef').decode())"
+    )
+    made = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE)
+    fields = parse(made.stdout.strip())
+    assert fields is not None
+    assert parse_timestamp(fields["timestamp"]) == 0
+    assert fields["hostname"] == os.uname().nodename
+
+
+def test_what_is_written_otherwise_than_ours_is_read_as_json() -> None:
+    fields = parse(payload(None).replace(b"null", rb'"\u0041"'))
+    assert fields is not None
+    assert fields["session_hash"] == "A"
 
 
 def json_of(value: object) -> bytes:
@@ -132,6 +159,17 @@ def test_every_year_has_the_days_that_it_has(year: int) -> None:
                 assert parse_timestamp(text) is None, text
             else:
                 assert parse_timestamp(text) == expected, text
+
+
+@pytest.mark.parametrize("text", ["2026-01-02T03:04:05.0+01:00", "2026-01-02T03:04:05.000Z"])
+def test_a_time_that_has_our_length_or_our_marks_alone_is_another_one(text: str) -> None:
+    assert parse_timestamp(text) == datetime.fromisoformat(text).timestamp()
+
+
+def test_what_is_nested_too_deep_is_not_read_however_its_brackets_are_mixed() -> None:
+    shallow, deep = ('[{"a":' * levels + "1" + "}]" * levels for levels in (32, 33))
+    assert parse_json(shallow.encode()) is not None
+    assert parse_json(deep.encode()) is None
 
 
 def test_a_stack_that_is_nearly_used_up_says_nothing_of_the_file() -> None:

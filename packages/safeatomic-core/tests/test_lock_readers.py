@@ -1,4 +1,4 @@
-"""Who may open a lock, against who may remove it: sixteen directories, six users."""
+"""Who may open a lock, against who may remove it: nineteen directories, six users."""
 
 from __future__ import annotations
 
@@ -101,6 +101,11 @@ PLACES = {
     "an access ACL that its maker may not read": Place(
         0o773, 0, GROUP, User(1003, 1003), access=with_user(1005, 7, 3, mask=5)
     ),
+    "a group that may not list": Place(0o730, 1001, GROUP, MEMBER),
+    "a group that may not list, of which its owner is none": Place(
+        0o730, 1001, GROUP, User(1001, 1005)
+    ),
+    "its owner may not write": Place(0o570, 1005, GROUP, MEMBER),
     "an access ACL without effect": Place(
         0o707, 0, GROUP, User(1003, 1003), access=with_user(1005, 7, 7, mask=0)
     ),
@@ -193,7 +198,8 @@ def test_anyone_who_could_remove_a_dead_lock_gets_past_it(directory: Path, place
 def test_root_s_lock_belongs_to_the_directory_s_owner(directory: Path) -> None:
     made = make(directory, PLACES["somebody's, by root"])
     assert try_acquire_lock(made / "f")
-    assert (made / "f.lock").stat().st_uid == 1001
+    status = (made / "f.lock").stat()
+    assert (status.st_uid, status.st_gid) == (1001, 1001)
     assert release_lock(made / "f")
 
 
@@ -282,7 +288,36 @@ def test_a_filesystem_without_attributes_has_none_to_drop(tmp_path: Path, faults
     assert try_acquire_lock(path)
     try:
         assert "removexattr" in faults.calls
+        assert not {"fchown", "setxattr"} & set(faults.calls)  # the group is the directory's
         lock = tmp_path / "f.lock"
         assert lock.stat().st_mode & 0o077 == 0o040
     finally:
         release_lock(path)
+
+
+def test_in_a_sticky_directory_a_lock_needs_neither_a_group_nor_an_acl(
+    tmp_path: Path, faults: Any
+) -> None:
+    tmp_path.chmod(0o1777)
+    hold(tmp_path / "f")
+    assert not {"fchown", "setxattr"} & set(faults.calls)
+    assert stat.S_IMODE((tmp_path / "f.lock").stat().st_mode) == 0o1600
+    release_lock(tmp_path / "f")
+
+
+@needs_root
+def test_an_acl_that_brings_no_mode_along_leaves_the_owner_what_it_needs(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, faults: Any
+) -> None:
+    from safeatomic_core._posix import kernel
+
+    made = make(directory, Place(0o770, 0, GROUP, ROOT))
+    faults.fail("fchown", errno.EPERM)
+    monkeypatch.setattr(kernel, "setxattr", lambda *_args: None)
+    before = os.umask(0o777)
+    try:
+        hold(made / "f")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((made / "f.lock").stat().st_mode) == 0o1600
+    release_lock(made / "f")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
@@ -21,3 +22,19 @@ def test_lesser_messages_are_dropped_while_nobody_listens(
         _log.debug("kept %s", 2)
         _log.warning("kept %s", 3)
     assert caplog.messages == ["kept 1", "kept 2", "kept 3"]
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_a_warning_that_no_logging_can_take_is_printed_at_the_end_of_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch, at_the_end: bool
+) -> None:
+    said = io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "logging", None)
+        patch.setattr(_log, "_kept", [None])
+        patch.setattr(sys, "is_finalizing", lambda: at_the_end)
+        patch.setattr(sys, "stderr", said)
+        _log.warning("lost %s", 1)
+        patch.setattr(sys, "stderr", None)  # as of a program without a terminal
+        _log.warning("lost %s", 2)
+    assert said.getvalue() == ("lost 1\n" if at_the_end else "")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import LockError, move_atomic, write_atomic_bytes, write_checksum_file
-from safeatomic_core._posix import intercept
+from safeatomic_core._posix import intercept, kernel
 
 _LAST_LOOK = 2  # calls between which, and the rename, nobody can notice: a look at each lock
 
@@ -95,3 +95,33 @@ def test_nothing_is_published_under_a_lock_that_was_forced_away(
         last = force.calls
         number += 1
     assert forced >= 3
+
+
+@pytest.mark.parametrize(
+    ("change", "source_recorded"),
+    [(write, False), (write_checked, False), (move, False), (move, True)],
+)
+def test_no_record_is_touched_under_a_lock_that_was_forced_away(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[tuple[str, dict[str, object]]],
+    change: Callable[[Path], None],
+    source_recorded: bool,
+) -> None:
+    """It may be another holder's by now."""
+    target, source, really = tmp_path / "target", tmp_path / "source", kernel.fsync
+    for path in (target, source):
+        path.write_bytes(b"old")
+        if path == target or source_recorded:
+            write_checksum_file(path)
+    steps.clear()
+
+    def fsync(fd: int) -> None:
+        really(fd)
+        Path(f"{target}.lock").unlink(missing_ok=True)
+
+    monkeypatch.setattr(kernel, "fsync", fsync, raising=False)
+    with pytest.raises(LockError):
+        change(target)
+    assert "Harden" in dict(steps)
+    assert "Announce" not in dict(steps)

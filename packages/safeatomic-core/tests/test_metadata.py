@@ -294,3 +294,18 @@ def test_a_chosen_mode_stays_when_the_owner_changes(
     with AtomicWriter(target, concurrency="none") as file:
         os.fchmod(file.fileno(), 0o604)
     assert stat.S_IMODE(target.stat().st_mode) == 0o604
+
+
+@pytest.mark.parametrize("mode", [0, 0o600, 0o640])
+def test_any_mode_that_is_set_through_the_descriptor_stays(target: Path, mode: int) -> None:
+    target.chmod(0o644)
+    with AtomicWriter(target) as file:
+        os.fchmod(file.fileno(), mode)
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+
+
+def test_a_replacement_is_its_owner_s_alone_while_it_is_written(target: Path) -> None:
+    target.chmod(0o644)
+    with AtomicWriter(target) as file:
+        assert stat.S_IMODE(os.fstat(file.raw.fileno()).st_mode) == 0o600
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644

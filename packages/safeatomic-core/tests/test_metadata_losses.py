@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from safeatomic_core import _metadata, write_atomic_bytes
+from safeatomic_core._metadata import preserve
 from safeatomic_core._posix import kernel
+from safeatomic_core._target import Target
+from safeatomic_core._temp_file import Temp
+
+ACL = "system.posix_acl_access"
 
 
-def written_by_another_user(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a file whose owner is somebody else than the temp's, and stays lost."""
+def written_by_another_user(
+    target: Path, monkeypatch: pytest.MonkeyPatch, field: int = stat.ST_UID
+) -> None:
+    """Write a file whose owner (or group) is another than the temp's, and stays lost."""
     really = kernel.fstat
 
     def fstat(fd: int) -> os.stat_result:
         fields = list(really(fd))
-        fields[4] += 1
+        fields[field] += 1
         return os.stat_result(fields)
 
     with monkeypatch.context() as patched:
@@ -27,7 +36,16 @@ def written_by_another_user(target: Path, monkeypatch: pytest.MonkeyPatch) -> No
         write_atomic_bytes(target, b"new", concurrency="none")
 
 
-@pytest.mark.parametrize(("mode", "level"), [(0o660, "DEBUG"), (0o640, "WARNING")])
+@pytest.mark.parametrize(
+    ("mode", "level"),
+    [
+        (0o660, "DEBUG"),
+        (0o640, "WARNING"),
+        (0o440, "DEBUG"),
+        (0o760, "DEBUG"),
+        (0o620, "WARNING"),
+    ],
+)
 def test_an_owner_matters_where_the_group_may_do_less(
     target: Path,
     faults: Any,
@@ -40,6 +58,73 @@ def test_an_owner_matters_where_the_group_may_do_less(
     faults.fail("fchown", errno.EPERM)
     written_by_another_user(target, monkeypatch)
     assert level_of(caplog, f"owner {os.geteuid()}") == level
+
+
+def test_a_group_that_is_lost_is_warned_of_and_so_is_the_bit_that_lends_its_rights(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults.fail("fchown", errno.EPERM)
+    written_by_another_user(target, monkeypatch, stat.ST_GID)
+    assert level_of(caplog, "group") == "WARNING"
+    caplog.clear()
+    target.chmod(0o2640)
+    written_by_another_user(target, monkeypatch, stat.ST_GID)
+    assert level_of(caplog, "the set-group-ID bit") == "WARNING"  # of the group it was said before
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_set_id_bits_that_are_refused_are_warned_of(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    target.chmod(0o4640)
+    monkeypatch.setattr(kernel, "fchown", lambda *_: None, raising=False)
+    faults.fail("fchmod", errno.EPERM, when=lambda _fd, mode: mode == 0o4640)
+    written_by_another_user(target, monkeypatch)
+    assert level_of(caplog, "the set-user-ID and set-group-ID bits") == "WARNING"
+
+
+def test_a_mode_without_set_id_bits_is_set_once(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "fchown", lambda *_: None, raising=False)
+    written_by_another_user(target, monkeypatch)
+    assert faults.calls.count("fchmod") == 1
+
+
+@pytest.mark.parametrize("wanted", [[ACL, "user.note"], ["user.note"]])
+def test_an_acl_is_taken_away_from_the_temp_only_if_the_target_has_none_and_it_has_one(
+    target: Path, monkeypatch: pytest.MonkeyPatch, wanted: list[str]
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(kernel, "listxattr_at", lambda *_: wanted, raising=False)
+    monkeypatch.setattr(kernel, "getxattr_at", lambda *_: b"x", raising=False)
+    monkeypatch.setattr(
+        kernel, "listxattr", lambda _fd: [ACL] if ACL in wanted else [], raising=False
+    )
+    monkeypatch.setattr(kernel, "setxattr", lambda _fd, name, _: calls.append(name), raising=False)
+    monkeypatch.setattr(kernel, "removexattr", lambda *_: calls.append("removed"), raising=False)
+    write_atomic_bytes(target, b"new", concurrency="none")
+    assert calls == wanted
+
+
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        ("listxattr_at", errno.ENOTSUP),
+        ("listxattr", errno.ENOTSUP),
+        ("listxattr_at", errno.ENOENT),  # no /proc
+    ],
+)
+def test_where_attributes_cannot_be_listed_nobody_knows_that_there_is_no_acl(
+    target: Path, faults: Any, locate: Callable[[str | Path], Target], entry: str, code: int
+) -> None:
+    place = locate(target)
+    temp = Temp(place.dir_fd)
+    temp.create(0o600)
+    assert preserve(place, temp, keep_mode=False)
+    faults.fail(entry, code)
+    assert not preserve(place, temp, keep_mode=False)
+    temp.discard()
 
 
 def test_a_set_id_bit_that_would_lend_other_rights_is_warned_of(
@@ -57,7 +142,7 @@ def test_a_set_id_bit_that_would_lend_other_rights_is_warned_of(
     [
         ("user.note", "DEBUG"),
         ("security.selinux", "WARNING"),
-        ("system.posix_acl_access", "WARNING"),
+        (ACL, "WARNING"),
     ],
 )
 def test_an_attribute_matters_where_it_decides_on_access(
@@ -104,10 +189,9 @@ def test_an_owner_or_group_is_given_or_stays(
 
     monkeypatch.setattr(_metadata, "_has_every_number", known)
     kernel.fchown = fchown
-    uid, gid = (number, -1) if kind == "uid" else (-1, number)
     stays = outcome == "refused" or (outcome == "no number of its own" and number == 65534)
-    assert _metadata._give(0, uid, gid, 77) == (77 if stays else number)
-    assert given == ([] if stays else [(uid, gid)])
+    assert _metadata._give(0, number, 77, f"{kind}_map") == (77 if stays else number)
+    assert given == ([] if stays else [(number, -1) if kind == "uid" else (-1, number)])
     assert asked == ([f"{kind}_map"] if number == 65534 else [])
 
 

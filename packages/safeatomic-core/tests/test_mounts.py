@@ -129,7 +129,8 @@ def test_statfs_without_ctypes_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
         mounts.statfs(0)
 
 
-def test_statfs_of_a_bad_descriptor_is_an_error() -> None:
+def test_statfs_of_a_bad_descriptor_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "_fstatfs", None)
     with pytest.raises(OSError, match="Bad file descriptor"):
         mounts.statfs(2**31 - 1)
 
@@ -276,6 +277,32 @@ def test_what_a_lost_watch_had_open_is_closed_by_the_next(watch: MountWatch) -> 
     assert watch.unchanged()
 
 
+def test_the_next_watch_closes_what_a_lost_one_had_open() -> None:
+    gc.collect()
+    mounts.close_lost()
+    before = len(os.listdir("/proc/self/fd"))
+    MountWatch()
+    gc.collect()
+    last = MountWatch()
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    last.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_closed_watch_is_remembered_nowhere() -> None:
+    before = len(mounts._tables)
+    MountWatch().close()
+    assert len(mounts._tables) == before
+
+
+def test_what_a_lost_watch_had_open_is_closed_when_verdicts_are_forgotten() -> None:
+    number = MountWatch()._fd
+    gc.collect()
+    verdicts.forget()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
 def test_a_number_that_a_lost_watch_had_is_not_closed_under_another_file(tmp_path: Path) -> None:
     watch = MountWatch()
     number = watch._fd
@@ -331,7 +358,7 @@ def test_a_watch_that_is_interrupted_while_it_is_closed_is_closed_by_the_next(
         os.fstat(number)
 
 
-@pytest.mark.parametrize("moment", ["begun", "read"])
+@pytest.mark.parametrize("moment", ["opened", "begun", "read"])
 def test_an_interrupted_look_leaves_no_descriptor(
     watch: MountWatch, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -340,7 +367,9 @@ def test_an_interrupted_look_leaves_no_descriptor(
 
     watch.close()
     verdicts.forget()
-    if moment == "begun":
+    if moment == "opened":
+        monkeypatch.setattr(os, "lseek", interrupt)
+    elif moment == "begun":
         monkeypatch.setattr(select, "poll", interrupt)
     else:
         monkeypatch.setattr(environment, "find_mount", interrupt)
@@ -484,6 +513,9 @@ def test_a_file_that_the_machine_swaps_to(target: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(mounts, "read_proc", lambda _path: table % escaped)
         assert mounts.is_swap_file(fd, odd.name)
         assert not mounts.is_swap_file(fd, other.name)
+        title, _, line = table.splitlines(keepends=True)
+        monkeypatch.setattr(mounts, "read_proc", lambda _path: title + line % escaped)
+        assert mounts.is_swap_file(fd, odd.name)
         assert not mounts.is_swap_file(fd, "missing")
         odd.with_name("link").symlink_to(odd.name)
         assert not mounts.is_swap_file(fd, "link")

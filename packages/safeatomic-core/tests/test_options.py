@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import threading
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -13,6 +14,7 @@ from safeatomic_core import (
     compute_hash_data,
     inspect_lock,
     safeatomic_config,
+    write_atomic_bytes,
 )
 from safeatomic_core._options import check_algorithm, defaults, resolve_algorithm, resolve_encoding
 
@@ -81,6 +83,28 @@ def test_bad_values_are_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=message):
         safeatomic_config(**options)  # type: ignore[arg-type]
+
+
+def test_the_limits_of_what_is_counted_are_allowed() -> None:
+    with safeatomic_config(retries=2**63 - 1, delay=9223372036):
+        assert (defaults().retries, defaults().delay) == (2**63 - 1, 9223372036)
+    with safeatomic_config(retries=0, delay=0):
+        assert (defaults().retries, defaults().delay) == (0, 0)
+
+
+@pytest.mark.parametrize("mode", [0, 0o777])
+def test_every_permission_bit_may_be_asked_for_or_none(target: Path, mode: int) -> None:
+    path = target.with_name("new")
+    write_atomic_bytes(path, b"x", mode=mode)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_data_that_is_refused_is_free_while_the_error_is_handled(target: Path) -> None:
+    data = bytearray(b"not contiguous")
+    with memoryview(data)[::2] as half, pytest.raises(TypeError, match="contiguous") as caught:
+        write_atomic_bytes(target, half)
+    data.clear()  # which is refused while a view shows it
+    assert caught.value.__traceback__ is not None
 
 
 def test_threads_do_not_see_each_other_s_scope() -> None:

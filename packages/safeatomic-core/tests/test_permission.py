@@ -149,6 +149,17 @@ def test_only_the_owner_of_a_directory_may_replace_others_read_only_files(
     assert target.read_bytes() == (b"new" if allowed else b"old")
 
 
+def test_a_root_that_is_refused_is_no_owner_who_may_replace_all_the_same(
+    target: Path, refused: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root is refused by something else than the mode."""
+    refused(errno.EACCES)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with owned_by(monkeypatch, file=SOMEBODY, directory=0), pytest.raises(PermissionError):
+        write_atomic(target, "new", concurrency="none", preserve_metadata=False)
+    assert target.read_bytes() == b"old"
+
+
 @pytest.mark.parametrize(
     ("file", "directory", "allowed"), [(ME, 0, True), (777, 777, True), (777, 778, False)]
 )
@@ -165,14 +176,26 @@ def test_other_users_files_in_a_sticky_directory_are_not_replaced(
 
 
 @pytest.mark.parametrize(
-    ("link", "directory", "allowed"), [(ME, 0, True), (777, 777, True), (777, 778, False)]
+    ("link", "directory", "mode", "allowed"),
+    [
+        (ME, 0, 0o1777, True),
+        (777, 777, 0o1777, True),
+        (777, 778, 0o1777, False),
+        (777, 778, 0o755, True),
+        (777, 778, 0o1775, True),
+    ],
 )
 def test_other_users_links_in_a_sticky_directory_are_not_followed(
-    target: Path, monkeypatch: pytest.MonkeyPatch, link: int, directory: int, allowed: bool
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    link: int,
+    directory: int,
+    mode: int,
+    allowed: bool,
 ) -> None:
     at = target.with_name("link")
     at.symlink_to("data.bin")
-    with owned_by(monkeypatch, file=link, directory=directory, mode=0o1777):
+    with owned_by(monkeypatch, file=link, directory=directory, mode=mode):
         if allowed:
             assert read_atomic(at) == "old"
         else:

@@ -212,6 +212,133 @@ def test_attributes_are_those_of_the_name_not_of_what_it_leads_to(tmp_path: Path
         os.close(directory)
 
 
+def test_a_directory_is_listed_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[tuple[int, int, int]] = []
+    really = os.lseek
+
+    def lseek(fd: int, offset: int, whence: int) -> int:
+        sought.append((fd, offset, whence))
+        return really(fd, offset, whence)
+
+    monkeypatch.setattr(os, "lseek", lseek)
+    (tmp_path / "file").touch()
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert kernel.listdir(fd) == ["file"]
+        assert sought == [(fd, 0, os.SEEK_SET)]
+    finally:
+        os.close(fd)
+
+
+def test_a_stream_over_the_table_is_cut_as_any_other(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "wb") as file, intercept(lambda _name, call: call):
+        stream = kernel.raw_stream(file.fileno(), "wb")
+        stream.write(b"0123456789")
+        assert stream.fileno() == file.fileno()
+        assert stream.seek(7) == 7
+        assert stream.truncate() == 7
+        assert os.fstat(file.fileno()).st_size == 7
+        assert stream.truncate(3) == 3
+        assert os.fstat(file.fileno()).st_size == 3
+
+
+def test_the_numbers_of_locks_are_the_system_s() -> None:
+    fcntl = pytest.importorskip("fcntl", reason="this system has no flock")
+    ours = _posix.LOCK_SH, _posix.LOCK_EX, _posix.LOCK_NB
+    assert ours == (fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_NB)
+
+
+def test_access_is_asked_for_the_effective_user_and_for_the_link_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def access(_name: str, _mode: int, **options: object) -> bool:
+        asked.update(options)
+        return True
+
+    monkeypatch.setattr(os, "access", access)
+    assert kernel.access("name", os.W_OK, 7)
+    assert asked == {"dir_fd": 7, "effective_ids": True, "follow_symlinks": False}
+
+
+@pytest.mark.parametrize(("platform", "call"), [("linux", "os.fsync"), ("darwin", "_posix._fsync")])
+def test_a_flush_is_the_platform_s(platform: str, call: str) -> None:
+    code = f"""
+import os, sys
+sys.platform = {platform!r}
+from safeatomic_core import _posix
+assert _posix.kernel.fsync is {call}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["link", "listxattr", "getxattr"])
+def test_what_an_os_module_lacks_is_missing_by_name_as_well(name: str) -> None:
+    code = f"""
+import os
+if hasattr(os, {name!r}):
+    delattr(os, {name!r})
+from safeatomic_core._posix import kernel
+for call in (kernel.{name}, kernel.{name}{"_anonymous" if name == "link" else "_at"}):
+    try:
+        call(0, "", 0)
+    except OSError as error:
+        assert "is not available" in str(error)
+    else:
+        raise AssertionError
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+NAMED = ("O_PATH", "O_TMPFILE")
+
+
+@pytest.mark.skipif(
+    not all(hasattr(os, name) for name in NAMED), reason="this os names no numbers to compare with"
+)
+@pytest.mark.parametrize(
+    ("platform", "implementation", "known"),
+    [("linux", "pypy", True), ("darwin", "pypy", False), ("linux", "cpython", False)],
+)
+def test_numbers_that_an_os_module_lacks_are_those_of_linux(
+    platform: str, implementation: str, known: bool
+) -> None:
+    code = f"""
+import os, sys
+numbers = [(name, getattr(os, name)) for name in {NAMED}]
+for name, _ in numbers:
+    delattr(os, name)
+sys.platform, sys.implementation.name = {platform!r}, {implementation!r}
+from safeatomic_core import _posix
+for name, number in numbers:
+    assert getattr(_posix, name) == (number if {known} else 0), name
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+FLAGS = ("O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "POSIX_FADV_DONTNEED")
+
+
+def test_flags_that_a_system_lacks_ask_for_nothing() -> None:
+    code = f"""
+import os
+for name in {FLAGS}:
+    if hasattr(os, name):
+        delattr(os, name)
+from safeatomic_core import _posix
+for name in {FLAGS}:
+    assert getattr(_posix, name) == 0, name
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     directory = os.open(tmp_path, os.O_RDONLY)

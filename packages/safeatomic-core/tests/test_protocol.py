@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import errno
+import gc
 import inspect
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +23,8 @@ from safeatomic_core import (
     verify_checksum,
     write_atomic_bytes,
 )
+from safeatomic_core._digests import hash_bytes
+from safeatomic_core._target import Target
 
 Listing = Callable[[], list[str]]
 
@@ -48,13 +53,47 @@ def test_a_writeback_that_cannot_be_started_changes_nothing(target: Path, faults
     assert target.read_bytes() == b"new"
 
 
-def test_a_write_that_fails_waits_for_its_hash(
-    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, listing: Listing
+class Aside:
+    """A thread that hashes, and whether anybody has waited for it."""
+
+    def __init__(self) -> None:
+        self.waited = 0
+
+    def __call__(self, data: memoryview | bytes, algo: str) -> Aside:
+        self._digest = hash_bytes(data, algo)
+        return self
+
+    def hexdigest(self) -> str:
+        self.waited += 1
+        return self._digest
+
+
+@pytest.fixture
+def aside(monkeypatch: pytest.MonkeyPatch) -> Aside:
+    """Let content from ten bytes on be hashed in what stands for a thread of its own."""
+    made = Aside()
+    monkeypatch.setattr(_protocol, "_HASH_ASIDE", 10)
+    monkeypatch.setattr(_protocol, "HashAside", made)
+    return made
+
+
+@pytest.mark.parametrize(("size", "waited"), [(9, 0), (10, 1)])
+def test_long_content_is_hashed_beside_the_writing(
+    target: Path, aside: Aside, size: int, waited: int
 ) -> None:
-    monkeypatch.setattr(_protocol, "_HASH_ASIDE", 1)
-    faults.fail("write", errno.ENOSPC, when=lambda _fd, data: len(data) == 1_000_000)
+    write_atomic_bytes(target, b"x" * size, write_checksum=True)
+    assert verify_checksum(target)
+    assert aside.waited == waited
+
+
+def test_a_write_that_fails_waits_for_its_hash(
+    target: Path, faults: Any, aside: Aside, listing: Listing
+) -> None:
+    """Until then the thread has the caller's buffer."""
+    faults.fail("write", errno.ENOSPC, when=lambda _fd, data: len(data) == 1_000)
     with pytest.raises(OSError, match="No space"):
-        write_atomic_bytes(target, b"x" * 1_000_000, write_checksum=True)
+        write_atomic_bytes(target, b"x" * 1_000, write_checksum=True)
+    assert aside.waited == 1
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 
@@ -73,6 +112,28 @@ def test_an_interrupt_just_before_release_does_not_keep_the_lock(
     monkeypatch.setattr(_change, "release_quietly", release)
     with pytest.raises(KeyboardInterrupt):
         write_atomic_bytes(target, b"new")
+    assert not is_locked(target)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_write_that_interrupts_kept_from_being_closed_is_closed_when_it_is_dropped(
+    target: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """After one interrupt it is closed at once."""
+    really = _change.close
+    interrupts = iter([KeyboardInterrupt] * count)
+
+    def close(change: Any) -> None:
+        for interrupt in interrupts:
+            raise interrupt
+        really(change)
+
+    monkeypatch.setattr(_change, "close", close)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        write_atomic_bytes(target, b"new")
+    assert is_locked(target) is (count == 2)
+    del caught
+    gc.collect()
     assert not is_locked(target)
 
 
@@ -95,6 +156,14 @@ def test_an_interrupt_of_the_clean_up_leaves_no_temp(
         write_atomic_bytes(target, b"new")
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EIO])
+def test_a_rename_that_fails_is_not_tried_again(target: Path, faults: Any, code: int) -> None:
+    faults.fail("rename", code)
+    with pytest.raises(OSError, match="unchanged"):
+        write_atomic_bytes(target, b"new", safety="best_effort")
+    assert faults.calls.count("rename") == 1
 
 
 def test_a_sidecar_that_somebody_else_removes_meanwhile_is_no_obstacle(
@@ -161,6 +230,85 @@ def test_a_file_that_is_created_while_a_stream_is_filled_wins(tmp_path: Path) ->
         file.write(b"second")
     assert (tmp_path / "f").read_bytes() == b"first"
     assert not (tmp_path / "f.sha256").exists()
+
+
+def test_a_file_that_is_created_before_the_lock_is_taken_stops_the_write_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: Any
+) -> None:
+    really = _protocol.Write.acquire
+
+    def created(write: _protocol.Write, target: Target) -> None:
+        (tmp_path / "f").write_bytes(b"first")
+        really(write, target)
+
+    monkeypatch.setattr(_protocol.Write, "acquire", created)
+    with pytest.raises(FileExistsError):
+        write_atomic_bytes(tmp_path / "f", b"second", overwrite=False)
+    assert (tmp_path / "f").read_bytes() == b"first"
+    assert "Stage" not in dict(steps)
+
+
+def test_a_file_that_is_created_while_a_stream_is_filled_is_noticed_before_the_flush(
+    tmp_path: Path, steps: Any
+) -> None:
+    with pytest.raises(FileExistsError), AtomicWriter(tmp_path / "f", overwrite=False):
+        (tmp_path / "f").write_bytes(b"first")
+    assert (tmp_path / "f").read_bytes() == b"first"
+    assert "Harden" not in dict(steps)
+
+
+def test_a_stranger_s_sidecar_that_appears_while_a_stream_is_filled_is_never_displaced(
+    target: Path, steps: Any
+) -> None:
+    side = target.with_name("data.bin.sha256")
+    with pytest.raises(FileExistsError), AtomicWriter(target, write_checksum=True) as file:
+        file.write(b"new")
+        side.write_bytes(b"notes")
+    assert side.read_bytes() == b"notes"
+    assert "Harden" not in dict(steps)
+
+
+def test_content_that_another_program_replaces_at_once_was_published_all_the_same(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = target.with_name("other")
+    other.write_bytes(b"another program's")
+
+    def replaced(fd: int) -> bool:
+        if other.exists() and target.read_bytes() == b"new":
+            os.replace(other, target)
+        return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+    faults.fail("fsync", errno.EIO, when=replaced)
+    with pytest.raises(OSError, match="the new content is visible"):
+        write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"another program's"
+
+
+def test_a_stream_whose_temp_the_program_has_closed_writes_nothing_into_what_took_its_number(
+    target: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.touch()
+    file = AtomicWriter(target)
+    file.write(b"new")
+    assert file._write is not None
+    ours = file._write.temp.fd
+    there = os.open(theirs, os.O_RDWR)
+    os.dup2(there, ours)
+    os.close(there)
+    with pytest.raises(OSError, match="closed a descriptor of this writer"):
+        file.commit()
+    os.close(ours)
+    assert (target.read_bytes(), theirs.read_bytes()) == (b"old", b"")
+
+
+def test_a_directory_that_commit_has_examined_is_not_examined_again(
+    target: Path, faults: Any
+) -> None:
+    with AtomicWriter(target, concurrency="none") as file:
+        file.write(b"new")
+    assert faults.calls[-3:] == ["fstat", "close", "close"]  # of the temp, and of the directory
 
 
 def test_a_deep_stack_with_room_for_a_write_is_no_obstacle(target: Path) -> None:

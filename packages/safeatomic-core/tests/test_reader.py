@@ -12,6 +12,7 @@ import pytest
 
 from safeatomic_core import AtomicReader, ChecksumMismatchError, write_atomic_bytes
 from safeatomic_core._posix import kernel
+from safeatomic_core._reading import Opened
 
 
 @pytest.fixture
@@ -209,6 +210,60 @@ def test_what_is_held_in_memory_is_handed_out_and_nothing_of_another_file(
     os.close(number)
 
 
+@pytest.mark.parametrize("theirs", [b"", b"theirs\n" * 40_000])
+def test_a_line_that_another_file_would_end_is_not_handed_out(
+    tmp_path: Path, other: Path, theirs: bytes
+) -> None:
+    data = b"%07d line\n" * 10_000 % tuple(range(10_000))
+    path = tmp_path / "f"
+    path.write_bytes(data)
+    other.write_bytes(theirs)
+    file = AtomicReader(path)
+    given = file.readline()
+    number = reuse(file, other)
+    with pytest.raises(OSError, match="the program closed the descriptor of this reader"):
+        while line := file.readline():
+            given += line
+    assert data.startswith(given)
+    assert given.endswith(b"\n")
+    file.close()
+    os.close(number)
+
+
+def test_the_last_line_is_not_ended_by_another_file(lines: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    file = AtomicReader(lines)
+    assert [file.readline(), file.readline()] == [b"one\n", b"two\n"]
+    number = reuse(file, empty)
+    with pytest.raises(OSError, match="the program closed the descriptor of this reader"):
+        file.readline()
+    file.close()
+    os.close(number)
+
+
+def test_an_error_in_the_middle_of_a_line_names_the_file(
+    lines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.FileIO):
+        """A file of which only the first six bytes can be read."""
+
+        def readinto(self, buffer: Any, /) -> int:
+            if self.tell():
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().readinto(memoryview(buffer)[:6])
+
+    def raw_stream(fd: int, mode: str) -> io.RawIOBase:
+        return Failing(fd, mode, closefd=False)
+
+    monkeypatch.setattr(kernel, "raw_stream", raw_stream, raising=False)
+    with AtomicReader(lines) as file:
+        assert file.readline() == b"one\n"
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught:
+            file.readline()
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(lines))
+
+
 def test_the_descriptor_is_looked_at_once_for_each_part_that_is_read_ahead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +288,65 @@ def test_the_descriptor_is_looked_at_once_for_each_part_that_is_read_ahead(
         monkeypatch.undo()
 
 
+def read_into(file: AtomicReader, size: int) -> bytes:
+    buffer = bytearray(size)
+    assert file.readinto(buffer) == size
+    return bytes(buffer)
+
+
+@pytest.mark.parametrize("read", [AtomicReader.read, AtomicReader.read1, read_into])
+@pytest.mark.parametrize("size", [0, 9])
+def test_up_to_the_last_byte_that_is_held_no_call_of_the_system_is_made(
+    lines: Path, faults: Any, read: Callable[[AtomicReader, int], bytes], size: int
+) -> None:
+    with AtomicReader(lines) as file:
+        assert file.readline() == b"one\n"
+        faults.calls.clear()
+        assert read(file, size) == b"two\nthree"[:size]
+        assert faults.calls == []
+
+
+@pytest.fixture
+def interrupted_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an interrupt come before the first thing that is closed is."""
+    really, calls = Opened.close, []
+
+    def close(opened: Opened) -> None:
+        calls.append(opened)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        really(opened)
+
+    monkeypatch.setattr(Opened, "close", close)
+
+
+@pytest.mark.usefixtures("interrupted_close")
+def test_an_interrupt_as_it_is_closed_leaves_nothing_open(lines: Path) -> None:
+    file = AtomicReader(lines)
+    number = file.fileno()
+    with pytest.raises(KeyboardInterrupt):
+        file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
+@pytest.mark.usefixtures("interrupted_close")
+def test_an_interrupt_as_one_that_failed_is_closed_leaves_nothing_open(
+    lines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def raw_stream(fd: int, _mode: str) -> io.RawIOBase:
+        opened.append(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(kernel, "raw_stream", raw_stream, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        AtomicReader(lines)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
+
+
 def test_an_interrupted_call_leaves_no_belief_in_what_is_held(
     lines: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +364,6 @@ def test_an_interrupted_call_leaves_no_belief_in_what_is_held(
             file.read(100)
     number = reuse(file, other)
     with pytest.raises(OSError, match="the program closed"):
-        file.read(2)
+        file.read(1)
     file.close()
     os.close(number)

@@ -229,7 +229,7 @@ def test_what_is_not_there_has_no_readers(
     tmp_path: Path, locate: Callable[[str | Path], Target]
 ) -> None:
     place = locate(tmp_path / "missing")
-    assert readers_at(place) is None
+    assert readers_at(place, without_acl=False) is None
     place.close()
 
 
@@ -237,7 +237,7 @@ def test_readers_are_compared_by_what_they_may_read(target: Path) -> None:
     one = Readers(1, 2, 0o664, None)
     assert one == Readers(1, 2, 0o644, None)
     assert one != Readers(1, 3, 0o644, None)
-    assert one != object()
+    assert (one == object()) is False
     assert one.restricted(Readers(1, 2, 0o755, None)) is one
     assert one.restricted(Readers(9, 2, 0o604, None)).mode == 0o604
     assert one.restricted(Readers(1, 3, 0o644, None)).mode == 0o600
@@ -388,11 +388,3 @@ def test_a_broken_device_is_an_error(target: Path, faults: Any, entry: str) -> N
     with pytest.raises(OSError, match="unchanged") as caught:
         write_atomic_bytes(target, b"new", write_checksum=True)
     assert caught.value.errno == errno.EIO
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_an_owner_that_a_broken_device_does_not_take_is_an_error(target: Path, faults: Any) -> None:
-    os.chown(target, 4001, os.getgid())
-    faults.fail("fchown", errno.EIO)
-    with pytest.raises(OSError, match="Input/output"):
-        write_checksum_file(target)

@@ -47,6 +47,28 @@ def test_a_rename_that_is_forbidden_is_not_replaced_with_a_link(
     assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.parametrize("bits", [0o755, 0o1777])
+def test_a_symbolic_link_is_given_the_name_itself(
+    dir_fd: int, tmp_path: Path, faults: Any, bits: int
+) -> None:
+    os.fchmod(dir_fd, bits)
+    (tmp_path / "link").symlink_to("nowhere")
+    faults.fail("rename_noreplace", errno.EINVAL)
+    assert rename_new("link", "b", dir_fd, dir_fd)
+    assert os.readlink(tmp_path / "b") == "nowhere"
+
+
+def test_where_everybody_may_remove_anything_a_link_is_made_of_anybody_s_file(
+    dir_fd: int, tmp_path: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.fchmod(dir_fd, 0o777)
+    faults.fail("rename_noreplace", errno.EINVAL)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert rename_new("a", "b", dir_fd, dir_fd)
+    assert (tmp_path / "b").exists()
+
+
 @pytest.mark.parametrize(("others", "links"), [(True, False), (False, True)])
 def test_a_link_is_not_made_whose_other_name_would_stay(
     dir_fd: int,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from replacements import LIST, replacement
 from safeatomic_core import (
     is_stale_lock,
     move_atomic,
@@ -26,7 +27,6 @@ from safeatomic_core._sidecar_file import Sidecar
 from safeatomic_core._target import Target
 
 Listing = Callable[[], list[str]]
-LIST = b"0" * 64 + b"  a\n" + b"1" * 64 + b"  b\n"
 CODES = [errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENOTSUP]
 
 
@@ -72,11 +72,11 @@ def test_without_an_exchange_a_sidecar_is_replaced_and_put_back(
     target: Path, side: Path, listing: Listing, missing: dict[str, int], code: int, links: bool
 ) -> None:
     write_checksum_file(target)
-    before = look(side)
     missing |= {"rename_exchange": code} | ({} if links else NO_LINK)
     write_atomic_bytes(target, b"one", write_checksum=True)
     assert verify_checksum(target)
     assert listing() == ["data.bin", "data.bin.sha256"]
+    side.chmod(0o604)
     before = look(side)
     real = kernel.rename
 
@@ -91,6 +91,7 @@ def test_without_an_exchange_a_sidecar_is_replaced_and_put_back(
     kernel.rename = real
     after = look(side)
     assert after == before if links else after[2] == before[2]
+    assert stat.S_IMODE(side.stat().st_mode) == 0o604
     assert read_atomic_bytes(target, check_checksum=True) == b"one"
     assert listing() == ["data.bin", "data.bin.sha256"]
 
@@ -128,25 +129,32 @@ def test_a_copy_that_a_crash_may_leave_is_its_owner_s(
     assert modes == [0o600] * 3  # content, record and copy
 
 
+@pytest.mark.parametrize("written", [LIST, b"0" * 64 + b"  a\n", b"mine\n"])
 @pytest.mark.parametrize("links", [True, False])
 def test_without_an_exchange_another_program_s_change_is_seen(
-    target: Path, side: Path, listing: Listing, missing: dict[str, int], links: bool
+    target: Path,
+    side: Path,
+    listing: Listing,
+    missing: dict[str, int],
+    links: bool,
+    written: bytes,
 ) -> None:
     write_checksum_file(target)
     missing |= {"rename_exchange": errno.EINVAL} | ({} if links else NO_LINK)
     real = kernel.rename
 
     def rename(src: str, dst: str, **options: Any) -> None:
-        if dst == side.name and LIST not in side.read_bytes():
-            side.write_bytes(LIST)  # in place, in the last moment
+        if dst == side.name and side.read_bytes() != written:
+            side.write_bytes(written)  # in place, in the last moment
         real(src, dst, **options)
 
     kernel.rename = rename  # type: ignore[assignment]
     with pytest.raises(FileExistsError):
         write_atomic_bytes(target, b"new", write_checksum=True)
     kernel.rename = real
-    assert side.read_bytes() == LIST
+    assert side.read_bytes() == written
     assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin", "data.bin.sha256"]
 
 
 def test_a_link_that_fails_for_a_real_reason_is_an_error(
@@ -247,14 +255,6 @@ def place(target: Path, locate: Callable[[str | Path], Target]) -> Iterator[Targ
     opened = locate(target)
     yield opened
     opened.close()
-
-
-def replacement(place: Target, content: bytes = b"a" * 64 + b"  data.bin\n") -> Replacement:
-    made = Replacement(place, "")
-    made.content = content
-    made.record.create(0o600)
-    made.record.write_all(content)
-    return made
 
 
 def test_a_sidecar_that_vanished_before_the_exchange_is_looked_for_again(

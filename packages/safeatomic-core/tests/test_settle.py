@@ -21,7 +21,7 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._posix import O_PATH, intercept, kernel
-from safeatomic_core._settle import flush_renamed, settle_directory
+from safeatomic_core._settle import flush_renamed, recover, settle_directory
 from safeatomic_core._target import Target
 
 TakePlaceFor = Callable[[str], None]
@@ -226,3 +226,11 @@ def test_a_directory_that_was_opened_to_look_names_up_is_opened_once_more_to_be_
         assert faults.calls[-4:] == ["fsync", "open", "fsync", "close"]
     finally:
         place.close()
+
+
+def test_a_recovery_makes_durable_what_the_dead_writer_may_have_renamed(
+    target: Path, flushes: list[str], locate: Callable[[Path], Target]
+) -> None:
+    target.with_name(".safeatomic-tmp-0123456789abcdef.tmp").write_bytes(b"x")
+    recover(locate(target), "strict")
+    assert flushes == ["fsync directory", "unlink temp"]

@@ -125,3 +125,26 @@ def test_what_is_no_record_of_ours_is_known_by_its_inode_and_time(
         assert again(place, foreign) == (False, False, False)
     finally:
         foreign.close()
+
+
+def test_a_fifo_that_may_not_be_opened_any_more_is_not_the_same(
+    place: Target, side: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_options: object) -> int:
+        raise PermissionError(errno.EACCES, "no")
+
+    side.unlink()
+    os.mkfifo(side)
+    opened = Sidecar(place, "sha256")
+    monkeypatch.setattr(kernel, "open", refuse, raising=False)
+    refused = Sidecar(place, "sha256")
+    monkeypatch.undo()
+    try:
+        assert (
+            (opened.kind, opened.flaw) == (refused.kind, refused.flaw) == ("foreign", "is a FIFO")
+        )
+        assert not opened.is_like(refused)
+        assert not refused.is_like(opened)
+        assert refused.is_like(refused)
+    finally:
+        opened.close()

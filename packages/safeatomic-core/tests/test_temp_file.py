@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import _temp_file, write_atomic_bytes
+from safeatomic_core._checksum_record import CAP
 from safeatomic_core._posix import kernel
 from safeatomic_core._temp_file import Temp, is_temp_name, orphans, unlink_if_there
 
@@ -263,7 +264,8 @@ def test_an_interrupt_after_the_name_was_removed_is_no_failure_to_remove_it(
         (b"a" * 64 + b"  f\n# previous=sha256:" + b"b" * 64 + b"\n", True),
         (b"a" * 64 + b"  f\n" + b"b" * 64 + b"  g\n", False),
         (b"notes\n", False),
-        (b"\0" * 100_000, False),
+        (b"\0" * CAP, True),
+        (b"\0" * (CAP + 1), False),
     ],
 )
 def test_at_a_record_s_temp_name_only_records_are_swept(

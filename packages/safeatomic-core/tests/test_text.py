@@ -56,6 +56,15 @@ def test_a_writer_that_is_closed_has_what_they_held(target: Path) -> None:
     assert target.read_bytes() == b"a"
 
 
+def test_closing_one_closes_the_writer(target: Path) -> None:
+    with AtomicWriter(target) as file:
+        text = file.text()
+        text.write("a")
+        text.close()
+        assert file.closed
+    assert target.read_bytes() == b"a"
+
+
 def test_what_is_held_when_the_writer_aborts_goes_nowhere(target: Path) -> None:
     file = AtomicWriter(target)
     text = file.text()
@@ -118,6 +127,16 @@ def test_an_interrupt_that_costs_no_accepted_text_does_no_harm(
         interrupting(monkeypatch, file, lambda: text.write("x" * 100_000), after=False)
         text.write(" again")
     assert target.read_bytes() == b"accepted again"
+
+
+def test_an_interrupt_before_anything_was_accepted_does_no_harm(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with AtomicWriter(target) as file:
+        text = file.text()
+        interrupting(monkeypatch, file, lambda: text.write("x" * 100_000), after=False)
+        text.write("again")
+    assert target.read_bytes() == b"again"
 
 
 def test_it_tells_what_it_took_and_where_it_is(target: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import unittest.mock
 from collections.abc import Mapping
 
 import pytest
@@ -50,6 +51,11 @@ def test_a_record_cannot_be_changed(point: Point) -> None:
     with pytest.raises(TypeError):
         point.names["b"] = 2
     assert point.x == 1
+
+
+def test_a_record_leaves_a_comparison_with_something_else_to_it(point: Point) -> None:
+    assert (point == 5) is False
+    assert point == unittest.mock.ANY
 
 
 def test_records_compare_and_hash_by_value(point: Point) -> None:

@@ -318,49 +318,6 @@ def test_a_remount_without_barriers_is_noticed_by_the_next_write(tmp_path: Path)
     assert code == 0
 
 
-# ------------------------------------------------------------------------ without a mount table
-
-
-@pytest.fixture
-def darwin(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A Mac, as far as this library looks: every directory on APFS."""
-    asked: list[int] = []
-
-    def mount_of_statfs(fd: int) -> environment.Mount:
-        asked.append(fd)
-        return environment.Mount(-1, "", "", "/", ("local",), "apfs", "/dev/disk3s5")
-
-    monkeypatch.setattr(environment, "PLATFORM", "darwin")
-    monkeypatch.setattr(environment, "_process_findings", tuple)
-    monkeypatch.setattr(environment, "mount_of_statfs", mount_of_statfs)
-    monkeypatch.setattr(verdicts, "_by_statfs", {})
-    monkeypatch.setattr(verdicts, "_idle", [])
-    return asked
-
-
-def test_apfs_is_asked_for_every_time_and_graded_once(tmp_path: Path, darwin: list[int]) -> None:
-    first = inspect_guarantees(tmp_path)
-    assert first.environment.filesystem == "apfs"
-    assert first.is_guaranteed(CRASH_DURABILITY)
-    assert inspect_guarantees(tmp_path) is first
-    assert len(darwin) == 2
-
-
-def test_a_device_without_a_descriptor_is_asked_by_path(tmp_path: Path, darwin: list[int]) -> None:
-    assert verdict_on(1, None, str(tmp_path)).environment.filesystem == "apfs"
-    assert verdict_on(1).environment.filesystem == "unknown"
-    assert verdict_on(1, None, str(tmp_path / "no")).environment.filesystem == "unknown"
-    assert len(darwin) == 1
-
-
-def test_grades_are_not_remembered_without_end(
-    tmp_path: Path, darwin: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verdicts, "_MOST_BY_STATFS", 0)
-    assert inspect_guarantees(tmp_path).environment.filesystem == "apfs"
-    assert verdicts._by_statfs == {}
-
-
 # ------------------------------------------------------------- a file that is itself a mount point
 
 
@@ -534,6 +491,26 @@ def test_what_was_remembered_of_half_a_table_is_no_report(
     assert inspect_guarantees(tmp_path) is first
 
 
+def test_a_long_table_is_read_to_its_end_only_for_a_report(
+    tmp_path: Path, directory: int, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = tmp_path.stat().st_dev
+    fake.table = fake.mounted(device, "ext4")
+    looked_for: list[int | None] = []
+
+    def read(_watch: object, number: int | None = None) -> tuple[bytes, bool]:
+        looked_for.append(number)
+        return fake.table, True
+
+    monkeypatch.setattr(fake, "read", read)
+    monkeypatch.setattr(environment, "mount_number", lambda _fd: 27)
+    verdicts.look(device, directory, "")
+    verdicts.look(device, directory, "", whole=True)
+    verdicts.forget()
+    inspect_guarantees(tmp_path)
+    assert looked_for == [27, None, None]
+
+
 def test_what_is_forgotten_is_looked_at_anew(tmp_path: Path, fake: Any) -> None:
     fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")
     inspect_guarantees(tmp_path)
@@ -561,6 +538,22 @@ def test_a_missing_file_is_where_its_directory_is(
     assert asked == ["f", ".", "sub/f", "sub"]
     assert verdicts._device_of_parent("dangling") is None
     assert verdicts._device_of_parent("missing/f") is None
+
+
+def test_a_file_that_is_not_remembered_is_where_its_directory_is(
+    target: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(target.parent)
+    really, asked = kernel.stat, list[str]()
+
+    def noted(path: str, **options: Any) -> os.stat_result:
+        asked.append(path)
+        return really(path, **options)
+
+    monkeypatch.setattr(kernel, "stat", noted, raising=False)
+    for path in (str(target), target.name):
+        assert verdicts.recall(path) == (None, target.stat().st_dev)
+    assert asked == [str(target), str(target.parent), target.name, "."]
 
 
 def test_a_mount_table_that_cannot_be_opened_is_asked_for_once(

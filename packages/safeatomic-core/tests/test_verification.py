@@ -24,6 +24,8 @@ from safeatomic_core import (
 )
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._posix import intercept, kernel
+from safeatomic_core._target import Target, identity
+from safeatomic_core._verification import Verification
 
 
 @pytest.fixture
@@ -187,25 +189,61 @@ def test_a_record_that_may_not_be_read_for_a_moment_is_asked_again(
     assert len(waits) < 50
 
 
-def test_a_digest_that_appears_at_the_second_look_is_good(target: Path, side: Path) -> None:
+@pytest.fixture
+def around_opening(side: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Return what does something before the second opening of the sidecar, and counts them."""
+    real, count = kernel.open, [0]
+
+    def before_the_second(action: Callable[[], object]) -> list[int]:
+        def opening(name: str, *args: Any, **options: Any) -> int:
+            if name == side.name:
+                count[0] += 1
+                if count[0] == 2:
+                    action()
+            return real(name, *args, **options)
+
+        monkeypatch.setattr(kernel, "open", opening, raising=False)
+        return count
+
+    return before_the_second
+
+
+def test_a_digest_that_appears_at_the_second_look_is_good(
+    target: Path, side: Path, around_opening: Callable[..., list[int]]
+) -> None:
     write_checksum_file(target)
     good = side.read_bytes()
     side.write_bytes(b"f" * 64 + good[64:])
-    real, count = kernel.open, [0]
-
-    def opening(name: str, *args: Any, **options: Any) -> int:
-        if name == side.name:
-            count[0] += 1
-            if count[0] == 2:
-                side.write_bytes(good)
-        return real(name, *args, **options)
-
-    kernel.open = opening  # type: ignore[assignment]
-    try:
-        assert verify_checksum(target)
-    finally:
-        del kernel.open
+    count = around_opening(lambda: side.write_bytes(good))
+    assert verify_checksum(target)
     assert count == [2]
+
+
+def test_the_algorithm_of_a_record_that_appears_at_the_second_look_is_the_one_that_counts(
+    target: Path, side: Path, around_opening: Callable[..., list[int]]
+) -> None:
+    write_checksum_file(target, algo="sha512")
+    good = side.read_bytes()
+    side.write_bytes(b"f" * 64 + b"  data.bin\n")
+    around_opening(lambda: side.write_bytes(good))
+    assert verify_checksum(target, algo="sha512")
+
+
+def test_content_without_a_sidecar_is_not_good_because_its_directory_was_replaced(
+    target: Path, locate: Callable[[Path], Target]
+) -> None:
+    target.with_name("d").mkdir()
+    path = target.with_name("d") / "f"
+    path.write_bytes(b"old")
+    place = locate(path)
+    assert place.status is not None
+    verification = Verification(place, identity(place.status), None, "sha256")
+    verification.look()
+    path.parent.rename(target.with_name("moved"))
+    path.parent.mkdir()
+    path.write_bytes(b"new")
+    assert not verification.agrees(lambda algo: hash_bytes(b"old", algo))  # to be read again
+    verification.close()
 
 
 def test_the_answers_are_different(target: Path, side: Path) -> None:

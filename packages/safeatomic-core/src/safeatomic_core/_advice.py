@@ -59,7 +59,7 @@ def advise(error: OSError, step: str, target: Target) -> str:
     if target.linked and code != errno.ELOOP:  # a loop leads nowhere
         sentences.append(f"The path is a link to {_place(target)!r}")
     if reason == os.strerror(code):  # a message of our own says what to do already
-        sentences.append(_of_place(error, step, target) or general_advice(code))
+        sentences.append(_of_place(error, code, step, target) or general_advice(code))
     elif reason.startswith(CANNOT):  # a sidecar's, which says what could not be read
         sentences.append(_of_sidecar(code, target) or general_advice(code))
     if step == _trace.SEAL:
@@ -109,9 +109,8 @@ def hinders(target: Target) -> bool:
     return not kernel.access(".", os.W_OK | os.X_OK, target.dir_fd)
 
 
-def _of_place(error: OSError, step: str, target: Target) -> str:
+def _of_place(error: OSError, code: int, step: str, target: Target) -> str:
     """Return what follows from the place as it is now."""
-    code = error.errno or 0
     if code == errno.EBUSY:
         return _of_mount(error, step, target)
     if step == _trace.SETTLE and code in _NOT_FLUSHED:
@@ -381,7 +380,7 @@ def _place(target: Target) -> str:
     status = target.status
     if target.dir_fd < 0 or (status is not None and stat.S_ISLNK(status.st_mode)):
         try:
-            return os.path.realpath(target.path)
+            return kernel.realpath(target.path)
         except system_error():  # the working directory was removed
             return target.path
     return os.path.join(_directory(target), target.name)

@@ -34,16 +34,17 @@ if TYPE_CHECKING:
 class Announcement(Retirement):
     """A record for one change: drafted, announced, then sealed or rolled back."""
 
+    _without_acl: bool  # whether neither content is known to have one; said with the readers
+    _sealed_length: int  # bytes of what is drafted that Seal leaves
+
     def __init__(self, target: Target, token: str = "", *, creating: bool = False) -> None:
         """Make nothing yet; see `Retirement`."""
         super().__init__(target, token, creating=creating)
         self._readers: Readers | None = None  # of the sealed record, once known
-        self._without_acl = False  # whether neither content is known to have one
         self._restricted = False  # whether the record has fewer until then
         self._plain = False  # whether it describes the present content alone
         self._algo = ""
         self._rest: tuple[Digest, ...] = ()
-        self._sealed_length = 0
 
     @property
     def fd(self) -> int:
@@ -242,7 +243,8 @@ class Announcement(Retirement):
         readers, present = self._readers, self._present
         if self._sealed_length < len(self._place.content):
             other = readers_at(self._target, without_acl=self._without_acl)
-            if self._target.status is None and present is not None and present.fd >= 0:
+            assert present is not None  # noqa: S101 - drafted
+            if self._target.status is None and present.exists:
                 other = readers_of(present.fd)  # a record beside no data: who could read that
             readers = readers.restricted(other)
         self._restricted = readers is not self._readers

@@ -295,13 +295,13 @@ def parse_mount(line: bytes) -> Mount | None:
 
 def _deepest(mounts: list[Mount], path: str) -> Mount | None:
     """Return the mount that holds a path; of two on one point the later hides the earlier."""
-    found, length = None, 0
-    for mount in mounts:
+
+    def holds(mount: Mount) -> bool:
         point = mount.point or "/"
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= length:
-            found, length = mount, len(point)
-    return found
+        return path == point or path.startswith(point.rstrip("/") + "/")
+
+    found = filter(holds, reversed(mounts))  # the first of the longest is what max() returns
+    return max(found, key=lambda mount: len(mount.point or "/"), default=None)
 
 
 # The table leaves out a mount that lies outside this chroot or is already detached. statfs still

@@ -135,7 +135,7 @@ class Held(Descriptor):
                 _opening_or_closing[self] = get_ident()
                 if _forking:
                     _let_fork_pass(self)
-                for fd in self._held[-1:]:  # none, if another thread was quicker
+                for fd in self._held[:]:  # none, if another thread was quicker
                     if self.lasting and not _still_shows(fd):
                         self.release()
                     _held.pop(fd, None)
@@ -171,9 +171,8 @@ def _let_fork_pass(held: Held) -> None:
     deadline = time.monotonic() + _LONGEST_WAIT
     while _forking and thread not in _forking:
         _opening_or_closing.pop(held, None)
+        time.sleep(_PAUSE)
         late = time.monotonic() > deadline
-        if not late:
-            time.sleep(_PAUSE)
         _opening_or_closing[held] = thread
         if late:
             _log.warning("a fork takes longer than %g s; %s", _LONGEST_WAIT, _MAY_SHARE)

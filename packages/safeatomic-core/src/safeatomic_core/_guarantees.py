@@ -103,7 +103,7 @@ def unknown_report() -> GuaranteeReport:
 
 def _look_at(path: str) -> Verdict:
     """Look at the place of a file, or raise why it cannot be opened or asked."""
-    place = os.path.realpath(path)
+    place = kernel.realpath(path)
     directory, opened = nearest_directory(place), Descriptor()
 
     def look() -> Verdict:
@@ -139,7 +139,7 @@ def nearest_directory(path: str) -> str:
             closed to this user, another user's mount, a file server that does not answer. What
             stands above it says nothing about it.
     """
-    place = os.path.realpath(path)
+    place = kernel.realpath(path)
     while True:
         try:
             if stat.S_ISDIR(kernel.stat(place).st_mode):

@@ -242,8 +242,7 @@ def keep(target: Target, lock: Lock) -> None:
     outdated = _kept.get(kept.place)
     _seen.set((*(other for other in _seen.get() if other.live()), kept))
     _kept[kept.place] = kept
-    if outdated is not None and outdated is not before and outdated.live():
-        outdated.lost = True  # which the contexts that relied on it remember
+    if outdated is not None:  # it was lost, which the contexts that relied on it remember
         release_quietly(outdated.lock)
     if before is not None:
         before.done = True  # it was lost, and the context that took it has a new one
@@ -293,8 +292,7 @@ def let_go(kept: Kept, dir_fd: int = -1) -> bool:
         kept.lock.release(dir_fd)
     finally:
         try:
-            if kept.lock.is_open():  # an interrupt came before it was over
-                kept.lock.release(dir_fd)
+            kept.lock.release(dir_fd)  # an interrupt may have come before the first was over
         finally:
             _drop(kept)
     return held

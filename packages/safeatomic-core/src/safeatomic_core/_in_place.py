@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._temp_file import Temp
 
 COPY_PREFIX = ".safeatomic-copy-"
-_CHUNK = 1 << 20  # bytes copied at a time
+_CHUNK = 1048576  # bytes copied at a time
 _OPEN = READ_FLAGS | os.O_WRONLY
 
 
@@ -37,8 +37,10 @@ class InPlace:
     """One write into the file itself: `open` it, `overwrite`, `close` it.
 
     Attributes:
-        copy: Name of the complete copy while the target may hold a mixture, else empty.
+        copy: Name of the complete copy while there may be one, else empty. The target may hold a
+            mixture then, unless it is `written`.
         was_longer: Whether the target had another length for a while, and has its own again.
+        written: Whether the target holds all of the new content, durably.
     """
 
     def __init__(self, target: Target) -> None:
@@ -47,11 +49,10 @@ class InPlace:
         self._inode: tuple[int, int] | None = None
         self.copy = ""
         self.was_longer = False
+        self.written = False
 
     def open(self) -> None:
         """Open the target for writing, before anything is done (EROFS, EACCES, ETXTBSY)."""
-        if self._handle.fd >= 0:
-            return
         target = self._target
         fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
         self._inode = identity(require_regular_fd(fd, target.path))
@@ -68,7 +69,8 @@ class InPlace:
             sync_directory: Flushes the target's directory.
 
         Raises:
-            OSError: While `copy` is empty the target is unchanged; else it may hold a mixture.
+            OSError: While `copy` is empty the target is unchanged. Else it may hold a mixture,
+                unless it is `written` and the copy could not be removed.
         """
         dir_fd = self._target.dir_fd
         size = kernel.fstat(temp.fd).st_size
@@ -79,15 +81,17 @@ class InPlace:
         self._require_named()
         self.copy, temp.name = name, ""  # the target may change from here on
         try:
-            self._reserve(size)
+            if size:
+                self._reserve(size)
         except system_error():
             self.copy, temp.name = "", name
             raise
         self._copy_from(temp.fd, size)
         kernel.ftruncate(self._handle.fd, size)
         kernel.fsync(self._handle.fd)
-        self.copy = ""
+        self.written = True
         unlink_if_there(name, dir_fd)
+        self.copy = ""
 
     def close(self) -> None:
         """Close the target."""
@@ -112,8 +116,6 @@ class InPlace:
         """
         fd = self._handle.fd
         before = kernel.fstat(fd).st_size
-        if size == 0:
-            return
         try:
             kernel.posix_fallocate(fd, 0, size)
         except system_error() as error:

@@ -157,7 +157,7 @@ class Lock:
         """Tell whether an attempt has a chance, with as little work as possible."""
         found = self.found
         try:
-            if found.alive == "yes" and found.fd >= 0:
+            if found.alive == "yes":
                 return probe_free(found.fd)
             return not still_named(self._dir_fd, self.name, found.inode)
         except system_error():
@@ -180,10 +180,6 @@ class Lock:
             if not self._handle.valid():
                 return dir_fd >= 0 and still_named(dir_fd, self.name, self.inode)
         return still_named(self._dir_fd, self.name, self.inode)
-
-    def is_open(self) -> bool:
-        """Tell whether anything of it is still to be closed."""
-        return self._held.fd >= 0 or (self._handle is not None and self._handle.fd >= 0)
 
     def release(self, dir_fd: int = -1) -> None:
         """Unlink the name if it is still ours and drop the flock.
@@ -243,9 +239,7 @@ class Lock:
 
     def _unlink_if_ours(self, dir_fd: int) -> bool:
         if self._handle is not None and not self._handle.valid():
-            if dir_fd < 0:
-                return False  # the program closed the directory: nothing can be removed through it
-            self._dir_fd = dir_fd
+            self._dir_fd = dir_fd  # the program closed the one that the lock keeps
         if not self.owned(dir_fd):
             return False
         unlink_if_there(self.name, self._dir_fd)

@@ -208,7 +208,8 @@ def force_release_lock(path: StrPath) -> bool:
                 f"{_lock_path(target)!r} is {unlike}, which does not look like a lock of any "
                 "program; it was left alone. If it is in the way, move it away",
             )
-        _join_takeover(found)
+        if found.raw is not None:  # else it could not be opened
+            _join_takeover(found)
         return _remove(target, found)
 
     return _examine(path, release)
@@ -258,7 +259,7 @@ def is_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
     """
     max_age_s = _check_age(max_age_s)
     info = inspect_lock(path)
-    return _is_stale(info.exists, info.corrupt, info.alive, info.age_s, max_age_s)
+    return _is_stale(info.exists, info.alive, info.age_s, max_age_s)
 
 
 def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
@@ -279,7 +280,7 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
     max_age_s = _check_age(max_age_s)
 
     def release(target: Target, found: Found) -> bool:
-        if not _is_stale(found.exists, found.corrupt, found.alive, found.age_s(), max_age_s):
+        if not _is_stale(found.exists, found.alive, found.age_s(), max_age_s):
             return False
         # Under its flock no other process can be replacing it; a lock that got a new life
         # between the look and the flock shows by its name, and is left alone.
@@ -342,10 +343,9 @@ def _info(target: Target, found: Found) -> LockInfo:
     )
 
 
-def _is_stale(
-    exists: bool, corrupt: bool, alive: str, age: float | None, max_age_s: float | None
-) -> bool:
-    if not exists or corrupt or alive == "yes":
+def _is_stale(exists: bool, alive: str, age: float | None, max_age_s: float | None) -> bool:
+    """Tell whether a lock is stale; one that is corrupt has no known holder and no age."""
+    if not exists or alive == "yes":
         return False
     if alive == "no":
         return True
@@ -382,8 +382,6 @@ def _remove(target: Target, found: Found) -> bool:
 
 def _join_takeover(found: Found) -> bool:
     """Take the flock that orders removers of a dead lock; False if somebody holds it."""
-    if found.fd < 0:
-        return False
     try:
         kernel.flock(found.fd, LOCK_EX | LOCK_NB)
     except system_error():

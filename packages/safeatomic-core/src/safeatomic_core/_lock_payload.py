@@ -16,7 +16,7 @@ VERSION = 1
 CAP = 4096  # bytes; ours are about 250, and a file that is longer is not a lock of ours
 _PID_MAX = 2**31 - 1
 _OWN_LENGTH, _OWN_MARKS = 27, "--T::.Z"  # of 2026-01-31T23:59:59.000000Z, without its digits
-_DAYS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # of each month
+_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # of each month
 _DEEPEST = 64  # levels of brackets; more of them is not a payload, and would use the stack up
 
 
@@ -44,7 +44,7 @@ def payload(session: str | None, token: str) -> bytes:
     ).encode()
 
 
-_this_second = (0, "", "")  # what does not change with every write: the second, the host, the time
+_this_second = (-1, "", "")  # what does not change with every write: the second, the host, the time
 
 
 def _look_around(seconds: int) -> tuple[str, str]:
@@ -179,7 +179,7 @@ def _parse_own_timestamp(text: str) -> float | None:
     except ValueError:
         return None
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    if year < 1 or not 1 <= month <= 12 or not 1 <= day <= _DAYS[month] + (leap and month == 2):
+    if year < 1 or not 1 <= month <= 12 or not 1 <= day <= _DAYS[month - 1] + (leap and month == 2):
         return None
     if hour > 23 or minute > 59 or second > 59:
         return None

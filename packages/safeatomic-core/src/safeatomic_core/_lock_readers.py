@@ -90,19 +90,15 @@ class _Grant:
         directory = self._directory
         owner_in = _owner_removes(directory, owner)
         if directory.st_mode & stat.S_ISVTX:
-            groups = others = 0
-            group, acl = True, None
+            mode, group, acl = 0, True, None
         else:
-            groups, others = _may(directory.st_mode >> 3), _may(directory.st_mode)
-            group, acl = self._group, _read_acl(self._dir_fd)
+            mode, group, acl = directory.st_mode, self._group, _read_acl(self._dir_fd)
+        groups, others = _may(mode >> 3), _may(mode)
         if acl is None and group and not owner_in:
             kernel.fchmod(self._fd, self._mode | groups << 3 | others)
             return
         if acl is None:
-            acl = {
-                (GROUP_OBJ, NOBODY): _WRITE_AND_SEARCH if groups else 0,
-                (OTHER, NOBODY): _WRITE_AND_SEARCH if others else 0,
-            }
+            acl = {(GROUP_OBJ, NOBODY): mode >> 3 & 7, (OTHER, NOBODY): mode & 7}
         entries = _readers(acl, directory, group=group, owner_in=owner_in)
         kernel.fchmod(self._fd, self._mode)
         try:
@@ -162,7 +158,7 @@ def _read_acl(dir_fd: int) -> Entries | None:
     try:
         entries = parse(_raw_acl(dir_fd))
     except FileNotFoundError:  # no /proc: it may have one
-        return {(GROUP_OBJ, NOBODY): 0, (OTHER, NOBODY): 0}
+        return {}
     except system_error():
         return None
     return None if is_empty(entries) else entries

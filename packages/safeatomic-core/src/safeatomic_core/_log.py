@@ -22,7 +22,7 @@ def warning(message: str, *args: object) -> None:
     try:
         import logging
     except UNLOADABLE:  # in a chroot the installation cannot be read, at the end nothing can
-        kept = _kept[-1]
+        kept = _kept[0]
         if kept is not None:
             kept.getLogger("safeatomic").warning(message, *args, stacklevel=2)
         elif sys.is_finalizing() and sys.stderr is not None:
@@ -34,7 +34,7 @@ def warning(message: str, *args: object) -> None:
 
 def keep() -> None:
     """Keep what is loaded of logging by now, for the end of the interpreter."""
-    _kept[-1] = sys.modules.get("logging")
+    _kept[0] = sys.modules.get("logging")
 
 
 _kept: list[ModuleType | None] = [None]

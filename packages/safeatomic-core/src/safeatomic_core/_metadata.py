@@ -37,7 +37,7 @@ _OVERFLOW_ID = 65534  # what an owner without a number here looks like (proc(5),
 _READ_WRITE = 0o6
 
 
-def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> bool:
+def preserve(target: Target, temp: Temp, *, keep_mode: bool) -> bool:
     """Give a temp the metadata of the file it is going to replace.
 
     The owner goes last: once the file is somebody else's, less may be done to it.
@@ -60,7 +60,7 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> bool:
     mode = stat.S_IMODE(status.st_mode)
     uid, gid = temp.owner
     if gid != status.st_gid:
-        gid = _give(fd, -1, status.st_gid, gid)
+        gid = _give(fd, status.st_gid, gid, "gid_map")
         if gid != status.st_gid:
             lost.append((f"group {status.st_gid}", True))
             if mode & stat.S_ISGID:
@@ -73,7 +73,7 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool = False) -> bool:
     else:
         if not keep_mode:
             kernel.fchmod(fd, mode & ~_SET_ID)  # chown(2) clears these bits
-        uid = _give(fd, status.st_uid, -1, uid)
+        uid = _give(fd, status.st_uid, uid, "uid_map")
         if uid != status.st_uid:
             # Everybody keeps their access where the group may do what the owner may.
             same = mode >> 6 & _READ_WRITE == mode >> 3 & _READ_WRITE and gid == status.st_gid
@@ -100,13 +100,20 @@ def _report(path: str, lost: list[Loss]) -> None:
 _warned: set[str] = set()
 
 
-def _give(fd: int, uid: int, gid: int, before: int) -> int:
-    """Change owner or group, where that may be done; return what it is then."""
-    wanted = gid if uid < 0 else uid
-    if wanted == _OVERFLOW_ID and not _has_every_number("uid_map" if gid < 0 else "gid_map"):
+def _give(fd: int, wanted: int, before: int, table: str) -> int:
+    """Change owner or group, where that may be done; return what it is then.
+
+    Args:
+        fd: The temp.
+        wanted: The number that it is to have.
+        before: The number that it has.
+        table: ``"uid_map"`` for the owner, ``"gid_map"`` for the group.
+    """
+    if wanted == _OVERFLOW_ID and not _has_every_number(table):
         return before  # it may be anybody's, and a chown would make it nobody's
+    owner, group = (wanted, -1) if table == "uid_map" else (-1, wanted)
     try:
-        kernel.fchown(fd, uid, gid)
+        kernel.fchown(fd, owner, group)
     except system_error() as error:
         if error.errno not in _NOT_OURS_TO_GIVE:
             raise

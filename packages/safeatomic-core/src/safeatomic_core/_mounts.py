@@ -255,8 +255,8 @@ class MountWatch:
             self._poll: select.poll = select.poll()
             # A mountinfo that can be watched is readable and never writable; one that says
             # otherwise (an emulated /proc) has no poll of its own and would never report a change.
-            events = select.POLLPRI | select.POLLERR | select.POLLIN | select.POLLOUT
-            self._poll.register(self._fd, events)
+            # A change is a POLLERR, which nobody has to ask for (poll(2)).
+            self._poll.register(self._fd, select.POLLIN | select.POLLOUT)
             self._quiet = [(self._fd, select.POLLIN)]
         except BaseException:
             table.close()
@@ -302,7 +302,6 @@ class MountWatch:
 
     def close(self) -> None:
         """Close the descriptor, unless its number belongs to another file by now."""
-        self._fd = -1
         self._table.close()
 
 
@@ -322,7 +321,7 @@ class _Table(Descriptor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._inode = -1
+        self._inode: int | None = None
         self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer
 
     def start(self, path: str) -> None:
@@ -342,7 +341,7 @@ class _Table(Descriptor):
         _tables.pop(self, None)
 
     def _is_ours(self) -> bool:
-        if self._inode < 0:
+        if self._inode is None:
             return True  # cut short while it was being opened
         try:
             at = self.cookie if self.cookie < 0 else os.lseek(self.fd, 0, os.SEEK_CUR)

@@ -299,9 +299,10 @@ class _Move(Change):
     def endings(self) -> list[Callable[[], None]]:
         """Return what is to be done at the end, last first."""
         endings = super().endings()
-        endings[:1] = [self.target.close, self._src.close, self._source.close]
+        last = [self.target.close, self._src.close, self._source.close]
         if self._source_sidecar is not None:
-            endings.insert(3, self._source_sidecar.discard)
+            last.append(self._source_sidecar.discard)
+        endings[:1] = last
         return endings
 
     # ----------------------------------------------------------------------------------- details

@@ -215,7 +215,14 @@ def _access(name: str, mode: int, dir_fd: int) -> bool:
 
 
 def _realpath(path: str) -> str:
-    return os.path.realpath(path)
+    """Resolve the links of a path, as far as it exists.
+
+    Not by `os.path.realpath` alone, which takes a time-out (ADR 37) for a place that is missing.
+    """
+    try:
+        return os.path.realpath(path, strict=True)
+    except system_error():
+        return os.path.realpath(path)
 
 
 class Kernel:

@@ -51,7 +51,7 @@ _NEW_FILE_MODE = 0o666  # the kernel applies the umask and default ACLs, as for 
 _OVERWRITE_MODE = stat.S_IRUSR | stat.S_IWUSR
 # Bytes up to which the time gained counts. Of a larger file the kernel would drop from its cache
 # what is on the disk by then, and would have to read it again (POSIX_FADV_DONTNEED, mm/fadvise.c).
-_WRITTEN_BACK_EARLY = 8 * 2**20
+_WRITTEN_BACK_EARLY = 8388608  # 8 MiB
 _CLOSED = "the program closed a descriptor of this writer"
 _HASH_ASIDE = 262144  # bytes from which hashing in a second thread pays for starting one
 
@@ -297,6 +297,8 @@ class Write(Change):
     def find_out_whether_published(self) -> None:
         """Settle what an interrupt during the rename left open: did it happen?"""
         super().find_out_whether_published()
+        if self.in_place is not None and self.in_place.written:
+            self.published = True
         if self.published:
             self.temp.name = ""
 
@@ -304,6 +306,8 @@ class Write(Change):
         """Say what became of the target."""
         if self.in_place is not None and self.in_place.copy:
             copy = os.path.join(os.path.dirname(self.target.path), self.in_place.copy)
+            if self.in_place.written:
+                return f"{super().outcome()}; a copy of it may be left at {copy!r}: remove that"
             return (
                 "the target may hold a mixture of old and new content; the complete new content "
                 f"is in {copy!r}: copy it over the target (cat COPY > TARGET), then remove it"
@@ -327,17 +331,18 @@ class Write(Change):
     def endings(self) -> list[Callable[[], None]]:
         """Return what is to be done at the end, last first."""
         endings = super().endings()
-        endings.insert(1, self._end_temp)
-        if self._aside is not None:
-            endings.insert(2, self._join_hash)
+        last = [self.target.close, self._end_temp]
         if self.in_place is not None:
-            endings.insert(1, self.in_place.close)
+            last.append(self.in_place.close)
+        if self._aside is not None:
+            last.append(self._join_hash)
+        endings[:1] = last
         return endings
 
     def _open_in_place(self) -> None:
         if self.in_place is None:
             self.in_place = InPlace(self.target)  # known to close() before it is opened
-        self.in_place.open()
+            self.in_place.open()
 
     def _announcement(self) -> Announcement:
         creating = not self.policy.overwrite
@@ -350,7 +355,6 @@ class Write(Change):
         if not is_mount_point(self.target.dir_fd, self.target.name):
             return False
         self.target.is_mount_point = True
-        self.publishing = False
         self._open_in_place()
         if not self._keeps_metadata():
             kernel.fchmod(self.temp.fd, _OVERWRITE_MODE)  # as stage() does where Gate saw it

@@ -118,7 +118,7 @@ def acl_of(fd: int) -> bytes | None:
     return acl
 
 
-def readers_at(target: Target, *, without_acl: bool = False) -> Readers | None:
+def readers_at(target: Target, *, without_acl: bool) -> Readers | None:
     """Return those who may read what stood at a target's name; None if that is not known."""
     if target.status is None:
         return None

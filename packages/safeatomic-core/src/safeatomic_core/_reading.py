@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
-from . import _trace
+from . import _trace, _verdicts
 from ._descriptor import Descriptor, closing
 from ._digests import digest_of_bytes, memoized
 from ._errors import SafeAtomicError, system_error
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 
 # Each failed try means that writers published twice within microseconds: 1,000 are not chance.
 _TRIES = 1000
+_CHUNK = 262144  # bytes read at a time where the size has not said how many there are
 _LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))
+# What the path alone cannot settle: links that are replaced, a final slash, a very long path.
+_TAKEN_ELSEWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NEEDED = (ATOMIC_VISIBILITY, READER_CONSISTENCY)
 _NEEDED_CHECKED = (ATOMIC_VISIBILITY, READER_CONSISTENCY, INTEGRITY_DETECTION)
 
@@ -128,6 +132,8 @@ class Opened:
     def open(self) -> None:
         """Open the file, and look at what was opened: a name may change before it is."""
         self._closed = False
+        if not self._options.check and self._open_by_path():
+            return
         target = self._target
         for left in reversed(range(RESOLUTIONS)):
             target.open()
@@ -154,6 +160,34 @@ class Opened:
             self.close()
         raise _never_at_rest(self._target.path)
 
+    def _open_by_path(self) -> bool:
+        """Open an ordinary file where nothing has to be found out, or say that this is none.
+
+        Only a sidecar, a link at the last component and an unknown filesystem need the directory;
+        and what cannot be opened is explained there.
+        """
+        path = self._target.path
+        try:
+            status = kernel.stat(path, follow_symlinks=False)
+            if not (stat.S_ISREG(status.st_mode) and self._is_known(status.st_dev)):
+                return False
+            self._handle.open(kernel.open, path, READ_FLAGS)
+        except system_error() as error:
+            if error.errno not in _TAKEN_ELSEWHERE:
+                raise
+            return False
+        self._look()
+        return True
+
+    def _is_known(self, dev: int) -> bool:
+        """Tell whether nothing has to be refused, or warned of, on a file's own device."""
+        if self._options.safety == "best_effort":
+            return True
+        verdict = _verdicts.remembered(dev)
+        return (
+            verdict is not None and verdict.holds_for_files and verdict.degraded.isdisjoint(_NEEDED)
+        )
+
     def _open_target(self) -> None:
         target, options = self._target, self._options
         if target.status is None:
@@ -161,8 +195,13 @@ class Opened:
         target.require_regular()
         needed = _NEEDED_CHECKED if options.check else _NEEDED
         gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
-        self.fd = self._handle.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
-        status = require_regular_fd(self.fd, target.path)
+        self._handle.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
+        self._look()
+
+    def _look(self) -> None:
+        """Note what was opened."""
+        self.fd = self._handle.fd
+        status = require_regular_fd(self.fd, self._target.path)
         self.inode = identity(status)
         self._size = status.st_size
         if _trace.hook is not None:
@@ -187,7 +226,7 @@ class Opened:
         if len(data) == self._size:
             return data
         chunks = [data]
-        while chunk := kernel.read(self.fd, max(self._size - len(data) + 1, 65536)):
+        while chunk := kernel.read(self.fd, _CHUNK):
             chunks.append(chunk)
         return b"".join(chunks)
 

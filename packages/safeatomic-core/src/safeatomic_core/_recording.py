@@ -44,7 +44,6 @@ class Batch:
         self._durable: dict[str, tuple[int, int]] = {}
         self._pending = False
         self._target = Target(path)
-        self._target.must_exist = True
         try:
             pass_gate(self._target, policy, op="sidecar")
             self._place = identity(self._target.directory())

@@ -37,7 +37,6 @@ class Replacement:
     Attributes:
         record: The temp of our record; without a name once it stands at the sidecar's.
         content: The bytes of our record.
-        touched: Whether the sidecar's name may have been changed.
     """
 
     __slots__ = (
@@ -49,7 +48,6 @@ class Replacement:
         "_present",
         "content",
         "record",
-        "touched",
     )
 
     def __init__(self, target: Target, token: str) -> None:
@@ -61,7 +59,6 @@ class Replacement:
         self._copy: Temp | None = None  # of what was displaced, where it could not be linked
         self.record = Temp(target.dir_fd, token, SUM_PREFIX, lasting=target.lasting)
         self.content = b""
-        self.touched = False
 
     # --------------------------------------------------------------------------------- forwards
 
@@ -79,7 +76,6 @@ class Replacement:
         if not present.exists:
             return self._create()
         self._aside = self.record.name  # which shows what was displaced, after the exchange
-        self.touched = True
         try:
             kernel.rename_exchange(self.record.name, self._name, self._dir_fd, self._dir_fd)
         except FileNotFoundError:
@@ -97,7 +93,6 @@ class Replacement:
     def take_away(self, present: Sidecar) -> bool:
         """Move what was recognised aside; as `install` otherwise."""
         self._present = present
-        self.touched = True
         try:
             self._move_aside()
         except FileNotFoundError:
@@ -108,7 +103,6 @@ class Replacement:
         if present.is_at(self._aside, self._dir_fd):
             return True
         self._return_aside()
-        self.touched = False
         return False
 
     def drop(self) -> None:
@@ -158,7 +152,6 @@ class Replacement:
             self._give_back()
         else:
             self._uncreate()
-        self.touched = False
 
     def withdraw(self) -> None:
         """Take our record away, without putting back what was there before.
@@ -173,7 +166,6 @@ class Replacement:
         """Leave everything where it is, for others to find."""
         self._find_out()
         self._leave(why)
-        self.touched = False
 
     def discard(self) -> None:
         """Close our record, and remove its temp's name and what was displaced, if they are left."""
@@ -188,9 +180,11 @@ class Replacement:
 
     def _move_aside(self) -> None:
         """Rename what stands at the sidecar's name to a name of a temp."""
-        for attempt in range(NAMES):
+        token = self.record.token
+        for _ in range(NAMES):
             # Before the call: an interrupt right after it must find the name.
-            self._aside = fresh_name(SUM_PREFIX, self.record.token, attempt)
+            self._aside = fresh_name(SUM_PREFIX, token)
+            token = ""
             try:
                 _rename_to_free(self._name, self._aside, self._dir_fd)
             except FileExistsError:
@@ -212,11 +206,9 @@ class Replacement:
 
     def _create(self) -> bool:
         """Give our record the name that nobody has."""
-        self.touched = True
         try:
             linked = rename_new(self.record.name, self._name, self._dir_fd, self._dir_fd)
         except FileExistsError:
-            self.touched = False
             return False
         if linked:
             kernel.unlink(self.record.name, dir_fd=self._dir_fd)
@@ -226,7 +218,7 @@ class Replacement:
     def _install_without_exchange(self, present: Sidecar) -> bool:
         """Keep what is there under a second name, then rename over it (a window stays)."""
         at = self._dir_fd
-        name = fresh_name(SUM_PREFIX, "", 0)
+        name = fresh_name(SUM_PREFIX, "")
         self._aside = name  # before the call: an interrupt right after it must find it
         try:
             kernel.link(self._name, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
@@ -277,7 +269,6 @@ class Replacement:
 
     def _not_done(self) -> bool:
         self._aside = ""
-        self.touched = False
         return False
 
     def _give_back(self) -> None:
@@ -311,8 +302,8 @@ class Replacement:
         except FileNotFoundError:
             pass  # never displaced
         except FileExistsError:
-            present = self._present
-            if present is not None and present.is_at(self._name, self._dir_fd):
+            assert self._present is not None  # noqa: S101 - nothing is aside before
+            if self._present.is_at(self._name, self._dir_fd):
                 unlink_if_there(self._aside, self._dir_fd)  # a link or a copy of what never left
             else:
                 self._give_way("another program made a new one meanwhile")
@@ -350,7 +341,7 @@ class Replacement:
     def _find_out(self) -> None:
         """Take note of an exchange, a rename or a link that an interrupt kept us from noting."""
         record = self.record
-        if not self.touched or record.fd < 0 or not record.name:
+        if record.fd < 0 or not record.name:
             return
         own = self._own()
         at_temp = still_named(self._dir_fd, record.name, own)
@@ -366,9 +357,11 @@ class Replacement:
     def _expendable(self, name: str) -> bool:
         """Tell whether what was displaced is still what was recognised, or at least a record."""
         present = self._present
-        if present is None or self._copy is not None or present.is_at(name, self._dir_fd):
+        assert present is not None  # noqa: S101 - nothing is aside before
+        if self._copy is not None or present.is_at(name, self._dir_fd):
             return True
-        if present.fd < 0 or not still_named(self._dir_fd, name, present.inode or (0, 0)):
+        inode = present.inode
+        if inode is None or not still_named(self._dir_fd, name, inode):
             return False
         return has_record_form(present.fd)
 

@@ -60,7 +60,6 @@ class Retirement:
         Raises:
             OSError: It could not be examined, for a reason other than its permissions.
         """
-        self._drop_present()
         try:
             self._recognise("sha256")
         except system_error() as error:

@@ -97,11 +97,11 @@ def recover(target: Target, safety: str, token: str = "") -> None:
     Args:
         target: What the lock is for.
         safety: What to do where the directory cannot be flushed.
-        token: The dead lock's token, which names temps of another user's.
+        token: The dead lock's token, which names temps of another user's; empty if not known.
     """
     settle_directory(target, safety)
     try:
-        swept = orphans(target.dir_fd, remove=True, named=(token,) if token else ())
+        swept = orphans(target.dir_fd, remove=True, named=(token,))
     except system_error() as error:
         _log.debug("%r: no sweep (%s)", target.path, error)
         return

@@ -52,7 +52,6 @@ class Sidecar:
 
     __slots__ = (
         "_handle",
-        "_held",
         "_lasting",
         "claim",
         "fits",
@@ -74,7 +73,6 @@ class Sidecar:
             OSError: It cannot be read.
         """
         self._handle: Descriptor = Descriptor()
-        self._held = False
         self._lasting = target.lasting
         self.kind: Kind = "nothing"
         self.status: os.stat_result | None = None
@@ -130,16 +128,14 @@ class Sidecar:
 
     def hold(self) -> bool:
         """Flock it, so that no sweep takes it for an orphan; False if somebody else does."""
-        fd = self._handle.fd
-        if fd < 0:
+        if self.status is None:
             return True
-        if not self._held:
-            self._held = True
+        if not isinstance(self._handle, Held):
             held = Held(lasting=self._lasting)  # no forked child is to keep the flock
             held.adopt(self._handle, self.status)
             self._handle = held  # the former owner goes, and closes nothing
         try:
-            kernel.flock(fd, LOCK_EX | LOCK_NB)
+            kernel.flock(self.fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
         except system_error() as error:
@@ -287,6 +283,7 @@ class _Found:
             offset += len(chunk)
             if offset > _LONGEST_LIST:
                 self.flaw = f"is longer than {_LONGEST_LIST} bytes"
+                self.blank = False  # what was not read may be anything
                 return False
             self.blank = self.blank and not chunk.strip(b"\0")
             if not ended:  # from the first NUL on nothing counts

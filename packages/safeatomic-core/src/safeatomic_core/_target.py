@@ -63,6 +63,7 @@ class Target:
 
     must_exist = False
     lasting = False
+    _flushes: bool  # as `open` was asked
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -73,7 +74,6 @@ class Target:
         self.filesystem = ""
         self.is_mount_point = False
         self._directory: os.stat_result | None = None
-        self._flushes = False
         self.handle = Descriptor()
 
     @classmethod
@@ -124,7 +124,7 @@ class Target:
         if name in ("", ".", ".."):
             reason = "the path names a directory, not a file"
             raise IsADirectoryError(errno.EISDIR, reason, self.path)
-        if self.dir_fd >= 0:
+        if self.name:  # another one was looked up
             self.close()
         parent = directory or separator or "."
         try:

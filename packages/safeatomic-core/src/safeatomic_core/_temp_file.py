@@ -14,6 +14,7 @@ import stat
 
 from . import _log
 from ._checksum_record import has_record_form
+from ._descriptor import closing
 from ._errors import system_error
 from ._forks import Held
 from ._posix import (
@@ -79,8 +80,10 @@ class Temp(Held):
         Args:
             mode: Permission bits; the kernel applies the umask and default ACLs to them.
         """
-        for attempt in range(NAMES):
-            self.name = fresh_name(self._prefix, self.token, attempt)
+        token = self.token
+        for _ in range(NAMES):
+            self.name = fresh_name(self._prefix, token)
+            token = ""
             try:
                 fd = self.open(kernel.open, self.name, _CREATE, mode, dir_fd=self.dir_fd)
             except FileExistsError:
@@ -134,16 +137,14 @@ class Temp(Held):
             self.close()
 
 
-def fresh_name(prefix: str, token: str, attempt: int) -> str:
-    """Return a name of a temp to try, the one of the lock's token first.
+def fresh_name(prefix: str, token: str) -> str:
+    """Return a name of a temp to try.
 
     Args:
         prefix: What it begins with.
-        token: The token, empty without a lock.
-        attempt: How many names were tried before; at most `NAMES` are.
+        token: The lock's token, for the first name; empty without one, and for a random name.
     """
-    unique = os.urandom(8).hex() if attempt or not token else token
-    return f"{prefix}{unique}{SUFFIX}"
+    return f"{prefix}{token or os.urandom(8).hex()}{SUFFIX}"
 
 
 def unlink_if_there(name: str, dir_fd: int) -> None:
@@ -226,40 +227,48 @@ def _reap(
 ) -> os.stat_result | None:
     """Return what a proven orphan is, unlinking it if asked; None for anything else."""
     opened, proven = Held(), False
+
+    def reap() -> os.stat_result | None:
+        nonlocal proven
+        status = _prove(opened, name, dir_fd, named)
+        if status is not None:
+            proven = True
+            if remove:
+                kernel.unlink(name, dir_fd=dir_fd)
+        return status
+
     try:
-        status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        try:
-            fd = opened.open(kernel.open, name, READ_FLAGS, dir_fd=dir_fd)
-        except PermissionError:
-            if name[len(PREFIX) : -len(SUFFIX)] not in named or not _may_be_draft(name, status):
-                return None
-        else:
-            kernel.flock(fd, LOCK_EX | LOCK_NB)
-            if name.startswith(SUM_PREFIX) and not has_record_form(fd):
-                return None
-            # Under the flock the name must still be this inode: its writer may have published it
-            # and another temp may have taken the name (not by chance, but a proof asks for it).
-            status = kernel.fstat(fd)
-            opened.shows(status)
-        named_now = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-        if identity(status) != identity(named_now):
-            return None
-        proven = True
-        if remove:
-            kernel.unlink(name, dir_fd=dir_fd)
+        return closing(opened, reap)
     except system_error() as error:
         if proven and refused is not None and error.errno != errno.ENOENT:
             refused.append(OSError(error.errno, error.strerror, name))
         return None
+
+
+def _prove(opened: Held, name: str, dir_fd: int, named: Container[str]) -> os.stat_result | None:
+    """Return what stands at a temp's name, opened and flocked if possible; None for no orphan.
+
+    Raises:
+        OSError: Its writer lives, or that cannot be found out.
+    """
+    status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    try:
+        fd = opened.open(kernel.open, name, READ_FLAGS, dir_fd=dir_fd)
+    except PermissionError:
+        if name[len(PREFIX) : -len(SUFFIX)] not in named or not _may_be_draft(name, status):
+            return None
     else:
-        return status
-    finally:
-        try:
-            opened.close()
-        finally:
-            opened.close()  # an interrupt may have come before the first had begun
+        kernel.flock(fd, LOCK_EX | LOCK_NB)
+        if name.startswith(SUM_PREFIX) and not has_record_form(fd):
+            return None
+        # Under the flock the name must still be this inode: its writer may have published it and
+        # another temp may have taken the name (not by chance, but a proof asks for it).
+        status = kernel.fstat(fd)
+        opened.shows(status)
+    named_now = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    return status if identity(status) == identity(named_now) else None
 
 
 def _may_be_draft(name: str, status: os.stat_result) -> bool:

@@ -93,10 +93,9 @@ class Verification:
         target, first = self._target, self._first
         claim = first.claim
         agrees = claim is not None and agreeing(claim, digest_of) is not None
-        current = False
+        # Before the second look: beside moves the other order gives a false alarm.
+        current = not agrees and still_named(target.dir_fd, target.name, self._inode)
         if not agrees:
-            # In this order: beside moves the other one gives a false alarm.
-            current = still_named(target.dir_fd, target.name, self._inode)
             again = self._look()
             agrees = again.claim is not None and agreeing(again.claim, digest_of) is not None
             current = current and first.is_like(again)

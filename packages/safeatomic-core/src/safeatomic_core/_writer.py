@@ -297,7 +297,6 @@ class AtomicWriter(io.BufferedWriter):
         if self._write is None:
             return
         write = self._check_undecided()
-        self._drop()
         try:
             write.undo()
         finally:

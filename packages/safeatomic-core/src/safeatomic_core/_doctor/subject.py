@@ -84,7 +84,7 @@ class Place:
     def _resolve(self) -> None:
         """Find the directory and the name in it; a relative path may start nowhere."""
         absolute = os.path.abspath(self.path)
-        resolved = os.path.realpath(self.path)
+        resolved = kernel.realpath(self.path)
         if _is_directory(self.path):
             self.given_directory, self.directory = absolute, resolved
         else:

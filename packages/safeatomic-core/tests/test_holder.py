@@ -1,0 +1,34 @@
+"""Who has taken a lock: processes, contexts, tasks and threads, told apart."""
+
+from __future__ import annotations
+
+import contextvars
+
+from lock_outcomes import in_thread
+from safeatomic_core._holder import Holder
+
+
+def test_a_thread_is_told_from_another_however_often_it_is_asked() -> None:
+    holders = [Holder(), Holder()]
+
+    def elsewhere() -> list[bool]:
+        return [Holder().in_this_thread(), *(holder.in_this_thread() for holder in holders)]
+
+    assert [holder.in_this_thread() for holder in holders] == [True, True]
+    assert in_thread(elsewhere) == [True, False, False]
+
+
+def test_a_holder_that_is_asked_again_and_again_does_not_grow() -> None:
+    holder = Holder()
+    assert all(holder.is_running() for _ in range(10))
+    assert not contextvars.copy_context().run(holder.is_running)
+    assert len(holder._tokens) == 1
+
+
+def test_an_interrupt_that_left_a_used_token_takes_no_holder_away() -> None:
+    holder = Holder()
+    used = holder._tokens[:]
+    assert holder.is_running()
+    holder._tokens[:0] = used  # as before it is dropped
+    assert holder.is_running()
+    assert len(holder._tokens) == 1

@@ -1,0 +1,191 @@
+"""What a move that fails says, and what it has not done by then."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safeatomic_core import (
+    move_atomic,
+    verify_checksum,
+    write_atomic_bytes,
+)
+from safeatomic_core._move import _Move
+from safeatomic_core._posix import kernel
+
+
+@pytest.fixture
+def ends(tmp_path: Path) -> tuple[Path, Path]:
+    """A source and a destination with checksums, each in a directory of its own."""
+    src, dst = tmp_path / "here" / "file", tmp_path / "there" / "file"
+    for path in (src, dst):
+        path.parent.mkdir()
+        write_atomic_bytes(path, path.parent.name.encode(), write_checksum=True)
+    return src, dst
+
+
+def test_a_destination_that_exists_is_refused_before_anything_is_done(
+    ends: tuple[Path, Path], steps: list[tuple[str, dict[str, object]]]
+) -> None:
+    src, dst = ends
+    steps.clear()
+    with pytest.raises(FileExistsError, match="force=True"):
+        move_atomic(src, dst)
+    assert {step for step, _ in steps} <= {"Gate", "Release"}
+    assert dst.read_bytes() == b"there"
+
+
+def test_a_destination_with_the_name_of_a_sidecar_is_refused_as_any_other(
+    ends: tuple[Path, Path],
+) -> None:
+    src, dst = ends
+    other = dst.with_name("another.sha256")
+    other.touch()
+    with pytest.raises(FileExistsError, match="force=True"):
+        move_atomic(src, other)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENOSPC])
+def test_a_record_that_cannot_be_made_is_the_destination_s(
+    ends: tuple[Path, Path], faults: Any, code: int
+) -> None:
+    src, dst = ends
+    faults.fail("open", code, when=lambda name, *_, **_at: str(name).startswith(".safeatomic-sum-"))
+    with pytest.raises(OSError, match="cannot move") as caught:
+        move_atomic(src, dst, force=True)
+    assert (caught.value.errno, caught.value.filename) == (code, str(dst))
+
+
+def test_a_seal_that_fails_is_told_of_the_move(ends: tuple[Path, Path], faults: Any) -> None:
+    src, dst = ends
+    faults.fail("ftruncate", errno.EIO)
+    with pytest.raises(OSError, match="cannot move") as caught:
+        move_atomic(src, dst, force=True)
+    assert "visible and durable" in caught.value.__notes__[0]
+    assert verify_checksum(dst)
+
+
+def test_of_a_sidecar_that_stays_and_a_flush_that_fails_the_flush_is_told(
+    ends: tuple[Path, Path], faults: Any
+) -> None:
+    src, dst = ends
+    faults.fail("rename_noreplace", errno.EPERM, when=lambda name, *_: name == "file.sha256")
+    faults.fail("rename", errno.EPERM, when=lambda name, *_, **_at: name == "file.sha256")
+    there = src.parent.stat()
+    faults.fail("fsync", errno.EIO, when=lambda fd: os.path.samestat(os.fstat(fd), there))
+    with pytest.raises(OSError, match="cannot move") as caught:
+        move_atomic(src, dst, force=True)
+    assert caught.value.errno == errno.EIO
+    assert "stays behind" in str(caught.value)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_displaced_record_is_gone_before_the_flush_that_makes_the_rename_durable(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    """A crash just after it leaves nothing to be swept."""
+    src, dst = ends
+    really = kernel.fsync
+    left: list[list[str]] = []
+
+    def fsync(fd: int) -> None:
+        if dst.read_bytes() == b"here" and os.path.samestat(os.fstat(fd), dst.parent.stat()):
+            left.append([name for name in os.listdir(dst.parent) if name.startswith(".")])
+        really(fd)
+
+    monkeypatch.setattr(kernel, "fsync", fsync, raising=False)
+    if moved:
+        move_atomic(src, dst, force=True)
+    else:
+        write_atomic_bytes(dst, b"here", write_checksum=True)
+    assert left[0] == []
+    assert verify_checksum(dst)
+
+
+def test_a_destination_that_appears_before_the_locks_are_taken_is_refused_there(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, steps: Any
+) -> None:
+    src, dst = ends
+    dst.unlink()
+    really = _Move._acquire_both
+    steps.clear()
+
+    def appear(move: _Move) -> None:
+        dst.write_bytes(b"another program's")
+        really(move)
+
+    monkeypatch.setattr(_Move, "_acquire_both", appear)
+    with pytest.raises(FileExistsError, match="force=True"):
+        move_atomic(src, dst)
+    assert "Harden" not in dict(steps)
+    assert dst.read_bytes() == b"another program's"
+
+
+def test_a_source_that_vanishes_before_the_locks_are_taken_is_named(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = ends
+    really = _Move._acquire_both
+
+    def vanish(move: _Move) -> None:
+        src.unlink()
+        really(move)
+
+    monkeypatch.setattr(_Move, "_acquire_both", vanish)
+    with pytest.raises(FileNotFoundError) as caught:
+        move_atomic(src, dst, force=True)
+    assert caught.value.filename == str(src)
+
+
+def test_a_rename_that_fails_names_the_source_where_both_have_one_name(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = ends
+    really = kernel.rename
+
+    def fail(name: str, new: str, **at: int) -> None:
+        if new == dst.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name, None, new)
+        really(name, new, **at)
+
+    monkeypatch.setattr(kernel, "rename", fail, raising=False)
+    with pytest.raises(OSError, match="unchanged") as caught:
+        move_atomic(src, dst, force=True)
+    assert caught.value.filename == str(src)
+
+
+def test_a_moved_file_that_another_program_replaces_at_once_was_moved_all_the_same(
+    ends: tuple[Path, Path], faults: Any
+) -> None:
+    src, dst = ends
+    other = dst.with_name("other")
+    other.write_bytes(b"another program's")
+
+    def replaced(fd: int) -> bool:
+        if other.exists() and dst.read_bytes() == b"here":
+            os.replace(other, dst)
+        return dst.read_bytes() == b"another program's"
+
+    faults.fail("fsync", errno.EIO, when=replaced)
+    with pytest.raises(OSError, match="the new content is visible"):
+        move_atomic(src, dst, force=True)
+
+
+@pytest.mark.parametrize("unflushed", ["here", "there"])
+def test_a_move_is_durable_only_where_both_directories_were_flushed(
+    ends: tuple[Path, Path], faults: Any, steps: Any, unflushed: str
+) -> None:
+    src, dst = ends
+    place = (src if unflushed == "here" else dst).parent.stat()
+
+    def fails(fd: int) -> bool:
+        moved = dst.read_bytes() == b"here"
+        return moved and os.path.samestat(os.fstat(fd), place)
+
+    faults.fail("fsync", errno.EIO, when=fails)
+    move_atomic(src, dst, force=True, safety="best_effort")
+    assert dict(steps)["Settle"] == {"durable": False}
