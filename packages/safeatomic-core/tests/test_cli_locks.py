@@ -165,6 +165,9 @@ def test_clean_goes_on_after_a_lock_that_cannot_be_removed(
 def test_a_directory_that_cannot_be_listed_is_named(
     target: Path, faults: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = len(os.listdir("/dev/fd"))
+    assert main(["clean", str(target.parent)]) == 0
+    assert len(os.listdir("/dev/fd")) == before
     faults.fail("listdir", errno.EIO)
     assert main(["clean", str(target.parent)]) == 2
     assert capsys.readouterr().err == f"safeatomic: {target.parent}: {os.strerror(errno.EIO)}\n"

@@ -110,11 +110,13 @@ def test_a_parent_that_cannot_be_flushed(
     tmp_path: Path, faults: Any, code: int, fails: bool
 ) -> None:
     faults.fail("fsync", code)
+    before = len(os.listdir("/dev/fd"))
     if fails:
         with pytest.raises(OSError, match="Input/output"):
             commands.make_parents(str(tmp_path / "file"), [])
     else:
         commands.make_parents(str(tmp_path / "file"), [])
+    assert len(os.listdir("/dev/fd")) == before
 
 
 def test_a_parent_that_cannot_be_listed_is_not_flushed(tmp_path: Path, faults: Any) -> None:

@@ -133,3 +133,18 @@ def test_a_directory_that_somebody_else_put_there_is_not_used(
         made.clean()
     (left,) = Path(place.directory).iterdir()
     assert [path.name for path in left.iterdir()] == ["theirs"]
+
+
+def test_a_link_that_somebody_else_put_there_is_not_followed(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, elsewhere = Probes(place), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def link(name: str, *_args: Any, **_options: Any) -> None:
+        Path(place.directory, name).symlink_to(elsewhere)
+
+    monkeypatch.setattr(kernel, "mkdir", link, raising=False)
+    with pytest.raises(OSError, match=PROBE_PREFIX):
+        made.exclusive_create()
+    assert os.listdir(elsewhere) == []

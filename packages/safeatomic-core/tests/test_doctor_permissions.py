@@ -38,6 +38,40 @@ def test_a_no_is_confirmed_by_path_for_the_real_user(
     assert permissions.may_in_directory(os.W_OK, 7) is may
 
 
+@pytest.mark.parametrize("supported", [True, False])
+def test_the_effective_user_is_asked_for_where_that_can_be(
+    monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    asked: list[bool] = []
+
+    def access(_path: str, _mode: int, *, dir_fd: int, effective_ids: bool) -> bool:
+        assert dir_fd == 7
+        asked.append(effective_ids)
+        return True
+
+    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(os, "supports_effective_ids", {access} if supported else set())
+    assert permissions.may_in_directory(os.W_OK, 7)
+    assert asked == [supported]
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        (None, None),
+        (0, None),
+        (0x40, None),  # STATX_ATTR_NODUMP, which keeps nothing in place
+        (mounts.IMMUTABLE, ("immutable", "i")),
+        (mounts.APPEND_ONLY, ("append-only", "a")),
+    ],
+)
+def test_an_attribute_that_keeps_a_file_is_named(
+    monkeypatch: pytest.MonkeyPatch, flags: int | None, found: tuple[str, str] | None
+) -> None:
+    monkeypatch.setattr(mounts, "attributes", lambda _dir_fd, _name: flags)
+    assert permissions.attribute(7, "f") == found
+
+
 def owned(user: int, group: int = 0) -> os.stat_result:
     return os.stat_result((stat.S_IFREG | 0o644, 1, 1, 1, user, group, 0, 0, 0, 0))
 

@@ -107,7 +107,7 @@ class Probes:
 
     def _names(self) -> list[str]:
         """Return every name in the probes' directory, in which nobody else has any."""
-        if self._room.fd < 0:
+        if self._room.fd == -1:
             return []
         try:
             return kernel.listdir(self._room.fd)
@@ -117,7 +117,7 @@ class Probes:
 
     def _enter(self) -> int:
         """Return a descriptor of the probes' directory, which the first of them makes."""
-        if self._room.fd < 0:
+        if self._room.fd == -1:
             kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
             flags = READ_FLAGS | O_DIRECTORY
             fd = self._room.open(kernel.open, self._name, flags, dir_fd=self._above)
