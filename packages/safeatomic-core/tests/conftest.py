@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from failing_calls import Faults
-from mount_tables import FakeWatch
+from mount_tables import ATTEMPTS, FakeWatch, can_be_watched
 from replacements import Missing
 from safeatomic_core import _environment as environment
 from safeatomic_core import _guarantees as guarantees
@@ -192,6 +192,21 @@ def held(data: Path) -> Iterator[Path]:
     assert try_acquire_lock(data)
     yield data
     release_lock(data)
+
+
+@pytest.fixture
+def watch() -> Iterator[mounts.MountWatch]:
+    """A watch on the kernel's mount table, which nobody is changing."""
+    if not can_be_watched():
+        pytest.skip("this /proc cannot be watched")
+    for _ in range(ATTEMPTS):
+        made = mounts.MountWatch()
+        if made.unchanged():
+            yield made
+            made.close()
+            return
+        made.close()
+    pytest.fail("a table that nobody changes counts as changed")
 
 
 @pytest.fixture

@@ -1,8 +1,24 @@
-"""A mount table that a test writes, in place of the kernel's."""
+"""The mount table: where it can be watched, and one that a test writes instead."""
 
 from __future__ import annotations
 
 import os
+import select
+
+import pytest
+
+needs_mountinfo = pytest.mark.skipif(
+    not os.path.exists("/proc/self/mountinfo"), reason="no /proc/self/mountinfo here"
+)
+ATTEMPTS = 20  # somebody else on this machine may be mounting things at this very moment
+
+
+def can_be_watched() -> bool:
+    """Tell whether the table is readable only, as one is that reports its changes."""
+    with open("/proc/self/mountinfo", "rb") as table:
+        poll = select.poll()
+        poll.register(table, select.POLLIN | select.POLLOUT)
+        return poll.poll(0) == [(table.fileno(), select.POLLIN)]
 
 
 class FakeWatch:
