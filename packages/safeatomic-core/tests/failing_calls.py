@@ -7,6 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 
+def raising(code: int) -> Callable[..., Any]:
+    """Return what takes the place of one call, and fails."""
+
+    def fail(*_args: object, **_options: object) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
 class Faults:
     """Make chosen system calls fail.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from failing_calls import raising
 from safeatomic_core import _environment as environment
 from safeatomic_core import _mounts as mounts
 from safeatomic_core._environment import describe, find_mount, parse_mount
@@ -91,13 +91,6 @@ def test_the_open_directory_tells_its_path_on_an_old_kernel(
     mount = find_mount(TABLE, dev("8:1"), 5, "/somewhere/else")
     assert mount is not None
     assert mount.number == 41
-
-
-def raising(code: int) -> Callable[..., bytes]:
-    def fail(*_args: object) -> bytes:
-        raise OSError(code, os.strerror(code))
-
-    return fail
 
 
 def test_an_unreadable_fdinfo_leaves_device_and_path(monkeypatch: pytest.MonkeyPatch) -> None:

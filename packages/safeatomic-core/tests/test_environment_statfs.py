@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from failing_calls import raising
 from safeatomic_core import _environment as environment
 from safeatomic_core import _mounts as mounts
 from safeatomic_core._environment import describe, find_mount
@@ -33,13 +34,6 @@ def dev(text: str) -> int:
 @pytest.fixture
 def no_findings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_process_findings", tuple)
-
-
-def raising(code: int) -> Callable[..., bytes]:
-    def fail(*_args: object) -> bytes:
-        raise OSError(code, os.strerror(code))
-
-    return fail
 
 
 def magic(number: int) -> Callable[[int], bytes]:

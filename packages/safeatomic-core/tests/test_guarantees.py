@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from failing_calls import raising
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
@@ -18,13 +19,6 @@ from safeatomic_core import doctor, inspect_guarantees
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
-
-
-def raising(code: int) -> Callable[..., object]:
-    def fail(*_args: object, **_options: object) -> object:
-        raise OSError(code, os.strerror(code))
-
-    return fail
 
 
 # ----------------------------------------------------------------------------------------- reports

@@ -11,19 +11,13 @@ from typing import Any
 
 import pytest
 
+from failing_calls import raising
 from safeatomic_core import _environment as environment
 from safeatomic_core import _filesystems as filesystems
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import inspect_guarantees
 from safeatomic_core._posix import intercept
 from safeatomic_core._verdicts import is_mount_point, verdict_on
-
-
-def raising(code: int) -> Callable[..., object]:
-    def fail(*_args: object, **_options: object) -> object:
-        raise OSError(code, os.strerror(code))
-
-    return fail
 
 
 def test_a_file_mounted_over_is_judged_by_its_directory(target: Path, fake: Any) -> None:
