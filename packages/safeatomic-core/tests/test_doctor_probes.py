@@ -229,7 +229,11 @@ def test_a_lock_that_answers_wrongly_fails(
     assert word in detail
 
 
-@pytest.mark.parametrize(("alive", "pid"), [("no", os.getpid()), ("yes", os.getpid() + 1)])
+@pytest.mark.parametrize(
+    ("alive", "pid"),
+    [("no", os.getpid()), ("yes", os.getpid() + 1)],
+    ids=["dead", "another process's"],
+)
 def test_a_lock_that_is_not_shown_as_ours_fails(
     round_of: Probes, monkeypatch: pytest.MonkeyPatch, alive: str, pid: int
 ) -> None:
