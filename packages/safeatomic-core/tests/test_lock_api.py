@@ -6,6 +6,7 @@ import bisect
 import errno
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -231,11 +232,13 @@ def test_a_nearly_full_stack_leaves_no_descriptor_and_no_lock(data: Path) -> Non
     release_lock(data)
     before = len(os.listdir("/proc/self/fd"))
     refused = 0
+    # PyPy's own modules may find no room to say what it was.
+    full = (RecursionError, TypeError) if sys.implementation.name == "pypy" else RecursionError
     lefts = (*range(60), *range(60, 2000, 50))
     for left in lefts:
         try:
             below(max(0, deepest - left), lambda: try_acquire_lock(data))
-        except RecursionError:
+        except full:
             refused += 1
         release_lock(data)
         assert len(os.listdir("/proc/self/fd")) == before, f"{left} frames left"

@@ -102,7 +102,11 @@ def test_every_permission_bit_may_be_asked_for_or_none(target: Path, mode: int) 
 
 def test_data_that_is_refused_is_free_while_the_error_is_handled(target: Path) -> None:
     data = bytearray(b"not contiguous")
-    with memoryview(data)[::2] as half, pytest.raises(TypeError, match="contiguous") as caught:
+    with (
+        memoryview(data) as whole,
+        whole[::2] as half,
+        pytest.raises(TypeError, match="contiguous") as caught,
+    ):
         write_atomic_bytes(target, half)
     data.clear()  # which is refused while a view shows it
     assert caught.value.__traceback__ is not None

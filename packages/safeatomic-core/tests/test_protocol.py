@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import inspect
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from garbage import collect
 from safeatomic_core import (
     AtomicWriter,
     _change,
@@ -133,7 +133,7 @@ def test_a_write_that_interrupts_kept_from_being_closed_is_closed_when_it_is_dro
         write_atomic_bytes(target, b"new")
     assert is_locked(target) is (count == 2)
     del caught
-    gc.collect()
+    collect()
     assert not is_locked(target)
 
 
