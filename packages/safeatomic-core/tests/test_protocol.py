@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import inspect
 import json
 import os
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from garbage import collect
 from safeatomic_core import (
     AtomicWriter,
     _change,
@@ -115,7 +115,19 @@ def test_an_interrupt_just_before_release_does_not_keep_the_lock(
     assert not is_locked(target)
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    "count",
+    [
+        1,
+        pytest.param(
+            2,
+            marks=pytest.mark.skipif(
+                sys.implementation.name != "cpython",
+                reason="elsewhere a reference goes with what it refers to, and calls nobody back",
+            ),
+        ),
+    ],
+)
 def test_a_write_that_interrupts_kept_from_being_closed_is_closed_when_it_is_dropped(
     target: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -133,7 +145,7 @@ def test_a_write_that_interrupts_kept_from_being_closed_is_closed_when_it_is_dro
         write_atomic_bytes(target, b"new")
     assert is_locked(target) is (count == 2)
     del caught
-    collect()
+    gc.collect()
     assert not is_locked(target)
 
 
