@@ -1,4 +1,4 @@
-"""Descriptors that no forked child may keep, and children; for the tests of forks."""
+"""Descriptors that no forked child may keep, children, and numbers that a program uses again."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def held_at(path: Path) -> Held:
 
 def exit_code(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def take_number(number: int, path: str | Path, flags: int = os.O_RDONLY) -> None:
+    """Open a file under the number of one of ours, as a program may that has closed ours."""
+    fd = os.open(path, flags)
+    os.dup2(fd, number)
+    os.close(fd)

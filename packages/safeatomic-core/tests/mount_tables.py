@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +61,46 @@ class FakeWatch:
     def mounted(device: int, fstype: str, options: str = "rw", point: str = "/") -> bytes:
         numbers = f"{os.major(device)}:{os.minor(device)}"
         return f"27 1 {numbers} / {point} rw,relatime - {fstype} source {options}\n".encode()
+
+
+def with_own_mounts(body: Callable[[Callable[..., bool]], None]) -> None:
+    """Run in a child that has a mount namespace of its own; skip where there can be none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def mount(source: object, point: object, fstype: str, flags: int = 0) -> bool:
+        words = (os.fsencode(str(word)) for word in (source, point, fstype))
+        return libc.mount(*words, ctypes.c_ulong(flags), None) == 0  # type: ignore[no-any-return]
+
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            if not _alone(libc):
+                os._exit(77)
+            if not mount("none", "/", "none", 0x4000 | 0x40000):
+                os._exit(77)
+            body(mount)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == 77:
+        pytest.skip("this user may not mount anything, not even in a user namespace")
+    assert code == 0
+
+
+def _alone(libc: ctypes.CDLL) -> bool:
+    """Enter a mount namespace; one within a user namespace, if this user is not root."""
+    user, group = os.geteuid(), os.getegid()
+    if user == 0:
+        return bool(libc.unshare(0x20000) == 0)
+    if libc.unshare(0x20000 | 0x10000000) != 0:
+        return False
+    try:  # a new tmpfs takes no file of a user who has no number here
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    except OSError:
+        return False
+    return True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,15 +119,22 @@ def test_no_signal_is_waited_for_with_a_timeout(monkeypatch: pytest.MonkeyPatch)
     assert timeouts == [0]
 
 
-def test_a_thread_that_takes_the_signals_hides_no_end(target: Path) -> None:
+@contextlib.contextmanager
+def another_thread() -> Iterator[None]:
+    """Let a thread wait meanwhile, which the kernel may give the signals of the process to."""
     over = threading.Event()
     thread = threading.Thread(target=over.wait)
     thread.start()
     try:
-        assert main(["lock", str(target), "--", "sh", "-c", "sleep 0.1; exit 5"]) == 5
+        yield
     finally:
         over.set()
         thread.join()
+
+
+def test_a_thread_that_takes_the_signals_hides_no_end(target: Path) -> None:
+    with another_thread():
+        assert main(["lock", str(target), "--", "sh", "-c", "sleep 0.1; exit 5"]) == 5
 
 
 def test_the_only_thread_is_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,11 +146,5 @@ def test_the_only_thread_is_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None
 def test_where_threads_cannot_be_counted_no_end_is_missed(target: Path, faults: Any) -> None:
     faults.fail("listdir", errno.ENOENT, when=lambda path: path == "/proc/self/task")
     assert not process._is_only_thread()
-    over = threading.Event()
-    thread = threading.Thread(target=over.wait)
-    thread.start()
-    try:
+    with another_thread():
         assert main(["lock", str(target), "--", "sh", "-c", "sleep 0.1; exit 5"]) == 5
-    finally:
-        over.set()
-        thread.join()

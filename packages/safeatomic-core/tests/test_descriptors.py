@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
+from held_descriptors import take_number
 from safeatomic_core import (
     AtomicReader,
     AtomicWriter,
@@ -334,9 +335,7 @@ def test_what_the_program_has_put_at_our_numbers_is_not_closed(
     theirs.touch()
     ours = {fd for fd in numbers() - before if not is_watch(fd)}
     for fd in ours:
-        there = os.open(theirs, os.O_RDONLY)
-        os.dup2(there, fd)
-        os.close(there)
+        take_number(fd, theirs)
     with contextlib.suppress(OSError, SafeAtomicError):
         end()
     assert ours
@@ -357,9 +356,7 @@ def test_a_full_buffer_goes_into_no_file_that_the_program_has_put_at_our_number(
     theirs.touch()
     ours = {fd for fd in numbers() - before if not is_watch(fd)}
     for fd in ours:
-        there = os.open(theirs, os.O_RDWR)
-        os.dup2(there, fd)
-        os.close(there)
+        take_number(fd, theirs, os.O_RDWR)
     with pytest.raises(OSError, match="closed a descriptor of this writer"):
         file.write(b"x")
     with contextlib.suppress(OSError, SafeAtomicError):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from held_descriptors import take_number
 from safeatomic_core import AtomicWriter, verify_checksum, write_atomic_bytes, write_checksum_file
 from safeatomic_core._in_place import COPY_PREFIX
 from safeatomic_core._posix import kernel
@@ -164,9 +165,7 @@ def test_nothing_is_written_into_what_the_program_has_put_at_the_file_s_number(
     file = AtomicWriter(seen, safety="warn")
     file.write(b"new")
     (ours,) = (int(fd) for fd in numbers() if leads_to(fd, seen))
-    there = os.open(theirs, os.O_RDWR)
-    os.dup2(there, ours)
-    os.close(there)
+    take_number(ours, theirs, os.O_RDWR)
     with pytest.raises(OSError, match="closed a descriptor of this writer"):
         file.commit()
     os.close(ours)

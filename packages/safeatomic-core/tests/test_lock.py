@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from held_descriptors import take_number
 from lock_payloads import payload
 from safeatomic_core import (
     LockError,
@@ -238,9 +239,7 @@ def close_its_directory(data: Path, other: Path) -> tuple[Lock, int]:
     assert lock.target.path == str(data)
     assert lock._handle is not None
     number = lock._handle.fd
-    fd = os.open(other, os.O_RDONLY)
-    os.dup2(fd, number)
-    os.close(fd)
+    take_number(number, other)
     return lock, number
 
 

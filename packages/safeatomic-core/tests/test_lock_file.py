@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from held_descriptors import take_number
 from lock_payloads import GOOD, payload
 from safeatomic_core import inspect_lock
 from safeatomic_core._lock_file import CRASH_MARK, Found, probe_free, unlike_a_lock
@@ -97,9 +98,7 @@ def test_what_the_program_has_put_at_the_number_of_a_lock_is_not_closed(
     place(tmp_path, payload(None))
     found = look(dir_fd, "data.lock")
     number = found.fd
-    fd = os.open(tmp_path, os.O_RDONLY)
-    os.dup2(fd, number)
-    os.close(fd)
+    take_number(number, tmp_path)
     found.close()
     os.close(number)
 

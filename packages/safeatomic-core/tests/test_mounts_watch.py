@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from held_descriptors import take_number
 from mount_tables import ATTEMPTS, needs_mountinfo
 from safeatomic_core import _mounts as mounts
 from safeatomic_core._mounts import MountWatch
@@ -96,9 +97,7 @@ def test_a_descriptor_that_the_program_closed_is_no_watch(watch: MountWatch) -> 
 @pytest.mark.parametrize("other", ["/proc/self/mountinfo", "/dev/null", __file__])
 def test_a_reused_number_is_neither_believed_nor_closed(watch: MountWatch, other: str) -> None:
     number = watch._fd
-    fd = os.open(other, os.O_RDONLY)
-    os.dup2(fd, number)
-    os.close(fd)
+    take_number(number, other)
     try:
         assert not watch.unchanged()
         watch.close()

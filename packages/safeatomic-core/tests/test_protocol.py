@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from held_descriptors import take_number
 from safeatomic_core import (
     AtomicWriter,
     _change,
@@ -306,9 +307,7 @@ def test_a_stream_whose_temp_the_program_has_closed_writes_nothing_into_what_too
     file.write(b"new")
     assert file._write is not None
     ours = file._write.temp.fd
-    there = os.open(theirs, os.O_RDWR)
-    os.dup2(there, ours)
-    os.close(there)
+    take_number(ours, theirs, os.O_RDWR)
     with pytest.raises(OSError, match="closed a descriptor of this writer"):
         file.commit()
     os.close(ours)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from held_descriptors import take_number
 from safeatomic_core import AtomicReader, ChecksumMismatchError, write_atomic_bytes
 from safeatomic_core._posix import kernel
 from safeatomic_core._reading import Opened
@@ -154,9 +155,7 @@ def other(tmp_path: Path) -> Path:
 def reuse(file: AtomicReader, other: Path) -> int:
     """Let the program close what it finds, and open a file of its own; return its descriptor."""
     number: int = file._opened.fd  # type: ignore[union-attr]
-    fd = os.open(other, os.O_RDONLY)
-    os.dup2(fd, number)
-    os.close(fd)
+    take_number(number, other)
     return number
 
 

@@ -170,7 +170,7 @@ def test_what_cannot_be_opened_by_its_path_is_explained_by_its_directory(
     assert caught.value.filename == path
 
 
-def test_a_path_that_only_its_directory_shortens_enough_is_read(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_for_one_call_is_read(tmp_path: Path) -> None:
     longest = os.pathconf(tmp_path, "PC_PATH_MAX")
     directory = str(tmp_path)
     directory += "/." * ((longest - len(directory) - 10) // 2)

@@ -161,10 +161,10 @@ class Opened:
         raise _never_at_rest(self._target.path)
 
     def _open_by_path(self) -> bool:
-        """Open an ordinary file where nothing has to be found out, or say that this is none.
+        """Open a regular file by its path if nothing else has to be found out; tell whether it did.
 
-        Only a sidecar, a link at the last component and an unknown filesystem need the directory;
-        and what cannot be opened is explained there.
+        A sidecar, a link as the last component and an unknown filesystem need the directory, where
+        a file that is not to be opened by its path is looked up as well.
         """
         path = self._target.path
         try:
