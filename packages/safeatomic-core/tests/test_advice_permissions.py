@@ -132,12 +132,12 @@ def test_the_directory_is_asked_for_the_effective_user_where_that_is_possible(
 def test_a_link_is_named_as_it_was_given_where_nobody_can_follow_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def gone(_path: str, strict: bool = False) -> str:
+    def gone() -> str:
         raise FileNotFoundError(errno.ENOENT, "no working directory")
 
     closed = Target("link")
     closed.linked = True
-    monkeypatch.setattr(os.path, "realpath", gone)
+    monkeypatch.setattr(os, "getcwd", gone)
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "The path is a link to 'link'" in advise(full, _trace.GATE, closed)
 

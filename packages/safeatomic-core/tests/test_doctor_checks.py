@@ -212,10 +212,10 @@ def test_a_directory_that_is_gone_fails(
 def test_a_link_that_may_not_be_read_on_the_way_is_named(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def realpath(_path: object, strict: bool = False) -> str:
-        raise PermissionError(errno.EACCES, "Permission denied", "/proc/1/root")
+    def readlink(path: str) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(os.path, "realpath", realpath)
+    monkeypatch.setattr(os, "readlink", readlink)
     status, detail = look.parent_exists(at("/proc/1/root/f"))
     assert status == "fail"
     assert detail.startswith("/proc/1/root: Permission denied; this user may not enter it")

@@ -148,9 +148,14 @@ def test_a_shortage_of_descriptors_is_raised_as_what_it_is(tmp_path: Path, fake:
         inspect_guarantees(tmp_path)
 
 
+@pytest.mark.parametrize("name", [".", "missing/below"])
 @pytest.mark.parametrize("look", [inspect_guarantees, doctor])
 def test_a_time_out_among_the_links_of_a_path_arrives(
-    look: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any
+    look: Callable[[Path], object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fake: Any,
+    name: str,
 ) -> None:
     fake.table = fake.mounted(tmp_path.stat().st_dev, "ext4")  # nothing is remembered of it
 
@@ -159,7 +164,7 @@ def test_a_time_out_among_the_links_of_a_path_arrives(
 
     monkeypatch.setattr(os, "lstat", late)
     with pytest.raises(TimeoutError):
-        look(tmp_path)
+        look(tmp_path / name)
 
 
 def test_inspection_writes_nothing(tmp_path: Path, target: Path) -> None:

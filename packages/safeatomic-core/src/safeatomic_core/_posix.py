@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 import sys
 
 from . import _log
@@ -53,6 +54,7 @@ POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 
 # Linux reports a missing operation in several ways; each of them means "not here", never "not now".
+MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 NOT_SUPPORTED = frozenset(
     {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOLCK}
 )
@@ -215,14 +217,40 @@ def _access(name: str, mode: int, dir_fd: int) -> bool:
 
 
 def _realpath(path: str) -> str:
-    """Resolve the links of a path, as far as it exists.
+    """Return the absolute path without links, as far as it exists; of a loop, as it is.
 
-    Not by `os.path.realpath` alone, which takes a time-out (ADR 37) for a place that is missing.
+    Not by `os.path.realpath`, which takes a time-out (ADR 37) for a place that is missing.
     """
+    resolved = os.sep if path.startswith(os.sep) else os.getcwd()
+    ahead = path.split(os.sep)[::-1]
+    left = MOST_LINKS
+    while ahead:
+        name = ahead.pop()
+        if name in ("", os.curdir):
+            continue
+        if name == os.pardir:
+            resolved = os.path.dirname(resolved)
+            continue
+        place = os.path.join(resolved, name)
+        if not _is_link(place):
+            resolved = place
+            continue
+        if not left:
+            return os.path.abspath(path)
+        left -= 1
+        leads = os.readlink(place)
+        if leads.startswith(os.sep):
+            resolved = os.sep
+        ahead += leads.split(os.sep)[::-1]
+    return resolved
+
+
+def _is_link(path: str) -> bool:
+    """Tell whether a symbolic link stands there; what cannot be seen is none."""
     try:
-        return os.path.realpath(path, strict=True)
+        return stat.S_ISLNK(os.lstat(path).st_mode)
     except system_error():
-        return os.path.realpath(path)
+        return False
 
 
 class Kernel:

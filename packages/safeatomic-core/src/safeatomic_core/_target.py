@@ -12,7 +12,7 @@ import stat
 
 from ._descriptor import Descriptor, closing, shows
 from ._errors import system_error
-from ._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, kernel
+from ._posix import MOST_LINKS, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ READ_FLAGS = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 DIRECTORY_FLAGS = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
 _DELETED = " (deleted)"  # what a link of /proc appends to a name that is gone (proc(5))
-_MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 _STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 
 _KINDS = {
@@ -141,7 +140,7 @@ class Target:
     def _follow(self) -> None:
         """Follow a chain of symbolic links to its end, one by one."""
         place = self.path
-        for _ in range(_MOST_LINKS):
+        for _ in range(MOST_LINKS):
             refuse_untrusted_link(self)
             leads = kernel.readlink(self.name, dir_fd=self.dir_fd)
             place = os.path.join(os.path.dirname(place), leads)
