@@ -20,7 +20,6 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._posix import kernel
-from safeatomic_core._target import Target
 
 Listing = Callable[[], list[str]]
 Around = Callable[..., AbstractContextManager[None]]
@@ -157,19 +156,3 @@ def test_a_list_that_comes_before_the_sidecar_is_taken_away_stays(target: Path, 
         del kernel.rename_noreplace
     assert target.read_bytes() == b"new"
     assert side.read_bytes() == LIST
-
-
-def test_a_record_that_nobody_was_permitted_to_read_is_its_owner_s(
-    target: Path, side: Path, locate: Callable[[str | Path], Target]
-) -> None:
-    place = locate(target)
-    record = announcement.Announcement(place)
-    try:
-        record.draft_plain("sha256", "a" * 64)
-        record.announce(lambda: None)
-        record.seal()
-    finally:
-        record.discard()
-        place.close()
-    assert side.read_bytes() == b"a" * 64 + b"  data.bin\n"
-    assert side.stat().st_mode & 0o777 == 0o600

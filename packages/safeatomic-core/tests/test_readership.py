@@ -19,14 +19,14 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core import _announcement as announcement
 from safeatomic_core import _protocol as protocol
+from safeatomic_core._announcement import Announcement
 from safeatomic_core._posix import kernel
 from safeatomic_core._readership import Readers, readers_at, readers_of
 from safeatomic_core._readership import _give_names as give_names
 from safeatomic_core._readership import _naming as naming
 from safeatomic_core._target import Target
-from safeatomic_core._temp_file import Temp, start_writeback
+from safeatomic_core._temp_file import Temp
 
 ACL = "system.posix_acl_access"
 DEFAULT = "system.posix_acl_default"
@@ -350,13 +350,13 @@ def test_a_draft_is_nobody_s_but_the_writer_s(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[int] = []
-    real: Callable[[int], None] = start_writeback
+    real = Announcement.harden
 
-    def look(fd: int) -> None:
-        modes.append(stat.S_IMODE(kernel.fstat(fd).st_mode))
-        real(fd)
+    def look(record: Announcement, data_fd: int, *, without_acl: bool = False) -> None:
+        modes.append(stat.S_IMODE(kernel.fstat(record.fd).st_mode))
+        real(record, data_fd, without_acl=without_acl)
 
-    monkeypatch.setattr(announcement, "start_writeback", look)
+    monkeypatch.setattr(Announcement, "harden", look)
     write_atomic_bytes(target, b"new", write_checksum=True)
     assert modes == [0o600]
 

@@ -69,7 +69,7 @@ def test_a_record_of_a_dead_creator_is_replaced_by_one_that_its_readers_may_read
     os.fchmod(temp.fd, 0o644)
     record = Announcement(place)
     record.draft("sha256", "b" * 64, lambda: None)
-    record.permit(temp.fd, without_acl=True)
+    record.harden(temp.fd, without_acl=True)
     record.announce(lambda: None)
     assert side.read_bytes() == b"b" * 64 + b"  f\n# previous=sha256:" + b"a" * 64 + b"\n"
     assert stat.S_IMODE(side.stat().st_mode) == 0o604

@@ -212,16 +212,13 @@ def _seal_before_settle() -> Iterator[None]:
 
 def _record_unflushed() -> Any:
     def without_file_fsync(real: Callable[..., None]) -> Callable[..., None]:
-        def announce(announcement: Any, sync_directory: Callable[[], None]) -> None:
+        def harden(*args: Any, **options: Any) -> None:
             with _replace(kernel, "fsync", _skipping_fsync(_is_file)):
-                real(announcement, sync_directory)
+                real(*args, **options)
 
-        return announce
+        return harden
 
-    stack = contextlib.ExitStack()
-    stack.enter_context(_replace(_announcement.Announcement, "announce", without_file_fsync))
-    stack.enter_context(_replace(_announcement, "start_writeback", lambda _real: lambda _fd: None))
-    return stack
+    return _replace(_announcement.Announcement, "harden", without_file_fsync)
 
 
 def _displaced_unlinked_early() -> Any:

@@ -21,7 +21,6 @@ from ._replacement import Replacement
 from ._retirement import RESTLESS, ROUNDS, Retirement
 from ._sidecar_file import Sidecar, taken
 from ._target import READ_FLAGS, SIDECAR_SUFFIX, require_regular_fd
-from ._temp_file import start_writeback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Announcement(Retirement):
         sync_directory: Callable[[], None],
         rest: tuple[Digest, ...] = (),
     ) -> None:
-        """Write the record beside the sidecar, not yet under its name, and start its writeback.
+        """Write the record beside the sidecar, not yet under its name.
 
         Args:
             algo: Algorithm of the new content's digest.
@@ -113,8 +112,8 @@ class Announcement(Retirement):
         self._hold(self._present)
         self._write((), ())
 
-    def permit(self, data_fd: int, *, without_acl: bool = False) -> None:
-        """Let those who may read the new content read the record.
+    def harden(self, data_fd: int, *, without_acl: bool = False) -> None:
+        """Let those who may read the new content read the record, and flush it.
 
         Args:
             data_fd: The new content, with the owner, mode and ACL that it will be published with.
@@ -122,16 +121,15 @@ class Announcement(Retirement):
         """
         self._without_acl = without_acl
         self._readers = readers_of(data_fd, without_acl=without_acl)
+        self._harden(self._readers)
 
     def announce(self, sync_directory: Callable[[], None]) -> None:
-        """Put the record under the sidecar's name, durably.
+        """Put the record, which is hardened, under the sidecar's name, durably.
 
         Raises:
             FileExistsError: Another program has put something there that is not ours.
         """
         for _ in range(ROUNDS):
-            self._admit_readers()
-            kernel.fsync(self.fd)
             assert self._present is not None  # noqa: S101 - drafted
             self.announced = True  # before the rename: an interrupt right after it must undo it
             if self._place.install(self._present):
@@ -183,7 +181,7 @@ class Announcement(Retirement):
             raise taken(self._target, present.flaw or "")
 
     def _draft_again(self, sync_directory: Callable[[], None]) -> None:
-        """Look at what stands there by now, and write another record for it."""
+        """Look at what stands there by now, and write and flush another record for it."""
         former = self._place
         self._replacement = Replacement(self._target, self._token)
         former.discard()
@@ -192,6 +190,8 @@ class Announcement(Retirement):
             self.draft_plain(self._algo, self._new)
         else:
             self.draft(self._algo, self._new, sync_directory, self._rest)
+        assert self._readers is not None  # noqa: S101 - hardened before
+        self._harden(self._readers)
 
     def _resolve(
         self, present: Sidecar, algo: str, sync_directory: Callable[[], None]
@@ -235,17 +235,16 @@ class Announcement(Retirement):
             self._sealed_length = len(kept)
         place.record.create(stat.S_IRUSR | stat.S_IWUSR)
         place.record.write_all(place.content)
-        start_writeback(place.record.fd)
 
-    def _admit_readers(self) -> None:
-        if self._readers is None:
-            return
-        readers, present = self._readers, self._present
+    def _harden(self, sealed: Readers) -> None:
+        """Let those in who may read all that is described, and flush."""
+        readers, present = sealed, self._present
         if self._sealed_length < len(self._place.content):
             other = readers_at(self._target, without_acl=self._without_acl)
             assert present is not None  # noqa: S101 - drafted
             if self._target.status is None and present.exists:
                 other = readers_of(present.fd)  # a record beside no data: who could read that
             readers = readers.restricted(other)
-        self._restricted = readers is not self._readers
+        self._restricted = readers is not sealed
         admit(self._place.record, readers)
+        kernel.fsync(self.fd)

@@ -152,7 +152,7 @@ class _Move(Change):
             (algo, digest), rest = self._carried[0], self._carried[1:]
             self.announcement = Announcement(dst, self.token(dst))
             self.announcement.draft(algo, digest, self.sync_directory, rest)
-            self.announcement.permit(self._source.fd)
+            self.announcement.harden(self._source.fd)
             self.require_locks()
             self.announcement.announce(self.sync_directory)
         else:

@@ -65,6 +65,7 @@ class Write(Change):
 
     def __init__(self, path: StrPath, policy: Policy) -> None:
         super().__init__(policy)
+        self._paired = policy.write_checksum  # whether it announces a record; not in place
         self._digest = ""
         self._given_mode: int | None = None  # what the temp had when the caller got its descriptor
         self._without_acl = False  # whether Harden has seen that neither file has one
@@ -90,7 +91,7 @@ class Write(Change):
             self.temp.token = self.token(self.target)
             if not unchanged(found, self.target.status):  # since Gate, which has refused nothing
                 self.require_target()
-        if self.policy.write_checksum and not self.target.is_mount_point:
+        if self._paired:
             self.step = _trace.ANNOUNCE
             self.announcement = self._announcement()
             self.announcement.look(self.policy.algo)
@@ -175,16 +176,14 @@ class Write(Change):
         """Do the remaining steps up to Seal."""
         self.draft()
         self.harden()
-        if self.announcement is not None:
-            self.announce()
+        self.announce()
         try:
             self.publish()
         except system_error() as error:
             if not self._must_write_in_place(error):
                 raise
             self.draft()
-            if self.announcement is not None:
-                self.announce()
+            self.announce()
             self.publish()
         self.settle()
         if self.policy.write_checksum and self.settled:
@@ -196,7 +195,7 @@ class Write(Change):
     def draft(self) -> None:
         """Prepare what Announce puts in place, while the disk works on the content."""
         self.step = _trace.ANNOUNCE
-        if self.policy.write_checksum and not self.target.is_mount_point:
+        if self._paired:
             self._join_hash()
             assert self.announcement is not None  # noqa: S101 - looked at after Acquire
             self.announcement.draft(self.policy.algo, self._digest, self.sync_directory)
@@ -210,17 +209,14 @@ class Write(Change):
             self.announcement = None
 
     def harden(self) -> None:
-        """Give the temp its metadata and flush it; without this a crash may publish NULs."""
+        """Give the temp its metadata and flush it; without this a crash may publish NULs.
+
+        A drafted record goes first: a journal then takes both in one transaction (ADR 39).
+        """
         self.step = _trace.HARDEN
-        given = self._given_mode
-        # The caller may have set another one, through the descriptor.
-        chosen = given is not None and given != kernel.fstat(self.temp.fd).st_mode
-        if self.target.is_mount_point:
-            pass  # the file itself stays
-        elif self._keeps_metadata():
-            self._without_acl = preserve(self.target, self.temp, keep_mode=chosen)
-        elif self.policy.mode is not None and not chosen:
-            kernel.fchmod(self.temp.fd, self.policy.mode)  # the umask took bits away
+        self._keep_metadata()
+        if self._paired and self.announcement is not None:
+            self.announcement.harden(self.temp.fd, without_acl=self._without_acl)
         # A failed flush is never tried again: the kernel has dropped the pages it could not write
         # and a second call would report success (fsync(2), PostgreSQL's fsyncgate).
         kernel.fsync(self.temp.fd)
@@ -229,11 +225,11 @@ class Write(Change):
 
     def announce(self) -> None:
         """Let the sidecar say "new or previous", or take away one that would be wrong."""
+        if self.announcement is None:
+            return
         self.step = _trace.ANNOUNCE
         self.require_locks()
-        assert self.announcement is not None  # noqa: S101 - callers have just looked
-        if self.policy.write_checksum and not self.target.is_mount_point:
-            self.announcement.permit(self.temp.fd, without_acl=self._without_acl)
+        if self._paired:
             self.announcement.announce(self.sync_directory)
         else:
             self.announcement.retire(self.sync_directory)
@@ -242,8 +238,7 @@ class Write(Change):
         """Rename the temp over the target, if the lock is still ours."""
         self.step = _trace.PUBLISH
         self.require_locks()
-        dir_fd = self.target.dir_fd
-        temp = self.temp
+        dir_fd, temp = self.target.dir_fd, self.temp
         self.publishing = True  # an interrupt after the call must not be taken for one before it
         if self.in_place is not None:
             self.in_place.overwrite(temp, self.sync_directory)
@@ -254,11 +249,8 @@ class Write(Change):
         self.published = True
         temp.name = ""
         if _trace.hook is not None:
-            facts: dict[str, object] = {
-                "inode": kernel.fstat(temp.fd).st_ino,
-                "lock_checked": bool(self.locks),
-            }
-            _trace.hook(_trace.PUBLISH, facts)
+            inode = kernel.fstat(temp.fd).st_ino
+            _trace.hook(_trace.PUBLISH, {"inode": inode, "lock_checked": bool(self.locks)})
 
     def settle(self) -> None:
         """Flush the directory; without this a crash may bring the old content back."""
@@ -341,6 +333,7 @@ class Write(Change):
 
     def _open_in_place(self) -> None:
         if self.in_place is None:
+            self._paired = False
             self.in_place = InPlace(self.target)  # known to close() before it is opened
             self.in_place.open()
 
@@ -369,11 +362,22 @@ class Write(Change):
     def _keeps_metadata(self) -> bool:
         return self.policy.preserve_metadata and self.target.status is not None
 
+    def _keep_metadata(self) -> None:
+        """Give the temp its owner, mode and attributes: the content never shows without them."""
+        given = self._given_mode
+        # The caller may have set another one, through the descriptor.
+        chosen = given is not None and given != kernel.fstat(self.temp.fd).st_mode
+        if self.target.is_mount_point:
+            pass  # the file itself stays
+        elif self._keeps_metadata():
+            self._without_acl = preserve(self.target, self.temp, keep_mode=chosen)
+        elif self.policy.mode is not None and not chosen:
+            kernel.fchmod(self.temp.fd, self.policy.mode)  # the umask took bits away
+
     def _publish_new(self) -> None:
         """Give the temp the target's name unless it exists, in one step of the kernel."""
-        dir_fd = self.target.dir_fd
-        temp, name = self.temp.name, self.target.name
-        if rename_new(temp, name, dir_fd, dir_fd):
+        temp, dir_fd = self.temp.name, self.target.dir_fd
+        if rename_new(temp, self.target.name, dir_fd, dir_fd):
             kernel.unlink(temp, dir_fd=dir_fd)
 
     def _end_temp(self) -> None:

@@ -159,8 +159,8 @@ def _record(
     if found is None or identity(found) != inode:
         return False
     announcement.draft_plain(algo, digest)
+    announcement.harden(fd)
     change.require_locks()
-    announcement.permit(fd)
     announcement.announce(sync_directory)
     announcement.drop_displaced()
     return True
