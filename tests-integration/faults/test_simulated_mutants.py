@@ -51,9 +51,9 @@ class Step:
 
 
 DATA_FLUSH = Step("fsync", "Write.harden")
-SIDECAR_FLUSH = Step("fsync", "Announcement.announce < Write.announce")
-MOVED_SIDECAR_FLUSH = Step("fsync", "Announcement.announce < _Move.announce")
-ACCEPTED_SIDECAR_FLUSH = Step("fsync", "Announcement.announce < _record")
+SIDECAR_FLUSH = Step("fsync", "Announcement._harden < Announcement.harden < Write.harden")
+MOVED_SIDECAR_FLUSH = Step("fsync", "Announcement._harden < Announcement.harden < _Move.announce")
+ACCEPTED_SIDECAR_FLUSH = Step("fsync", "Announcement._harden < Announcement.harden < _record")
 SYNC = "settle_directory < Change.sync_directory"
 RESOLVE = Step(
     "fsyncdir",
