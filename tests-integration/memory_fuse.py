@@ -49,10 +49,14 @@ class Node:
 class Server:
     """Answer the kernel's requests until the filesystem is unmounted."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, ignores_case: bool = False) -> None:
         self._fd = fd
+        self._ignores_case = ignores_case
+        # The kernel must not remember that one spelling of a removed name was there.
+        self._remembered = 0 if ignores_case else _FOREVER  # seconds
         self._nodes: dict[int, Node] = {}
-        self._names: dict[tuple[int, bytes], int] = {}  # by directory and name
+        self._names: dict[tuple[int, bytes], int] = {}  # by directory and name, see `_key`
+        self._spellings: dict[tuple[int, bytes], bytes] = {}  # the name as it was given
         self._next = _ROOT + 1
         self._handlers: dict[int, Callable[..., bytes]] = {
             INIT: self._init,
@@ -123,7 +127,7 @@ class Server:
         return _ATTR.pack(node, size, size // 512 + 1, *times, file.mode, *owner, 0, 4096, 0)
 
     def _entry(self, node: int) -> bytes:
-        return _ENTRY.pack(node, 0, _FOREVER, _FOREVER, 0, 0) + self._attr(node)
+        return _ENTRY.pack(node, 0, self._remembered, _FOREVER, 0, 0) + self._attr(node)
 
     def _lookup(self, node: int, body: bytes, *_who: int) -> bytes:
         return self._entry(self._find(node, body.rstrip(b"\0")))
@@ -161,7 +165,7 @@ class Server:
     def _add(self, directory: int, name: bytes, made: Node) -> bytes:
         node, self._next = self._next, self._next + 1
         self._nodes[node] = made
-        self._names[directory, name.rstrip(b"\0")] = node
+        self._enter(directory, name.rstrip(b"\0"), node)
         return self._entry(node)
 
     def _open(self, _node: int, _body: bytes, *_who: int) -> bytes:
@@ -184,9 +188,9 @@ class Server:
         offset, size = struct.unpack_from("<8xQI", body)
         entries = [(b".", _ROOT, 4), (b"..", _ROOT, 4)]
         entries += [
-            (name, node, stat.S_IFMT(self._nodes[node].mode) >> 12)
-            for (parent, name), node in self._names.items()
-            if parent == directory
+            (self._spellings[key], node, stat.S_IFMT(self._nodes[node].mode) >> 12)
+            for key, node in self._names.items()
+            if key[0] == directory
         ]
         out = b""
         for index, (name, node, kind) in enumerate(entries[offset:], offset + 1):
@@ -200,7 +204,7 @@ class Server:
     def _unlink(self, directory: int, body: bytes, *_who: int) -> bytes:
         name = body.rstrip(b"\0")
         self._nodes[self._find(directory, name)].links -= 1
-        del self._names[directory, name]
+        del self._names[self._key(directory, name)]
         return b""
 
     def _rmdir(self, directory: int, body: bytes, *_who: int) -> bytes:
@@ -222,20 +226,20 @@ class Server:
     def _move(self, source: int, target: int, names: bytes, *, noreplace: bool) -> bytes:
         old, new, _ = names.split(b"\0")
         node = self._find(source, old)
-        if (target, new) in self._names:
+        if self._key(target, new) in self._names:
             if noreplace:
                 raise OSError(errno.EEXIST, "exists")
-            self._nodes[self._names[target, new]].links -= 1
-        del self._names[source, old]
-        self._names[target, new] = node
+            self._nodes[self._names[self._key(target, new)]].links -= 1
+        del self._names[self._key(source, old)]
+        self._enter(target, new, node)
         return b""
 
     def _link(self, directory: int, body: bytes, *_who: int) -> bytes:
         node = struct.unpack_from("<Q", body)[0]
         name = body[8:].rstrip(b"\0")
-        if (directory, name) in self._names:
+        if self._key(directory, name) in self._names:
             raise OSError(errno.EEXIST, "exists")
-        self._names[directory, name] = node
+        self._enter(directory, name, node)
         self._nodes[node].links += 1
         return self._entry(node)
 
@@ -247,14 +251,24 @@ class Server:
     def _nothing(self, _node: int, _body: bytes, *_who: int) -> bytes:
         return b""
 
+    def _key(self, directory: int, name: bytes) -> tuple[int, bytes]:
+        """Return what tells a name of a directory from the others."""
+        return directory, name.lower() if self._ignores_case else name
+
+    def _enter(self, directory: int, name: bytes, node: int) -> None:
+        """Give a node a name; one that is there already keeps its spelling."""
+        key = self._key(directory, name)
+        self._spellings[key] = self._spellings.get(key, name) if key in self._names else name
+        self._names[key] = node
+
     def _find(self, directory: int, name: bytes) -> int:
         try:
-            return self._names[directory, name]
+            return self._names[self._key(directory, name)]
         except KeyError:
             raise OSError(errno.ENOENT, "no such file") from None
 
 
-def start() -> tuple[int, int]:
+def start(*, ignores_case: bool = False) -> tuple[int, int]:
     """Start a server in a process of its own, to be called before the mount namespace is left.
 
     The server stays outside that namespace, so that the end of the namespace unmounts the
@@ -271,7 +285,7 @@ def start() -> tuple[int, int]:
             die_with_parent()
             os.close(starting)
             os.read(waiting, 1)
-            Server(device).serve()
+            Server(device, ignores_case=ignores_case).serve()
         except BaseException:
             traceback.print_exc()
         finally:

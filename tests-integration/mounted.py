@@ -84,19 +84,27 @@ def leave_mount_namespace() -> None:
     mount("none", Path("/"), "none", flags=_MS_REC | _MS_PRIVATE)
 
 
-def in_private_namespace(work: Path, function: Callable[[Path], _T], *, fuse: bool = False) -> _T:
+def in_private_namespace(
+    work: Path,
+    function: Callable[[Path], _T],
+    *,
+    fuse: bool = False,
+    ignores_case: bool = False,
+) -> _T:
     """Run a function in a child process with mounts of its own, and return its result.
 
     Args:
         work: An empty directory; the child sees a tmpfs there.
         function: Called with that directory; what it returns must pickle.
-        fuse: Start a FUSE server first; its descriptors are in the variable ``fuse_fds``.
+        fuse: Start a FUSE server first, for `mount_fuse`.
+        ignores_case: Names of its files that differ in case only are one.
     """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _run_child(writer, work, function, fuse=fuse)
+        start = functools.partial(memory_fuse.start, ignores_case=ignores_case) if fuse else None
+        _run_child(writer, work, function, start)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         answer = pipe.read()
@@ -111,16 +119,21 @@ def in_private_namespace(work: Path, function: Callable[[Path], _T], *, fuse: bo
     raise RuntimeError(f"in the child:\n{value}")
 
 
-fuse_fds = (-1, -1)
+_fuse_fds = (-1, -1)
 
 
-def _run_child(writer: int, work: Path, function: Callable[[Path], _T], *, fuse: bool) -> None:
-    global fuse_fds
+def _run_child(
+    writer: int,
+    work: Path,
+    function: Callable[[Path], _T],
+    start_fuse: Callable[[], tuple[int, int]] | None,
+) -> None:
+    global _fuse_fds
     answer: tuple[str, object]
     try:
         memory_fuse.die_with_parent()
-        if fuse:
-            fuse_fds = memory_fuse.start()
+        if start_fuse is not None:
+            _fuse_fds = start_fuse()
         leave_mount_namespace()
         mount("work", work, "tmpfs", "size=1g,mode=755")
         answer = ("result", function(work))
@@ -228,14 +241,15 @@ def _read_only(work: Path) -> Path:
     return point
 
 
-def _fuse(work: Path, subtype: str) -> Path:
+def mount_fuse(work: Path, subtype: str) -> Path:
+    """Mount the filesystem of the server that was started for this child."""
     point = work / "mnt"
     point.mkdir()
     options = (
-        f"fd={fuse_fds[0]},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
+        f"fd={_fuse_fds[0]},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
     )
     mount(subtype.partition(".")[2] or "memory", point, subtype, options)
-    for fd in fuse_fds:
+    for fd in _fuse_fds:
         os.close(fd)
     return point
 
@@ -295,8 +309,18 @@ KINDS = (
     Kind("overlay", _overlay, (), "upper layer on tmpfs"),
     Kind("overlay, volatile", functools.partial(_overlay, options="volatile"), (), ""),
     Kind(
-        "fuse, no known server", functools.partial(_fuse, subtype="fuse.memory"), ("/dev/fuse",), ""
+        "fuse, no known server",
+        functools.partial(mount_fuse, subtype="fuse.memory"),
+        ("/dev/fuse",),
+        "",
     ),
-    Kind("fuse, sshfs", functools.partial(_fuse, subtype="fuse.sshfs"), ("/dev/fuse",), "by name"),
-    Kind("fuse, s3fs", functools.partial(_fuse, subtype="fuse.s3fs"), ("/dev/fuse",), "by name"),
+    Kind(
+        "fuse, sshfs",
+        functools.partial(mount_fuse, subtype="fuse.sshfs"),
+        ("/dev/fuse",),
+        "by name",
+    ),
+    Kind(
+        "fuse, s3fs", functools.partial(mount_fuse, subtype="fuse.s3fs"), ("/dev/fuse",), "by name"
+    ),
 )

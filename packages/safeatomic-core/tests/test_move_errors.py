@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,39 @@ def test_a_source_that_vanishes_is_named_as_the_caller_gave_it(
     with pytest.raises(FileNotFoundError) as caught:
         move_atomic(src, src.with_name("elsewhere"))
     assert caught.value.filename == str(src)
+
+
+@pytest.fixture
+def ignoring_case() -> Iterator[None]:
+    """Let the names of a directory be the same whatever their case, as APFS does."""
+    replaced: dict[str, Any] = {"stat": kernel.stat, "open": kernel.open, "unlink": kernel.unlink}
+
+    def folding(real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda name, *args, **at: real(name.lower() if at else name, *args, **at)
+
+    for name, real in replaced.items():
+        setattr(kernel, name, folding(real))
+    yield
+    for name, real in replaced.items():
+        setattr(kernel, name, real)
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["new", "force"])
+@pytest.mark.usefixtures("ignoring_case")
+def test_two_spellings_of_one_name_are_refused(tmp_path: Path, force: bool) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"'file' and 'FILE' are one name .* third name first"):
+        move_atomic(path, tmp_path / "FILE", force=force, concurrency="none")
+    assert path.read_bytes() == b"x"
+
+
+@pytest.mark.usefixtures("ignoring_case")
+def test_of_two_spellings_in_two_directories_each_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    path, there = tmp_path / "file", tmp_path / "d" / "file"
+    path.write_bytes(b"x")
+    os.link(path, there)
+    move_atomic(path, tmp_path / "d" / "FILE", force=True, concurrency="none")
+    assert [name for name in os.listdir(tmp_path) if name != "d"] == []
+    assert there.read_bytes() == b"x"

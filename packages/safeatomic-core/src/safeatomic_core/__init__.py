@@ -41,8 +41,8 @@ this drawing and holds it:
     _lock_payload           what a lock file says
     _lock_readers           who may read a lock
     _acl                    access control lists, as the kernel writes them
-    _target                 one name in an open directory, and what is there now
     _rename                 a rename that replaces nothing
+    _target                 one name in an open directory, and what is there now
     # where we are
     _verdicts               what a filesystem can promise, remembered for each device
     _environment            which filesystem this is

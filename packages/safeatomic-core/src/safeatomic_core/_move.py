@@ -23,7 +23,7 @@ from ._held_locks import place_of
 from ._options import Policy, check_flag
 from ._permission import require_permission
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._rename import rename_new
+from ._rename import are_one_entry, rename_new
 from ._retirement import Retirement
 from ._settle import settle_directory
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, require_regular_fd
@@ -78,7 +78,8 @@ def move_atomic(
         UnsupportedEnvironmentError: Under ``"strict"``. Both are unchanged.
         TypeError: An argument of the wrong type. Both are unchanged.
         ValueError: An argument out of range, or two names that belong to each other: a file and its
-            own sidecar or lock. Both are unchanged.
+            own sidecar or lock, or two spellings of one name where case is ignored. Both are
+            unchanged.
         OSError: A system call failed. The note says whether the file was moved, and whether a part
             of the source stayed behind.
     """
@@ -168,7 +169,7 @@ class _Move(Change):
         src, dst = self._src, self.target
         self.publishing = True
         if not self._force:
-            self._rename_noreplace()
+            self._linked = rename_new(src.name, dst.name, src.dir_fd, dst.dir_fd)
         elif self._hard_links_of_one_file():
             self._linked = True  # rename(2) would do nothing and report success
         else:
@@ -315,6 +316,11 @@ class _Move(Change):
         if dst.directory().st_dev != src.directory().st_dev:
             raise CrossDeviceAtomicityError(src.path, dst.path)
         if dst.status is not None and not self._same_name():
+            if self._hard_links_of_one_file() and are_one_entry(src, dst):
+                raise ValueError(
+                    f"{src.name!r} and {dst.name!r} are one name in this directory, which ignores "
+                    "their difference; move the file to a third name first, then to that one"
+                )
             if not self._force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
             require_permission(dst)
@@ -373,11 +379,6 @@ class _Move(Change):
             match = agreeing(record, memoized(self._source.fd))
             return record.digests if match is None else (match,)
         return record.digests
-
-    def _rename_noreplace(self) -> None:
-        """Rename without replacing, by a hard link where the kernel has no such rename."""
-        src, dst = self._src, self.target
-        self._linked = rename_new(src.name, dst.name, src.dir_fd, dst.dir_fd)
 
     def _take_sidecar_away(self) -> None:
         """Remove the source's sidecar; one that cannot be removed changes nothing for the file."""

@@ -1,4 +1,4 @@
-"""A rename that replaces nothing, and its substitute where the kernel does not have it."""
+"""A rename that replaces nothing, and two names between which there is none."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import stat
 
 from ._errors import system_error
 from ._posix import NOT_SUPPORTED, kernel
+from ._target import identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ._target import Target
 
 
 def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
@@ -34,6 +37,17 @@ def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
         kernel.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
         return True
     return False
+
+
+def are_one_entry(src: Target, dst: Target) -> bool:
+    """Tell whether two different names of one file are one entry of a directory.
+
+    They are where it ignores case, as APFS does unless told otherwise. A rename between the two
+    does nothing there on Linux, and to unlink the one would remove the other.
+    """
+    if identity(src.directory()) != identity(dst.directory()):
+        return False
+    return not {src.name, dst.name} <= set(kernel.listdir(dst.dir_fd))
 
 
 def lacks_rename_flag(error: OSError, call: Callable[[str, str, int, int], None]) -> bool:
