@@ -107,6 +107,19 @@ def test_an_acl_is_taken_away_from_the_temp_only_if_the_target_has_none_and_it_h
     assert calls == wanted
 
 
+def test_what_describes_the_former_content_stays_with_it(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel opens no file whose hash or signature is another content's, where it appraises."""
+    calls: list[str] = []
+    names = ["security.ima", "user.note", "security.evm"]
+    monkeypatch.setattr(kernel, "listxattr_at", lambda *_: names, raising=False)
+    monkeypatch.setattr(kernel, "getxattr_at", lambda *_: b"x", raising=False)
+    monkeypatch.setattr(kernel, "setxattr", lambda _fd, name, _: calls.append(name), raising=False)
+    write_atomic_bytes(target, b"new", concurrency="none")
+    assert calls == ["user.note"]
+
+
 @pytest.mark.parametrize(
     ("entry", "code"),
     [

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import (
+    AtomicWriter,
     CrossDeviceAtomicityError,
     LockError,
     force_release_lock,
@@ -280,9 +281,20 @@ def test_names_that_belong_to_each_other_are_refused(
     assert listing() == sorted(["src", name])
 
 
-def test_the_name_of_a_temp_is_refused(src: Path) -> None:
+@pytest.mark.parametrize("prefix", [".safeatomic-tmp-", ".safeatomic-sum-"])
+def test_the_name_of_a_temp_is_refused(src: Path, prefix: str, listing: Listing) -> None:
+    temp = src.with_name(f"{prefix}0123456789abcdef.tmp")
     with pytest.raises(ValueError, match="temporary file of this library"):
-        move_atomic(src, src.with_name(".safeatomic-tmp-0123456789abcdef.tmp"))
+        move_atomic(src, temp)
+    with pytest.raises(ValueError, match="temporary file of this library"):
+        write_atomic_bytes(temp, b"x")
+    with pytest.raises(ValueError, match="temporary file of this library"):
+        AtomicWriter(temp)
+    assert listing() == ["src"]
+    temp.write_bytes(b"rescued")
+    with pytest.raises(ValueError, match="temporary file of this library"):
+        move_atomic(temp, src, force=True)
+    assert read_atomic_bytes(temp) == b"rescued"
 
 
 def test_a_sidecar_that_another_program_replaces_at_the_end_stays_behind(

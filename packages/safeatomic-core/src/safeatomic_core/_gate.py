@@ -10,6 +10,7 @@ from ._errors import (
     UnsupportedEnvironmentWarning,
     system_error,
 )
+from ._temp_file import is_temp_name
 from ._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, INTEGRITY_DETECTION, WRITER_EXCLUSION
 
 TYPE_CHECKING = False
@@ -39,6 +40,11 @@ def pass_gate(target: Target, policy: Policy, *, op: str = "write") -> None:
         if not policy.overwrite:
             target.require_absent()
         target.require_regular()
+        if is_temp_name(target.name):
+            raise ValueError(
+                f"{target.name!r} is the name of a temporary file of this library, which is swept; "
+                "give another name"
+            )
         needed = _NEEDED[policy.lock, policy.write_checksum]
         target.filesystem = gate(
             target.directory().st_dev, policy.safety, target.path, needed, target.dir_fd, target

@@ -27,7 +27,6 @@ from ._rename import are_one_entry, rename_new
 from ._retirement import Retirement
 from ._settle import settle_directory
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, require_regular_fd
-from ._temp_file import is_temp_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -326,14 +325,8 @@ class _Move(Change):
             require_permission(dst)
 
     def _refuse_relatives(self) -> None:
-        """Refuse to move a file to its own sidecar's or lock's name, or back; and any temp."""
+        """Refuse to move a file to its own sidecar's or lock's name, or back."""
         names = self._src.name, self.target.name
-        for name in names:
-            if is_temp_name(name):
-                raise ValueError(
-                    f"{name!r} is the name of a temporary file of this library, which is swept; "
-                    "give another name"
-                )
         if identity(self._src.directory()) != identity(self.target.directory()):
             return
         for one, other in (names, names[::-1]):
