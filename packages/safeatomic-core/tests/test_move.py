@@ -121,6 +121,22 @@ def test_two_names_of_one_file_become_one(src: Path, listing: Listing) -> None:
     assert src.with_name("dst").read_bytes() == b"moved"
 
 
+def test_what_another_program_puts_at_the_former_name_of_a_hard_link_stays(
+    src: Path, faults: Any
+) -> None:
+    os.link(src, src.with_name("dst"))
+
+    def replace(*_args: Any, **_options: Any) -> bool:
+        if src.read_bytes() != b"theirs":
+            src.with_name("theirs").write_bytes(b"theirs")
+            src.with_name("theirs").replace(src)
+        return False
+
+    faults.fail("fsync", errno.EIO, when=replace)
+    move_atomic(src, src.with_name("dst"), force=True, concurrency="none")
+    assert src.read_bytes() == b"theirs"
+
+
 def test_a_file_moved_to_itself_stays(src: Path, listing: Listing) -> None:
     move_atomic(src, src)
     assert listing() == ["src"]

@@ -23,7 +23,7 @@ from ._held_locks import place_of
 from ._options import Policy, check_flag
 from ._permission import require_permission
 from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
-from ._rename import are_one_entry, rename_new
+from ._rename import are_one_entry, rename_new, unlink_former
 from ._retirement import Retirement
 from ._settle import settle_directory
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, require_regular_fd
@@ -185,7 +185,7 @@ class _Move(Change):
         self.settled = settle_directory(self.target, self.policy.safety, renamed_fd=self._source.fd)
         self._report(_trace.SETTLE, {"durable": self.settled})
         if self._linked:
-            kernel.unlink(self._src.name, dir_fd=self._src.dir_fd)
+            unlink_former(self._src, self._source.fd)
             self._linked = False
 
     def seal(self) -> None:

@@ -8,7 +8,7 @@ import stat
 
 from ._errors import system_error
 from ._posix import NOT_SUPPORTED, kernel
-from ._target import identity
+from ._target import identity, still_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,16 @@ def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
         kernel.link(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
         return True
     return False
+
+
+def unlink_former(target: Target, fd: int) -> None:
+    """Remove the former name of an open file that has a new one.
+
+    It may be some flushes since the new one was given: what another program has put at the former
+    name meanwhile stays.
+    """
+    if still_named(target.dir_fd, target.name, identity(kernel.fstat(fd))):
+        kernel.unlink(target.name, dir_fd=target.dir_fd)
 
 
 def are_one_entry(src: Target, dst: Target) -> bool:
