@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import os
@@ -133,7 +134,7 @@ def seen(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     really = verdicts.verdict_on
 
     def verdict_on(*args: Any) -> Any:
-        verdict = really(*args)
+        verdict = copy.copy(really(*args))  # it is remembered for the tests that follow
         verdict.mounted_names = frozenset({mounted.name})
         return verdict
 
