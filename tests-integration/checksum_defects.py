@@ -21,13 +21,8 @@ if TYPE_CHECKING:
 
 
 def no_barrier() -> None:
-    report, announce = _announcement.Announcement._report, _announcement.Announcement.announce
-
-    def silent(self: _announcement.Announcement, phase: str) -> None:
-        if phase != "barrier":
-            report(self, phase)
-
-    _replace(_announcement.Announcement, "_report", silent)
+    announce = _announcement.Announcement.announce
+    _silence("barrier")
     _replace(
         _announcement.Announcement, "announce", lambda self, _sync: announce(self, lambda: None)
     )
@@ -105,13 +100,8 @@ def previous_by_hash() -> None:
 
 
 def no_resolve() -> None:
-    resolve, report = _announcement.Announcement._resolve, _announcement.Announcement._report
-
-    def silent(self: _announcement.Announcement, phase: str) -> None:
-        if phase != "resolve":
-            report(self, phase)
-
-    _replace(_announcement.Announcement, "_report", silent)
+    resolve = _announcement.Announcement._resolve
+    _silence("resolve")
     _replace(
         _announcement.Announcement,
         "_resolve",
@@ -135,6 +125,17 @@ def one_look() -> None:
 
     _verification.__dict__["still_named"] = here
     _sidecar_file.__dict__["still_named"] = here
+
+
+def _silence(unsaid: str) -> None:
+    """Let one phase of Announce go unreported."""
+    report = _announcement.Announcement._report
+
+    def silent(self: _announcement.Announcement, phase: str) -> None:
+        if phase != unsaid:
+            report(self, phase)
+
+    _replace(_announcement.Announcement, "_report", silent)
 
 
 def _replace(owner: object, name: str, function: Callable[..., object]) -> None:
