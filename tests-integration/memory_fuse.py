@@ -258,7 +258,8 @@ class Server:
     def _enter(self, directory: int, name: bytes, node: int) -> None:
         """Give a node a name; one that is there already keeps its spelling."""
         key = self._key(directory, name)
-        self._spellings[key] = self._spellings.get(key, name) if key in self._names else name
+        if key not in self._names:
+            self._spellings[key] = name
         self._names[key] = node
 
     def _find(self, directory: int, name: bytes) -> int:

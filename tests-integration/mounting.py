@@ -36,9 +36,9 @@ def on(name: str, work: Path, function: Callable[[Path], _T]) -> _T:
         pytest.skip(str(reason))
 
 
-def privately(work: Path, function: Callable[[Path], _T]) -> _T:
-    """Run a function with mounts of its own, or skip."""
+def privately(work: Path, function: Callable[[Path], _T], **fuse: bool) -> _T:
+    """Run a function with mounts of its own, or skip; ``fuse`` as in `in_private_namespace`."""
     try:
-        return in_private_namespace(work, function)
+        return in_private_namespace(work, function, **fuse)
     except NotPossibleError as reason:
         pytest.skip(str(reason))

@@ -260,7 +260,9 @@ def ignoring_case() -> Iterator[None]:
 def test_two_spellings_of_one_name_are_refused(tmp_path: Path, force: bool) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"'file' and 'FILE' are one name .* third name first"):
+    with pytest.raises(
+        ValueError, match=r"'file' and 'FILE' are the same name .* third name first"
+    ):
         move_atomic(path, tmp_path / "FILE", force=force, concurrency="none")
     assert path.read_bytes() == b"x"
 

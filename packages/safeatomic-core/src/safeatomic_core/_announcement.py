@@ -124,7 +124,7 @@ class Announcement(Retirement):
         self._harden(self._readers)
 
     def announce(self, sync_directory: Callable[[], None]) -> None:
-        """Put the record, which is hardened, under the sidecar's name, durably.
+        """Put the hardened record under the sidecar's name, durably.
 
         Raises:
             FileExistsError: Another program has put something there that is not ours.

@@ -115,7 +115,8 @@ def write_atomic_bytes(
 
     Raises:
         TypeError: An argument of the wrong type. The target is unchanged.
-        ValueError: An argument out of range. The target is unchanged.
+        ValueError: An argument out of range, or a path whose name is that of one of this library's
+            temporary files, which are swept. The target is unchanged.
         FileExistsError: The target exists, with ``overwrite=False``; or its checksum cannot be
             recorded, because another program's file has the sidecar's name. The target is
             unchanged.

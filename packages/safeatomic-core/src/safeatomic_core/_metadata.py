@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _ACL = "system.posix_acl_access"
-# A hash or signature of the former content, with which the kernel would refuse to open the new one
-# (security/integrity/ima/ima_appraise.c), and one of the inode's metadata, which only it writes.
+# A hash or signature of the former content, with which a kernel that appraises files would refuse
+# to open the new one (security/integrity/ima/ima_appraise.c), and one of the inode's metadata.
 _OF_THE_CONTENT = frozenset({"security.ima", "security.evm"})
 # EINVAL: this user namespace, a container, has no number for that owner (user_namespaces(7)).
 _NOT_OURS_TO_GIVE = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})

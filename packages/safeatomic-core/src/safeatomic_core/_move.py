@@ -317,8 +317,8 @@ class _Move(Change):
         if dst.status is not None and not self._same_name():
             if self._hard_links_of_one_file() and are_one_entry(src, dst):
                 raise ValueError(
-                    f"{src.name!r} and {dst.name!r} are one name in this directory, which ignores "
-                    "their difference; move the file to a third name first, then to that one"
+                    f"{src.name!r} and {dst.name!r} are the same name in this directory, which "
+                    "does not distinguish them; move the file to a third name first, then to this one"
                 )
             if not self._force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)

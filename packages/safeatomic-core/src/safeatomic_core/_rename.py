@@ -1,4 +1,4 @@
-"""A rename that replaces nothing, and two names between which there is none."""
+"""A rename that replaces nothing, and what to know of the two names of one file."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
 def unlink_former(target: Target, fd: int) -> None:
     """Remove the former name of an open file that has a new one.
 
-    It may be some flushes since the new one was given: what another program has put at the former
-    name meanwhile stays.
+    Flushes may have taken a while since it got the new one: whatever another program has put at the
+    former name meanwhile stays.
     """
     if still_named(target.dir_fd, target.name, identity(kernel.fstat(fd))):
         kernel.unlink(target.name, dir_fd=target.dir_fd)
@@ -52,8 +52,8 @@ def unlink_former(target: Target, fd: int) -> None:
 def are_one_entry(src: Target, dst: Target) -> bool:
     """Tell whether two different names of one file are one entry of a directory.
 
-    They are where it ignores case, as APFS does unless told otherwise. A rename between the two
-    does nothing there on Linux, and to unlink the one would remove the other.
+    They are where it ignores case, as APFS does unless told otherwise. There a rename between the
+    two does nothing on Linux, and unlinking one of them would remove the file.
     """
     if identity(src.directory()) != identity(dst.directory()):
         return False
