@@ -318,7 +318,7 @@ class _Move(Change):
             if self._hard_links_of_one_file() and are_one_entry(src, dst):
                 raise ValueError(
                     f"{src.name!r} and {dst.name!r} are the same name in this directory, which "
-                    "does not distinguish them; move the file to a third name first, then to this one"
+                    "does not tell them apart; move the file to a third name first, then to this"
                 )
             if not self._force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
