@@ -31,8 +31,9 @@ class Scenario:
     Attributes:
         name: How the tests call it.
         run: Makes the call in a directory; what it returns is not looked at.
-        before: Content of the data files at the start; a name that is left out does not exist.
-        after: The same when the call has succeeded.
+        before: Content of the data files at the start; a name that is left out does not exist. The
+            old content at "target" unless said.
+        after: The same when the call has succeeded; unchanged unless said.
         checked: Names that have a checksum sidecar when the call has succeeded.
         prepare: Does what else is to be done in the directory before.
         reads_only: Whether the call is to change nothing, whatever happens.
@@ -47,8 +48,8 @@ class Scenario:
 
     name: str
     run: Callable[[str], object]
-    before: Mapping[str, bytes] = field(default_factory=dict)
-    after: Mapping[str, bytes] = field(default_factory=dict)
+    before: Mapping[str, bytes] = field(default_factory=lambda: {"target": OLD})
+    after: Mapping[str, bytes] = field(default_factory=lambda: {"target": OLD})
     checked: frozenset[str] = frozenset()
     prepare: Callable[[str], None] | None = None
     reads_only: bool = False
