@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .simulation import Recorder
+    from .recorder import Recorder
     from .stories import Start
 
 

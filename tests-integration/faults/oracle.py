@@ -20,7 +20,7 @@ from safeatomic_core._temp_file import is_temp_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .simulation import File, Name, State
+    from .effects import File, Name, State
 
 SIDECAR = ".sha256"
 LOCK = ".lock"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .disk import Disk
+from .effects import State
 from .oracle import Story, World, flaw
-from .simulation import Disk, State
 
 if TYPE_CHECKING:
-    from .simulation import Op
+    from .effects import Op
     from .stories import Start
 
 Key = frozenset[tuple[object, object]]

@@ -11,15 +11,16 @@ from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._lock_payload import payload
 
+from .effects import File
 from .oracle import Operation, Version, move, record, world, write
-from .simulation import File, Recorder
+from .recorder import Recorder
 from .situations import HAS_XATTRS, XATTR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .effects import Name, State
     from .oracle import World
-    from .simulation import Name, State
 
 OLD = b"old, " * 140
 NEW = b"new one, " * 90

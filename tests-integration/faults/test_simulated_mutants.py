@@ -21,9 +21,9 @@ from safeatomic_core import _lock, _posix, _settle
 from safeatomic_core._announcement import Announcement
 from safeatomic_core._lock_file import Found
 
+from .effects import Op
 from .oracle import Operation, write
 from .replaying import replay
-from .simulation import Op
 from .stories import FOLLOWING, NEW, NEXT, OTHER, SINGLE, Start, T, version, writing
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Every crash of every public writing call, on a disk that loses whatever it may.
 
-The system calls of real operations are recorded (`simulation.Recorder`) and replayed on a disk
-that may keep or lose each change that was not flushed (`simulation.Disk`); each state that a crash
+The system calls of real operations are recorded (`recorder.Recorder`) and replayed on a disk
+that may keep or lose each change that was not flushed (`disk.Disk`); each state that a crash
 at any point can leave is compared with what was promised (`oracle`). After a kill, an error or a
 crash another write follows, and crashes at each of its points are looked at in turn. The mutants,
 records with a flush left out or two steps exchanged, show that each flush and each order is
@@ -27,9 +27,9 @@ from .stories import FOLLOWING, NEXT, OTHER, SINGLE, Start, writing
 
 if TYPE_CHECKING:
     from .conftest import Stage
+    from .effects import State
     from .oracle import Operation, World
     from .replaying import Verdict
-    from .simulation import State
 
 
 def _count(tally: Counter[str], verdict: Verdict) -> None:
