@@ -83,7 +83,10 @@ class Injection:
                     result = _really(name, call, args, kwargs)
                 if name in ("open", "open_anonymous") and result is not None:
                     self.lost.append(result)
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # else its traceback would keep itself alive, and what clears up waits
 
         return stand_in
 

@@ -179,7 +179,7 @@ PLACES = (
         None,
         "a kept lock has its directory open, and is released by the path it was taken under",
     ),
-    Place("flock", r"_join_takeover < release_stale_lock\.", None, "not known to be stale"),
+    Place("flock", r"flock_stale < release_stale_lock\.", _UNSUPPORTED, "nothing is proven"),
     Place("stat", "still_named < Lock.owned < Lock._unlink_if_ours", None, "tried once more"),
     Place(
         "link_anonymous",

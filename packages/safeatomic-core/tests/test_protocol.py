@@ -160,10 +160,15 @@ def test_a_write_that_was_interrupted_by_a_signal_is_continued(target: Path, fau
 def test_an_interrupt_of_the_clean_up_leaves_no_temp(
     target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, listing: Listing
 ) -> None:
-    def interrupt(_write: object) -> None:
-        raise KeyboardInterrupt
+    undo = _protocol.Write.undo
+    interrupts = iter([KeyboardInterrupt])
 
-    monkeypatch.setattr(_protocol.Write, "undo", interrupt)
+    def interrupted(write: _protocol.Write) -> None:
+        for interrupt in interrupts:
+            raise interrupt
+        undo(write)
+
+    monkeypatch.setattr(_protocol.Write, "undo", interrupted)
     faults.fail("fsync", errno.EIO)
     with pytest.raises(KeyboardInterrupt):
         write_atomic_bytes(target, b"new")

@@ -222,7 +222,7 @@ class Change:
                 _log.debug("%r: could not find out whether it is published (%s)", *self._why(error))
 
     def undo(self) -> None:
-        """Put the sidecar back; never masks the error that is under way.
+        """Put the sidecar back; never masks the error that is under way, harmless when done twice.
 
         What is published stays: the former sidecar beside the new content would be a false alarm.
         """
@@ -257,6 +257,8 @@ class Change:
             endings.append(self._discard_announcement)
         if self.locks or self._marks:
             endings.append(self._release_locks)
+        if not self.published:
+            endings.append(self.undo)  # an interrupt may have kept `fail` from it
         return endings
 
     def discard_quietly(self, resource: Temp | Announcement) -> None:
@@ -284,7 +286,7 @@ class Change:
     def _locked_again(self) -> bool:
         """Tell whether every lock is ours; one that was forced away is taken once more, if free."""
         for lock in list(self.locks):
-            if not lock.owned():
+            if not any(one.target is lock.target and one.owned() for one in self.locks):
                 again = Lock(lock.target, self.policy.safety)
                 self.locks.append(again)
                 if not again.attempt(self.policy.session):

@@ -29,13 +29,17 @@ class Holder:
         """Tell whether it is the running context that has taken it."""
         if self.born != generation() or self._task is not _running_task():
             return False
-        try:
-            # In C from end to end, so that no signal handler comes in between.
-            self._tokens.extend(map(_here.set, map(_here.reset, self._tokens[-1:])))
-        except (ValueError, RuntimeError):  # the token was made in another context
-            return False
-        del self._tokens[:-1]
-        return True
+        while True:
+            token = self._tokens[-1]
+            try:
+                # One call of C uses the token up and keeps the next one: no interrupt loses it.
+                self._tokens.extend(map(_here.set, map(_here.reset, (token,))))
+            except (ValueError, RuntimeError):
+                if self._tokens[-1] is token:  # it was made in another context
+                    return False
+                continue  # a signal handler asked in between, and has left a newer one
+            del self._tokens[:-1]
+            return True
 
     def in_this_thread(self) -> bool:
         """Tell whether it runs in this thread, which therefore must not wait for it."""

@@ -157,8 +157,8 @@ class Lock:
         """Tell whether an attempt has a chance, with as little work as possible."""
         found = self.found
         try:
-            if found.alive == "yes":
-                return probe_free(found.fd)
+            if found.alive == "yes" and probe_free(found.fd):
+                return True
             return not still_named(self._dir_fd, self.name, found.inode)
         except system_error():
             return True  # the attempt will say what is wrong
@@ -249,7 +249,7 @@ class Lock:
         """Make the inode, flock it and fill it; on a later attempt, refresh what it says."""
         fd = self._held.fd
         if fd >= 0:
-            self._fill(fd)
+            kernel.ftruncate(fd, self._fill(fd))
             return
         try:
             fd = self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
@@ -283,7 +283,7 @@ class Lock:
         if _trace.hook is not None:
             self._report("prepared", self.inode[1])
 
-    def _fill(self, fd: int) -> None:
+    def _fill(self, fd: int) -> int:
         """Write the payload, completely: nobody is to meet a lock that does not say what it is."""
         data = payload(self._session, self.token)
         done = 0
@@ -292,6 +292,7 @@ class Lock:
             if written <= 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
             done += written
+        return done
 
     def _link(self) -> bool:
         """Give the inode its name; False when the name exists."""

@@ -17,7 +17,7 @@ from ._errors import LockError, age_text, system_error
 from ._gate import gate
 from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
 from ._lock import Lock
-from ._lock_file import Found, unlike_a_lock
+from ._lock_file import Found, flock_stale, unlike_a_lock
 from ._lock_payload import CAP, parse_timestamp
 from ._options import check_delay, check_retries, check_safety, check_session, defaults
 from ._posix import LOCK_EX, LOCK_NB, kernel
@@ -284,7 +284,7 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
             return False
         # Under its flock no other process can be replacing it; a lock that got a new life
         # between the look and the flock shows by its name, and is left alone.
-        return _join_takeover(found) and _remove(target, found)
+        return flock_stale(found.fd) and _remove(target, found)
 
     return _examine(path, release)
 
@@ -380,10 +380,9 @@ def _remove(target: Target, found: Found) -> bool:
     return True
 
 
-def _join_takeover(found: Found) -> bool:
-    """Take the flock that orders removers of a dead lock; False if somebody holds it."""
+def _join_takeover(found: Found) -> None:
+    """Take the flock that orders removers of a dead lock, if nobody holds it."""
     try:
         kernel.flock(found.fd, LOCK_EX | LOCK_NB)
     except system_error():
-        return False
-    return True
+        pass

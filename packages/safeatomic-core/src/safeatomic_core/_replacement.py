@@ -142,7 +142,9 @@ class Replacement:
             if self._aside:
                 self._return_aside()
         elif not self._shows_record():
-            if self._aside and not kernel.exists_at(self._name, self._dir_fd):
+            if self._aside and still_named(self._dir_fd, self._aside, self._own()):
+                self._given_back()  # before an interrupt
+            elif self._aside and not kernel.exists_at(self._name, self._dir_fd):
                 self._return_aside()
             else:
                 self._give_way("another program replaced it meanwhile")
@@ -285,6 +287,11 @@ class Replacement:
             kernel.rename(aside, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
             self._aside = ""
             return
+        self._given_back()
+
+    def _given_back(self) -> None:
+        """Remove our record, which has been exchanged back, from the name of a temp."""
+        aside = self._aside
         if still_named(self._dir_fd, aside, self._own()) and self.is_untouched():
             self.record.name, self._aside = aside, ""
             unlink_if_there(aside, self._dir_fd)

@@ -135,36 +135,41 @@ class Retirement:
         Returns:
             Whether that was done, durably.
         """
-        # An unsealed record stays replaced: what resolving it has ruled out stays ruled out.
-        keep = self.announced and self._outdated
-        self.announced = self.retired = False
-        place = self._place
+        done = True
         try:
-            moved_on = not self._target.shows_what_was_found()
-            if moved_on and self._target.status is None:
-                # Somebody else has created the file: our record goes, and nothing comes back.
-                place.withdraw()
-            elif moved_on:
-                place.leave("other content took the file's name meanwhile")
-                return True
-            elif keep:
-                place.drop()
-            else:
-                place.restore()
-                self._report("restore")
-            present = self._present
-            flush(-1 if present is None or keep else present.fd)
+            self._put_back(flush)
         except system_error() as error:
             _log.warning(
                 "could not put the checksum sidecar of %r back (%s)", self._target.path, error
             )
-            return False
-        return True
+            done = False
+        self.announced = self.retired = False  # only now: after an interrupt it is done once more
+        return done
+
+    def _put_back(self, flush: Callable[[int], None]) -> None:
+        # An unsealed record stays replaced: what resolving it has ruled out stays ruled out.
+        keep = self.announced and self._outdated
+        place = self._place
+        moved_on = not self._target.shows_what_was_found()
+        if moved_on and self._target.status is None:
+            # Somebody else has created the file: our record goes, and nothing comes back.
+            place.withdraw()
+        elif moved_on:
+            place.leave("other content took the file's name meanwhile")
+            return
+        elif keep:
+            place.drop()
+        else:
+            place.restore()
+            self._report("restore")
+        present = self._present
+        flush(-1 if present is None or keep else present.fd)
 
     def leave(self, why: str) -> None:
         """Leave a sidecar as it is that must not be put back."""
-        self.announced = self.retired = False
-        self._place.leave(why)
+        if self.announced or self.retired:
+            self.announced = self.retired = False
+            self._place.leave(why)
 
     def discard(self) -> None:
         """Remove what is left of temps, and close them."""
