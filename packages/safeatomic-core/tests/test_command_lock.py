@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -148,3 +149,25 @@ def test_only_a_lock_that_is_held_can_be_inherited(held: Path) -> None:
     assert inheritable_lock(held) is None
     release_lock(held)
     assert inheritable_lock(held) is None
+
+
+@pytest.mark.parametrize("other", ["/\\u0000/data.bin.lock", "/\\ud800/data.bin.lock"])
+def test_a_variable_that_names_no_path_makes_no_difference(
+    data: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    monkeypatch.setenv("SAFEATOMIC_LOCK", f'{{"{other}": "x"}}')
+    write_atomic_bytes(data, b"new")
+    assert data.read_bytes() == b"new"
+
+
+def test_brackets_in_a_name_hide_no_lock_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / ("[" * 70 + '"') / "data.bin"
+    data.parent.mkdir()
+    assert try_acquire_lock(data)
+    described = inheritable_lock(data)
+    assert described is not None
+    monkeypatch.setenv("SAFEATOMIC_LOCK", json.dumps({described[1]: described[2]}))
+    assert in_command(lambda: outcome(data)) == OWN
+    release_lock(data)

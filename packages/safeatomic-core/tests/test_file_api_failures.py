@@ -224,3 +224,39 @@ def test_an_error_is_explained_once(target: Path) -> None:
     assert write.explained(error) is error
     assert len(error.__notes__) == 1
     write.close()
+
+
+def test_a_temp_whose_name_stays_after_its_link_is_removed_at_the_next_attempt(
+    tmp_path: Path, faults: Any
+) -> None:
+    target, refused = tmp_path / "new", []
+    faults.fail("rename_noreplace", errno.EINVAL)
+
+    def once(name: str, **_options: object) -> bool:
+        if name.endswith(".tmp") and not refused:
+            refused.append(name)
+            return True
+        return False
+
+    faults.fail("unlink", errno.EIO, when=once)
+    write_atomic_bytes(target, b"new", overwrite=False, concurrency="none")
+    assert refused
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_a_temp_whose_name_cannot_be_removed_at_once_is_removed_in_the_end(
+    tmp_path: Path, faults: Any
+) -> None:
+    target, refused = tmp_path / "new", []
+    faults.fail("rename_noreplace", errno.EINVAL)
+
+    def twice(name: str, **_options: object) -> bool:
+        if name.endswith(".tmp") and len(refused) < 2:
+            refused.append(name)
+            return True
+        return False
+
+    faults.fail("unlink", errno.EIO, when=twice)
+    with pytest.raises(OSError, match="visible"):
+        write_atomic_bytes(target, b"new", overwrite=False, concurrency="none")
+    assert os.listdir(tmp_path) == ["new"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextvars
+import signal
+from typing import Any
 
 from lock_outcomes import in_thread
 from safeatomic_core._holder import Holder
@@ -32,3 +34,36 @@ def test_an_interrupt_that_left_a_used_token_takes_no_holder_away() -> None:
     holder._tokens[:0] = used  # as before it is dropped
     assert holder.is_running()
     assert len(holder._tokens) == 1
+
+
+def test_a_signal_handler_that_asks_the_same_takes_no_holder_away() -> None:
+    holder = Holder()
+    wrong = []
+
+    def ask(*_: object) -> None:
+        if not holder.is_running():
+            wrong.append("in the handler")
+
+    former = signal.signal(signal.SIGALRM, ask)
+    signal.setitimer(signal.ITIMER_REAL, 0.00005, 0.00005)
+    try:
+        wrong += ["outside" for _ in range(200_000) if not holder.is_running()]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    assert not wrong
+
+
+def test_a_token_that_was_used_while_it_was_looked_at_is_not_the_last_word() -> None:
+    class Asked(list[Any]):
+        def extend(self, more: Any) -> None:
+            if not asked:
+                asked.append(True)
+                assert holder.is_running()  # as a signal handler does, right before the call
+            super().extend(more)
+
+    asked: list[bool] = []
+    holder = Holder()
+    holder._tokens = Asked(holder._tokens)
+    assert holder.is_running()
+    assert not contextvars.copy_context().run(holder.is_running)

@@ -226,7 +226,7 @@ def test_a_target_that_cannot_be_opened_is_refused_before_anything_is_done(
     really = kernel.open
 
     def no(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
-        if path == "data.bin" and flags & os.O_WRONLY:
+        if path == "data.bin" and flags & os.O_ACCMODE != os.O_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
         return really(path, flags, *args, **kwargs)
 
@@ -318,3 +318,50 @@ def test_the_copy_is_the_owner_s_alone(seen: Path, faults: Any) -> None:
         )
     (copy,) = seen.parent.glob(f"{COPY_PREFIX}*")
     assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_where_the_libc_stands_in_for_fallocate_by_reading_it_may_read(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_reading(fd: int, offset: int, _size: int) -> None:
+        os.pread(fd, 1, offset)
+
+    monkeypatch.setattr(kernel, "posix_fallocate", by_reading, raising=False)
+    write_atomic_bytes(seen, b"new", safety="best_effort")
+    assert seen.read_bytes() == b"new"
+
+
+def test_a_file_that_may_be_written_and_not_read_is_written(
+    seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = kernel.open
+
+    def no(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if path == "data.bin" and flags & os.O_ACCMODE == os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return really(path, flags, *args, **kwargs)
+
+    def by_reading(fd: int, offset: int, _size: int) -> None:
+        os.pread(fd, 1, offset)
+
+    monkeypatch.setattr(kernel, "open", no, raising=False)
+    monkeypatch.setattr(kernel, "posix_fallocate", by_reading, raising=False)
+    write_atomic_bytes(seen, b"new", safety="best_effort")
+    assert seen.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("call", ["ftruncate", "fsync"])
+def test_a_target_that_cannot_be_made_shorter_again_keeps_its_copy(
+    seen: Path, listing: Listing, faults: Any, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def half(fd: int, _offset: int, size: int) -> None:
+        os.truncate(fd, size - 1)
+        faults.fail(call, errno.EIO)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(kernel, "posix_fallocate", half, raising=False)
+    with pytest.raises(OSError, match="mixture") as caught:
+        write_atomic_bytes(seen, b"the new content", safety="best_effort")
+    assert caught.value.errno == errno.EIO
+    (copy,) = (name for name in listing() if name.startswith(COPY_PREFIX))
+    assert (seen.parent / copy).read_bytes() == b"the new content"

@@ -202,3 +202,19 @@ def test_a_lock_that_was_taken_anew_by_another_context_is_lost_to_the_first(data
         first.run(write_atomic_bytes, data, b"x")
     assert second.run(release_lock, data)
     assert not is_locked(data)
+
+
+def test_a_prober_keeps_nobody_from_removing_a_dead_lock(data: Path, faults: Any) -> None:
+    dead_lock(data)
+    refused: list[object] = []
+
+    def beside_a_prober(_fd: int, how: int) -> bool:
+        if how & fcntl.LOCK_EX and len(refused) < 3:
+            refused.append(how)
+            return True
+        return False
+
+    faults.fail("flock", errno.EWOULDBLOCK, when=beside_a_prober)
+    assert release_stale_lock(data)
+    assert len(refused) == 3
+    assert not lock_of(data).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import os
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from lock_payloads import lock_of
-from safeatomic_core import inspect_lock, release_lock, try_acquire_lock
+from safeatomic_core import _held_locks, _lock, inspect_lock, release_lock, try_acquire_lock
 from safeatomic_core._posix import kernel
 
 
@@ -105,3 +106,55 @@ def test_a_holder_that_cannot_be_looked_at_is_tried(
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         try_acquire_lock(data, retries=1000, delay=1000)
     assert tried == ["once"]
+
+
+def test_a_lock_that_is_forced_away_from_a_living_holder_is_had_at_once(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = contextvars.Context()
+    assert other.run(try_acquire_lock, data)
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        if clock[0] > 1:
+            lock_of(data).unlink(missing_ok=True)
+
+    monkeypatch.setattr(_held_locks, "_held_in_this_thread", lambda *_: False)
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    assert try_acquire_lock(data, retries=1, delay=60)
+    assert clock[0] < 1.2
+    assert release_lock(data)
+    assert not other.run(release_lock, data)
+
+
+def test_what_a_waiting_lock_says_is_written_anew_as_a_whole(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_of(data).write_bytes(b"junk")
+    sessions = iter(["x" * 40, None])
+    real = _lock.payload
+    monkeypatch.setattr(_lock, "payload", lambda _, token: real(next(sessions), token))
+    monkeypatch.setattr(time, "sleep", lambda _: lock_of(data).unlink(missing_ok=True))
+    assert try_acquire_lock(data, retries=1, delay=0.01)
+    assert not inspect_lock(data).corrupt
+    assert lock_of(data).read_bytes().count(b"\n") == 1
+    assert release_lock(data)
+
+
+def test_a_clock_that_stands_still_ends_no_wait_later(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a library does for tests that are to run at a certain date."""
+    lock_of(data).write_bytes(b"junk")
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        assert sum(slept) < 2
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+    assert try_acquire_lock(data, retries=4, delay=0.25) is False
+    assert sum(slept) == pytest.approx(1)

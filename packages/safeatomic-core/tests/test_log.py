@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import warnings
+from collections.abc import Callable
 
 import pytest
 
@@ -38,3 +40,14 @@ def test_a_warning_that_no_logging_can_take_is_printed_at_the_end_of_the_interpr
         patch.setattr(sys, "stderr", None)  # as of a program without a terminal
         _log.warning("lost %s", 2)
     assert said.getvalue() == ("lost 1\n" if at_the_end else "")
+
+
+@pytest.mark.parametrize("entry", [_log.warn, _log.warn_caller])
+def test_a_warning_that_cannot_be_shown_any_more_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, entry: Callable[[str, type[Warning]], None]
+) -> None:
+    def gone(*_args: object, **_options: object) -> None:
+        raise ImportError("sys.meta_path is None, Python is likely shutting down")
+
+    monkeypatch.setattr(warnings, "warn", gone)
+    entry("message", UserWarning)

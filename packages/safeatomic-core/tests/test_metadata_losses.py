@@ -134,9 +134,9 @@ def test_where_attributes_cannot_be_listed_nobody_knows_that_there_is_no_acl(
     place = locate(target)
     temp = Temp(place.dir_fd)
     temp.create(0o600)
-    assert preserve(place, temp, keep_mode=False)
+    assert preserve(place, temp)
     faults.fail(entry, code)
-    assert not preserve(place, temp, keep_mode=False)
+    assert not preserve(place, temp)
     temp.discard()
 
 

@@ -348,3 +348,18 @@ def test_a_link_that_leads_nowhere_is_there(tmp_path: Path) -> None:
         assert not kernel.exists_at("x" * 300, directory)
     finally:
         os.close(directory)
+
+
+def test_a_libc_that_cannot_be_asked_for_want_of_executable_memory_has_no_such_rename(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import ctypes
+
+    def no_memory(*_args: object, **_options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ctypes, "CDLL", no_memory)
+    monkeypatch.setattr(_posix, "_renameat2", None)
+    with pytest.raises(OSError, match="not available") as caught:
+        kernel.rename_noreplace("a", "b", 0, 0)
+    assert caught.value.errno == errno.ENOSYS

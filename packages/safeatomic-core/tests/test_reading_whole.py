@@ -75,3 +75,29 @@ def test_what_is_refused_once_it_is_open_is_closed(
     with pytest.raises(OSError, match="FIFO"):
         read(target)
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_file_without_a_size_is_asked_for_all_it_holds_at_once(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some files of the kernel give what they hold at the first read, and nothing after it."""
+    target.write_bytes(b"")
+    answers = [b"32768\n", b""]
+    sizes: list[int] = []
+
+    def read(_fd: int, size: int) -> bytes:
+        sizes.append(size)
+        answer = answers[0][:size]
+        del answers[0]
+        return answer
+
+    monkeypatch.setattr(kernel, "read", read, raising=False)
+    assert read_atomic_bytes(target) == b"32768\n"
+    assert sizes[0] > 4096
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/sys/kernel/pid_max"), reason="no /proc/sys here")
+def test_a_setting_of_the_kernel_is_read_whole() -> None:
+    with open("/proc/sys/kernel/pid_max", "rb") as file:
+        wanted = file.read()
+    assert read_atomic_bytes("/proc/sys/kernel/pid_max", safety="best_effort") == wanted

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from held_descriptors import exit_code, take_number
 from safeatomic_core import (
     AtomicWriter,
     LockError,
+    SafeAtomicError,
     read_atomic_bytes,
     release_lock,
     try_acquire_lock,
@@ -125,3 +127,46 @@ def test_a_position_that_cannot_be_set_is_an_error_of_the_stream(
         file.truncate(2)
     assert caught.value.errno == errno.EIO
     assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_the_first_large_write_goes_to_no_other_file(
+    target: Path, tmp_path: Path, kind: Callable[[bytes], Any]
+) -> None:
+    other = tmp_path / "other"
+    other.touch()
+    file = AtomicWriter(target)
+    take_number(file._write.temp.fd, other, os.O_WRONLY)  # type: ignore[union-attr]
+    with pytest.raises(OSError, match="closed a descriptor"):
+        file.write(kind(b"x" * 1_048_576))
+    file.abort()
+    assert other.read_bytes() == b""
+
+
+def test_a_writer_whose_content_is_visible_does_not_call_itself_aborted(
+    target: Path, faults: Any
+) -> None:
+    file = AtomicWriter(target)
+    file.write(b"new")
+    faults.fail("fsync", errno.EIO, when=lambda fd: os.path.isdir(f"/proc/self/fd/{fd}"))
+    with pytest.raises(OSError, match="new content is visible"):
+        file.commit()
+    assert "published" in repr(file)
+    with pytest.raises(ValueError, match="published already"):
+        file.commit()
+    assert target.read_bytes() == b"new"
+
+
+def test_a_forked_child_is_told_that_it_flushes_nothing(target: Path) -> None:
+    file = AtomicWriter(target)
+    file.write(b"the parent's")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            file.flush()
+        except SafeAtomicError:
+            os._exit(7)
+        os._exit(0)
+    assert exit_code(pid) == 7
+    file.commit()
+    assert target.read_bytes() == b"the parent's"

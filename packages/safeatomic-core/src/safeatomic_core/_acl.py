@@ -41,6 +41,15 @@ def pack(entries: Entries) -> bytes:
     return b"".join(packed)
 
 
+def with_mode(raw: bytes, mode: int) -> bytes:
+    """Return an ACL as chmod(2) leaves it (``__posix_acl_chmod_masq`` in fs/posix_acl.c)."""
+    entries = parse(raw)
+    group = MASK if (MASK, NOBODY) in entries else GROUP_OBJ
+    for tag, permissions in ((USER_OBJ, mode >> 6), (group, mode >> 3), (OTHER, mode)):
+        entries[tag, NOBODY] = permissions & 0o7
+    return pack(entries)
+
+
 def is_empty(entries: Entries) -> bool:
     """Tell whether an ACL means nothing: with an empty mask Linux looks at the mode alone.
 

@@ -78,6 +78,8 @@ def command_lock(target: Target) -> CommandLock | None:
             continue
         try:
             status = kernel.stat(directory or os.sep)
+        except ValueError:  # no path at all: a NUL, or half a surrogate pair
+            continue
         except system_error():
             continue
         if identity(status) == identity(target.directory()):

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 COPY_PREFIX = ".safeatomic-copy-"
 _CHUNK = 1048576  # bytes copied at a time
-_OPEN = READ_FLAGS | os.O_WRONLY
+# EBADF: glibc stands in for a filesystem without fallocate by reading, which a descriptor that was
+# opened for writing alone does not allow (posix_fallocate(3)).
+_NO_ROOM_RESERVED = NOT_SUPPORTED | {errno.EBADF}
 
 
 class InPlace:
@@ -54,7 +56,11 @@ class InPlace:
     def open(self) -> None:
         """Open the target for writing, before anything is done (EROFS, EACCES, ETXTBSY)."""
         target = self._target
-        fd = self._handle.open(kernel.open, target.name, _OPEN, dir_fd=target.dir_fd)
+        name, dir_fd = target.name, target.dir_fd
+        try:
+            fd = self._handle.open(kernel.open, name, READ_FLAGS | os.O_RDWR, dir_fd=dir_fd)
+        except PermissionError:  # it may be one that this user can write and not read
+            fd = self._handle.open(kernel.open, name, READ_FLAGS | os.O_WRONLY, dir_fd=dir_fd)
         self._inode = identity(require_regular_fd(fd, target.path))
 
     def is_open(self) -> bool:
@@ -80,12 +86,8 @@ class InPlace:
         sync_directory()
         self._require_named()
         self.copy, temp.name = name, ""  # the target may change from here on
-        try:
-            if size:
-                self._reserve(size)
-        except system_error():
-            self.copy, temp.name = "", name
-            raise
+        if size:
+            self._reserve(size, temp)
         self._copy_from(temp.fd, size)
         kernel.ftruncate(self._handle.fd, size)
         kernel.fsync(self._handle.fd)
@@ -108,24 +110,26 @@ class InPlace:
             reason = "another file was mounted or unmounted there meanwhile; write again"
             raise OSError(errno.ESTALE, reason, target.name)
 
-    def _reserve(self, size: int) -> None:
+    def _reserve(self, size: int, temp: Temp) -> None:
         """Make sure that the new content finds room; the only change so far is undone if not.
 
         Raises:
-            OSError: There is none. The target is as it was, durably.
+            OSError: There is none. The target is as it was, durably, and `copy` is empty; or it is
+                longer, since its length could not be set back, and the copy stays.
         """
         fd = self._handle.fd
         before = kernel.fstat(fd).st_size
         try:
             kernel.posix_fallocate(fd, 0, size)
         except system_error() as error:
-            if error.errno in NOT_SUPPORTED:
+            if error.errno in _NO_ROOM_RESERVED:
                 _log.debug("%r: no room can be reserved (%s)", self._target.path, error)
                 return
             if kernel.fstat(fd).st_size != before:
                 self.was_longer = True
                 kernel.ftruncate(fd, before)
                 kernel.fsync(fd)  # while the copy is there: a crash must not show NULs without it
+            self.copy, temp.name = "", self.copy
             raise
 
     def _copy_from(self, source: int, size: int) -> None:

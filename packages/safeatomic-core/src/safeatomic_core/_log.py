@@ -58,9 +58,10 @@ def warn(message: str, category: type[Warning]) -> None:
     """Issue a warning where nobody's line can be named; none where nothing can be imported."""
     try:
         import warnings
+
+        warnings.warn(message, category, stacklevel=2)
     except UNLOADABLE:  # the interpreter is going down
         return
-    warnings.warn(message, category, stacklevel=2)
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
@@ -81,7 +82,10 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
         frame = frame.f_back
         level += 1
-    warn(message, category, stacklevel=level)
+    try:
+        warn(message, category, stacklevel=level)
+    except ImportError:  # of what shows the warning: the interpreter is going down
+        return
 
 
 def _own_directories() -> tuple[str, ...]:

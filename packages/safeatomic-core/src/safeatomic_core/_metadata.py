@@ -12,35 +12,110 @@ import errno
 import stat
 
 from . import _log, _mounts
+from ._acl import ACCESS, OVERFLOW, with_mode
 from ._descriptor import Descriptor, closing
 from ._errors import system_error
 from ._posix import kernel
 from ._target import READ_FLAGS
+from ._temp_file import Temp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from ._options import Policy
     from ._target import Target
-    from ._temp_file import Temp
 
     # What one write could not preserve, and whether anybody gains or loses access by it.
     Loss: TypeAlias = tuple[str, bool]
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-_ACL = "system.posix_acl_access"
+_NEW_FILE_MODE = 0o666  # the kernel applies the umask and default ACLs, as for open(path, "w")
+_OVERWRITE_MODE = stat.S_IRUSR | stat.S_IWUSR
+_CAPABILITY = "security.capability"
 # A hash or signature of the former content, with which a kernel that appraises files would refuse
 # to open the new one (security/integrity/ima/ima_appraise.c), and one of the inode's metadata.
 _OF_THE_CONTENT = frozenset({"security.ima", "security.evm"})
 # EINVAL: this user namespace, a container, has no number for that owner (user_namespaces(7)).
 _NOT_OURS_TO_GIVE = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
 _SET_ID = stat.S_ISUID | stat.S_ISGID
-_OVERFLOW_ID = 65534  # what an owner without a number here looks like (proc(5), overflowuid)
 _READ_WRITE = 0o6
 
 
-def preserve(target: Target, temp: Temp, *, keep_mode: bool) -> bool:
+class Metadata:
+    """What a temp is to look like: the file that it replaces, or a new one.
+
+    Attributes:
+        without_acl: Whether Harden has seen that neither file has an access ACL.
+    """
+
+    def __init__(self, target: Target, temp: Temp, policy: Policy) -> None:
+        self._target, self._temp, self._policy = target, temp, policy
+        self._private = False  # whether the temp was made for its owner alone
+        self._given: int | None = None  # the mode that it had when the caller got its descriptor
+        self.without_acl = False
+
+    def create_temp(self) -> None:
+        """Create the temp, from its first byte readable by nobody who may not read the file."""
+        if self._keeps() or self._target.is_mount_point:
+            self._private = True
+            self._temp.create(_OVERWRITE_MODE)
+        else:
+            mode = self._policy.mode
+            self._temp.create(_NEW_FILE_MODE if mode is None else mode)
+
+    def hide(self) -> None:
+        """Make the temp its owner's alone, as it is from the beginning beside a mount point."""
+        if not self._private:
+            kernel.fchmod(self._temp.fd, _OVERWRITE_MODE)
+
+    def expose(self) -> None:
+        """Take note that the caller has the temp's descriptor, and may change its mode."""
+        if self._given is None:
+            fd = self._temp.fd
+            # So that this mode is distinct from any that the caller sets. The bit means nothing on
+            # a file (inode(7)).
+            kernel.fchmod(fd, stat.S_IMODE(kernel.fstat(fd).st_mode) | stat.S_ISVTX)
+            self._given = stat.S_IMODE(kernel.fstat(fd).st_mode)
+
+    def put_on(self) -> None:
+        """Give the temp its owner, mode and attributes: the content never shows without them."""
+        if self._target.is_mount_point:
+            return  # the file itself stays
+        chosen = self._chosen()
+        if self._keeps():
+            self.without_acl = preserve(self._target, self._temp, chosen)
+            return
+        mode = self._policy.mode if chosen is None else chosen  # the umask took bits away
+        if mode is None and self._given is not None:
+            mode = self._given & ~stat.S_ISVTX
+        if self._private and chosen is None and self._policy.mode is None:
+            mode = self._of_a_new_file()  # what was to be replaced has vanished
+        if mode is not None:
+            kernel.fchmod(self._temp.fd, mode)
+
+    def _keeps(self) -> bool:
+        return self._policy.preserve_metadata and self._target.status is not None
+
+    def _chosen(self) -> int | None:
+        """Return the mode that the caller has set through the descriptor, None if none."""
+        if self._given is None:
+            return None
+        mode = stat.S_IMODE(kernel.fstat(self._temp.fd).st_mode)
+        return None if mode == self._given else mode & ~stat.S_ISVTX
+
+    def _of_a_new_file(self) -> int:
+        """Return what the umask and default ACLs leave of a new file's mode here."""
+        fresh = Temp(self._target.dir_fd)
+        try:
+            fresh.create(_NEW_FILE_MODE)
+            return stat.S_IMODE(kernel.fstat(fresh.fd).st_mode)
+        finally:
+            fresh.discard()
+
+
+def preserve(target: Target, temp: Temp, chosen: int | None = None) -> bool:
     """Give a temp the metadata of the file it is going to replace.
 
     The owner goes last: once the file is somebody else's, less may be done to it.
@@ -48,7 +123,7 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool) -> bool:
     Args:
         target: The target, whose ``status`` is that of the file to be replaced.
         temp: The temp.
-        keep_mode: Leave the temp's mode alone; its maker has chosen it.
+        chosen: Permission bits that it is to have instead of the target's, None for those.
 
     Returns:
         Whether neither of them was seen to have an access ACL, in a list of their attributes.
@@ -59,8 +134,9 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool) -> bool:
     status = target.status
     assert status is not None  # noqa: S101 - callers ask for an existing file's metadata
     lost: list[Loss] = []
+    cleared: dict[str, bytes] = {}  # what chown(2) takes away
     fd = temp.fd
-    mode = stat.S_IMODE(status.st_mode)
+    mode = stat.S_IMODE(status.st_mode) if chosen is None else chosen
     uid, gid = temp.owner
     if gid != status.st_gid:
         gid = _give(fd, status.st_gid, gid, "gid_map")
@@ -69,13 +145,11 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool) -> bool:
             if mode & stat.S_ISGID:
                 lost.append(("the set-group-ID bit", True))
                 mode &= ~stat.S_ISGID
-    without_acl = _copy_xattrs(target, fd, lost)
+    without_acl = _copy_xattrs(target, fd, _Copying(chosen, lost, cleared))
     if uid == status.st_uid:
-        if not keep_mode:
-            kernel.fchmod(fd, mode)
+        kernel.fchmod(fd, mode)
     else:
-        if not keep_mode:
-            kernel.fchmod(fd, mode & ~_SET_ID)  # chown(2) clears these bits
+        kernel.fchmod(fd, mode & ~_SET_ID)  # chown(2) clears these bits
         uid = _give(fd, status.st_uid, uid, "uid_map")
         if uid != status.st_uid:
             # Everybody keeps their access where the group may do what the owner may.
@@ -85,8 +159,10 @@ def preserve(target: Target, temp: Temp, *, keep_mode: bool) -> bool:
                 # It would now lend the rights of somebody else than it was set for.
                 lost.append(("the set-user-ID bit", True))
                 mode &= ~stat.S_ISUID
-        if mode & _SET_ID and not keep_mode:
+        if mode & _SET_ID:
             _set_id_bits(fd, mode, lost)
+        for name, value in cleared.items():
+            _set(fd, name, value, lost)
     if lost:
         _report(target.path, lost)
     return without_acl
@@ -112,7 +188,7 @@ def _give(fd: int, wanted: int, before: int, table: str) -> int:
         before: The number that it has.
         table: ``"uid_map"`` for the owner, ``"gid_map"`` for the group.
     """
-    if wanted == _OVERFLOW_ID and not _has_every_number(table):
+    if wanted == OVERFLOW and not _has_every_number(table):
         return before  # it may be anybody's, and a chown would make it nobody's
     owner, group = (wanted, -1) if table == "uid_map" else (-1, wanted)
     try:
@@ -142,7 +218,41 @@ def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
         lost.append(("the set-user-ID and set-group-ID bits", True))
 
 
-def _copy_xattrs(target: Target, fd: int, lost: list[Loss]) -> bool:
+class _Copying:
+    """How attributes are copied, and what came of it."""
+
+    def __init__(self, chosen: int | None, lost: list[Loss], cleared: dict[str, bytes]) -> None:
+        """Begin.
+
+        Args:
+            chosen: Permission bits that an access ACL is not to exceed, None for what it says.
+            lost: Takes what cannot be had.
+            cleared: Takes what a chown takes away again, and its value.
+        """
+        self.chosen, self.lost, self.cleared = chosen, lost, cleared
+
+    def set(self, fd: int, name: str, value_of: Callable[[str], bytes]) -> None:
+        """Give a temp one attribute of the target."""
+        try:
+            value = value_of(name)
+        except system_error() as error:
+            _forgive(error, name, self.lost)
+            return
+        if name == ACCESS and self.chosen is not None:
+            value = with_mode(value, self.chosen)
+        if name == _CAPABILITY:
+            self.cleared[name] = value
+        _set(fd, name, value, self.lost)
+
+
+def _set(fd: int, name: str, value: bytes, lost: list[Loss]) -> None:
+    try:
+        kernel.setxattr(fd, name, value)
+    except system_error() as error:
+        _forgive(error, name, lost)
+
+
+def _copy_xattrs(target: Target, fd: int, copying: _Copying) -> bool:
     """Make the temp's extended attributes those of the target.
 
     Returns:
@@ -152,7 +262,7 @@ def _copy_xattrs(target: Target, fd: int, lost: list[Loss]) -> bool:
         try:
             wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
         except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
-            _copy_from_open(target, fd, lost)
+            _copy_from_open(target, fd, copying)
             return False
         present: list[str] = kernel.listxattr(fd)
     except system_error() as error:
@@ -161,11 +271,11 @@ def _copy_xattrs(target: Target, fd: int, lost: list[Loss]) -> bool:
         raise
     if wanted or present:
         at, dir_fd = target.name, target.dir_fd
-        _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, lost)
-    return _ACL not in wanted and _ACL not in present
+        _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, copying)
+    return ACCESS not in wanted and ACCESS not in present
 
 
-def _copy_from_open(target: Target, fd: int, lost: list[Loss]) -> None:
+def _copy_from_open(target: Target, fd: int, copying: _Copying) -> None:
     """Make them those of the target where they are to be had from an open file only."""
     source = Descriptor()
 
@@ -176,9 +286,9 @@ def _copy_from_open(target: Target, fd: int, lost: list[Loss]) -> None:
             wanted = kernel.listxattr(opened)
         except (FileNotFoundError, PermissionError):
             # The target was just removed, or may not be read; or a security module says no.
-            lost.append(("extended attributes", True))
+            copying.lost.append(("extended attributes", True))
         present: list[str] = kernel.listxattr(fd)
-        _copy(wanted, present, lambda name: kernel.getxattr(source.fd, name), fd, lost)
+        _copy(wanted, present, lambda name: kernel.getxattr(source.fd, name), fd, copying)
 
     closing(source, copy)
 
@@ -188,7 +298,7 @@ def _copy(
     present: list[str],
     value_of: Callable[[str], bytes],
     fd: int,
-    lost: list[Loss],
+    copying: _Copying,
 ) -> None:
     """Give a temp attributes, and take away a default one that the target does not have.
 
@@ -197,24 +307,20 @@ def _copy(
         present: Names of those that the temp has already.
         value_of: Returns the value of one of the target's.
         fd: The temp.
-        lost: Takes what cannot be had.
+        copying: How they are copied.
     """
     for name in wanted:
-        if name in _OF_THE_CONTENT:
-            continue
+        if name not in _OF_THE_CONTENT:
+            copying.set(fd, name, value_of)
+    if ACCESS in present and ACCESS not in wanted:  # the directory's default ACL
         try:
-            kernel.setxattr(fd, name, value_of(name))
+            kernel.removexattr(fd, ACCESS)
         except system_error() as error:
-            _forgive(error, name, lost)
-    if _ACL in present and _ACL not in wanted:  # the directory's default ACL
-        try:
-            kernel.removexattr(fd, _ACL)
-        except system_error() as error:
-            _forgive(error, _ACL, lost)
+            _forgive(error, ACCESS, copying.lost)
 
 
 def _forgive(error: OSError, name: str, lost: list[Loss]) -> None:
     """Note an attribute that this user or filesystem cannot carry over; raise what is an error."""
     if error.errno not in _NO_XATTRS | {errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL}:
         raise error
-    lost.append((name, name == _ACL or name.startswith("security.")))
+    lost.append((name, name == ACCESS or name.startswith("security.")))

@@ -53,8 +53,9 @@ POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 
 LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 
-# Linux reports a missing operation in several ways; each of them means "not here", never "not now".
 MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
+# How "not here" is reported (open(2), link(2), flock(2), fsync(2), rename(2)); ENOLCK by an NFS
+# mount without its lock daemon.
 NOT_SUPPORTED = frozenset(
     {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOLCK}
 )
@@ -177,7 +178,9 @@ def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
         libc = ctypes.CDLL(None, use_errno=True)
     except TimeoutError:  # a signal handler's
         raise
-    except (ImportError, OSError, TypeError) as error:  # a chroot may hide the standard library
+    # A chroot may hide the standard library; SELinux and PR_SET_MDWE the memory that ctypes makes
+    # executable.
+    except (ImportError, OSError, TypeError, MemoryError) as error:
         _log.debug("no %s (%s)", name, error)
         return _or_missing(name, None)
     function = getattr(libc, name, None)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from . import _trace
 from ._announcement import Announcement
@@ -29,7 +28,7 @@ from ._digests import HashAside, hash_bytes
 from ._errors import system_error
 from ._gate import mount_point_refusal, pass_gate
 from ._in_place import InPlace
-from ._metadata import preserve
+from ._metadata import Metadata
 from ._permission import require_permission
 from ._posix import kernel
 from ._recording import record_present
@@ -37,7 +36,7 @@ from ._rename import rename_new
 from ._settle import settle_directory
 from ._sidecar_file import is_there
 from ._target import Target, check_path, unchanged
-from ._temp_file import Temp, start_writeback
+from ._temp_file import Temp, start_writeback, unlink_if_there
 from ._verdicts import is_mount_point
 
 TYPE_CHECKING = False
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
     from ._options import Policy
     from ._types import StrPath
 
-_NEW_FILE_MODE = 0o666  # the kernel applies the umask and default ACLs, as for open(path, "w")
-_OVERWRITE_MODE = stat.S_IRUSR | stat.S_IWUSR
 # Bytes up to which the time gained counts. Of a larger file the kernel would drop from its cache
 # what is on the disk by then, and would have to read it again (POSIX_FADV_DONTNEED, mm/fadvise.c).
 _WRITTEN_BACK_EARLY = 8388608  # 8 MiB
@@ -61,17 +58,17 @@ class Write(Change):
 
     Attributes:
         temp: The temporary file.
+        metadata: What it is to look like.
     """
 
     def __init__(self, path: StrPath, policy: Policy) -> None:
         super().__init__(policy)
         self._paired = policy.write_checksum  # whether it announces a record; not in place
         self._digest = ""
-        self._given_mode: int | None = None  # what the temp had when the caller got its descriptor
-        self._without_acl = False  # whether Harden has seen that neither file has one
         self._aside: HashAside | None = None
         self.target = Target(check_path(path))
         self.temp = Temp(-1)
+        self.metadata = Metadata(self.target, self.temp, policy)
         self.in_place: InPlace | None = None  # for a target that is a mount point
 
     def gate(self) -> None:
@@ -100,12 +97,7 @@ class Write(Change):
         """Create the temp beside the target: a rename works within one filesystem only."""
         self.step = _trace.STAGE
         self.temp.lasting = self.target.lasting
-        if self._keeps_metadata() or self.target.is_mount_point:
-            # What replaces a private file must never be readable by others, not even half-written.
-            self.temp.create(_OVERWRITE_MODE)
-        else:
-            mode = self.policy.mode
-            self.temp.create(_NEW_FILE_MODE if mode is None else mode)
+        self.metadata.create_temp()
         if _trace.hook is not None:
             inode = kernel.fstat(self.temp.fd).st_ino
             _trace.hook(_trace.STAGE, {"temp": self.temp.name, "inode": inode})
@@ -156,15 +148,6 @@ class Write(Change):
         self.target.require_regular()
         require_permission(self.target)
 
-    def expose(self) -> None:
-        """Take note that the caller has the temp's descriptor, and may change its mode."""
-        if self._given_mode is None:
-            if self._keeps_metadata():
-                # So that this mode is distinct from any that the caller sets. The bit means nothing
-                # on a file (inode(7)), and is gone when the mode is set.
-                kernel.fchmod(self.temp.fd, _OVERWRITE_MODE | stat.S_ISVTX)
-            self._given_mode = kernel.fstat(self.temp.fd).st_mode
-
     def holds_content(self) -> bool:
         """Tell whether anything was written that is not published."""
         try:
@@ -214,9 +197,9 @@ class Write(Change):
         A drafted record goes first: a journal then takes both in one transaction (ADR 39).
         """
         self.step = _trace.HARDEN
-        self._keep_metadata()
+        self.metadata.put_on()
         if self._paired and self.announcement is not None:
-            self.announcement.harden(self.temp.fd, without_acl=self._without_acl)
+            self.announcement.harden(self.temp.fd, without_acl=self.metadata.without_acl)
         # A failed flush is never tried again: the kernel has dropped the pages it could not write
         # and a second call would report success (fsync(2), PostgreSQL's fsyncgate).
         kernel.fsync(self.temp.fd)
@@ -291,8 +274,6 @@ class Write(Change):
         super().find_out_whether_published()
         if self.in_place is not None and self.in_place.written:
             self.published = True
-        if self.published:
-            self.temp.name = ""
 
     def outcome(self) -> str:
         """Say what became of the target."""
@@ -349,8 +330,7 @@ class Write(Change):
             return False
         self.target.is_mount_point = True
         self._open_in_place()
-        if not self._keeps_metadata():
-            kernel.fchmod(self.temp.fd, _OVERWRITE_MODE)  # as stage() does where Gate saw it
+        self.metadata.hide()
         if self.announcement is not None:
             # What is announced would not describe a mixture: the former sidecar comes back, to be
             # retired instead.
@@ -359,26 +339,11 @@ class Write(Change):
             self.announcement = None
         return True
 
-    def _keeps_metadata(self) -> bool:
-        return self.policy.preserve_metadata and self.target.status is not None
-
-    def _keep_metadata(self) -> None:
-        """Give the temp its owner, mode and attributes: the content never shows without them."""
-        given = self._given_mode
-        # The caller may have set another one, through the descriptor.
-        chosen = given is not None and given != kernel.fstat(self.temp.fd).st_mode
-        if self.target.is_mount_point:
-            pass  # the file itself stays
-        elif self._keeps_metadata():
-            self._without_acl = preserve(self.target, self.temp, keep_mode=chosen)
-        elif self.policy.mode is not None and not chosen:
-            kernel.fchmod(self.temp.fd, self.policy.mode)  # the umask took bits away
-
     def _publish_new(self) -> None:
         """Give the temp the target's name unless it exists, in one step of the kernel."""
         temp, dir_fd = self.temp.name, self.target.dir_fd
         if rename_new(temp, self.target.name, dir_fd, dir_fd):
-            kernel.unlink(temp, dir_fd=dir_fd)
+            unlink_if_there(temp, dir_fd)
 
     def _end_temp(self) -> None:
         if self.temp.name:

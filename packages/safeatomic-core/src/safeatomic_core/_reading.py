@@ -221,8 +221,10 @@ class Opened:
         """Return everything from the descriptor's position on."""
         if self._size >= _LONGEST_READ:  # more than one call returns, and too much to hold twice
             return kernel.raw_stream(self.fd, "rb").readall() or b""
-        # One byte more than the size tells the end of the file without a second, empty read.
-        data = kernel.read(self.fd, self._size + 1)
+        # One byte more than the size tells the end of the file without a second, empty read. Those
+        # of the kernel have no size, and some give all that they hold at the first read and nothing
+        # at the next (__do_proc_dointvec in kernel/sysctl.c).
+        data = kernel.read(self.fd, self._size + 1 if self._size else _CHUNK)
         if len(data) == self._size:
             return data
         chunks = [data]

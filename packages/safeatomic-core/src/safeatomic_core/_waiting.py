@@ -30,8 +30,9 @@ def wait(lock: Lock, session: str | None, retries: int, delay: float) -> bool:
         end = time.monotonic() + delay
         left = delay
         while True:
-            time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))
-            left = end - time.monotonic()
+            pause = max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255)))
+            time.sleep(pause)
+            left = min(left - pause, end - time.monotonic())  # the clock may stand still in tests
             before = lock.found.inode
             if (left <= 0 or _is_free(lock)) and lock.attempt(session):
                 return True

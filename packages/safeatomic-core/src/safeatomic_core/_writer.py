@@ -162,8 +162,8 @@ class AtomicWriter(io.BufferedWriter):
             write = self._check_open()
             straight, self._straight = self._straight, False  # until it is known what was done
             with self._explaining():
-                size = len(data) if type(data) is bytes else _BUFFER
-                if size > self._room:  # this makes a system call
+                size = len(data) if type(data) is bytes else _BUFFER + 1
+                if size > self._room:  # this may make a system call
                     write.require_temp()
                     self._room = _BUFFER
                 self._room = max(self._room - size, 0)
@@ -177,11 +177,12 @@ class AtomicWriter(io.BufferedWriter):
         return count
 
     def flush(self) -> None:
-        """Hand what is buffered to the kernel; publishes nothing."""
-        if not self.closed and self._write is not None and self._born == generation():
+        """Hand what is buffered to the kernel; publishes nothing. Raises what `write` does."""
+        if not self.closed and self._write is not None:
+            write = self._check_undecided()
             with self._explaining():
                 if not self._closing:
-                    self._write.require_temp()
+                    write.require_temp()
                 super().flush()
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
@@ -218,7 +219,7 @@ class AtomicWriter(io.BufferedWriter):
         write = self._check_open()
         self.flush()
         self._straight = False  # the caller may now write without our seeing it
-        write.expose()
+        write.metadata.expose()
         return write.temp.fd
 
     def text(self, encoding: str | None = None, newline: str | None = None) -> io.TextIOWrapper:
@@ -391,8 +392,9 @@ class AtomicWriter(io.BufferedWriter):
 
     def _failed(self, error: BaseException) -> BaseException:
         """Undo, and return the error with its explanation."""
-        assert self._write is not None  # noqa: S101 - callers have just used it
+        write = self._write
+        assert write is not None  # noqa: S101 - callers have just used it
         try:
-            return self._write.fail(error)
+            return write.fail(error)
         finally:
-            self._decide("aborted")
+            self._decide("published" if write.published else "aborted")
