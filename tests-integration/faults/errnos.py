@@ -62,6 +62,7 @@ ERRNOS: dict[str, tuple[int, ...]] = {
         e.EINVAL,
         e.ENOSYS,
     ),  # posix_fadvise(2); ENOSYS without CONFIG_ADVISE_SYSCALLS
+    "dupfd": (e.EMFILE,),  # fcntl(2), F_DUPFD_CLOEXEC
     # flock(2); ENOSYS and ENOTSUP of network and FUSE filesystems, EIO of NFS
     "flock": (e.EINTR, e.EINVAL, e.EIO, e.ENOLCK, e.ENOSYS, e.EOPNOTSUPP),
     "access": (),  # os.access answers no for every error; the open that confirms it has its own

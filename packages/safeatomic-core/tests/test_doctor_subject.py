@@ -42,19 +42,20 @@ def test_a_link_that_takes_the_directory_s_place_is_not_followed(
     assert isinstance(opened.trouble, NotADirectoryError)
 
 
-def test_the_lowest_descriptor_is_one_as_well(
+def test_a_directory_is_not_kept_under_the_number_of_a_standard_stream(
     at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program without a standard input gets it for its first file."""
     found, closed = tmp_path.stat(), list[int]()
     with monkeypatch.context() as patch:
         patch.setattr(kernel, "open", lambda *_args: 0, raising=False)
+        patch.setattr(kernel, "dupfd", lambda _fd: 7, raising=False)
         patch.setattr(kernel, "fstat", lambda _fd: found, raising=False)
         patch.setattr(kernel, "close", closed.append, raising=False)
         place = at(tmp_path)
         assert need_directory(place) is found
         place.close()
-    assert closed == [0]
+    assert closed == [0, 7]
 
 
 def test_a_directory_that_nothing_is_known_of_is_none_to_check(

@@ -129,14 +129,14 @@ def test_a_clean_up_that_was_interrupted_twice_is_done_by_the_next_one(
 
 
 @pytest.mark.parametrize("noted", [True, False])  # or an interrupt came right after the call
-def test_a_record_with_descriptor_0_goes_when_what_it_displaced_comes_back(
+def test_a_record_without_a_standard_input_goes_when_what_it_displaced_comes_back(
     place: Target, present: Sidecar, side: Path, listing: Listing, noted: bool
 ) -> None:
     kept = os.dup(0)
     os.close(0)
     try:
         made = replacement(place)
-        assert made.record.fd == 0
+        assert made.record.fd > 2
         temp = made.record.name
         assert made.install(present)
         assert side.read_bytes() != b""

@@ -11,7 +11,7 @@ from itertools import starmap
 
 from . import _log
 from ._errors import system_error
-from ._posix import kernel
+from ._posix import STANDARD, kernel
 
 try:
     from _functools import partial  # type: ignore[import-not-found]
@@ -49,6 +49,16 @@ class Descriptor:
         """Open it: call ``opener`` as `os.open` is called, and keep what it returns."""
         call = opener if dir_fd is None else partial(opener, dir_fd=dir_fd)
         self._held.extend(starmap(call, (args,)))
+        if self._held[0] < STANDARD:
+            leave_standard(self._held)
+        return self._held[0]
+
+    def replace(self, opener: Callable[..., int], *args: object, dir_fd: int) -> int:
+        """Open another one in place of it, then close it; ``dir_fd`` may be it."""
+        self._held[:0] = starmap(partial(opener, dir_fd=dir_fd), (args,))
+        drop_former(self._held)
+        if self._held[0] < STANDARD:
+            leave_standard(self._held)
         return self._held[0]
 
     def release(self) -> int:
@@ -120,6 +130,25 @@ def close_all(held: list[int]) -> None:
             _log.debug("an error while closing a file that lost nothing (%s)", error)
         except IndexError:
             pass  # another thread was quicker
+
+
+def drop_former(held: list[int]) -> None:
+    """Close all descriptors of a list but the first."""
+    while len(held) > 1:
+        try:
+            any(map(kernel.close, map(held.pop, (-1,))))
+        except system_error() as error:
+            _log.debug("an error while closing a file that lost nothing (%s)", error)
+
+
+def leave_standard(held: list[int]) -> None:
+    """Give a descriptor another number if it has one of the standard streams.
+
+    A program that has closed those goes on printing, and what it prints must not get into a file of
+    ours.
+    """
+    held[:0] = map(kernel.dupfd, held[:1])
+    drop_former(held)
 
 
 def shows(fd: int, inode: tuple[int, int]) -> bool:

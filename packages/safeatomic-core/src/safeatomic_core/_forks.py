@@ -18,7 +18,8 @@ from _thread import RLock, get_ident  # threading itself takes as long to import
 from itertools import starmap
 
 from . import _log
-from ._descriptor import Descriptor, close_all, shows
+from ._descriptor import Descriptor, close_all, leave_standard, shows
+from ._posix import STANDARD
 
 try:
     from _functools import partial  # type: ignore[import-not-found]
@@ -79,6 +80,9 @@ class Held(Descriptor):
                     _let_fork_pass(self)
                 self._held.extend(starmap(call, (args,)))
                 fd = self._held[0]
+                if fd < STANDARD:
+                    leave_standard(self._held)
+                    fd = self._held[0]
                 _held[fd] = _UNKNOWN
             finally:
                 _opening_or_closing.pop(self, None)

@@ -12,7 +12,7 @@ from ._digests import digest_of_bytes, memoized
 from ._errors import SafeAtomicError, system_error
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
-from ._posix import kernel
+from ._posix import O_NOFOLLOW, kernel
 from ._target import (
     READ_FLAGS,
     RESOLUTIONS,
@@ -122,6 +122,7 @@ class Opened:
     def __init__(self, path: StrPath, options: Options) -> None:
         self._options = options
         self._target = Target(check_path(path))
+        self._target.may_be_nameless = True
         self._verification: Verification | None = None
         self._handle = Descriptor()
         self._size = 0
@@ -190,6 +191,9 @@ class Opened:
 
     def _open_target(self) -> None:
         target, options = self._target, self._options
+        if target.nameless:
+            self._open_nameless()
+            return
         if target.status is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target.path)
         target.require_regular()
@@ -197,6 +201,16 @@ class Opened:
         gate(target.directory().st_dev, options.safety, target.path, needed, target.dir_fd)
         self._handle.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
         self._look()
+
+    def _open_nameless(self) -> None:
+        """Open what only the path leads to: a file of another program's, by a link of ``/proc``."""
+        path, options = self._target.path, self._options
+        if options.check:
+            reason = "the path leads to an open file that has no name here; no sidecar is beside it"
+            raise OSError(errno.EINVAL, reason, path)
+        self._handle.open(kernel.open, path, READ_FLAGS & ~O_NOFOLLOW)
+        self._look()
+        gate(self.inode[0], options.safety, path, _NEEDED, self.fd)
 
     def _look(self) -> None:
         """Note what was opened."""

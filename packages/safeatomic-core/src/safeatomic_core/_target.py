@@ -31,7 +31,6 @@ SIDECAR_SUFFIX = ".sha256"
 READ_FLAGS = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 DIRECTORY_FLAGS = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
-_DELETED = " (deleted)"  # what a link of /proc appends to a name that is gone (proc(5))
 _STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 
 _KINDS = {
@@ -56,12 +55,16 @@ class Target:
         filesystem: The name of its filesystem as Gate found it; empty when nobody looked.
         handle: The owner of the directory's descriptor.
         is_mount_point: Whether Gate found the file to be mounted itself, so that no rename works.
+        may_be_nameless: Whether an open file that no name here shows will do, for reading.
+        nameless: Whether that is what the path leads to; `path` alone opens it.
         must_exist: Whether the call is about a file that is there already; used in messages only.
         lasting: Whether the program runs while this is open, and may close what it finds.
     """
 
     must_exist = False
     lasting = False
+    may_be_nameless = False
+    nameless = False
     _flushes: bool  # as `open` was asked
 
     def __init__(self, path: str) -> None:
@@ -99,17 +102,21 @@ class Target:
         try:
             while True:
                 attempts -= 1
-                self.linked = False
+                self.linked = self.nameless = False
                 try:
                     self._open_parent(self.path)
                     status = self.look_again()
-                    if follow and status is not None and stat.S_ISLNK(status.st_mode):
-                        self._follow()
+                    if not (follow and status is not None and stat.S_ISLNK(status.st_mode)):
+                        return
+                    self._follow()
+                    if self._leads_here():
+                        return
                 except FileNotFoundError:
                     # Links are replaced (as in volumes of Kubernetes): it may be elsewhere by now.
                     if not (self.linked and attempts):
                         raise
-                else:
+                if not attempts:
+                    self._refuse_nameless()
                     return
         except system_error() as error:  # not `Naming`, which would slow every read and write down
             named = self.named(error)
@@ -117,64 +124,75 @@ class Target:
                 raise named from error
             raise
 
-    def _open_parent(self, path: str) -> None:
-        """Open the directory that holds the last component of a path."""
+    def _open_parent(self, path: str, *, of_link: bool = False) -> None:
+        """Open the directory that holds the last component of a path.
+
+        Args:
+            path: The path.
+            of_link: It is what a link reads as: its directory begins at that of the link.
+        """
         directory, separator, name = path.rpartition(os.sep)
         if name in ("", ".", ".."):
             reason = "the path names a directory, not a file"
             raise IsADirectoryError(errno.EISDIR, reason, self.path)
-        if self.name:  # another one was looked up
+        if self.name and not of_link:  # another one was looked up
             self.close()
-        parent = directory or separator or "."
-        try:
-            self.dir_fd = self.handle.open(kernel.open, parent, DIRECTORY_FLAGS)
-        except PermissionError:
-            if self._flushes or not O_PATH:
-                raise
-            # Search permission is enough to look a name up (open(2), O_PATH), as in mode 0711.
-            flags = O_PATH | O_DIRECTORY | O_CLOEXEC
-            self.dir_fd = self.handle.open(kernel.open, parent, flags)
+        if separator or not of_link:
+            parent = directory or separator or "."
+            try:
+                self._open_directory(parent, DIRECTORY_FLAGS, of_link)
+            except PermissionError:
+                if self._flushes or not O_PATH:
+                    raise
+                # Search permission is enough to look a name up (open(2), O_PATH), as in mode 0711.
+                self._open_directory(parent, O_PATH | O_DIRECTORY | O_CLOEXEC, of_link)
         self.name = name
+
+    def _open_directory(self, path: str, flags: int, of_link: bool) -> None:
+        if of_link:
+            self.dir_fd = self.handle.replace(kernel.open, path, flags, dir_fd=self.dir_fd)
+        else:
+            self.dir_fd = self.handle.open(kernel.open, path, flags)
         self._directory = None
 
     def _follow(self) -> None:
         """Follow a chain of symbolic links to its end, one by one."""
-        place = self.path
         for _ in range(MOST_LINKS):
             refuse_untrusted_link(self)
             leads = kernel.readlink(self.name, dir_fd=self.dir_fd)
-            place = os.path.join(os.path.dirname(place), leads)
             self.linked = True
-            self._open_parent(place)
+            self._open_parent(leads, of_link=True)
             status = self.look_again()
-            if status is None or leads.endswith(_DELETED):
-                self._refuse_nameless(deleted=leads.endswith(_DELETED))
-            if status is None:
-                return
-            if not stat.S_ISLNK(status.st_mode):
+            if status is None or not stat.S_ISLNK(status.st_mode):
                 return
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.path)
 
-    def _refuse_nameless(self, *, deleted: bool) -> None:
-        """Refuse a link of ``/proc`` to an open file that has no name, a pipe for example.
+    def _leads_here(self) -> bool:
+        """Tell whether the kernel follows the path to where the texts of its links lead.
 
-        What such a link reads as is a description, not a path (proc(5), ``/proc/pid/fd``): writing
-        there would make, or replace, a file called "x (deleted)".
-
-        Args:
-            deleted: Whether it reads like that. The file may have other names, and that may be one
-                of another file.
+        A link of ``/proc`` to an open file reads as a description, not as a path (proc(5),
+        ``/proc/pid/fd``): "x (deleted)", the name of a pipe, or one of another mount namespace.
         """
         try:
             status = kernel.stat(self.path)
         except system_error():
-            return  # an ordinary dangling link
+            return True  # a dangling link, or one that was replaced: the next step will tell
+        if self.status is not None and identity(self.status) == identity(status):
+            return True
+        found = self.look_again()  # it may have been replaced between the two looks
+        return found is not None and identity(found) == identity(status)
+
+    def _refuse_nameless(self) -> None:
+        """Refuse an open file that no name here shows, unless it is to be read."""
+        status = kernel.stat(self.path)
         if not stat.S_ISREG(status.st_mode):
             raise refusal(self.path, status.st_mode)
-        found = self.status
-        elsewhere = deleted and (found is None or identity(found) != identity(status))
-        if status.st_nlink == 0 or elsewhere:
-            reason = "the path leads to a file whose name was deleted; there is none to write to"
+        self.nameless = True
+        if not self.may_be_nameless:
+            reason = (
+                "the path leads to an open file whose name was deleted, or that only another "
+                "mount namespace shows; there is none to write to"
+            )
             raise OSError(errno.EINVAL, reason, self.path)
 
     def look_again(self) -> os.stat_result | None:
