@@ -269,7 +269,7 @@ class Kernel:
     # descriptors
     open = staticmethod(os.open)
     open_anonymous = staticmethod(_opener_of_anonymous(O_TMPFILE))
-    dupfd = staticmethod(_or_missing("dupfd", None if fcntl is None else _dupfd))
+    dupfd = staticmethod(_or_missing("dupfd", _dupfd if hasattr(fcntl, "fcntl") else None))
     close = staticmethod(os.close)
     read = staticmethod(os.read)
     pread = staticmethod(_or_missing("pread", getattr(os, "pread", None)))
