@@ -189,8 +189,8 @@ def force_release_lock(path: StrPath) -> bool:
     """Remove a lock even if its holder is alive: that writer fails before it publishes.
 
     Only what looks like a lock is removed: a file of at most 4096 bytes that is empty, all NULs or
-    one line, and not a JSON document without a ``pid``. ``Pipfile.lock`` is not a lock. Before that
-    the directory is flushed, and orphaned temps in it are removed.
+    one line, and not a JSON document without a ``pid``. ``Pipfile.lock`` is not a lock. Before a
+    lock is removed, the directory is flushed, and orphaned temps in it are removed.
 
     Returns:
         True if a lock was removed, False if there was none.
@@ -271,7 +271,7 @@ def is_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
 def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
     """Remove a file's lock if, and only if, `is_stale_lock` is true of it.
 
-    Before that the directory is flushed, and orphaned temps in it are removed.
+    Before the lock is removed, the directory is flushed, and orphaned temps in it are removed.
 
     Args:
         path: The file that is locked.
