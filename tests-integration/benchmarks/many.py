@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for name, write in _WRITERS.items()
             }
             seconds = _in_turns(contenders, folder, options.rounds)
-            result["rows"].append({"what": f"{threads} threads", "seconds": seconds})
+            what = "1 thread" if threads == 1 else f"{threads} threads"
+            result["rows"].append({"what": what, "seconds": seconds})
             print(result["rows"][-1], flush=True)
         recorders = {"one by one": _one_by_one, "checksum -r": _together}
         seconds = _in_turns(recorders, folder, options.rounds, files=options.files)

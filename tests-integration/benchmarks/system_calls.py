@@ -366,6 +366,9 @@ durable before the data is published.
 Seal is an `ftruncate` without a flush.
 
 ## In their order
+
+A step's name is repeated where its calls are spread out: Announce looks at the sidecar early, and
+exchanges it only after Harden.
 """
 
 

@@ -52,11 +52,13 @@ def compute_hash_file(path: StrPath, *, algo: str | None = None) -> str:
 
     Args:
         path: The file. A symbolic link is followed.
-        algo: Name of a fixed-length `hashlib` algorithm.
+        algo: Name of a fixed-length `hashlib` algorithm; by default that of `safeatomic_config`,
+            else ``"sha256"``.
 
     Raises:
-        ValueError: The algorithm is not known or of variable length.
-        OSError: The file cannot be read.
+        TypeError: An argument of the wrong type. Nothing was changed.
+        ValueError: The algorithm is not known or of variable length. Nothing was changed.
+        OSError: The file cannot be read. Nothing was changed.
     """
     algo = resolve_algorithm(algo, "algo")
     return read_with(path, lambda fd: hash_fd(fd, algo))
@@ -67,7 +69,8 @@ def compute_hash_data(data: Buffer, *, algo: str | None = None) -> str:
 
     Args:
         data: Anything that exports contiguous bytes.
-        algo: Name of a fixed-length `hashlib` algorithm.
+        algo: Name of a fixed-length `hashlib` algorithm; by default that of `safeatomic_config`,
+            else ``"sha256"``.
 
     Raises:
         TypeError: ``data`` is not bytes-like.
@@ -90,7 +93,8 @@ def verify_checksum(path: StrPath, expected: str | None = None, *, algo: str | N
     Args:
         path: The file. A symbolic link is followed.
         expected: The digest it should have, in hexadecimal; by default the sidecar's.
-        algo: Algorithm of ``expected``; with a sidecar, require this one.
+        algo: Algorithm of ``expected``, by default that of `safeatomic_config`, else ``"sha256"``;
+            without ``expected``, require the sidecar to use this one.
 
     Returns:
         True if the content has the digest, False if it has another.
@@ -130,7 +134,8 @@ def write_checksum_file(
 
     Args:
         path: The file. A symbolic link is followed.
-        algo: Name of a fixed-length `hashlib` algorithm.
+        algo: Name of a fixed-length `hashlib` algorithm; by default that of `safeatomic_config`,
+            else ``"sha256"``.
         concurrency: As for `write_atomic_bytes`.
         retries: As for `write_atomic_bytes`.
         delay: As for `write_atomic_bytes`.
@@ -147,7 +152,9 @@ def write_checksum_file(
             Nothing was changed.
         LockError: Somebody holds the file's lock. Nothing was changed.
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
-        ValueError: The algorithm is not known or of variable length. Nothing was changed.
+        TypeError: An argument of the wrong type. Nothing was changed.
+        ValueError: The algorithm is not known or of variable length, or another argument is out of
+            range. Nothing was changed.
         OSError: A system call failed; the former sidecar is in place, or the new one. The file is
             unchanged.
     """

@@ -87,8 +87,8 @@ def write_atomic_bytes(
     """Replace a file's content with bytes, completely or not at all, and durably.
 
     When the call returns, readers see the new content and a crash does not take it back. When a
-    step fails, a note on the exception names it and says what became of the target; a wrong
-    argument has no note, since nothing was begun.
+    step fails, a note on the exception names it and says what became of the target. An invalid
+    argument raises ValueError or TypeError before anything is touched.
 
     Args:
         path: The file; it need not exist, its directory must. A symbolic link is followed.
@@ -102,7 +102,8 @@ def write_atomic_bytes(
             there is removed, since it would not describe the new content.
         checksum_algo: Name of a fixed-length `hashlib` algorithm; by default ``"sha256"``.
         retries: How many times to retry when the lock is held; by default 0.
-        delay: Seconds between two attempts; by default 0.1.
+        delay: Seconds for each retry; by default 0.1. ``retries`` times ``delay`` is the longest
+            wait in seconds; a lock that becomes free earlier is taken within about 50 ms.
         session: Text identifying the run that takes the lock; only its SHA-256 is stored.
         safety: ``"strict"`` refuses a filesystem where a guarantee is NonTarget or Unsupported,
             ``"warn"`` warns of whatever is not Guaranteed, ``"best_effort"`` says nothing.
@@ -125,7 +126,9 @@ def write_atomic_bytes(
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
         OSError: A system call failed, with its own class and ``errno``. The target is unchanged;
             or new, durability unconfirmed, if the flush of the directory failed; or new, if the
-            checksum could not be sealed. The note says which.
+            checksum could not be sealed; or, if it is itself a mount point and was written in place
+            under ``"warn"`` or ``"best_effort"``, a mixture of old and new, with the complete new
+            content in the copy that the message names. The note says which.
     """
     try:
         policy = Policy(
@@ -201,8 +204,9 @@ def read_atomic_bytes(
         FileNotFoundError: The file is missing, or ``check_checksum`` was asked for and there is no
             sidecar (``filename`` says which). Nothing was changed.
         SafeAtomicError: The file at the sidecar's name does not describe the file, or names an
-            algorithm this Python does not have.
-        ValueError: ``checksum_algo`` is not the recorded algorithm.
+            algorithm this Python does not have; or the file was replaced during each of 1,000
+            attempts to check it. Nothing was changed.
+        ValueError: ``checksum_algo`` is not the recorded algorithm. Nothing was changed.
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
         OSError: The file or its sidecar cannot be read. Nothing was changed.
     """

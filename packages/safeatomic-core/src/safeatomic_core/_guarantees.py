@@ -72,8 +72,8 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
 
     Returns:
         The environment and the level of each guarantee. A place that cannot be entered or asked is
-        reported as ``unknown``, and a file that is itself a mount point by its directory, with what
-        that takes away.
+        reported as ``unknown``. A file that is itself a mount point gets its directory's report,
+        with the guarantees that a mount point loses marked ``Unsupported``.
 
     Raises:
         TypeError: ``path`` is not a path.

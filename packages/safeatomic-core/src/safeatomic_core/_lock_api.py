@@ -105,7 +105,8 @@ def try_acquire_lock(
         path: The file to lock; it need not exist, its directory must.
         session: Text identifying the run that takes the lock; only its SHA-256 is stored.
         retries: How many times to retry when the lock is held; by default 0.
-        delay: Seconds between two retries; by default 0.1. The lock is checked more often.
+        delay: Seconds for each retry; by default 0.1. ``retries`` times ``delay`` is the longest
+            wait in seconds; a lock that becomes free earlier is taken within about 50 ms.
         safety: ``"strict"`` refuses where the filesystem does not exclude writers, ``"warn"``
             warns, ``"best_effort"`` says nothing.
 
@@ -188,7 +189,8 @@ def force_release_lock(path: StrPath) -> bool:
     """Remove a lock even if its holder is alive: that writer fails before it publishes.
 
     Only what looks like a lock is removed: a file of at most 4096 bytes that is empty, all NULs or
-    one line, and not a JSON document without a ``pid``. ``Pipfile.lock`` is not a lock.
+    one line, and not a JSON document without a ``pid``. ``Pipfile.lock`` is not a lock. Before a
+    lock is removed, the directory is flushed, and orphaned temps in it are removed.
 
     Returns:
         True if a lock was removed, False if there was none.
@@ -219,7 +221,8 @@ def is_locked(path: StrPath) -> bool:
     """Tell whether a file is locked: whether its lock file is there, its holder alive or dead.
 
     Raises:
-        OSError: The directory cannot be opened.
+        OSError: The directory cannot be opened, or the lock file cannot be examined for a reason
+            other than its permissions (EMFILE, EIO).
     """
     return inspect_lock(path).exists
 
@@ -230,7 +233,8 @@ def inspect_lock(path: StrPath) -> LockInfo:
     Nothing is changed. Anything may stand in the lock's place: that is reported, not raised.
 
     Raises:
-        OSError: The directory cannot be opened.
+        OSError: The directory cannot be opened, or the lock file cannot be examined for a reason
+            other than its permissions (EMFILE, EIO).
     """
     return _examine(path, _info)
 
@@ -239,7 +243,8 @@ def get_lock_age(path: StrPath) -> float | None:
     """Return the seconds since a file's lock was taken; None if it is not locked or does not say.
 
     Raises:
-        OSError: The directory cannot be opened.
+        OSError: The directory cannot be opened, or the lock file cannot be examined for a reason
+            other than its permissions (EMFILE, EIO).
     """
     return inspect_lock(path).age_s
 
@@ -255,7 +260,8 @@ def is_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
 
     Raises:
         ValueError: ``max_age_s`` is negative or not finite.
-        OSError: The directory cannot be opened.
+        OSError: The directory cannot be opened, or the lock file cannot be examined for a reason
+            other than its permissions (EMFILE, EIO).
     """
     max_age_s = _check_age(max_age_s)
     info = inspect_lock(path)
@@ -264,6 +270,8 @@ def is_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
 
 def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
     """Remove a file's lock if, and only if, `is_stale_lock` is true of it.
+
+    Before the lock is removed, the directory is flushed, and orphaned temps in it are removed.
 
     Args:
         path: The file that is locked.

@@ -64,10 +64,10 @@ def defaults() -> Defaults:
 
 
 class safeatomic_config:  # noqa: N801 - reads as the function it is used as
-    """Set the default of convenience options for the calls inside a ``with`` block.
+    """Set defaults for options that do not affect any guarantee.
 
-    It is a decorator, too. One object may be used by several threads and tasks at a time, and by
-    one block inside another.
+    They hold for the calls inside a ``with`` block or a decorated function. One object may be used
+    by several threads and tasks at a time, and by one block inside another.
 
     Args:
         encoding: Text encoding of `read_atomic`, `write_atomic` and the format helpers;
@@ -75,7 +75,9 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
         checksum_algo: Name of a fixed-length `hashlib` algorithm; ``"sha256"`` where nothing is
             set.
         retries: How many times to retry when the lock is held, 0 or more; 0 where nothing is set.
-        delay: Seconds between two attempts, 0 or more; 0.1 where nothing is set.
+        delay: Seconds for each retry, 0 or more; 0.1 where nothing is set. ``retries`` times
+            ``delay`` is the longest wait in seconds; a lock that becomes free earlier is taken
+            within about 50 ms.
 
     Raises:
         TypeError: An option that is not one of the four. ``safety``, ``concurrency``,

@@ -44,7 +44,10 @@ class AtomicReader(io.BufferedReader):
         ChecksumMismatchError: The bytes are not the ones that were written. Nothing was changed.
         FileNotFoundError: The file is missing, or its sidecar, if that was to be checked.
         SafeAtomicError: The file at the sidecar's name does not describe the file, or names an
-            algorithm this Python does not have.
+            algorithm this Python does not have; or the file was replaced during each of 1,000
+            attempts to check it. Nothing was changed.
+        TypeError: An argument of the wrong type. Nothing was changed.
+        ValueError: ``checksum_algo`` is not the recorded algorithm. Nothing was changed.
         UnsupportedEnvironmentError: Under ``safety="strict"``. Nothing was changed.
         OSError: The file or its sidecar cannot be read. Nothing was changed.
     """

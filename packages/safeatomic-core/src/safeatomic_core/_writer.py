@@ -272,7 +272,9 @@ class AtomicWriter(io.BufferedWriter):
             OSError: A system call failed, now or in an earlier `write` or `truncate`, which may
                 have left out any part of what was given. The target is unchanged; or new,
                 durability unconfirmed, if the flush of the directory failed; or new, if the
-                checksum could not be sealed. The note says which.
+                checksum could not be sealed; or, if it is itself a mount point and was written in
+                place under ``"warn"`` or ``"best_effort"``, a mixture of old and new, with the
+                complete new content in the copy that the message names. The note says which.
         """
         write = self._check_undecided()
         write.step = _trace.FILL

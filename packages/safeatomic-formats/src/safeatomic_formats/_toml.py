@@ -48,7 +48,8 @@ def atomic_toml_dump(
         write_checksum: Keep a checksum sidecar beside the file.
         checksum_algo: Name of a fixed-length `hashlib` algorithm.
         retries: How many times to retry when the lock is held; by default 0.
-        delay: Seconds between two attempts; by default 0.1.
+        delay: Seconds for each retry; by default 0.1. ``retries`` times ``delay`` is the longest
+            wait in seconds; a lock that becomes free earlier is taken within about 50 ms.
         session: Text identifying the run that takes the lock.
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
         mode: Permission bits of a new file; None for what the umask leaves of 0o666.

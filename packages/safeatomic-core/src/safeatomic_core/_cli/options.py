@@ -77,8 +77,18 @@ def add_waiting(parser: Parser) -> None:
         metavar="S",
         help="wait up to S seconds for the lock (default: 0)",
     )
-    parser.add_argument("--retries", type=retries, metavar="N", help="retry N times instead")
-    parser.add_argument("--delay", type=delay, metavar="S", help="seconds between two attempts")
+    parser.add_argument(
+        "--retries",
+        type=retries,
+        metavar="N",
+        help="instead of --wait, wait N times --delay seconds",
+    )
+    parser.add_argument(
+        "--delay",
+        type=delay,
+        metavar="S",
+        help="with --retries; a lock that becomes free is taken sooner (default: 0.1)",
+    )
     parser.add_argument(
         "-E",
         "--conflict-exit",

@@ -31,7 +31,7 @@ class DoctorCheck(Record):
     """One line of a report.
 
     Attributes:
-        name: What was checked, in snake_case; `docs/doctor.md` lists them.
+        name: What was checked, in snake_case; the documentation's page on the doctor lists them.
         status: ``"pass"``, ``"warn"``, ``"fail"`` or ``"unknown"`` (skipped, or not determined).
         detail: What was seen and, unless it passed, what to do.
     """
@@ -80,7 +80,10 @@ class DoctorReport(Record):
         return "\n".join(lines(self, colour=colour))
 
     def to_dict(self) -> dict[str, object]:
-        """Return the report as values that `json.dumps` takes; `docs/doctor.md` has the schema."""
+        """Return the report as values that `json.dumps` takes.
+
+        The documentation's page on the doctor has the schema.
+        """
         environment: dict[str, object] = {}
         for name in type(self.environment).__annotations__:
             value = getattr(self.environment, name)
