@@ -19,8 +19,8 @@ OURS = {
     "tagged": f"SHA256 (data.bin) = {OLD}\n",
     "from openssl": f"SHA2-256(data.bin)= {OLD}\n",
     "announced": f"{NEW}  data.bin\n# previous=sha256:{OLD}\n",
-    "older release": f"{OLD}  data.bin\n# algo=sha256\n# timestamp=2026-01-02T03:04:05Z\n",
-    "older release, bare": f"{OLD}  data.bin\nalgo=sha256\ntimestamp=2026-01-02T03:04:05Z\n",
+    "2.0.3 style": f"{OLD}  data.bin\n# algo=sha256\n# timestamp=2026-01-02T03:04:05Z\n",
+    "2.0.3 style, bare": f"{OLD}  data.bin\nalgo=sha256\ntimestamp=2026-01-02T03:04:05Z\n",
     "interrupted seal": f"{OLD}  data.bin\n# prev\0\0\0{OTHER}\n",
     "alias": f"{OLD}  alias\n",
 }

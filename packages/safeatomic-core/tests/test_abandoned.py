@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from safeatomic_core import (
     _trace,
     _writer,
     is_locked,
+    write_atomic_bytes,
     write_checksum_file,
 )
 from safeatomic_core._posix import kernel
@@ -148,8 +151,9 @@ def test_a_commit_that_nothing_ended_is_undone_with_the_writer(
         file = AtomicWriter(target, write_checksum=True)
         file.write(b"new")
         with monkeypatch.context() as patch:
-            # As if another one came before the handler of the first.
+            # As if others came before the handler of the first, and before what ends it.
             patch.setattr(AtomicWriter, "_failed", lambda _self, error: error)
+            patch.setattr(AtomicWriter, "_decide", interrupt)
             patch.setattr(Write, "publish", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 file.commit()
@@ -312,4 +316,73 @@ ready.wait()
     with AtomicWriter(target) as file:
         file.write(b"next")
     assert target.read_bytes() == b"next"
+    assert listing() == ["data.bin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "goes_well"),
+    [
+        ("_publish", True),
+        ("_decide", True),
+        ("_drop", True),
+        ("_failed", False),
+        ("_decide", False),
+        ("_drop", False),
+    ],
+)
+def test_one_interrupt_of_a_commit_leaves_nothing_held(
+    target: Path,
+    listing: Listing,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: Any,
+    name: str,
+    goes_well: bool,
+) -> None:
+    really, interrupts = getattr(AtomicWriter, name), iter([KeyboardInterrupt])
+
+    def interrupted(*args: object) -> object:
+        for interrupt in interrupts:
+            raise interrupt
+        return really(*args)
+
+    monkeypatch.setattr(AtomicWriter, name, interrupted)
+    if not goes_well:
+        faults.fail("rename", errno.EIO)
+    file = AtomicWriter(target)
+    file.write(b"new")
+    with pytest.raises(KeyboardInterrupt):
+        file.commit()
+    assert not is_locked(target)
+    assert listing() == ["data.bin"]
+    published = goes_well and name != "_publish"
+    assert target.read_bytes() == (b"new" if published else b"old")
+    assert ("aborted" in repr(file)) is not published
+    faults.rules.clear()
+    write_atomic_bytes(target, b"next")
+
+
+@pytest.mark.parametrize("goes_well", [True, False])
+def test_an_interrupt_before_a_change_begins_to_close_leaves_nothing_held(
+    target: Path,
+    listing: Listing,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: Any,
+    goes_well: bool,
+) -> None:
+    really, interrupts = _writer.close, iter([KeyboardInterrupt])
+
+    def interrupted(write: Write) -> None:
+        for interrupt in interrupts:
+            raise interrupt
+        really(write)
+
+    monkeypatch.setattr(_writer, "close", interrupted)
+    if not goes_well:
+        faults.fail("rename", errno.EIO)
+    file = AtomicWriter(target)
+    file.write(b"new")
+    with pytest.raises(KeyboardInterrupt):
+        file.commit()
+    assert not is_locked(target)
+    assert target.read_bytes() == (b"new" if goes_well else b"old")
     assert listing() == ["data.bin"]

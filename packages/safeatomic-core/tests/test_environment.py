@@ -299,7 +299,7 @@ def test_an_fsync_that_is_answered_by_a_filter_is_a_finding(
         (b"1 1 8:1 / /d rw - ext4 /dev/sda1 rw", False),
     ],
 )
-def test_a_ram_disk_is_recognized(line: bytes, memory: bool) -> None:
+def test_a_ram_disk_is_recognised(line: bytes, memory: bool) -> None:
     mount = parse_mount(line)
     assert mount is not None
     assert environment.lives_in_memory(describe(mount, dev(mount.device))) == memory

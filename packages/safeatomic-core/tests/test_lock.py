@@ -280,3 +280,22 @@ def test_a_lock_that_no_directory_leads_to_is_left_to_the_next_writer(
     with pytest.raises(OSError, match="Bad file descriptor") as caught:
         os.fstat(number)
     assert caught.value.errno == errno.EBADF
+
+
+def test_an_interrupt_before_a_release_has_begun_still_removes_the_name(
+    held: Path, locate: Callable[[str | Path], Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release_lock(held)
+    lock, really, interrupts = Lock(locate(held), "strict"), Lock.ours, iter([KeyboardInterrupt])
+    assert lock.attempt(None)
+
+    def interrupted(one: Lock) -> bool:
+        for interrupt in interrupts:
+            raise interrupt
+        return really(one)
+
+    monkeypatch.setattr(Lock, "ours", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lock.release()
+    assert not is_locked(held)
+    assert lock.fd == -1

@@ -19,6 +19,7 @@ from safeatomic_core import (
     LockError,
     _held_locks,
     _lock,
+    _lock_api,
     get_lock_age,
     inspect_lock,
     is_locked,
@@ -245,3 +246,24 @@ def test_a_nearly_full_stack_leaves_no_descriptor_and_no_lock(data: Path) -> Non
         assert len(os.listdir("/proc/self/fd")) == before, f"{left} frames left"
         assert not is_locked(data)
     assert 0 < refused < len(lefts)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_an_interrupt_keeps_from_returning_is_not_held(
+    data: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    really, interrupts = _lock_api.finish, iter([KeyboardInterrupt] * times)
+
+    def interrupted(endings: list[Callable[[], None]]) -> None:
+        for interrupt in interrupts:
+            raise interrupt
+        really(endings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_lock_api, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            try_acquire_lock(data)
+    assert not is_locked(data)
+    assert not release_lock(data)
+    assert try_acquire_lock(data)
+    assert release_lock(data)

@@ -321,3 +321,27 @@ def test_an_acl_that_brings_no_mode_along_leaves_the_owner_what_it_needs(
         os.umask(before)
     assert stat.S_IMODE((made / "f.lock").stat().st_mode) == 0o1600
     release_lock(made / "f")
+
+
+@needs_root
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777])
+def test_what_could_not_be_removed_any_more_is_not_given_away(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """Root without CAP_FOWNER changes no mode of another user's, and links and removes less."""
+    from safeatomic_core._posix import kernel
+
+    really = kernel.fchmod
+
+    def fchmod(fd: int, bits: int) -> None:
+        if os.fstat(fd).st_uid != 0:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        really(fd, bits)
+
+    made = make(directory, Place(mode, 1001, 1001, ROOT))
+    monkeypatch.setattr(kernel, "fchmod", fchmod, raising=False)
+    hold(made / "f")
+    lock = made / "f.lock"
+    assert lock.stat().st_uid == 0
+    assert as_user(User(1001, 1001), lambda: os.close(os.open(lock, os.O_RDONLY))) == 0
+    assert release_lock(made / "f")

@@ -6,13 +6,16 @@ from _thread import allocate_lock, start_new_thread  # threading itself is slow 
 from sys import is_finalizing
 
 from ._hashes import new_hash
-from ._options import check_algorithm
+from ._options import check_algorithm, check_data
 from ._posix import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from hashlib import _Hash
     from typing import TypeAlias
+
+    from _typeshed import ReadableBuffer
 
     Digest: TypeAlias = tuple[str, str]  # algorithm and hexadecimal digest
 
@@ -122,3 +125,13 @@ class HashAside:
             self._failure = error
         finally:
             self._done.release()
+
+
+def update(made: _Hash, data: ReadableBuffer) -> None:
+    """Show a hash object some bytes."""
+    view = check_data(data)
+    try:
+        made.update(view)
+    finally:
+        if isinstance(view, memoryview):
+            view.release()  # a traceback that holds this frame must not hold the buffer

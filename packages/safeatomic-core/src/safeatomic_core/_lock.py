@@ -190,14 +190,26 @@ class Lock:
         Raises:
             OSError: The name could not be removed; the next writer takes the dead lock over.
         """
+        done = False
         try:
-            if self.ours():
-                if self._temp is not None:
-                    self._drop_name_of(self._temp)
-                if self.linked and self._held.fd >= 0:  # while open, its inode number is not reused
-                    self._unlink_own(dir_fd)
+            self._drop_names(dir_fd)
+            done = True
+        except system_error():
+            done = True  # it was tried twice
+            raise
         finally:
-            self._close()
+            try:
+                if not done:  # an interrupt may have come before anything was done
+                    self._drop_names(dir_fd)
+            finally:
+                self._close()
+
+    def _drop_names(self, dir_fd: int) -> None:
+        if self.ours():
+            if self._temp is not None:
+                self._drop_name_of(self._temp)
+            if self.linked and self._held.fd >= 0:  # while open, its inode number is not reused
+                self._unlink_own(dir_fd)
 
     def leave_behind(self) -> None:
         """Keep the name when the flock is dropped, as if this process had died.

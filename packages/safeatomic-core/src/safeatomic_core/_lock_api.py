@@ -130,24 +130,27 @@ def try_acquire_lock(
     require_stack()
     target = Target(check_path(path))
     locks: list[Lock] = []
-    taken = False
-    ends = [target.close, lambda: give_up([] if taken else locks)]
+    taken = done = False
+    ends = [target.close, lambda: give_up(locks)]
     try:
         target.open()
         target.require_regular()
         gate(target.directory().st_dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
         if not holds(target):
             locks.append(Lock(target, safety))
-            if take(locks[0], target, session, retries, delay):
+            taken = take(locks[0], target, session, retries, delay)
+            if taken:
                 keep(target, locks[0])
-                taken = True
+        finish(ends[:1] if taken else ends[:])
+        done = True
     except system_error() as error:
         raise refused(error, "take the lock", _trace.ACQUIRE, target) from error
     finally:
-        try:
-            finish(ends)
-        finally:
-            finish(ends)  # an interrupt may have come before the first had begun
+        if not done:  # what raises has taken nothing
+            try:
+                finish(ends)
+            finally:
+                finish(ends)  # an interrupt may have come before the first had begun
     return taken
 
 

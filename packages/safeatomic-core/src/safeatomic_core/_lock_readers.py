@@ -69,7 +69,7 @@ def admit(fd: int, made: os.stat_result, directory: os.stat_result, dir_fd: int,
     grant = _Grant(fd, directory, dir_fd, mark, group=group)
     grant.to_writers(directory.st_uid if gives else owner)
     # The owner goes last: a user who has given a file away may not be permitted to change its mode.
-    if gives and not _chown(fd, directory.st_uid, -1):
+    if gives and not _give_away(fd, directory.st_uid, owner):
         grant.to_writers(owner)
 
 
@@ -181,6 +181,22 @@ def _drop_inherited_acl(fd: int) -> None:
         kernel.removexattr(fd, ACCESS)
     except system_error():
         pass  # there is none, or no such thing here
+
+
+def _give_away(fd: int, owner: int, before: int) -> bool:
+    """Give the lock to another user, if this one can still link and remove it then.
+
+    That takes CAP_FOWNER (fs.protected_hardlinks, sticky directories; capabilities(7)), which a
+    change of the mode asks for as well.
+    """
+    if not _chown(fd, owner, -1):
+        return False
+    try:
+        kernel.fchmod(fd, stat.S_IMODE(kernel.fstat(fd).st_mode))
+    except system_error():
+        _chown(fd, before, -1)
+        return False
+    return True
 
 
 def _chown(fd: int, owner: int, group: int) -> bool:

@@ -9,11 +9,11 @@ import os
 from . import _trace
 from ._abandoned import abandon, arm, disarm, guard, leave_to_finalizer
 from ._change import Explaining, close
-from ._digests import hash_fd
+from ._digests import hash_fd, update
 from ._errors import SafeAtomicError
 from ._forks import generation
 from ._hashes import new_hash
-from ._options import Policy, check_data, resolve_encoding
+from ._options import Policy, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
 from ._text import Texts
@@ -22,7 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _weakref import ref
     from hashlib import _Hash
-    from types import TracebackType
     from typing import Any, NoReturn, Self
 
     from _typeshed import ReadableBuffer
@@ -169,7 +168,7 @@ class AtomicWriter(io.BufferedWriter):
                 self._room = max(self._room - size, 0)
                 count = super().write(data)
             if straight and self._hash is not None:
-                self._update(data)
+                update(self._hash, data)
         finally:
             del data  # a traceback that holds this frame must not hold the buffer
         self._size += count
@@ -277,20 +276,27 @@ class AtomicWriter(io.BufferedWriter):
                 complete new content in the copy that the message names. The note says which.
         """
         write = self._check_undecided()
-        write.step = _trace.FILL
         try:
-            write.require_descriptors()
-            self._close()
-            if self._texts is not None:
-                self._texts.require_whole(self._path)
-            if self._failure is not None:  # content that somebody went on with after an error
-                raise self._failure
-            write.filled(*self._measured(write))
-            write.look_again()
-            write.commit()
-        except BaseException as error:  # noqa: BLE001 - raised again, explained
-            raise self._failed(error)  # noqa: B904 - the cause is set
-        self._decide("committed")
+            try:
+                self._publish(write)
+            except BaseException as error:  # noqa: BLE001 - raised again, explained
+                raise self._failed(error)  # noqa: B904 - the cause is set
+            self._decide("committed")
+        finally:
+            if self._write is not None:  # an interrupt came before that had begun
+                self._decide("published" if write.published else "aborted")
+
+    def _publish(self, write: Write) -> None:
+        write.step = _trace.FILL
+        write.require_descriptors()
+        self._close()
+        if self._texts is not None:
+            self._texts.require_whole(self._path)
+        if self._failure is not None:  # content that somebody went on with after an error
+            raise self._failure
+        write.filled(*self._measured(write))
+        write.look_again()
+        write.commit()
 
     def abort(self) -> None:
         """Discard what was written; the target is unchanged.
@@ -309,12 +315,7 @@ class AtomicWriter(io.BufferedWriter):
         self._check_undecided()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         if self._write is None:
             return
         if exc_type is None:
@@ -352,16 +353,6 @@ class AtomicWriter(io.BufferedWriter):
     def _refuse_commit(self, failure: BaseException) -> None:
         self._failure = failure
 
-    def _update(self, data: ReadableBuffer) -> None:
-        """Show the hash what was just written."""
-        assert self._hash is not None  # noqa: S101 - callers have just checked
-        view = check_data(data)
-        try:
-            self._hash.update(view)
-        finally:
-            if isinstance(view, memoryview):
-                view.release()  # a traceback that holds this frame must not hold the buffer
-
     def _measured(self, write: Write) -> tuple[int, str | None]:
         """Return the size of the complete content in bytes and, if asked for, its digest."""
         if self._straight:
@@ -387,6 +378,8 @@ class AtomicWriter(io.BufferedWriter):
             try:
                 close(write)
             finally:
+                if not write.closed:  # an interrupt came before the first call had begun
+                    close(write)
                 self._write = None
                 if write.closed:  # else, after interrupts, the end of this writer closes it
                     disarm(self._guard)
