@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from safeatomic_core._posix import kernel
-from safeatomic_core._rename import rename_new
+from safeatomic_core._rename import are_one_entry, rename_new
+from safeatomic_core._target import Target
 
 
 @pytest.fixture
@@ -90,3 +91,27 @@ def test_a_link_is_not_made_whose_other_name_would_stay(
             rename_new("a", "b", dir_fd, dir_fd)
         assert (caught.value.errno, caught.value.filename) == (errno.EPERM, "a")
     assert (tmp_path / "b").exists() == links
+
+
+@pytest.mark.parametrize("moves", [1, 3])
+def test_names_between_which_others_move_a_file_are_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    """What is looked at one after the other looks like one entry, if a rename comes in between."""
+    src, dst = Target(str(tmp_path / "a")), Target(str(tmp_path / "b"))
+    (tmp_path / "b").touch()
+    src.open()
+    dst.open()
+    left, really = [moves], kernel.stat
+
+    def stat_of(path: str, **options: Any) -> os.stat_result:
+        if path == "a" and left[0]:
+            left[0] -= 1
+            return really("b", **options)
+        return really(path, **options)
+
+    monkeypatch.setattr(kernel, "stat", stat_of, raising=False)
+    assert not are_one_entry(src, dst)
+    assert left == [0]
+    src.close()
+    dst.close()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ._target import Target
 
+_LOOKS = 5
+
 
 def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:
     """Give a file a name that must not exist, in one step of the kernel.
@@ -57,7 +59,15 @@ def are_one_entry(src: Target, dst: Target) -> bool:
     """
     if identity(src.directory()) != identity(dst.directory()):
         return False
-    return not {src.name, dst.name} <= set(kernel.listdir(dst.dir_fd))
+    # Other moves may come between the looks at the two, but not each time.
+    return all(_look_like_one_entry(src, dst) for _ in range(_LOOKS))
+
+
+def _look_like_one_entry(src: Target, dst: Target) -> bool:
+    if {src.name, dst.name} <= set(kernel.listdir(dst.dir_fd)):
+        return False
+    one, other = src.look_again(), dst.look_again()
+    return one is not None and other is not None and identity(one) == identity(other)
 
 
 def lacks_rename_flag(error: OSError, call: Callable[[str, str, int, int], None]) -> bool:
