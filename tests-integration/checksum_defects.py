@@ -87,7 +87,7 @@ def undo_overwrites() -> None:
     def over(src: str, dst: str, dir_fd: int) -> None:
         os.rename(src, dst, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
-    _replacement.__dict__["_rename_to_free"] = over
+    _replacement.__dict__["rename_to_free"] = over
 
 
 def previous_by_hash() -> None:

@@ -108,7 +108,7 @@ FLUSHES = {
 PUBLISH = Step("rename", "Write.publish")
 # An exchange gives two names another file; the sidecar's is the first.
 RECORD = Step("link", "Replacement.install < Announcement.announce < Write.announce")
-MOVED_ASIDE = "rename_new < _rename_to_free < Replacement._move_aside"
+MOVED_ASIDE = "rename_new < rename_to_free < Replacement._move_aside"
 TAKEN_AWAY = f"{MOVED_ASIDE} < Replacement.take_away < Retirement.take_away"
 RETIRE = Step("rename", f"{TAKEN_AWAY} < Retirement.retire")
 SEAL = Step("truncate", "Announcement.seal < Write.seal")

@@ -73,13 +73,13 @@ PLACES = (
     ),
     Place(
         "link",
-        "rename_new < _rename_to_free",
+        "rename_new < rename_to_free",
         _only(e.EXDEV, e.EACCES, e.EPERM),
         "a free name is asked for, where nothing holds that it stays free",
     ),
     Place(
         "rename_noreplace",
-        "rename_new < _rename_to_free",
+        "rename_new < rename_to_free",
         _only(e.EACCES, e.EXDEV),
         "renamed without the flag, which what is really forbidden refuses as well",
     ),

@@ -6,7 +6,9 @@ import errno
 import fcntl
 import json
 import os
+import queue
 import stat
+import threading
 import time
 from collections.abc import Callable
 from contextvars import copy_context
@@ -33,6 +35,7 @@ from safeatomic_core import (
 )
 from safeatomic_core._lock_file import Found
 from safeatomic_core._lock_payload import payload
+from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
 
 
@@ -218,3 +221,53 @@ def test_a_prober_keeps_nobody_from_removing_a_dead_lock(data: Path, faults: Any
     assert release_stale_lock(data)
     assert len(refused) == 3
     assert not lock_of(data).exists()
+
+
+def foreign_lock(data: Path, pid: int) -> None:
+    """Leave the lock of another tool, which is judged by its PID."""
+    fields = {"version": 1, "pid": pid, "hostname": os.uname().nodename, "session_hash": None}
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    lock_of(data).write_text(json.dumps({**fields, "timestamp": stamp}))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
+def test_a_holder_that_nobody_has_reaped_is_dead(data: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    foreign_lock(data, pid)
+    assert is_stale_lock(data)
+    os.waitpid(pid, 0)
+    assert is_stale_lock(data)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
+def test_a_number_that_a_thread_has_by_now_is_that_of_no_holder(data: Path) -> None:
+    number, end = queue.Queue[int](), threading.Event()
+
+    def work() -> None:
+        number.put(threading.get_native_id())
+        end.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        foreign_lock(data, number.get())
+        assert is_stale_lock(data)
+    finally:
+        end.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("reason", ["no /proc", "another namespace's /proc"])
+def test_a_holder_of_whom_proc_says_nothing_lives(
+    data: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    if reason == "no /proc":
+        faults.fail("readlink", errno.ENOENT)
+    else:
+        monkeypatch.setattr(kernel, "readlink", lambda _: "1000000", raising=False)
+    foreign_lock(data, os.getpid())
+    assert not is_stale_lock(data)
+    assert inspect_lock(data).alive == "yes"

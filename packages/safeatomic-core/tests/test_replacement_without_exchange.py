@@ -224,3 +224,22 @@ def test_without_an_exchange_a_replacement_that_fails_leaves_the_sidecar_and_not
     assert look(side) == before
     assert listing() == ["data.bin", "data.bin.sha256"]
     assert "left as it is" not in caplog.text
+
+
+def test_a_copy_that_was_made_and_cannot_be_claimed_is_removed(
+    target: Path, place: Target, side: Path, listing: Listing, faults: Any
+) -> None:
+    write_checksum_file(target)
+    sidecar, made = Sidecar(place, "sha256"), replacement(place)
+    before = side.read_bytes()
+    faults.fail("rename_exchange", errno.EINVAL)
+    faults.fail("link", errno.EPERM)
+    faults.fail("flock", errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        made.install(sidecar)
+    faults.rules.clear()
+    made.restore()
+    made.discard()
+    sidecar.close()
+    assert listing() == ["data.bin", "data.bin.sha256"]
+    assert side.read_bytes() == before

@@ -19,6 +19,7 @@ import time
 from ._errors import age_text, system_error
 from ._forks import Held
 from ._lock_payload import CAP, parse, parse_json, parse_timestamp
+from ._mounts import read_proc
 from ._posix import LOCK_EX, LOCK_NB, LOCK_SH, NOT_SUPPORTED, kernel
 from ._target import READ_FLAGS, identity
 
@@ -303,4 +304,20 @@ def _alive_by_pid(fields: dict[str, object]) -> Alive:
         return "no"
     except system_error():
         return "yes"  # EPERM: it lives, and belongs to somebody else
-    return "yes"
+    return "no" if _has_ended(pid) else "yes"
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether a number is a zombie's, or a thread's: its process has ended (proc(5))."""
+    try:
+        if kernel.readlink("/proc/self") != str(os.getpid()):  # of another PID namespace
+            return False
+        status = read_proc(f"/proc/{pid}/status")
+    except system_error():
+        return False
+    facts = {key: value.split() for key, _, value in map(_at_colon, status.splitlines())}
+    return facts.get(b"State", [])[:1] == [b"Z"] or facts.get(b"Tgid") != [str(pid).encode()]
+
+
+def _at_colon(line: bytes) -> tuple[bytes, bytes, bytes]:
+    return line.partition(b":")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ._target import Target
 
+# link(2) where the filesystem, a sandbox or the kernel's fs.protected_hardlinks allows none.
+NO_LINK = NOT_SUPPORTED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 _LOOKS = 5
 
 
@@ -49,6 +51,21 @@ def unlink_former(target: Target, fd: int) -> None:
     """
     if still_named(target.dir_fd, target.name, identity(kernel.fstat(fd))):
         kernel.unlink(target.name, dir_fd=target.dir_fd)
+
+
+def rename_to_free(src: str, dst: str, dir_fd: int) -> None:
+    """Rename to a name that must be free; where nothing holds that, it is asked just before."""
+    try:
+        linked = rename_new(src, dst, dir_fd, dir_fd)
+    except system_error() as error:
+        if error.errno not in NO_LINK:  # FileExistsError, for example
+            raise
+        if kernel.exists_at(dst, dir_fd):
+            raise FileExistsError(errno.EEXIST, "the name is taken", dst) from error
+        kernel.rename(src, dst, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        return
+    if linked:
+        kernel.unlink(src, dir_fd=dir_fd)
 
 
 def are_one_entry(src: Target, dst: Target) -> bool:

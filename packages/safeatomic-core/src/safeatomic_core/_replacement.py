@@ -17,8 +17,8 @@ import stat
 from . import _log
 from ._checksum_record import CAP, has_record_form
 from ._errors import system_error
-from ._posix import NOT_SUPPORTED, kernel
-from ._rename import lacks_rename_flag, rename_new
+from ._posix import kernel
+from ._rename import NO_LINK, lacks_rename_flag, rename_new, rename_to_free
 from ._target import SIDECAR_SUFFIX, identity, still_named
 from ._temp_file import NAMES, SUM_PREFIX, Temp, fresh_name, unlink_if_there
 
@@ -26,9 +26,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._sidecar_file import Sidecar
     from ._target import Target
-
-# link(2) where the filesystem, a sandbox or the kernel's fs.protected_hardlinks allows none.
-_NO_LINK = NOT_SUPPORTED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
 
 
 class Replacement:
@@ -188,7 +185,7 @@ class Replacement:
             self._aside = fresh_name(SUM_PREFIX, token)
             token = ""
             try:
-                _rename_to_free(self._name, self._aside, self._dir_fd)
+                rename_to_free(self._name, self._aside, self._dir_fd)
             except FileExistsError:
                 self._aside = ""  # somebody else's
             else:
@@ -227,7 +224,7 @@ class Replacement:
         except FileNotFoundError:
             return self._not_done()
         except system_error() as error:
-            if error.errno not in _NO_LINK:
+            if error.errno not in NO_LINK:
                 raise
             self._copy_aside(present)
         if not present.is_at(self._name, self._dir_fd):
@@ -248,8 +245,10 @@ class Replacement:
         assert present.status is not None  # noqa: S101 - it exists
         self._aside = ""
         self._copy = copy = Temp(self._dir_fd, prefix=SUM_PREFIX)
-        copy.create(stat.S_IRUSR | stat.S_IWUSR)
-        self._aside = copy.name
+        try:
+            copy.create(stat.S_IRUSR | stat.S_IWUSR)
+        finally:
+            self._aside = copy.name
         copy.write_all(present.raw)
         owner = (present.status.st_uid, present.status.st_gid)
         if copy.owner != owner:
@@ -305,7 +304,7 @@ class Replacement:
     def _return_aside(self) -> None:
         """Give what was displaced its name again, unless that is somebody else's by now."""
         try:
-            _rename_to_free(self._aside, self._name, self._dir_fd)
+            rename_to_free(self._aside, self._name, self._dir_fd)
         except FileNotFoundError:
             pass  # never displaced
         except FileExistsError:
@@ -383,18 +382,3 @@ class Replacement:
 
     def _own(self) -> tuple[int, int]:
         return identity(kernel.fstat(self.record.fd))
-
-
-def _rename_to_free(src: str, dst: str, dir_fd: int) -> None:
-    """Rename to a name that must be free; where nothing holds that, it is asked just before."""
-    try:
-        linked = rename_new(src, dst, dir_fd, dir_fd)
-    except system_error() as error:
-        if error.errno not in _NO_LINK:  # FileExistsError, for example
-            raise
-        if kernel.exists_at(dst, dir_fd):
-            raise FileExistsError(errno.EEXIST, "the name is taken", dst) from error
-        kernel.rename(src, dst, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-        return
-    if linked:
-        kernel.unlink(src, dir_fd=dir_fd)
