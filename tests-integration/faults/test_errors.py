@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import safeatomic_core as sa
-from safeatomic_core import _announcement, _change, _lock, _protocol, _target, _temp_file
+from safeatomic_core import _announcement, _change, _lock, _metadata, _protocol, _target, _temp_file
 
 from .errnos import ANSWERS, ERRNOS
 from .injection import Injection
@@ -237,7 +237,7 @@ BROKEN: dict[str, tuple[object, str, Callable[[Any], Any], str]] = {
         "errno is",
     ),
     "metadata is not kept": (
-        _protocol,
+        _metadata,
         "preserve",
         lambda _: lambda *_, **_own: None,
         "lost metadata",

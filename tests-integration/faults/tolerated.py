@@ -100,7 +100,7 @@ PLACES = (
     ),
     Place(
         "open",
-        "Descriptor.open < Target._open_parent",
+        r"Descriptor\.(open|replace) < Target._open_directory < Target._open_parent",
         _only(e.EACCES, e.EPERM),
         "to look a name up, search permission is enough",
     ),
@@ -154,7 +154,7 @@ PLACES = (
         None,
         "an inspection says alive='unknown'",
     ),
-    Place("flock", r"_join_takeover < force_release_lock\.", None, "force asks nobody"),
+    Place("flock", r"(probe_free < )?flock_stale < _join_takeover < force", None, "it asks nobody"),
     Place(
         "open",
         f"Held.open < {_LOOKERS}",
@@ -169,7 +169,7 @@ PLACES = (
     ),
     Place(
         "open",
-        r"Descriptor.open < Target._open_parent < Target.open < release_lock\.",
+        r"Descriptor.open < Target._open_directory < Target._open_parent < Target.open < release_",
         None,
         "a kept lock has its directory open, and is released by the path it was taken under",
     ),
@@ -179,7 +179,8 @@ PLACES = (
         None,
         "a kept lock has its directory open, and is released by the path it was taken under",
     ),
-    Place("flock", r"flock_stale < release_stale_lock\.", _UNSUPPORTED, "nothing is proven"),
+    Place("flock", r"(.* < )?_join_takeover < release_stale", None, "nothing is proven"),
+    Place("stat", r"Target\._leads_here", None, "the next step will tell"),
     Place("stat", "still_named < Lock.owned < Lock._unlink_if_ours", None, "tried once more"),
     Place(
         "link_anonymous",
@@ -199,7 +200,7 @@ PLACES = (
     ),
     Place(
         "getxattr_at",
-        r"_copy_xattrs\.<locals>\.<lambda> < _copy",
+        r"_copy_xattrs\.<locals>\.<lambda> < _Copying\.set",
         _only(e.EACCES, e.EPERM, e.ENODATA, e.EOPNOTSUPP),
         "an attribute that may not be read or has gone",
         "DEBUG",
@@ -207,7 +208,7 @@ PLACES = (
     ),
     Place(
         "setxattr",
-        "_copy < _copy_xattrs",
+        r"_set < _Copying\.set",
         _only(e.EACCES, e.EPERM, e.EINVAL, e.EOPNOTSUPP),
         "an attribute that may not be set",
         "DEBUG",

@@ -20,7 +20,7 @@ from ._lock import Lock
 from ._lock_file import Found, flock_stale, unlike_a_lock
 from ._lock_payload import CAP, parse_timestamp
 from ._options import check_delay, check_retries, check_safety, check_session, defaults
-from ._posix import LOCK_EX, LOCK_NB, kernel
+from ._posix import kernel
 from ._settle import recover
 from ._stack import require_stack
 from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named, visit
@@ -295,7 +295,7 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
             return False
         # Under its flock no other process can be replacing it; a lock that got a new life
         # between the look and the flock shows by its name, and is left alone.
-        return flock_stale(found.fd) and _remove(target, found)
+        return _join_takeover(found) and _remove(target, found)
 
     return _examine(path, release)
 
@@ -391,9 +391,9 @@ def _remove(target: Target, found: Found) -> bool:
     return True
 
 
-def _join_takeover(found: Found) -> None:
-    """Take the flock that orders removers of a dead lock, if nobody holds it."""
+def _join_takeover(found: Found) -> bool:
+    """Take the flock that orders removers of a dead lock; False if that proves nothing."""
     try:
-        kernel.flock(found.fd, LOCK_EX | LOCK_NB)
+        return flock_stale(found.fd)
     except system_error():
-        pass
+        return False

@@ -20,7 +20,7 @@ from ._errors import age_text, system_error
 from ._forks import Held
 from ._lock_payload import CAP, parse, parse_json, parse_timestamp
 from ._mounts import read_proc
-from ._posix import LOCK_EX, LOCK_NB, LOCK_SH, NOT_SUPPORTED, kernel
+from ._posix import LOCK_EX, LOCK_NB, LOCK_SH, kernel
 from ._target import READ_FLAGS, identity
 
 TYPE_CHECKING = False
@@ -31,7 +31,6 @@ CRASH_MARK = stat.S_ISVTX
 # A prober holds a shared flock for microseconds; a process that holds one longer pins the lock.
 _PROBE_ROUNDS = 200
 _LOCK_UN = 8
-_PROVES_NOTHING = NOT_SUPPORTED | {errno.EBADF}  # open for reading only, on NFS (flock(2))
 _BOM = b"\xef\xbb\xbf"  # with which some editors begin a text
 _REFUSED = (errno.EACCES, errno.EPERM)
 _KINDS = {
@@ -285,9 +284,9 @@ def flock_stale(fd: int) -> bool:
                 return False
             time.sleep(0)
         except system_error() as error:
-            if error.errno not in _PROVES_NOTHING:
+            if error.errno != errno.EBADF:
                 raise
-            return False
+            return False  # open for reading only, on NFS (flock(2)): nothing is proven
         else:
             return True
     return False
