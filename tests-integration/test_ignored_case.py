@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -98,6 +99,19 @@ def test_two_spellings_have_one_lock(tmp_path: Path) -> None:
         return locked, free, contents(place)
 
     assert where_case_is_ignored(tmp_path, body) == (True, True, {"a.txt": b"old"})
+
+
+def test_nobody_waits_for_oneself_under_another_spelling(tmp_path: Path) -> None:
+    def body(place: Path) -> tuple[bool, bool]:
+        begun = time.monotonic()
+        take(place / "a.txt")
+        taken = take(place / "A.TXT", retries=1, delay=60)
+        with pytest.raises(sa.LockError, match="another task or thread"):
+            write(place / "A.TXT", b"new", retries=1, delay=60)
+        sa.release_lock(place / "a.txt")
+        return taken, time.monotonic() - begun < 60
+
+    assert where_case_is_ignored(tmp_path, body) == (False, True)
 
 
 def test_a_file_is_not_created_under_another_spelling(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import enum
 import errno
 import os
 import stat
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from safeatomic_core import (
+    AtomicWriter,
     read_atomic,
     read_atomic_bytes,
     safeatomic_config,
@@ -305,3 +307,29 @@ def test_a_roll_back_keeps_what_resolving_has_ruled_out(target: Path, faults: An
     assert verify_checksum(target)
     target.write_bytes(b"one")
     assert not verify_checksum(target)
+
+
+def test_a_buffer_that_changes_while_it_is_written_is_recorded_as_it_was_written(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer, really = bytearray(b"x" * 400_000), kernel.write
+
+    def changing(fd: int, data: Any) -> int:
+        buffer[0] ^= 1
+        done: int = really(fd, data)
+        buffer[-1] ^= 1
+        return done
+
+    monkeypatch.setattr(kernel, "write", changing, raising=False)
+    write_atomic_bytes(target, buffer, write_checksum=True)
+    assert verify_checksum(target)
+
+
+def test_a_path_of_another_kind_of_text_is_that_text(tmp_path: Path) -> None:
+    class Name(enum.StrEnum):
+        FILE = str(tmp_path / "f")
+
+    write_atomic_bytes(Name.FILE, b"x")
+    with AtomicWriter(Name.FILE) as file:
+        assert type(file.name) is str
+        assert "<Name" not in repr(file)

@@ -120,7 +120,7 @@ def test_a_lock_that_is_forced_away_from_a_living_holder_is_had_at_once(
         if clock[0] > 1:
             lock_of(data).unlink(missing_ok=True)
 
-    monkeypatch.setattr(_held_locks, "_held_in_this_thread", lambda *_: False)
+    monkeypatch.setattr(_held_locks, "_held_in_this_thread", lambda _: False)
     monkeypatch.setattr(time, "sleep", sleep)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     assert try_acquire_lock(data, retries=1, delay=60)

@@ -145,7 +145,7 @@ class Change:
         else:
             lock = Lock(target, policy.safety)
             self.locks.append(lock)
-            if not take(lock, target, policy.session, policy.retries, policy.delay):
+            if not take(lock, policy.session, policy.retries, policy.delay):
                 raise contention(target, lock)
             self._marks[-1].inode = lock.inode
         # What the last holder published while we waited is what we replace.

@@ -201,11 +201,11 @@ def end(mark: Mark) -> None:
     _under_way.pop(mark, None)
 
 
-def take(lock: Lock, target: Target, session: str | None, retries: int, delay: float) -> bool:
+def take(lock: Lock, session: str | None, retries: int, delay: float) -> bool:
     """Take a lock, with retries if asked for; False if it is held. Nobody waits for oneself."""
     if lock.attempt(session):
         return True
-    if retries == 0 or _held_in_this_thread(target, lock):
+    if retries == 0 or _held_in_this_thread(lock):
         return False
     return wait(lock, session, retries, delay)
 
@@ -216,9 +216,9 @@ def contention(target: Target, lock: Lock) -> LockError:
     pid, hostname = found.fields.get("pid"), found.fields.get("hostname")
     sticky = bool(target.directory().st_mode & stat.S_ISVTX)
     reason = found.describe(sticky=sticky)
-    if _holders(target, lock):
+    if _holders(lock):
         waits = ""
-        if _held_in_this_thread(target, lock):
+        if _held_in_this_thread(lock):
             waits = ", and this call did not wait, since it would keep the holder from going on"
         reason = (
             "held by another task or thread of this process (a copy of the context that took the "
@@ -344,19 +344,18 @@ def _own(target: Target) -> Kept | None:
     return kept if kept is not None and kept.holder.is_running() else None
 
 
-def _holders(target: Target, lock: Lock) -> list[Holder]:
+def _holders(lock: Lock) -> list[Holder]:
     """Return those of this process who hold what stood in a lock's way."""
-    place, inode = place_of(target), lock.found.inode
-    kept = _kept.get(place)
+    inode = lock.found.inode  # not the name, which may have two spellings
     holders: list[Holder] = [mark for mark in list(_under_way) if mark.inode == inode]
-    if kept is not None and kept.live() and kept.lock.inode == inode:
-        holders.append(kept.holder)
+    kept = [one for one in list(_kept.values()) if one.live() and one.lock.inode == inode]
+    holders += [one.holder for one in kept]
     return [holder for holder in holders if holder.born == generation()]
 
 
-def _held_in_this_thread(target: Target, lock: Lock) -> bool:
+def _held_in_this_thread(lock: Lock) -> bool:
     """Tell whether waiting would keep the holder from releasing the lock."""
-    return any(holder.in_this_thread() for holder in _holders(target, lock))
+    return any(holder.in_this_thread() for holder in _holders(lock))
 
 
 def _absolute(path: str) -> str:

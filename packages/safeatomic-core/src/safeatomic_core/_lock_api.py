@@ -138,7 +138,7 @@ def try_acquire_lock(
         gate(target.directory().st_dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
         if not holds(target):
             locks.append(Lock(target, safety))
-            taken = take(locks[0], target, session, retries, delay)
+            taken = take(locks[0], session, retries, delay)
             if taken:
                 keep(target, locks[0])
         finish(ends[:1] if taken else ends[:])

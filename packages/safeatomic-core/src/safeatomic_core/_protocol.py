@@ -24,7 +24,7 @@ import os
 from . import _trace
 from ._announcement import Announcement
 from ._change import Change
-from ._digests import HashAside, hash_bytes
+from ._digests import HashAside, hash_bytes, hash_fd
 from ._errors import system_error
 from ._gate import mount_point_refusal, pass_gate
 from ._in_place import InPlace
@@ -105,9 +105,12 @@ class Write(Change):
     def fill(self, data: memoryview | bytes) -> None:
         """Write the whole content, hashing it on the way."""
         self.step = _trace.FILL
-        if self.policy.write_checksum:
+        changeable = isinstance(data, memoryview) and not data.readonly
+        if self.policy.write_checksum and not changeable:
             self._hash_aside(data)
         self.temp.write_all(data)
+        if self.policy.write_checksum and changeable:  # by another thread: hash what was written
+            self._digest = hash_fd(self.temp.fd, self.policy.algo)
         self.filled(len(data))
 
     def filled(self, size: int, digest: str | None = None) -> None:

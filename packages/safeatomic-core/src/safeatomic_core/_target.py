@@ -309,7 +309,7 @@ def check_path(path: StrPath, argument: str = "path") -> str:
         text = path
     else:
         try:
-            text = os.fsdecode(path)
+            text = str.__str__(os.fsdecode(path))  # not a subclass's, such as an Enum's
         except TypeError:
             kind = type(path).__name__
             raise TypeError(f"{argument} must be a str, bytes or os.PathLike, not {kind}") from None

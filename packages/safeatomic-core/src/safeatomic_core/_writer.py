@@ -147,7 +147,7 @@ class AtomicWriter(io.BufferedWriter):
         return super().raw
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write bytes at the position.
+        """Write bytes, which nobody changes meanwhile, at the position.
 
         Returns:
             How many bytes were given.
