@@ -93,7 +93,7 @@ def test_without_proc_attributes_are_those_of_the_open_file(
 
 def test_an_error_while_listing_attributes_is_one(target: Path, faults: Any) -> None:
     faults.fail("listxattr_at", errno.EIO)
-    with pytest.raises(OSError, match="cannot flush"):
+    with pytest.raises(OSError, match="cannot prepare and flush"):
         write_atomic_bytes(target, b"new")
     assert target.read_bytes() == b"old"
 

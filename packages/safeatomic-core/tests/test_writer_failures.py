@@ -69,7 +69,7 @@ def test_a_failed_commit_explains_and_aborts(target: Path, listing: Listing, fau
     file = AtomicWriter(target)
     file.write(b"new")
     faults.fail("fsync", errno.EIO)
-    with pytest.raises(OSError, match="cannot flush the temporary file") as caught:
+    with pytest.raises(OSError, match="cannot prepare and flush the temporary file") as caught:
         file.commit()
     assert any("Harden failed" in note for note in caught.value.__notes__)
     assert "aborted" in repr(file)

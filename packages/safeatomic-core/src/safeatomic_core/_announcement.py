@@ -226,7 +226,7 @@ class Announcement(Retirement):
         return closing(opened, hash_present)
 
     def _write(self, previous: tuple[Digest, ...], rest: tuple[Digest, ...]) -> None:
-        """Write the record under a temp's name, for nobody's eyes but ours yet."""
+        """Write the record under a temp's name, readable by its owner only until `harden`."""
         name, place = self._target.name, self._place
         record = Checksum(self._algo, self._new, previous)
         place.content, self._sealed_length = format_record(name, record)

@@ -2,7 +2,8 @@
 
 A `Change` knows what it holds (locks, an announced checksum), how far it got (its step, whether
 the new content is visible, whether that is durable), and how it ends: explained, undone, closed.
-What the steps *do* is written where each change is; how one fails is written here only.
+What the steps *do* is written where each change is; how any of them fails is written here, to which
+`_Move` adds which of its two names an error is about.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ DOING = {
     _trace.ACQUIRE: "take the lock",
     _trace.STAGE: "create a temporary file beside the target",
     _trace.FILL: "write the temporary file",
-    _trace.HARDEN: "flush the temporary file",
+    _trace.HARDEN: "prepare and flush the temporary file",
     _trace.ANNOUNCE: "announce the checksum",
     _trace.PUBLISH: "replace the target",
     _trace.SETTLE: "flush the parent directory",

@@ -138,7 +138,8 @@ def checksum_of(line: Line, algo: str | None, previous: tuple[Digest, ...], hint
 def _parse_keys(rest: bytes) -> tuple[str | None, list[Digest]]:
     """Return the algorithm and the previous digests of a record's further lines.
 
-    Older releases wrote ``algo=`` and ``timestamp=`` as well, with or without the ``#``.
+    The release 2.0.3 of another project writes ``algo=`` and ``timestamp=`` as well, with or
+    without the ``#``.
     """
     algo: str | None = None
     previous: list[Digest] = []
@@ -152,7 +153,7 @@ def _parse_keys(rest: bytes) -> tuple[str | None, list[Digest]]:
         elif key == "previous":
             previous.append(_parse_previous(value))
         elif not (equals and key == "timestamp"):
-            raise MalformedError("holds more than one checksum line")
+            raise MalformedError("holds more than one checksum line, or lines that no record has")
     return algo, previous
 
 

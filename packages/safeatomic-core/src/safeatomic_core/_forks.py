@@ -186,8 +186,8 @@ def _let_fork_pass(held: Held) -> None:
 class _Doomed:
     """The closing of what belongs to the parent: iterating over it closes the next one.
 
-    `os.closerange` takes no offence at what the program has closed. Both the iterator and what it
-    calls are written in C.
+    `os.closerange` ignores descriptors that the program has closed already. Both the iterator and
+    what it calls are written in C.
     """
 
     __iter__: Callable[[], Iterator[None]] = staticmethod(partial(starmap, os.closerange, _doomed))

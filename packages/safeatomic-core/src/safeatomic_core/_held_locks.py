@@ -7,7 +7,8 @@ Inherited variables say which lock a write with ``concurrency="none"`` relies on
 name by now (`docs/adr/0033-own-lock.md`).
 
 Everything here is done by single operations on dictionaries and lists, without a lock of Python's
-own: a forked child finds nothing that it could wait for.
+own: a forked child finds nothing that it could wait for. `keep` reads and then writes, and may do
+so because only the holder of the lock file gets there.
 """
 
 from __future__ import annotations

@@ -14,14 +14,13 @@ import stat
 from ._descriptor import Descriptor, closing
 from ._errors import system_error
 from ._posix import kernel
-from ._target import READ_FLAGS
+from ._target import READ_FLAGS, STICKY_SHARED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._target import Target
 
 _SHARED = stat.S_IWGRP | stat.S_IWOTH
-_STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 # Neither truncates nor waits for anybody. It is asked second: opening wakes watchers and leases.
 _PROBE = READ_FLAGS | os.O_WRONLY
 
@@ -62,7 +61,7 @@ def _refuse_in_shared_directory(target: Target, status: os.stat_result) -> None:
     whatever the sysctl says.
     """
     directory = target.directory()
-    if directory.st_mode & _STICKY_SHARED != _STICKY_SHARED:
+    if directory.st_mode & STICKY_SHARED != STICKY_SHARED:
         return
     if status.st_uid not in (os.geteuid(), directory.st_uid):
         raise PermissionError(

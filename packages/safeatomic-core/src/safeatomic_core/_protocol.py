@@ -268,6 +268,12 @@ class Write(Change):
                 return refused
         return super().translated(error)
 
+    def doing(self) -> str:
+        """Say what the present step does; without a checksum, Announce takes one away."""
+        if self.step == _trace.ANNOUNCE and not self._paired:
+            return "remove the former checksum sidecar"
+        return super().doing()
+
     def inode_fd(self) -> int:
         """Return the temp's descriptor: the target's name shows it once published."""
         return self.temp.fd

@@ -154,7 +154,8 @@ def _record(
     # neither flushed nor settled.
     kernel.fsync(fd)
     if batch is None or not batch.is_durable(target, inode):
-        settle_directory(target, change.policy.safety, renamed_fd=announcement.fd)
+        # Where the file must be flushed with the directory, that was just done.
+        settle_directory(target, change.policy.safety)
     found = target.look_again()
     if found is None or identity(found) != inode:
         return False

@@ -63,8 +63,7 @@ class Retirement:
         try:
             self._recognise("sha256")
         except system_error() as error:
-            cause = error.__cause__
-            if not isinstance(cause, PermissionError):
+            if not isinstance(error, PermissionError):
                 raise
             _log.warning("%r: its checksum sidecar is left as it is (%s)", self._target.path, error)
             return False
@@ -98,7 +97,7 @@ class Retirement:
         """Move a sidecar of ours aside; False if what stands there is not ours, and stays.
 
         Raises:
-            FileExistsError: It cannot be had for a moment.
+            FileExistsError: Other programs changed it in each attempt. It is left in place.
         """
         for _ in range(ROUNDS):
             present = self._present

@@ -152,7 +152,8 @@ class Sidecar:
             status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        # The times of two changes may be one: the clock of a filesystem ticks in milliseconds.
+        # Two changes within one tick of the kernel's coarse clock, of 1 to 10 ms, have one time
+        # (clock_getres(2), CLOCK_REALTIME_COARSE): hence the bytes as well.
         return stamp(status) == stamp(self.status) and (
             kernel.pread(self.fd, CAP + 1, 0) == self.raw or self.kind not in ("ours", "no record")
         )

@@ -31,7 +31,7 @@ SIDECAR_SUFFIX = ".sha256"
 READ_FLAGS = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
 DIRECTORY_FLAGS = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
 RESOLUTIONS = 8  # of a path whose links lead into a directory that was just removed
-_STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
+STICKY_SHARED = stat.S_ISVTX | stat.S_IWOTH
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -344,7 +344,7 @@ def refuse_untrusted_link(target: Target) -> None:
     whatever the sysctl says.
     """
     directory = target.directory()
-    if directory.st_mode & _STICKY_SHARED != _STICKY_SHARED:
+    if directory.st_mode & STICKY_SHARED != STICKY_SHARED:
         return
     assert target.status is not None  # noqa: S101 - callers have found a link
     if target.status.st_uid not in (os.geteuid(), directory.st_uid):
