@@ -219,7 +219,7 @@ def test_not_knowing_whether_it_was_published_counts_as_not(target: Path, faults
 
 
 def test_an_error_is_explained_once(target: Path) -> None:
-    write = Write(target, Policy(concurrency="none"))
+    write = Write(target, Policy.of(concurrency="none"))
     error = write.explained(ValueError("odd"))
     assert write.explained(error) is error
     assert len(error.__notes__) == 1

@@ -108,7 +108,7 @@ def test_a_directory_that_cannot_be_flushed_is_refused_before_anything_is_done(
 def test_a_refusal_says_by_itself_what_became_of_the_target(tmp_path: Path) -> None:
     """Several recordings pass the gate together, and none of them is there to say it."""
     with pytest.raises(FileNotFoundError) as caught:
-        Batch(str(tmp_path / "no" / "f"), Policy())
+        Batch(str(tmp_path / "no" / "f"), Policy.of())
     assert caught.value.__notes__ == ["safeatomic: Gate failed; the target is unchanged"]
 
 

@@ -24,7 +24,7 @@ Listing = Callable[[], list[str]]
 
 def test_a_batch_in_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Batch(str(tmp_path / "gone" / "f"), Policy(write_checksum=True))
+        Batch(str(tmp_path / "gone" / "f"), Policy.of(write_checksum=True))
 
 
 def test_what_a_record_must_not_replace_is_refused_before_the_file_is_hashed(

@@ -75,7 +75,7 @@ def test_what_is_left_out_keeps_every_guarantee(name: str) -> None:
 
 
 def test_a_bundle_of_options_has_the_defaults_of_a_write() -> None:
-    assert optional(Policy) == WRITING
+    assert optional(Policy.of) == WRITING
 
 
 def test_every_public_function_is_listed() -> None:

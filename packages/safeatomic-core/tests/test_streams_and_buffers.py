@@ -167,7 +167,7 @@ def test_descriptors_that_the_program_closed_are_neither_used_nor_closed_again(
 def test_a_writer_whose_temp_cannot_be_asked_is_dropped_in_silence(
     target: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write = Write(target, Policy(concurrency="none"))
+    write = Write(target, Policy.of(concurrency="none"))
     write.gate()
     write.stage()
 

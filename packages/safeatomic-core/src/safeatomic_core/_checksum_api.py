@@ -158,7 +158,7 @@ def write_checksum_file(
         OSError: A system call failed; the former sidecar is in place, or the new one. The file is
             unchanged.
     """
-    policy = Policy(
+    policy = Policy.of(
         concurrency=concurrency,
         write_checksum=True,
         checksum_algo=resolve_algorithm(algo, "algo"),
@@ -205,7 +205,7 @@ def record_checksums(
     """
     from itertools import groupby  # loaded by the interpreter already
 
-    policy = Policy(
+    policy = Policy.of(
         concurrency=concurrency,
         write_checksum=True,
         checksum_algo=resolve_algorithm(algo, "algo"),

@@ -46,20 +46,20 @@ class Descriptor:
         return self._held[0] if self._held else -1
 
     def open(self, opener: Callable[..., int], *args: object, dir_fd: int | None = None) -> int:
-        """Open it: call ``opener`` as `os.open` is called, and keep what it returns."""
-        call = opener if dir_fd is None else partial(opener, dir_fd=dir_fd)
-        self._held.extend(starmap(call, (args,)))
-        if self._held[0] < STANDARD:
-            leave_standard(self._held)
-        return self._held[0]
+        """Open it: call ``opener`` as `os.open` is called, and keep what it returns.
 
-    def replace(self, opener: Callable[..., int], *args: object, dir_fd: int) -> int:
-        """Open another one in place of it, then close it; ``dir_fd`` may be it."""
-        self._held[:0] = starmap(partial(opener, dir_fd=dir_fd), (args,))
-        drop_former(self._held)
-        if self._held[0] < STANDARD:
-            leave_standard(self._held)
-        return self._held[0]
+        What was open before is closed then; ``dir_fd`` may be that.
+        """
+        call = opener if dir_fd is None else partial(opener, dir_fd=dir_fd)
+        held = self._held
+        if held:
+            held[:0] = starmap(call, (args,))
+            drop_former(held)
+        else:
+            held.extend(starmap(call, (args,)))
+        if held[0] < STANDARD:
+            leave_standard(held)
+        return held[0]
 
     def release(self) -> int:
         """Give it away without closing it; -1 if there is none."""

@@ -54,7 +54,7 @@ def write_atomic(
     """
     text = check_text(data)
     encoding = resolve_encoding(encoding)
-    policy = Policy(
+    policy = Policy.of(
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,
         write_checksum=write_checksum,
@@ -131,7 +131,7 @@ def write_atomic_bytes(
             content in the copy that the message names. The note says which.
     """
     try:
-        policy = Policy(
+        policy = Policy.of(
             concurrency=concurrency,
             preserve_metadata=preserve_metadata,
             write_checksum=write_checksum,

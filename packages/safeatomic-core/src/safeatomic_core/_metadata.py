@@ -50,6 +50,8 @@ class Metadata:
         without_acl: Whether Harden has seen that neither file has an access ACL.
     """
 
+    __slots__ = ("_given", "_policy", "_private", "_target", "_temp", "without_acl")
+
     def __init__(self, target: Target, temp: Temp, policy: Policy) -> None:
         self._target, self._temp, self._policy = target, temp, policy
         self._private = False  # whether the temp was made for its owner alone
@@ -58,7 +60,9 @@ class Metadata:
 
     def create_temp(self) -> None:
         """Create the temp, from its first byte readable by nobody who may not read the file."""
-        if self._keeps() or self._target.is_mount_point:
+        target = self._target
+        keeps = self._policy.preserve_metadata and target.status is not None
+        if keeps or target.is_mount_point:
             self._private = True
             self._temp.create(_OVERWRITE_MODE)
         else:
@@ -83,8 +87,8 @@ class Metadata:
         """Give the temp its owner, mode and attributes: the content never shows without them."""
         if self._target.is_mount_point:
             return  # the file itself stays
-        chosen = self._chosen()
-        if self._keeps():
+        chosen = None if self._given is None else self._chosen(self._given)
+        if self._policy.preserve_metadata and self._target.status is not None:
             self.without_acl = preserve(self._target, self._temp, chosen)
             return
         mode = self._policy.mode if chosen is None else chosen  # the umask took bits away
@@ -95,15 +99,10 @@ class Metadata:
         if mode is not None:
             kernel.fchmod(self._temp.fd, mode)
 
-    def _keeps(self) -> bool:
-        return self._policy.preserve_metadata and self._target.status is not None
-
-    def _chosen(self) -> int | None:
+    def _chosen(self, given: int) -> int | None:
         """Return the mode that the caller has set through the descriptor, None if none."""
-        if self._given is None:
-            return None
         mode = stat.S_IMODE(kernel.fstat(self._temp.fd).st_mode)
-        return None if mode == self._given else mode & ~stat.S_ISVTX
+        return None if mode == given else mode & ~stat.S_ISVTX
 
     def _of_a_new_file(self) -> int:
         """Return what the umask and default ACLs leave of a new file's mode here."""
@@ -134,7 +133,6 @@ def preserve(target: Target, temp: Temp, chosen: int | None = None) -> bool:
     status = target.status
     assert status is not None  # noqa: S101 - callers ask for an existing file's metadata
     lost: list[Loss] = []
-    cleared: dict[str, bytes] = {}  # what chown(2) takes away
     fd = temp.fd
     mode = stat.S_IMODE(status.st_mode) if chosen is None else chosen
     uid, gid = temp.owner
@@ -145,7 +143,7 @@ def preserve(target: Target, temp: Temp, chosen: int | None = None) -> bool:
             if mode & stat.S_ISGID:
                 lost.append(("the set-group-ID bit", True))
                 mode &= ~stat.S_ISGID
-    without_acl = _copy_xattrs(target, fd, _Copying(chosen, lost, cleared))
+    without_acl, cleared = _copy_xattrs(target, fd, chosen, lost)
     if uid == status.st_uid:
         kernel.fchmod(fd, mode)
     else:
@@ -161,8 +159,8 @@ def preserve(target: Target, temp: Temp, chosen: int | None = None) -> bool:
                 mode &= ~stat.S_ISUID
         if mode & _SET_ID:
             _set_id_bits(fd, mode, lost)
-        for name, value in cleared.items():
-            _set(fd, name, value, lost)
+        if cleared is not None:
+            _set(fd, _CAPABILITY, cleared, lost)
     if lost:
         _report(target.path, lost)
     return without_acl
@@ -221,15 +219,15 @@ def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
 class _Copying:
     """How attributes are copied, and what came of it."""
 
-    def __init__(self, chosen: int | None, lost: list[Loss], cleared: dict[str, bytes]) -> None:
+    def __init__(self, chosen: int | None, lost: list[Loss]) -> None:
         """Begin.
 
         Args:
             chosen: Permission bits that an access ACL is not to exceed, None for what it says.
             lost: Takes what cannot be had.
-            cleared: Takes what a chown takes away again, and its value.
         """
-        self.chosen, self.lost, self.cleared = chosen, lost, cleared
+        self.chosen, self.lost = chosen, lost
+        self.capability: bytes | None = None  # file capabilities, which chown(2) takes away again
 
     def set(self, fd: int, name: str, value_of: Callable[[str], bytes]) -> None:
         """Give a temp one attribute of the target."""
@@ -241,7 +239,7 @@ class _Copying:
         if name == ACCESS and self.chosen is not None:
             value = with_mode(value, self.chosen)
         if name == _CAPABILITY:
-            self.cleared[name] = value
+            self.capability = value
         _set(fd, name, value, self.lost)
 
 
@@ -252,30 +250,33 @@ def _set(fd: int, name: str, value: bytes, lost: list[Loss]) -> None:
         _forgive(error, name, lost)
 
 
-def _copy_xattrs(target: Target, fd: int, copying: _Copying) -> bool:
+def _copy_xattrs(
+    target: Target, fd: int, chosen: int | None, lost: list[Loss]
+) -> tuple[bool, bytes | None]:
     """Make the temp's extended attributes those of the target.
 
     Returns:
-        Whether the lists show that neither has an access ACL.
+        Whether the lists show that neither has an access ACL; and file capabilities.
     """
     try:
         try:
             wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
         except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
-            _copy_from_open(target, fd, copying)
-            return False
+            return False, _copy_from_open(target, fd, _Copying(chosen, lost))
         present: list[str] = kernel.listxattr(fd)
     except system_error() as error:
         if error.errno in _NO_XATTRS:
-            return False
+            return False, None
         raise
-    if wanted or present:
-        at, dir_fd = target.name, target.dir_fd
-        _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, copying)
-    return ACCESS not in wanted and ACCESS not in present
+    if not (wanted or present):
+        return True, None
+    copying = _Copying(chosen, lost)
+    at, dir_fd = target.name, target.dir_fd
+    _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, copying)
+    return ACCESS not in wanted and ACCESS not in present, copying.capability
 
 
-def _copy_from_open(target: Target, fd: int, copying: _Copying) -> None:
+def _copy_from_open(target: Target, fd: int, copying: _Copying) -> bytes | None:
     """Make them those of the target where they are to be had from an open file only."""
     source = Descriptor()
 
@@ -291,6 +292,7 @@ def _copy_from_open(target: Target, fd: int, copying: _Copying) -> None:
         _copy(wanted, present, lambda name: kernel.getxattr(source.fd, name), fd, copying)
 
     closing(source, copy)
+    return copying.capability
 
 
 def _copy(

@@ -83,7 +83,7 @@ def move_atomic(
             of the source stayed behind.
     """
     check_flag(force, "force")
-    policy = Policy(
+    policy = Policy.of(
         concurrency=concurrency,
         preserve_metadata=preserve_metadata,
         retries=retries,

@@ -76,13 +76,11 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
             set.
         retries: How many times to retry when the lock is held, 0 or more; 0 where nothing is set.
         delay: Seconds for each retry, 0 or more; 0.1 where nothing is set. ``retries`` times
-            ``delay`` is the longest wait in seconds; a lock that becomes free earlier is taken
-            within about 50 ms.
+            ``delay`` is the longest wait; a lock that becomes free is taken within some 50 ms.
 
     Raises:
-        TypeError: An option that is not one of the four. ``safety``, ``concurrency``,
-            ``preserve_metadata`` and ``write_checksum`` are given at the call only. Nothing has
-            been touched.
+        TypeError: An option that is not one of the four; those that matter to a guarantee are
+            given at the call only. Nothing has been touched.
         ValueError: A value that the option does not allow. Nothing has been touched.
 
     Example:
@@ -275,8 +273,20 @@ def _short(number: float) -> str:
 class Policy:
     """How one change is to be done; the attributes are the options of the public calls."""
 
-    def __init__(
-        self,
+    lock: bool
+    safety: Safety
+    preserve_metadata: bool
+    write_checksum: bool
+    algo: str
+    retries: int
+    delay: float
+    session: str | None
+    mode: int | None
+    overwrite: bool
+
+    @classmethod
+    def of(
+        cls,
         *,
         concurrency: Concurrency = "lock",
         preserve_metadata: bool = True,
@@ -288,24 +298,26 @@ class Policy:
         safety: Safety = "strict",
         mode: int | None = None,
         overwrite: bool = True,
-    ) -> None:
+    ) -> Policy:
+        """Check the options of a call; a class that is called with keywords takes twice as long."""
+        policy = cls()
         if concurrency not in CONCURRENCY:
             raise _not_one_of("concurrency", concurrency, CONCURRENCY)
         if safety not in SAFETY:
             raise _not_one_of("safety", safety, SAFETY)
-        self.lock = concurrency == "lock"
-        self.safety = safety
-        self.preserve_metadata = check_flag(preserve_metadata, "preserve_metadata")
-        self.write_checksum = check_flag(write_checksum, "write_checksum")
+        policy.lock = concurrency == "lock"
+        policy.safety = safety
+        policy.preserve_metadata = check_flag(preserve_metadata, "preserve_metadata")
+        policy.write_checksum = check_flag(write_checksum, "write_checksum")
         default = defaults()
-        self.algo = (
-            default.checksum_algo if checksum_algo is None else check_algorithm(checksum_algo)
-        )
-        self.retries = default.retries if retries is None else check_retries(retries)
-        self.delay = default.delay if delay is None else check_delay(delay)
-        self.session = None if session is None else check_session(session)
-        self.mode = None if mode is None else check_mode(mode)
-        self.overwrite = check_flag(overwrite, "overwrite")
+        algo = default.checksum_algo if checksum_algo is None else check_algorithm(checksum_algo)
+        policy.algo = algo
+        policy.retries = default.retries if retries is None else check_retries(retries)
+        policy.delay = default.delay if delay is None else check_delay(delay)
+        policy.session = None if session is None else check_session(session)
+        policy.mode = None if mode is None else check_mode(mode)
+        policy.overwrite = check_flag(overwrite, "overwrite")
+        return policy
 
 
 def check_safety(safety: Safety) -> Safety:

@@ -122,7 +122,6 @@ class Opened:
     def __init__(self, path: StrPath, options: Options) -> None:
         self._options = options
         self._target = Target(check_path(path))
-        self._target.may_be_nameless = True
         self._verification: Verification | None = None
         self._handle = Descriptor()
         self._size = 0
@@ -136,6 +135,7 @@ class Opened:
         if not self._options.check and self._open_by_path():
             return
         target = self._target
+        target.may_be_nameless = True
         for left in reversed(range(RESOLUTIONS)):
             target.open()
             try:

@@ -138,22 +138,17 @@ class Target:
         if self.name and not of_link:  # another one was looked up
             self.close()
         if separator or not of_link:
-            parent = directory or separator or "."
+            parent, at = directory or separator or ".", self.dir_fd if of_link else None
             try:
-                self._open_directory(parent, DIRECTORY_FLAGS, of_link)
+                self.dir_fd = self.handle.open(kernel.open, parent, DIRECTORY_FLAGS, dir_fd=at)
             except PermissionError:
                 if self._flushes or not O_PATH:
                     raise
                 # Search permission is enough to look a name up (open(2), O_PATH), as in mode 0711.
-                self._open_directory(parent, O_PATH | O_DIRECTORY | O_CLOEXEC, of_link)
+                flags = O_PATH | O_DIRECTORY | O_CLOEXEC
+                self.dir_fd = self.handle.open(kernel.open, parent, flags, dir_fd=at)
+            self._directory = None
         self.name = name
-
-    def _open_directory(self, path: str, flags: int, of_link: bool) -> None:
-        if of_link:
-            self.dir_fd = self.handle.replace(kernel.open, path, flags, dir_fd=self.dir_fd)
-        else:
-            self.dir_fd = self.handle.open(kernel.open, path, flags)
-        self._directory = None
 
     def _follow(self) -> None:
         """Follow a chain of symbolic links to its end, one by one."""

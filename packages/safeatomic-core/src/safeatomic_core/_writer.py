@@ -101,7 +101,7 @@ class AtomicWriter(io.BufferedWriter):
         self._room = _BUFFER  # bytes that can be taken without a system call, at least
         self._closing = False
         self._guard: ref[object] | None = None
-        policy = Policy(
+        policy = Policy.of(
             concurrency=concurrency,
             preserve_metadata=preserve_metadata,
             write_checksum=write_checksum,

@@ -202,7 +202,7 @@ def _refused_by_gate(place: Place) -> str | None:
     gated = Target(place.path)
 
     def ask() -> None:
-        pass_gate(gated, Policy(concurrency="none", safety="best_effort"))
+        pass_gate(gated, Policy.of(concurrency="none", safety="best_effort"))
         try:
             require_permission(gated)
         except system_error() as error:
