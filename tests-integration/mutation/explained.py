@@ -69,7 +69,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_reading.py", "self.inode = (0, 0)", "0 -> 1"): _NOT_YET,
     (
         "_waiting.py",
-        "time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))",
+        "pause = max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255)))",
         "255 -> 256",
     ): "the range of a random number",
     (
@@ -191,7 +191,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_waiting.py", "losses += 1", "1 -> 2"): "how soon it is looked at again",
     (
         "_waiting.py",
-        "time.sleep(max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255))))",
+        "pause = max(0.0, min(left, nap * (0.5 + os.urandom(1)[0] / 255)))",
         "1 -> 2",
     ): "more random bytes",
     (
@@ -281,7 +281,11 @@ _REASONS: dict[tuple[str, str, str], str] = {
         ">= -> >",
     ): _BOUND,
     ("_mounts.py", "buffer_type = ctypes.c_char * 4096", "4096 -> 4097"): _BOUND,
-    ("_reading.py", "data = kernel.read(self.fd, self._size + 1)", "1 -> 2"): _TELLS_THE_END,
+    (
+        "_reading.py",
+        "data = kernel.read(self.fd, self._size + 1 if self._size else _CHUNK)",
+        "1 -> 2",
+    ): _TELLS_THE_END,
     (
         "_replacement.py",
         "raw: bytes = kernel.pread(self.record.fd, len(self.content) + 1, 0)",
