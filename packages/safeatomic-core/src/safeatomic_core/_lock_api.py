@@ -15,7 +15,7 @@ from ._change import finish
 from ._descriptor import closing
 from ._errors import LockError, age_text, system_error
 from ._gate import gate
-from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
+from ._held_locks import give_up, holds, keep, kept_by_path, let_go, take, to_release
 from ._lock import Lock
 from ._lock_file import Found, flock_stale, unlike_a_lock
 from ._lock_payload import CAP, parse_timestamp
@@ -287,21 +287,6 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
         return flock_stale(found.fd) and _remove(target, found)
 
     return _examine(path, release)
-
-
-def inheritable_lock(path: StrPath) -> tuple[int, str, str] | None:
-    """Return a lock that this process keeps, in a form that a child process can inherit.
-
-    Returns:
-        The descriptor whose flock is the lock, the lock file's absolute path, and its token; None
-        if this process has no lock there, or lost it.
-    """
-
-    def describe(target: Target) -> tuple[int, str, str] | None:
-        lock = kept_lock(target)
-        return None if lock is None else (lock.fd, _lock_path(target), lock.token)
-
-    return visit(path, describe)
 
 
 def _examine(path: StrPath, work: Callable[[Target, Found], _T]) -> _T:
