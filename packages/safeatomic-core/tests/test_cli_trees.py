@@ -75,13 +75,19 @@ def test_a_walk_goes_on_where_something_cannot_be_read(tree: Path, faults: Any) 
     assert {error.errno for error in errors} == {5, 13}
 
 
+def test_a_file_beside_a_link_is_a_lock_by_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "poetry").symlink_to("nowhere")
+    (tmp_path / "poetry.lock").write_text("[[package]]\nname = 1\n")
+    assert [os.path.basename(path) for path in files_below(str(tmp_path), print)] == ["poetry.lock"]
+
+
 def test_a_lock_that_cannot_be_examined_is_data(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def inspect_lock(_path: str) -> None:
+    def inspect_beside(_path: str) -> None:
         raise OSError(5, "no")
 
-    monkeypatch.setattr("safeatomic_core._cli.trees.inspect_lock", inspect_lock)
+    monkeypatch.setattr("safeatomic_core._cli.trees.inspect_beside", inspect_beside)
     assert "b.lock" in below(tree)
 
 

@@ -23,7 +23,7 @@ from ._options import check_delay, check_retries, check_safety, check_session, d
 from ._posix import LOCK_EX, LOCK_NB, kernel
 from ._settle import recover
 from ._stack import require_stack
-from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named, visit
+from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named
 from ._types import WRITER_EXCLUSION, Record
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ class LockInfo(Record):
 
     Attributes:
         path: The file the lock is for.
-        lock_path: The lock's own path.
+        lock_path: The lock's own path; where ``path`` is a symbolic link, an absolute one.
         exists: Whether the lock is held, that is, whether its file is there.
         pid: Process that took it, None when the payload does not say.
         hostname: Host that took it, None when the payload does not say.
@@ -80,10 +80,8 @@ class LockInfo(Record):
         since = "" if age is None else f", {age_text(age)} ago"
         if self.pid is None:
             return f"{self.path}: locked (alive: {self.alive})"
-        return (
-            f"{self.path}: locked by process {self.pid} on {self.hostname}{since} "
-            f"(alive: {self.alive})"
-        )
+        host = repr(str(self.hostname))[1:-1]  # anybody's text: neither a line's end nor an escape
+        return f"{self.path}: locked by process {self.pid} on {host}{since} (alive: {self.alive})"
 
 
 def try_acquire_lock(
@@ -270,7 +268,7 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
         max_age_s: See `is_stale_lock`.
 
     Returns:
-        True if a stale lock was removed.
+        True if a stale lock was removed; False also where a shared flock of somebody's keeps it.
 
     Raises:
         ValueError: ``max_age_s`` is negative or not finite.
@@ -278,26 +276,43 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
             unchanged.
     """
     max_age_s = _check_age(max_age_s)
-
-    def release(target: Target, found: Found) -> bool:
-        if not _is_stale(found.exists, found.alive, found.age_s(), max_age_s):
-            return False
-        # Under its flock no other process can be replacing it; a lock that got a new life
-        # between the look and the flock shows by its name, and is left alone.
-        return flock_stale(found.fd) and _remove(target, found)
-
-    return _examine(path, release)
+    return _examine(path, lambda target, found: _release_stale(target, found, max_age_s))
 
 
-def _examine(path: StrPath, work: Callable[[Target, Found], _T]) -> _T:
+def inspect_beside(path: str) -> LockInfo:
+    """Report on the lock file of just this name, also where the path leads elsewhere as a link."""
+    return _examine(path, _info, follow=False)
+
+
+def release_stale_beside(path: str) -> bool:
+    """Remove the lock file of just this name, if its holder is dead."""
+    return _examine(path, lambda target, found: _release_stale(target, found, None), follow=False)
+
+
+def is_pinned(path: str, *, follow: bool = True, gently: bool = False) -> bool:
+    """Tell whether somebody's shared flock keeps a dead holder's lock; see `Found.is_pinned`."""
+    return _examine(path, lambda _target, found: found.is_pinned(gently=gently), follow=follow)
+
+
+def _release_stale(target: Target, found: Found, max_age_s: float | None) -> bool:
+    if not _is_stale(found.exists, found.alive, found.age_s(), max_age_s):
+        return False
+    # Under its flock no other process can be replacing it; a lock that got a new life
+    # between the look and the flock shows by its name, and is left alone.
+    return flock_stale(found.fd) and _remove(target, found)
+
+
+def _examine(path: StrPath, work: Callable[[Target, Found], _T], *, follow: bool = True) -> _T:
     """Look at what stands at the name of a file's lock, and do some work with it."""
-    found = Found()
+    target, found = Target(check_path(path)), Found()
 
-    def looked(target: Target) -> _T:
-        found.look(target.dir_fd, target.name + LOCK_SUFFIX)
-        return work(target, found)
+    def looked() -> _T:
+        target.open(follow=follow)
+        with Naming(target):
+            found.look(target.dir_fd, target.name + LOCK_SUFFIX)
+            return work(target, found)
 
-    return closing(found, lambda: visit(path, looked))
+    return closing(found, lambda: closing(target, looked))
 
 
 def _lock_path(target: Target) -> str:
@@ -314,9 +329,10 @@ def _info(target: Target, found: Found) -> LockInfo:
         return value if isinstance(value, str) else None
 
     pid = found.fields.get("pid")
+    beside = os.path.join(os.path.dirname(target.path), target.name + LOCK_SUFFIX)
     return LockInfo(
         path=target.path,
-        lock_path=os.path.join(os.path.dirname(target.path), target.name + LOCK_SUFFIX),
+        lock_path=_lock_path(target) if target.linked else beside,
         exists=found.exists,
         pid=pid if isinstance(pid, int) else None,
         hostname=text("hostname"),
@@ -344,7 +360,11 @@ def _check_age(max_age_s: float | None) -> float | None:
         kind = type(max_age_s).__name__
         raise TypeError(f"max_age_s must be a number of seconds or None, not {kind}")
     if not 0 <= max_age_s < float("inf"):
-        raise ValueError(f"max_age_s must be 0 or more seconds and finite, not {max_age_s}")
+        try:
+            shown = str(max_age_s)
+        except ValueError:  # an int with more digits than Python prints
+            shown = "a negative number"
+        raise ValueError(f"max_age_s must be 0 or more seconds and finite, not {shown}")
     return max_age_s
 
 

@@ -19,6 +19,7 @@ import time
 from ._errors import age_text, system_error
 from ._forks import Held
 from ._lock_payload import CAP, parse, parse_json, parse_timestamp
+from ._mounts import read_proc
 from ._posix import LOCK_EX, LOCK_NB, LOCK_SH, NOT_SUPPORTED, kernel
 from ._target import READ_FLAGS, identity
 
@@ -31,6 +32,10 @@ CRASH_MARK = stat.S_ISVTX
 _PROBE_ROUNDS = 200
 _LOCK_UN = 8
 _PROVES_NOTHING = NOT_SUPPORTED | {errno.EBADF}  # open for reading only, on NFS (flock(2))
+PINNED = (
+    "another process holds a shared flock on its lock file, which keeps everybody from taking it "
+    "over or removing it; end that process ('lslocks' shows which)"
+)
 _BOM = b"\xef\xbb\xbf"  # with which some editors begin a text
 _REFUSED = (errno.EACCES, errno.EPERM)
 _KINDS = {
@@ -115,6 +120,24 @@ class Found:
         stamp = parse_timestamp(self.fields.get("timestamp"))
         return None if stamp is None else max(0.0, time.time() - stamp)
 
+    def is_pinned(self, *, gently: bool = False) -> bool:
+        """Tell whether a dead holder's lock stays because somebody keeps a shared flock on it.
+
+        Args:
+            gently: Look into ``/proc/locks`` (proc(5)) first. What proves it is an exclusive flock,
+                for an instant in which a writer who comes takes us for the holder.
+        """
+        if not self.takeable or (gently and not _is_listed_as_shared(self.inode[1])):
+            return False
+        try:
+            kernel.flock(self.fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return probe_free(self.fd)  # else somebody is taking it over
+        except system_error():
+            return False
+        kernel.flock(self.fd, _LOCK_UN)
+        return False
+
     def describe(self, *, sticky: bool = False) -> str:
         """Say who holds the lock, since when, and what to do.
 
@@ -153,6 +176,8 @@ class Found:
                 f"held by {who}{since}; wait for it (retries= and delay=), or if it must go, "
                 "force_release_lock() makes its write fail"
             )
+        if self.alive == "no" and self.is_pinned():
+            return f"left behind by {who}{since}, which is dead, but {PINNED}"
         if self.alive == "no":
             return (
                 f"left behind by {who}{since}, which is dead; remove it with release_stale_lock() "
@@ -290,6 +315,16 @@ def flock_stale(fd: int) -> bool:
         else:
             return True
     return False
+
+
+def _is_listed_as_shared(inode: int) -> bool:
+    """Tell whether a process that can be seen from here holds a shared flock of such an inode."""
+    try:
+        lines = read_proc("/proc/locks").splitlines()
+    except system_error():
+        return False
+    end = b":%d 0 EOF" % inode
+    return any(b" FLOCK " in line and b" READ " in line and line.endswith(end) for line in lines)
 
 
 def _alive_by_pid(fields: dict[str, object]) -> Alive:

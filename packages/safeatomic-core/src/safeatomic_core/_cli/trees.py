@@ -7,7 +7,7 @@ import stat
 
 from .._checksum_api import get_checksum_info
 from .._errors import SafeAtomicError
-from .._lock_api import inspect_lock
+from .._lock_api import inspect_beside
 from .._posix import kernel
 from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
 from .._temp_file import is_temp_name
@@ -81,7 +81,7 @@ def _is_lock(name: str, path: str, present: set[str]) -> bool:
     if not name.endswith(LOCK_SUFFIX) or name == LOCK_SUFFIX:
         return False
     try:
-        info = inspect_lock(path.removesuffix(LOCK_SUFFIX))
+        info = inspect_beside(path.removesuffix(LOCK_SUFFIX))
     except (OSError, SafeAtomicError, ValueError):
         return False
     return not info.corrupt or (not info.raw and name.removesuffix(LOCK_SUFFIX) in present)
