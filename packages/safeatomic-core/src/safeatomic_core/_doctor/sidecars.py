@@ -120,7 +120,7 @@ def checksum(place: Place) -> Finding:
     if place.target is None:
         return warned(f"{name} is there, but the file it describes is not; delete it, or restore")
     try:
-        verify_file(place.join(place.name))
+        verify_file(place.reach(place.name))
     except ChecksumMismatchError as error:
         return failed(
             f"the content does not match: recorded {error.expected[:16]}…, found "
