@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -73,6 +74,19 @@ def test_a_walk_goes_on_where_something_cannot_be_read(tree: Path, faults: Any) 
     found = {os.path.basename(path) for path in files_below(str(tree), errors.append)}
     assert found == {".lock", ".sha256", "marker.lock", "poetry.lock", "c"}
     assert {error.errno for error in errors} == {5, 13}
+
+
+@pytest.mark.parametrize("command", ["checksum --no-lock", "verify"])
+def test_a_directory_that_vanishes_during_the_walk_is_passed_over(
+    tree: Path, command: str, faults: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["checksum", "-rq", "--no-lock", str(tree)]) == 0
+    faults.fail("listdir", errno.ENOENT, when=lambda path: str(path).endswith("deep"))
+    assert main([*command.split(), "-rq", str(tree)]) == 0
+    assert capsys.readouterr().err == ""
+    faults.fail("listdir", errno.ENOENT, when=lambda path: path == str(tree))
+    assert main([*command.split(), "-rq", str(tree)]) == 2  # nobody has found that one, but named it
+    assert str(tree) in capsys.readouterr().err
 
 
 def test_a_file_beside_a_link_is_a_lock_by_what_it_is(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -24,16 +25,22 @@ def files_below(
 
     Args:
         directory: Where to begin.
-        on_error: Told of a directory that cannot be read; the walk continues.
+        on_error: Told of a directory that cannot be read; the walk continues. One that was removed
+            since the walk has found it is passed over, as such a file is.
         recorded: Also yield the names of files that are missing beside a sidecar of theirs.
 
     Yields:
         The path of each regular file that is neither a sidecar nor a lock nor a temp of ours.
     """
     waiting = [directory]  # not by recursion: a tree may be deeper than the stack
+
+    def failed(error: OSError) -> None:
+        if error.errno != errno.ENOENT or error.filename == directory:
+            on_error(error)
+
     while waiting:
         below: list[str] = []
-        yield from _files_in(waiting.pop(), below, on_error, recorded=recorded)
+        yield from _files_in(waiting.pop(), below, failed, recorded=recorded)
         waiting += reversed(below)
 
 
@@ -51,8 +58,6 @@ def _files_in(
         path = os.path.join(directory, name)
         try:
             mode = kernel.stat(path, follow_symlinks=False).st_mode
-        except FileNotFoundError:
-            continue  # removed since
         except OSError as error:
             on_error(error)
             continue
