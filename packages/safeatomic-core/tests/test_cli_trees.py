@@ -85,7 +85,9 @@ def test_a_directory_that_vanishes_during_the_walk_is_passed_over(
     assert main([*command.split(), "-rq", str(tree)]) == 0
     assert capsys.readouterr().err == ""
     faults.fail("listdir", errno.ENOENT, when=lambda path: path == str(tree))
-    assert main([*command.split(), "-rq", str(tree)]) == 2  # nobody has found that one, but named it
+    assert (
+        main([*command.split(), "-rq", str(tree)]) == 2
+    )  # nobody has found that one, but named it
     assert str(tree) in capsys.readouterr().err
 
 

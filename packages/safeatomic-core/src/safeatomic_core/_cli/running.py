@@ -102,13 +102,14 @@ def _environment(kept: Kept | None, *, hide: bool) -> dict[str, str]:
     """Return the environment of a command, and let it inherit a lock."""
     environment = dict(os.environ)
     named = _named(environment)
-    if kept is not None and kept.owned(-1):
-        lock_path = _path_of(kept)
+    held = inheritable(kept)
+    if held is not None:
+        fd, lock_path, token = held
         named.pop(lock_path, None)
         if not hide:
             # The command keeps the flock if we are killed: nobody gets in while it runs.
-            os.set_inheritable(kept.lock.fd, True)
-            named[lock_path] = kept.lock.token
+            os.set_inheritable(fd, True)
+            named[lock_path] = token
     if named:
         environment[VARIABLE] = json.dumps(named)
     else:
@@ -116,19 +117,26 @@ def _environment(kept: Kept | None, *, hide: bool) -> dict[str, str]:
     return environment
 
 
-def _named(environment: dict[str, str]) -> dict[str, object]:
-    """Return the locks that a wrapper around us has named already."""
-    named = parse_json(os.fsencode(environment.get(VARIABLE, "")))
-    return named if isinstance(named, dict) else {}
+def inheritable(kept: Kept | None) -> tuple[int, str, str] | None:
+    """Return a lock that this process keeps, in a form that a child process can inherit.
 
-
-def _path_of(kept: Kept) -> str:
-    """Return the absolute path of a lock, without symbolic links."""
+    Returns:
+        The descriptor whose flock is the lock, the lock file's absolute path without links, and its
+        token; None if there is no lock, or it was taken away.
+    """
+    if kept is None or not kept.live() or not kept.owned(-1):
+        return None
     try:
         directory = directory_of(_directory(kept))
     except OSError:  # no /proc
         directory = os.path.dirname(kernel.realpath(kept.path))
-    return os.path.join(directory, kept.lock.name)
+    return kept.lock.fd, os.path.join(directory, kept.lock.name), kept.lock.token
+
+
+def _named(environment: dict[str, str]) -> dict[str, object]:
+    """Return the locks that a wrapper around us has named already."""
+    named = parse_json(os.fsencode(environment.get(VARIABLE, "")))
+    return named if isinstance(named, dict) else {}
 
 
 def _directory(kept: Kept) -> int:
