@@ -276,7 +276,15 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
             unchanged.
     """
     max_age_s = _check_age(max_age_s)
-    return _examine(path, lambda target, found: _release_stale(target, found, max_age_s))
+
+    def release(target: Target, found: Found) -> bool:
+        if not _is_stale(found.exists, found.alive, found.age_s(), max_age_s):
+            return False
+        # Under its flock no other process can be replacing it; a lock that got a new life
+        # between the look and the flock shows by its name, and is left alone.
+        return flock_stale(found.fd) and _remove(target, found)
+
+    return _examine(path, release)
 
 
 def inspect_beside(path: str) -> LockInfo:
@@ -285,21 +293,18 @@ def inspect_beside(path: str) -> LockInfo:
 
 
 def release_stale_beside(path: str) -> bool:
-    """Remove the lock file of just this name, if its holder is dead."""
-    return _examine(path, lambda target, found: _release_stale(target, found, None), follow=False)
+    """Remove the lock file of just this name, if its holder is dead, as `release_stale_lock`."""
+
+    def release(target: Target, found: Found) -> bool:
+        dead = found.exists and found.alive == "no"
+        return dead and flock_stale(found.fd) and _remove(target, found)
+
+    return _examine(path, release, follow=False)
 
 
 def is_pinned(path: str, *, follow: bool = True, gently: bool = False) -> bool:
     """Tell whether somebody's shared flock keeps a dead holder's lock; see `Found.is_pinned`."""
     return _examine(path, lambda _target, found: found.is_pinned(gently=gently), follow=follow)
-
-
-def _release_stale(target: Target, found: Found, max_age_s: float | None) -> bool:
-    if not _is_stale(found.exists, found.alive, found.age_s(), max_age_s):
-        return False
-    # Under its flock no other process can be replacing it; a lock that got a new life
-    # between the look and the flock shows by its name, and is left alone.
-    return flock_stale(found.fd) and _remove(target, found)
 
 
 def _examine(path: StrPath, work: Callable[[Target, Found], _T], *, follow: bool = True) -> _T:
