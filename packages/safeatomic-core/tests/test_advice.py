@@ -181,6 +181,22 @@ def test_only_a_name_that_is_replaced_or_removed_may_be_mounted_over(
     assert ("bind-mounted" in text) == bool(what)
 
 
+def test_a_sidecar_that_is_exchanged_may_be_mounted_over(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomic_bytes(target, b"old", write_checksum=True)
+
+    def busy(src: str, dst: str, _src_dir: int, _dst_dir: int) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), src, None, dst)
+
+    monkeypatch.setattr(kernel, "rename_exchange", busy, raising=False)
+    for call in (
+        lambda: write_atomic_bytes(target, b"new", write_checksum=True),
+        lambda: write_checksum_file(target),
+    ):
+        assert "The checksum sidecar is probably a single bind-mounted file" in advice_of(call)
+
+
 def test_a_file_that_must_exist_is_said_to_be_gone(opened: Target, tmp_path: Path) -> None:
     missing = OSError(errno.ENOENT, os.strerror(errno.ENOENT), opened.name)
     assert "moved or deleted" not in advise(missing, _trace.PUBLISH, opened)

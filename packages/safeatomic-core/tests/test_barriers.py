@@ -136,9 +136,9 @@ def test_a_batch_flushes_all_contents_before_their_directory(
     other.write_bytes(b"old")
     for path in (target, other):
         journal._names[path.stat().st_dev, path.stat().st_ino] = path.name
-    results: dict[str, Exception | None] = {}
+    results: dict[str, str | Exception] = {}
     record_checksums([str(target), str(other)], results.__setitem__)
-    assert list(results.values()) == [None, None]
+    assert list(results.values()) == [f"{path}.sha256" for path in (target, other)]
     assert journal.events()[:3] == [f"flush {DATA}", "flush other", "flush ."]
 
 

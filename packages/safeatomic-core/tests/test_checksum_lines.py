@@ -101,3 +101,10 @@ def test_a_tag_of_an_algorithm_that_python_writes_with_an_underscore() -> None:
     line = parse_line(f"SHAKE-NONE (f) = {'a' * 56}".encode())
     assert line is not None
     assert line.algo == "shake-none"
+
+
+@pytest.mark.parametrize("blank", [b"\t", b"\t ", b"\t*", b" \t"])
+def test_a_tab_behind_the_digest_is_read_as_sha256sum_reads_it(blank: bytes) -> None:
+    line = parse_line(b"a" * 64 + blank + b"name")
+    assert line is not None
+    assert line.name == (b"\tname" if blank == b" \t" else b"name")

@@ -153,7 +153,7 @@ def test_a_failed_last_flush_is_every_record_s_error(tmp_path: Path, faults: Any
         return len(calls) == 2
 
     faults.fail("fsync", 5, when=last)
-    results: dict[str, Exception | None] = {}
+    results: dict[str, str | Exception] = {}
     _checksum_api.record_checksums([*paths, str(tmp_path / "missing")], results.__setitem__)
     for path in paths:
         error = results[path]
@@ -167,7 +167,7 @@ def test_a_failed_last_flush_is_every_record_s_error(tmp_path: Path, faults: Any
 
 def test_a_directory_that_cannot_be_opened_is_every_file_s_error(tmp_path: Path) -> None:
     paths = [str(tmp_path / "none" / name) for name in ("a", "b")]
-    results: dict[str, Exception | None] = {}
+    results: dict[str, str | Exception] = {}
     _checksum_api.record_checksums(paths, results.__setitem__)
     assert [type(error) for error in results.values()] == [FileNotFoundError] * 2
 
@@ -180,9 +180,10 @@ def test_a_batch_leaves_no_descriptor(tmp_path: Path, take_place_for: Any, fstyp
     for path in paths:
         Path(path).write_bytes(b"x")
     before = os.listdir("/proc/self/fd")
-    results: dict[str, Exception | None] = {}
+    results: dict[str, str | Exception] = {}
     _checksum_api.record_checksums(paths, results.__setitem__)
-    assert [error is None for error in results.values()] == [fstype == "ext4"] * 2
+    recorded = [isinstance(result, str) for result in results.values()]
+    assert recorded == [fstype == "ext4"] * 2
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -260,3 +261,17 @@ def test_a_flush_that_fails_and_may_is_asked_for_again_by_each_record(
     assert main(["checksum", "--safety", "best_effort", *map(str, paths)]) == 0
     assert all(verify_checksum(path) for path in paths)
     assert faults.raised == 4  # before both, for each, after both
+
+
+def test_the_sidecar_that_is_named_is_the_one_beside_the_file_of_a_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "below").mkdir()
+    link = tmp_path / "below" / "link"
+    link.symlink_to("../a")
+    written = os.path.realpath(tmp_path / "a.sha256")
+    assert write_checksum_file(link) == Path(written)
+    assert main(["checksum", str(link), str(tmp_path / "a")]) == 0
+    assert capsys.readouterr().out.splitlines() == [written, str(tmp_path / "a.sha256")]
+    assert os.listdir(tmp_path / "below") == ["link"]

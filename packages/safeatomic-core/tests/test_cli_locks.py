@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import pwd
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import inspect_lock, release_lock, try_acquire_lock
+from safeatomic_core import release_lock, try_acquire_lock
 from safeatomic_core._cli import locks, main
+from safeatomic_core._lock_file import PINNED
 
 
 def leave_dead_lock(path: Path) -> int:
@@ -57,14 +59,14 @@ def test_one_odd_name_does_not_end_the_list(
     try_acquire_lock(target)
     assert main(["locks", str(target.parent)]) == 0
     assert capsys.readouterr().out.count("\n") == 1
-    real = inspect_lock
+    real = locks.inspect_beside
 
     def inspect(path: str) -> Any:
         if path.endswith("Pipfile"):
             raise OSError(5, "no", path)
         return real(path)
 
-    monkeypatch.setattr(locks, "inspect_lock", inspect)
+    monkeypatch.setattr(locks, "inspect_beside", inspect)
     assert main(["locks", str(target.parent)]) == 2
     out = capsys.readouterr()
     assert str(target) in out.out
@@ -157,9 +159,54 @@ def test_clean_goes_on_after_a_lock_that_cannot_be_removed(
     def release(_path: str) -> bool:
         raise OSError(13, "Permission denied", str(target))
 
-    monkeypatch.setattr(locks, "release_stale_lock", release)
+    monkeypatch.setattr(locks, "release_stale_beside", release)
     assert main(["clean", str(target.parent)]) == 2
     assert "Permission denied" in capsys.readouterr().err
+
+
+def test_a_lock_beside_a_link_is_judged_by_its_own_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    leave_dead_lock(here / "app")
+    (here / "app").symlink_to(there / "real")
+    assert try_acquire_lock(there / "real")
+    assert main(["locks", str(here)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{here}/app: locked by process ")
+    assert shown.endswith("(alive: no)\n")
+    assert main(["clean", str(here)]) == 0
+    assert f"removed {here}/app.lock by process " in capsys.readouterr().out
+    assert os.listdir(here) == ["app"]
+    assert main(["locks", str(here)]) == 1
+    assert main(["locks", str(here / "app"), "--json"]) == 0
+    (link,) = json.loads(capsys.readouterr().out)
+    assert link["lock_path"] == os.path.realpath(there / "real.lock")
+    assert release_lock(there / "real")
+
+
+def test_a_dead_lock_with_a_shared_flock_is_said_to_be_kept(
+    target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pid = leave_dead_lock(target)
+    with open(f"{target}.lock") as pin:
+        fcntl.flock(pin, fcntl.LOCK_SH)
+        assert main(["unlock", "--stale", str(target)]) == 1
+        assert PINNED in capsys.readouterr().err
+        for options in ([], ["--dry-run"]):
+            assert main(["clean", str(target.parent), *options]) == 2
+            said = capsys.readouterr()
+            assert said.out == ""
+            assert said.err == f"safeatomic: {target}.lock: cannot remove it: {PINNED}\n"
+        assert main(["lock", str(target), "--", "true"]) == 1
+        said = capsys.readouterr()
+        assert f"locked by process {pid}" in said.err
+        assert said.err.endswith(f"(alive: no): {PINNED}\n")
+        assert main(["write", str(target), "--from", str(target)]) == 1
+        assert f"which is dead, but {PINNED}" in capsys.readouterr().err
+    assert main(["unlock", "--force", str(target)]) == 0
 
 
 def test_a_directory_that_cannot_be_listed_is_named(

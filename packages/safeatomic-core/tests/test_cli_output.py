@@ -113,14 +113,14 @@ def test_a_bar_makes_way_for_each_line(
 
     def one_after_the_other(
         paths: list[str],
-        on_recorded: Callable[[str, Exception | None], None],
+        on_recorded: Callable[[str, str | Exception], None],
         *,
         on_hashed: Callable[[int], None],
         **_options: object,
     ) -> None:
-        for path, error in zip(paths, (None, OSError(5, "broken", "f"), None), strict=True):
+        for path, result in zip(paths, ("a", OSError(5, "broken", "f"), "b"), strict=True):
             on_hashed(1)
-            on_recorded(path, error)
+            on_recorded(path, result)
 
     def noted(_text: str) -> None:
         drawn.append(capsys.readouterr().err)

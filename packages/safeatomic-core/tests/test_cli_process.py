@@ -87,6 +87,21 @@ def test_a_start_error_has_the_status_of_a_shell() -> None:
     assert StartError("x", PermissionError(13, "no")).status == process.NOT_STARTED
 
 
+def test_a_missing_interpreter_is_not_a_missing_command(
+    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = target.with_name("no-such-command")
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(target.parent), os.environ["PATH"]]))
+    for command in (str(script), "no-such-command"):
+        assert main(["lock", str(target), "--", command]) == process.NOT_STARTED
+        said = f"safeatomic: {command}: the interpreter that it names is missing\n"
+        assert capsys.readouterr().err == said
+    script.chmod(0o644)
+    assert main(["lock", str(target), "--", "no-such-command"]) == 126  # it may not be run
+
+
 def test_a_command_that_is_stopped_for_a_while_is_waited_for(target: Path) -> None:
     script = 'while [ "$(cut -d" " -f3 /proc/$1/stat)" != T ]; do :; done; kill -CONT $1'
     stop = f"sh -c '{script}' - $$ & kill -STOP $$; exit 5"

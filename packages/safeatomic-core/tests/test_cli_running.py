@@ -26,7 +26,7 @@ from safeatomic_core import (
 from safeatomic_core._cli import main, process, running
 from safeatomic_core._cli.process import Child, StartError
 from safeatomic_core._command_lock import VARIABLE
-from safeatomic_core._lock_api import inheritable_lock
+from safeatomic_core._held_locks import kept_by_path
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "posix_spawnp"), reason="no os.posix_spawnp: lock and edit say so"
@@ -115,8 +115,9 @@ def test_a_hidden_lock_is_not_known_by_an_older_name_either(held: Path) -> None:
     named = json.dumps({os.path.realpath(f"{held}.lock"): "0" * 16})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, named)
-        assert VARIABLE not in running._environment(str(held), hide=True)
-        assert running._environment(str(held), hide=False)[VARIABLE] != named
+        kept = kept_by_path(str(held))
+        assert VARIABLE not in running._environment(kept, hide=True)
+        assert running._environment(kept, hide=False)[VARIABLE] != named
 
 
 @pytest.mark.parametrize("text", ["", "junk", "[]", "[" * 100_000])
@@ -154,11 +155,11 @@ def test_a_lock_that_was_taken_away_is_said_and_the_status_stands(
 def test_trouble_after_the_command_leaves_its_status(
     target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_path: str) -> bool:
+    def fail(*_args: object) -> bool:
         raise OSError(5, "Input/output error", str(target))
 
     monkeypatch.setattr(running, "_clear_up", fail)
-    monkeypatch.setattr(running, "release_lock", fail)
+    monkeypatch.setattr(running, "let_go", fail)
     assert main(["lock", str(target), "--", "sh", "-c", "exit 3"]) == 3
     assert capsys.readouterr().err.count("warning: ") == 2
     release_lock(target)
@@ -167,10 +168,22 @@ def test_trouble_after_the_command_leaves_its_status(
 def test_a_lock_that_cannot_be_inherited_is_held_all_the_same(
     target: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(running, "inheritable_lock", lambda _path: None)
+    monkeypatch.setattr(running, "try_acquire_lock", lambda *_args, **_options: True)
     monkeypatch.setenv(VARIABLE, "{}")
     assert main(["lock", str(target), "--", sys.executable, "-c", SHOW]) == 0
     assert "{" not in capfd.readouterr().out
+
+
+def test_without_proc_a_lock_is_named_by_its_resolved_path(
+    held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_fd: int) -> str:
+        raise FileNotFoundError(2, "no /proc")
+
+    monkeypatch.setattr(running, "directory_of", fail)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    (path,) = json.loads(running._environment(kept_by_path(str(held)), hide=False)[VARIABLE])
+    assert path == os.path.realpath(f"{held}.lock")
 
 
 @pytest.mark.parametrize("command", ["write f --checksum", "edit f -- cat", "checksum f"])
@@ -372,7 +385,3 @@ def test_edit_under_a_lock_that_was_forced_away_publishes_nothing(target: Path) 
     assert main(["edit", str(target), "--", "sh", "-c", script]) == 2
     assert target.read_bytes() == b"old"
     force_release_lock(target)
-
-
-def test_what_is_not_held_cannot_be_inherited(target: Path) -> None:
-    assert inheritable_lock(target) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -75,13 +76,34 @@ def test_a_walk_goes_on_where_something_cannot_be_read(tree: Path, faults: Any) 
     assert {error.errno for error in errors} == {5, 13}
 
 
+@pytest.mark.parametrize("command", ["checksum --no-lock", "verify"])
+def test_a_directory_that_vanishes_during_the_walk_is_passed_over(
+    tree: Path, command: str, faults: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["checksum", "-rq", "--no-lock", str(tree)]) == 0
+    faults.fail("listdir", errno.ENOENT, when=lambda path: str(path).endswith("deep"))
+    assert main([*command.split(), "-rq", str(tree)]) == 0
+    assert capsys.readouterr().err == ""
+    faults.fail("listdir", errno.ENOENT, when=lambda path: path == str(tree))
+    assert (
+        main([*command.split(), "-rq", str(tree)]) == 2
+    )  # nobody has found that one, but named it
+    assert str(tree) in capsys.readouterr().err
+
+
+def test_a_file_beside_a_link_is_a_lock_by_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "poetry").symlink_to("nowhere")
+    (tmp_path / "poetry.lock").write_text("[[package]]\nname = 1\n")
+    assert [os.path.basename(path) for path in files_below(str(tmp_path), print)] == ["poetry.lock"]
+
+
 def test_a_lock_that_cannot_be_examined_is_data(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def inspect_lock(_path: str) -> None:
+    def inspect_beside(_path: str) -> None:
         raise OSError(5, "no")
 
-    monkeypatch.setattr("safeatomic_core._cli.trees.inspect_lock", inspect_lock)
+    monkeypatch.setattr("safeatomic_core._cli.trees.inspect_beside", inspect_beside)
     assert "b.lock" in below(tree)
 
 

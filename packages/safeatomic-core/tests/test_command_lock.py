@@ -22,7 +22,8 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
-from safeatomic_core._lock_api import inheritable_lock
+from safeatomic_core._cli.running import inheritable
+from safeatomic_core._held_locks import kept_by_path
 from safeatomic_core._target import Target
 
 _T = TypeVar("_T")
@@ -31,7 +32,7 @@ _T = TypeVar("_T")
 @pytest.fixture
 def command(held: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file whose lock the environment names, as for a process under ``safeatomic lock``."""
-    lock = inheritable_lock(held)
+    lock = inheritable(kept_by_path(str(held)))
     assert lock is not None
     _, path, token = lock
     monkeypatch.setenv(_command_lock.VARIABLE, f'{{"{path}": "{token}"}}')
@@ -137,18 +138,16 @@ def test_the_lock_of_another_directory_s_file_makes_no_difference(
 
 
 def test_only_a_lock_that_is_held_can_be_inherited(held: Path) -> None:
-    link = held.with_name("link")
-    link.symlink_to(held)
-    lock = inheritable_lock(link)
+    lock = inheritable(kept_by_path(str(held)))
     assert lock is not None
     fd, path, token = lock
     assert path == os.path.realpath(f"{held}.lock")
     assert os.fstat(fd).st_ino == os.stat(path).st_ino
     assert token in Path(path).read_text()
     force_release_lock(held)
-    assert inheritable_lock(held) is None
+    assert inheritable(kept_by_path(str(held))) is None
     release_lock(held)
-    assert inheritable_lock(held) is None
+    assert inheritable(kept_by_path(str(held))) is None
 
 
 @pytest.mark.parametrize("other", ["/\\u0000/data.bin.lock", "/\\ud800/data.bin.lock"])
@@ -166,7 +165,7 @@ def test_brackets_in_a_name_hide_no_lock_of_the_command(
     data = tmp_path / ("[" * 70 + '"') / "data.bin"
     data.parent.mkdir()
     assert try_acquire_lock(data)
-    described = inheritable_lock(data)
+    described = inheritable(kept_by_path(str(data)))
     assert described is not None
     monkeypatch.setenv("SAFEATOMIC_LOCK", json.dumps({described[1]: described[2]}))
     assert in_command(lambda: outcome(data)) == OWN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -26,6 +27,7 @@ from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor import permissions, sidecars
 from safeatomic_core._doctor.checks import PROBE_PREFIX
 from safeatomic_core._doctor.subject import Place
+from safeatomic_core._lock_file import PINNED
 from safeatomic_core._posix import kernel
 
 At = Callable[..., Place]
@@ -186,6 +188,24 @@ def test_a_dead_holder_is_taken_over_by_the_next_writer(at: At, target: Path) ->
     assert status == "warn"
     assert "the next writer takes it over" in detail
     assert lock.exists()
+
+
+@pytest.mark.parametrize("content", [b'{"_meta": {}}', b"x" * 5000, b"a\nb\n"])
+def test_what_force_would_leave_alone_is_to_be_moved_away(
+    at: At, target: Path, content: bytes
+) -> None:
+    target.with_name(target.name + ".lock").write_bytes(content)
+    status, detail = sidecars.lock(at(target))
+    assert status == "fail"
+    assert detail.endswith("if it is not needed, move it away")
+
+
+def test_a_dead_lock_that_somebody_keeps_blocks_every_writer(at: At, target: Path) -> None:
+    with write_lock(target).open() as pin:
+        fcntl.flock(pin, fcntl.LOCK_SH)
+        status, detail = sidecars.lock(at(target))
+    assert status == "fail"
+    assert detail.endswith(f"which is dead, and {PINNED}")
 
 
 def test_a_lock_that_lost_its_payload_in_a_crash_is_taken_over(at: At, target: Path) -> None:

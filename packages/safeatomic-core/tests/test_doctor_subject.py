@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,17 @@ from typing import Any
 
 import pytest
 
+from safeatomic_core import DoctorReport, _verdicts, doctor, write_atomic
 from safeatomic_core._doctor.subject import Place, SkippedError, need_directory, shown, size_text
 from safeatomic_core._posix import kernel
 
 At = Callable[..., Place]
+
+
+def failing(report: DoctorReport) -> set[str]:
+    """Return which checks fail, but for those of the machine's filesystem."""
+    failed = {check.name for check in report.checks if check.status == "fail"}
+    return failed - {"filesystem", "durability"}
 
 
 def test_a_file_s_own_status_is_that_of_a_link(at: At, tmp_path: Path) -> None:
@@ -118,3 +126,84 @@ def test_sizes_are_readable(size: int, text: str) -> None:
 )
 def test_sizes_are_in_units_that_people_read(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_a_relative_path_is_examined_as_a_write_goes_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The working directory is another one by now than the one that has its name."""
+    away, here = tmp_path / "away", tmp_path / "here"
+    here.mkdir()
+    (here / "f").write_bytes(b"content")
+    (here / "below").mkdir()
+    (here / "link").symlink_to("below/../f")
+    (here / "loop").symlink_to("loop")
+    monkeypatch.chdir(here)
+    here.rename(away)
+    for name in ("below", "f"):  # what has the names now
+        (here / name).mkdir(parents=True)
+    monkeypatch.setattr(os, "getcwd", lambda: str(here))
+    for path, name in (
+        ("f", "f"),
+        ("link", "f"),
+        (".", ""),
+        ("below/new", "new"),
+        ("loop", "loop"),
+    ):
+        report = doctor(path, destructive=True)
+        checks = {check.name: check for check in report.checks}
+        assert failing(report) == ({"target"} if path == "loop" else set())
+        found = str(away / "below") if name == "new" else str(here if name == "loop" else away)
+        assert checks["parent_exists"].detail == f"{found} is a directory"
+    place = Place("link", report.environment)
+    place.open()
+    assert place.astray
+    assert (place.name, place.reach("f"), place.join("f")) == ("f", "below/../f", f"{away}/f")
+    place.close()
+
+
+def test_a_working_directory_whose_path_is_too_long_is_examined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(30):
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    write_atomic("f", "content", write_checksum=True)
+    report = doctor("f", destructive=True)
+    checks = {check.name: check for check in report.checks}
+    assert failing(report) == set()
+    assert checks["parent_exists"].detail == ". is a directory"
+    assert checks["checksum"].status == "pass"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_working_directory_below_a_closed_one_is_examined(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(target.parent)
+    os.chown(target.parent, 65534, 65534)
+    os.chown(target, 65534, 65534)
+    closed = target.parent.parent
+    mode = stat.S_IMODE(closed.stat().st_mode)
+    closed.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        write_atomic(target.name, "content")
+        report = doctor(target.name, destructive=True)
+    finally:
+        os.seteuid(0)
+        closed.chmod(mode)
+    assert report.environment.filesystem != "unknown"
+    assert failing(report) == set()
+
+
+def test_a_file_that_is_a_mount_point_is_one_below_a_strange_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").touch()
+    monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(_verdicts, "is_mount_point", lambda _fd, name, _verdict: name == "f")
+    report = doctor("f")
+    assert report.guarantees["AtomicVisibility"] == "Unsupported"

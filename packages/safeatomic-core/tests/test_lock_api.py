@@ -17,6 +17,7 @@ import pytest
 from lock_payloads import lock_of
 from safeatomic_core import (
     LockError,
+    LockInfo,
     _held_locks,
     _lock,
     _lock_api,
@@ -267,3 +268,28 @@ def test_what_an_interrupt_keeps_from_returning_is_not_held(
     assert not release_lock(data)
     assert try_acquire_lock(data)
     assert release_lock(data)
+
+
+def test_the_lock_of_a_link_is_where_the_link_leads(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    link, real = tmp_path / "here" / "link", tmp_path / "there" / "real"
+    link.symlink_to("../there/real")
+    assert try_acquire_lock(real)
+    info = inspect_lock(link)
+    assert (info.path, info.exists) == (str(link), True)
+    assert info.lock_path == os.path.realpath(f"{real}.lock")
+    assert release_lock(link)
+
+
+def test_a_forged_host_name_ends_no_line(data: Path) -> None:
+    info = LockInfo(str(data), f"{data}.lock", True, 1, "a\n\x1b[31mb")
+    assert "on a\\n\\x1b[31mb (alive: no)" in str(info)
+
+
+@pytest.mark.parametrize(
+    "age", [-(10**5000), -1, float("nan"), float("-inf")], ids=["huge", "-1", "nan", "-inf"]
+)
+def test_an_age_that_is_refused_names_the_argument(data: Path, age: float) -> None:
+    with pytest.raises(ValueError, match="max_age_s must be 0 or more seconds and finite"):
+        is_stale_lock(data, max_age_s=age)

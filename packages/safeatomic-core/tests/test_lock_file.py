@@ -14,8 +14,9 @@ import pytest
 
 from held_descriptors import take_number
 from lock_payloads import GOOD, payload
+from safeatomic_core import _lock_file as lock_file
 from safeatomic_core import inspect_lock
-from safeatomic_core._lock_file import CRASH_MARK, Found, probe_free, unlike_a_lock
+from safeatomic_core._lock_file import CRASH_MARK, PINNED, Found, probe_free, unlike_a_lock
 from safeatomic_core._posix import kernel
 
 
@@ -132,6 +133,40 @@ def test_a_payload_with_a_free_flock_is_a_dead_holder_s(tmp_path: Path, dir_fd: 
     assert (found.alive, found.takeable, found.corrupt) == ("no", True, False)
     assert "dead" in found.describe()
     found.close()
+    found.close()
+
+
+def test_a_shared_flock_keeps_a_dead_holder_s_lock(
+    tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place(tmp_path, payload(None))
+    found = look(dir_fd, "data.lock")
+    assert not found.is_pinned()
+    assert not found.is_pinned(gently=True)
+    with path.open() as pin:
+        fcntl.flock(pin, fcntl.LOCK_SH)
+        assert found.is_pinned()
+        assert found.is_pinned(gently=True)
+        assert f"which is dead, but {PINNED}" in found.describe()
+        monkeypatch.setattr(lock_file, "read_proc", lambda _path: b"")
+        assert not found.is_pinned(gently=True)  # not seen from here
+        fcntl.flock(pin, fcntl.LOCK_EX)  # somebody is taking it over
+        assert not found.is_pinned()
+    found.close()
+
+
+def test_what_cannot_be_asked_is_not_called_pinned(
+    tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch, faults: Any
+) -> None:
+    def fail(_path: str) -> bytes:
+        raise OSError(errno.ENOENT, "no /proc")
+
+    place(tmp_path, payload(None))
+    found = look(dir_fd, "data.lock")
+    faults.fail("flock", errno.ENOLCK)
+    assert not found.is_pinned()
+    monkeypatch.setattr(lock_file, "read_proc", fail)
+    assert not found.is_pinned(gently=True)
     found.close()
 
 

@@ -31,14 +31,14 @@ def test_what_a_record_must_not_replace_is_refused_before_the_file_is_hashed(
     target: Path, side: Path
 ) -> None:
     side.write_bytes(LIST)
-    results: dict[str, Exception | None] = {}
+    results: dict[str, str | Exception] = {}
     hashed: list[int] = []
     record_checksums([str(target)], results.__setitem__, on_hashed=hashed.append)
     assert [type(error) for error in results.values()] == [FileExistsError]
     assert hashed == []
     side.unlink()
     record_checksums([str(target)], results.__setitem__, on_hashed=hashed.append)
-    assert list(results.values()) == [None]
+    assert list(results.values()) == [f"{target}.sha256"]
     assert hashed == [3]
 
 
@@ -51,9 +51,9 @@ def test_a_single_file_is_flushed_once(target: Path, monkeypatch: pytest.MonkeyP
         real(fd)
 
     monkeypatch.setattr(kernel, "fsync", fsync, raising=False)
-    results: dict[str, Exception | None] = {}
+    results: dict[str, str | Exception] = {}
     record_checksums([str(target)], results.__setitem__)
-    assert list(results.values()) == [None]
+    assert list(results.values()) == [f"{target}.sha256"]
     assert flushed.count(inode) == 1
 
 

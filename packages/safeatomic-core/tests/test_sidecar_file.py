@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import socket
 import stat
 from collections.abc import Callable
@@ -291,3 +292,18 @@ def test_a_list_names_a_file_with_a_backslash_escaped_or_as_it_is(
     assert verify_checksum(path)
     path.write_bytes(b"y")
     assert not verify_checksum(path)
+
+
+@pytest.mark.parametrize("directory", ["/srv/data/", "../x/", ".//", "./../"])
+def test_a_path_in_the_line_is_not_called_another_file(
+    target: Path, side: Path, directory: str
+) -> None:
+    side.write_text(f"{'a' * 64}  {directory}{target.name}\n")
+    shown = re.escape(f"it gives a path, '{directory}{target.name}', instead of this file's own")
+    with pytest.raises(SafeAtomicError, match=shown):
+        verify_checksum(target)
+    with pytest.raises(FileExistsError, match=shown):
+        write_checksum_file(target)
+    side.write_text(f"{'a' * 64}  /srv/data/other\n")
+    with pytest.raises(SafeAtomicError, match="describes another file"):
+        verify_checksum(target)

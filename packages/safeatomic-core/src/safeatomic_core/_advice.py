@@ -240,10 +240,11 @@ def _of_unreadable(target: Target, why: str) -> str:
 
 def _of_mount(error: OSError, step: str, target: Target) -> str:
     """Return what to do about a name that is in use: of a file that is mounted over it."""
-    name = _name_in(error)
-    if name == target.name + SIDECAR_SUFFIX:
+    other = error.filename2  # of an exchange, which replaces both names
+    names = (_name_in(error), os.path.basename(other) if isinstance(other, str) else "")
+    if target.name + SIDECAR_SUFFIX in names:
         what = "The checksum sidecar"
-    elif name == target.name + LOCK_SUFFIX:
+    elif target.name + LOCK_SUFFIX in names:
         what = "The lock file"
     elif step == _trace.PUBLISH:
         what = "The file"

@@ -12,6 +12,7 @@ from ._errors import ChecksumMismatchError, SafeAtomicError, system_error
 from ._gate import pass_gate
 from ._hashes import UNLOADABLE
 from ._options import Policy, check_data, defaults, resolve_algorithm
+from ._posix import kernel
 from ._reading import read_with, verify_file
 from ._recording import Batch, record_present, require_present
 from ._sidecar_file import Looks, not_a_record
@@ -143,8 +144,9 @@ def write_checksum_file(
         safety: As for `write_atomic_bytes`.
 
     Returns:
-        The path of the sidecar. In a program that has entered a chroot and never loaded pathlib,
-        which cannot be loaded there, it is a str.
+        The path of the sidecar; where ``path`` is a symbolic link, an absolute one. In a program
+        that has entered a chroot and never loaded pathlib, which cannot be loaded there, it is a
+        str.
 
     Raises:
         FileNotFoundError: The file is missing. Nothing was changed.
@@ -167,7 +169,7 @@ def write_checksum_file(
         session=session,
         safety=safety,
     )
-    return _as_path(_record_one(path, policy).path + SIDECAR_SUFFIX)
+    return _as_path(_record_one(path, policy))
 
 
 def _as_path(text: str) -> Path:
@@ -181,7 +183,7 @@ def _as_path(text: str) -> Path:
 
 def record_checksums(
     paths: Iterable[str],
-    on_recorded: Callable[[str, Exception | None], None],
+    on_recorded: Callable[[str, str | Exception], None],
     *,
     algo: str | None = None,
     concurrency: Concurrency = "lock",
@@ -194,8 +196,9 @@ def record_checksums(
 
     Args:
         paths: The files; those of a directory that follow one another share its flushes.
-        on_recorded: Called with each path once its record is durable, and with what its recording
-            failed with, or None. An interrupt comes after those that are recorded by then.
+        on_recorded: Called with each path once its record is durable, and with the sidecar's path,
+            or with what its recording failed with. An interrupt comes after those that are recorded
+            by then.
         algo: As for `write_checksum_file`.
         concurrency: As for `write_atomic_bytes`.
         retries: As for `write_atomic_bytes`.
@@ -220,11 +223,11 @@ def record_checksums(
 def _record_together(
     paths: list[str],
     policy: Policy,
-    on_recorded: Callable[[str, Exception | None], None],
+    on_recorded: Callable[[str, str | Exception], None],
     on_hashed: Callable[[int], None] | None,
 ) -> None:
     """Record the checksums of files in one directory."""
-    results: list[tuple[str, Exception | None]] = []
+    results: list[tuple[str, str | Exception]] = []
     batch = None
     try:
         if len(paths) > 1:
@@ -234,24 +237,25 @@ def _record_together(
         pass  # each recording finds the same, and reports it
     try:
         for path in paths:
-            failure: Exception | None = None
+            result: str | Exception
             try:
-                _record_one(path, policy, batch, on_hashed)
+                result = _record_one(path, policy, batch, on_hashed)
             except (SafeAtomicError, system_error(), ValueError) as error:
-                failure = error
-            results.append((path, failure))
+                result = error
+            results.append((path, result))
     finally:
         if batch is not None:
             try:
                 batch.settle()
             except system_error() as error:
                 results = [
-                    (path, failure or _unsettled(error, path, policy)) for path, failure in results
+                    (path, _unsettled(error, path, policy) if isinstance(result, str) else result)
+                    for path, result in results
                 ]
             finally:
                 batch.close()
-        for path, failure in results:
-            on_recorded(path, failure)
+        for path, result in results:
+            on_recorded(path, result)
 
 
 def _unsettled(error: OSError, path: str, policy: Policy) -> Exception:
@@ -268,10 +272,11 @@ def _record_one(
     policy: Policy,
     batch: Batch | None = None,
     on_hashed: Callable[[int], None] | None = None,
-) -> Target:
+) -> str:
+    """Record one checksum; return the sidecar's path."""
     recording = _Recording(path, policy, batch, on_hashed)
     carry_out(recording, recording.run)
-    return recording.target
+    return recording.sidecar
 
 
 def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
@@ -318,12 +323,16 @@ class _Recording(Change):
         super().__init__(policy)
         self.target = Target(check_path(path))
         self.target.must_exist = True
+        self.sidecar = self.target.path + SIDECAR_SUFFIX
         self._batch = batch
         self._on_hashed = on_hashed
 
     def run(self) -> None:
         """Do the steps in their order."""
         pass_gate(self.target, self.policy, op="sidecar")
+        if self.target.linked:  # that is where the sidecar is
+            directory = os.path.dirname(kernel.realpath(self.target.path))
+            self.sidecar = os.path.join(directory, self.target.name + SIDECAR_SUFFIX)
         require_present(self.target)
         self.enter(self.target)
         if self.policy.lock:

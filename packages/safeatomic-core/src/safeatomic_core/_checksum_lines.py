@@ -101,7 +101,8 @@ def escape(name: bytes) -> bytes:
 
 
 def _parse_untagged(text: bytes) -> Line | None:
-    word, space, name = text.partition(b" ")
+    blank = b"\t" if b"\t" in text.partition(b" ")[0] else b" "  # as sha256sum reads either
+    word, space, name = text.partition(blank)
     digest = parse_digest(word)
     if digest is None:
         return None

@@ -15,15 +15,15 @@ from ._change import finish
 from ._descriptor import closing
 from ._errors import LockError, age_text, system_error
 from ._gate import gate
-from ._held_locks import give_up, holds, keep, kept_by_path, kept_lock, let_go, take, to_release
+from ._held_locks import give_up, holds, keep, kept_by_path, let_go, take, to_release
 from ._lock import Lock
 from ._lock_file import Found, flock_stale, unlike_a_lock
 from ._lock_payload import CAP, parse_timestamp
-from ._options import check_delay, check_retries, check_safety, check_session, defaults
+from ._options import check_delay, check_retries, check_safety, check_session, defaults, short
 from ._posix import kernel
 from ._settle import recover
 from ._stack import require_stack
-from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named, visit
+from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named
 from ._types import WRITER_EXCLUSION, Record
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ class LockInfo(Record):
 
     Attributes:
         path: The file the lock is for.
-        lock_path: The lock's own path.
+        lock_path: The lock's own path; where ``path`` is a symbolic link, an absolute one.
         exists: Whether the lock is held, that is, whether its file is there.
         pid: Process that took it, None when the payload does not say.
         hostname: Host that took it, None when the payload does not say.
@@ -67,9 +67,7 @@ class LockInfo(Record):
     def age_s(self) -> float | None:
         """Seconds since the lock was taken; None when it does not say."""
         stamp = parse_timestamp(self.timestamp)
-        if stamp is None:
-            return None
-        return max(0.0, time.time() - stamp)
+        return None if stamp is None else max(0.0, time.time() - stamp)
 
     def __str__(self) -> str:
         if not self.exists:
@@ -80,10 +78,8 @@ class LockInfo(Record):
         since = "" if age is None else f", {age_text(age)} ago"
         if self.pid is None:
             return f"{self.path}: locked (alive: {self.alive})"
-        return (
-            f"{self.path}: locked by process {self.pid} on {self.hostname}{since} "
-            f"(alive: {self.alive})"
-        )
+        host = repr(str(self.hostname))[1:-1]  # anybody's text: neither a line's end nor an escape
+        return f"{self.path}: locked by process {self.pid} on {host}{since} (alive: {self.alive})"
 
 
 def try_acquire_lock(
@@ -281,7 +277,7 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
         max_age_s: See `is_stale_lock`.
 
     Returns:
-        True if a stale lock was removed.
+        True if a stale lock was removed; False also where a shared flock of somebody's keeps it.
 
     Raises:
         ValueError: ``max_age_s`` is negative or not finite.
@@ -300,49 +296,56 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
     return _examine(path, release)
 
 
-def inheritable_lock(path: StrPath) -> tuple[int, str, str] | None:
-    """Return a lock that this process keeps, in a form that a child process can inherit.
-
-    Returns:
-        The descriptor whose flock is the lock, the lock file's absolute path, and its token; None
-        if this process has no lock there, or lost it.
-    """
-
-    def describe(target: Target) -> tuple[int, str, str] | None:
-        lock = kept_lock(target)
-        return None if lock is None else (lock.fd, _lock_path(target), lock.token)
-
-    return visit(path, describe)
+def inspect_beside(path: str) -> LockInfo:
+    """Report on the lock file of just this name, also where the path leads elsewhere as a link."""
+    return _examine(path, _info, follow=False)
 
 
-def _examine(path: StrPath, work: Callable[[Target, Found], _T]) -> _T:
+def release_stale_beside(path: str) -> bool:
+    """Remove the lock file of just this name, if its holder is dead, as `release_stale_lock`."""
+
+    def release(target: Target, found: Found) -> bool:
+        dead = found.exists and found.alive == "no"
+        return dead and flock_stale(found.fd) and _remove(target, found)
+
+    return _examine(path, release, follow=False)
+
+
+def is_pinned(path: str, *, follow: bool = True, gently: bool = False) -> bool:
+    """Tell whether somebody's shared flock keeps a dead holder's lock; see `Found.is_pinned`."""
+    return _examine(path, lambda _target, found: found.is_pinned(gently=gently), follow=follow)
+
+
+def _examine(path: StrPath, work: Callable[[Target, Found], _T], *, follow: bool = True) -> _T:
     """Look at what stands at the name of a file's lock, and do some work with it."""
-    found = Found()
+    target, found = Target(check_path(path)), Found()
 
-    def looked(target: Target) -> _T:
-        found.look(target.dir_fd, target.name + LOCK_SUFFIX)
-        return work(target, found)
+    def looked() -> _T:
+        target.open(follow=follow)
+        with Naming(target):
+            found.look(target.dir_fd, target.name + LOCK_SUFFIX)
+            return work(target, found)
 
-    return closing(found, lambda: visit(path, looked))
+    return closing(found, lambda: closing(target, looked))
 
 
 def _lock_path(target: Target) -> str:
     """Return the absolute path of a target's lock, without symbolic links."""
-    directory = kernel.realpath(os.path.dirname(target.path) or ".")
     if target.linked:
         directory = os.path.dirname(kernel.realpath(target.path))
+    else:
+        directory = kernel.realpath(os.path.dirname(target.path) or ".")
     return os.path.join(directory, target.name + LOCK_SUFFIX)
 
 
 def _info(target: Target, found: Found) -> LockInfo:
     def text(name: str) -> str | None:
-        value = found.fields.get(name)
-        return value if isinstance(value, str) else None
+        return value if isinstance(value := found.fields.get(name), str) else None
 
     pid = found.fields.get("pid")
     return LockInfo(
         path=target.path,
-        lock_path=os.path.join(os.path.dirname(target.path), target.name + LOCK_SUFFIX),
+        lock_path=_lock_path(target) if target.linked else target.path + LOCK_SUFFIX,
         exists=found.exists,
         pid=pid if isinstance(pid, int) else None,
         hostname=text("hostname"),
@@ -356,10 +359,8 @@ def _info(target: Target, found: Found) -> LockInfo:
 
 def _is_stale(exists: bool, alive: str, age: float | None, max_age_s: float | None) -> bool:
     """Tell whether a lock is stale; one that is corrupt has no known holder and no age."""
-    if not exists or alive == "yes":
-        return False
-    if alive == "no":
-        return True
+    if not exists or alive != "unknown":
+        return exists and alive == "no"
     return max_age_s is not None and age is not None and age > max_age_s
 
 
@@ -370,7 +371,7 @@ def _check_age(max_age_s: float | None) -> float | None:
         kind = type(max_age_s).__name__
         raise TypeError(f"max_age_s must be a number of seconds or None, not {kind}")
     if not 0 <= max_age_s < float("inf"):
-        raise ValueError(f"max_age_s must be 0 or more seconds and finite, not {max_age_s}")
+        raise ValueError(f"max_age_s must be 0 or more seconds and finite, not {short(max_age_s)}")
     return max_age_s
 
 

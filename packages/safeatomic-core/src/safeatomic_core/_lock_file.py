@@ -31,6 +31,10 @@ CRASH_MARK = stat.S_ISVTX
 # A prober holds a shared flock for microseconds; a process that holds one longer pins the lock.
 _PROBE_ROUNDS = 200
 _LOCK_UN = 8
+PINNED = (
+    "another process holds a shared flock on its lock file, which keeps everybody from taking it "
+    "over or removing it; end that process ('lslocks' shows which)"
+)
 _BOM = b"\xef\xbb\xbf"  # with which some editors begin a text
 _REFUSED = (errno.EACCES, errno.EPERM)
 _KINDS = {
@@ -115,6 +119,24 @@ class Found:
         stamp = parse_timestamp(self.fields.get("timestamp"))
         return None if stamp is None else max(0.0, time.time() - stamp)
 
+    def is_pinned(self, *, gently: bool = False) -> bool:
+        """Tell whether a dead holder's lock stays because somebody keeps a shared flock on it.
+
+        Args:
+            gently: Look into ``/proc/locks`` (proc(5)) first. What proves it is an exclusive flock,
+                for an instant in which a writer who comes takes us for the holder.
+        """
+        if not self.takeable or (gently and not _is_listed_as_shared(self.inode[1])):
+            return False
+        try:
+            kernel.flock(self.fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return probe_free(self.fd)  # else somebody is taking it over
+        except system_error():
+            return False
+        kernel.flock(self.fd, _LOCK_UN)
+        return False
+
     def describe(self, *, sticky: bool = False) -> str:
         """Say who holds the lock, since when, and what to do.
 
@@ -153,6 +175,8 @@ class Found:
                 f"held by {who}{since}; wait for it (retries= and delay=), or if it must go, "
                 "force_release_lock() makes its write fail"
             )
+        if self.alive == "no" and self.is_pinned():
+            return f"left behind by {who}{since}, which is dead, but {PINNED}"
         if self.alive == "no":
             return (
                 f"left behind by {who}{since}, which is dead; remove it with release_stale_lock() "
@@ -290,6 +314,16 @@ def flock_stale(fd: int) -> bool:
         else:
             return True
     return False
+
+
+def _is_listed_as_shared(inode: int) -> bool:
+    """Tell whether a process that can be seen from here holds a shared flock of such an inode."""
+    try:
+        lines = read_proc("/proc/locks").splitlines()
+    except system_error():
+        return False
+    end = b":%d 0 EOF" % inode
+    return any(b" FLOCK " in line and b" READ " in line and line.endswith(end) for line in lines)
 
 
 def _alive_by_pid(fields: dict[str, object]) -> Alive:

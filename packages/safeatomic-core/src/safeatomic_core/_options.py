@@ -249,7 +249,7 @@ def check_retries(retries: object) -> int:
     if isinstance(retries, bool) or not isinstance(retries, int):
         raise TypeError(f"retries must be an int, not {type(retries).__name__}")
     if not 0 <= retries <= _MOST:
-        raise ValueError(f"retries must be 0 to {_MOST}, not {_short(retries)}")
+        raise ValueError(f"retries must be 0 to {_MOST}, not {short(retries)}")
     return retries
 
 
@@ -258,11 +258,11 @@ def check_delay(delay: object) -> float:
     if isinstance(delay, bool) or not isinstance(delay, int | float):
         raise TypeError(f"delay must be a number of seconds, not {type(delay).__name__}")
     if not 0 <= delay <= _LONGEST:
-        raise ValueError(f"delay must be 0 to {_LONGEST:.0f} seconds, not {_short(delay)}")
+        raise ValueError(f"delay must be 0 to {_LONGEST:.0f} seconds, not {short(delay)}")
     return delay
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """Return a number for a message."""
     try:
         return str(number)

@@ -359,10 +359,18 @@ def unreadable(target: Target, error: OSError) -> OSError:
 
 
 def _leads(name: bytes, target: Target) -> bool:
-    """Tell whether a name in a line is one of the target: its own, or another of its inode."""
+    """Tell whether a name in a line is one of the target: its own, or another of its inode.
+
+    Raises:
+        MalformedError: It is a path that ends in the target's name. Where such a path leads depends
+            on where somebody stands, and to follow it may hang; so it is not followed.
+    """
     own = os.fsencode(target.name)
     if name in (own, b"./" + own):
         return True
+    if name.rpartition(b"/")[1:] == (b"/", own):
+        shown = os.fsdecode(name)
+        raise MalformedError(f"gives a path, {shown!r}, instead of this file's own name")
     if b"/" in name or target.status is None:
         return False
     try:

@@ -40,16 +40,16 @@ def checksum(arguments: Namespace) -> int:
             refused = isinstance(error, UnsupportedEnvironmentError)
             worst = max(worst, REFUSED if refused else ERROR)
 
-    def done(path: str, error: Exception | None) -> None:
-        if isinstance(error, FileNotFoundError) and path in walked and _is_gone(path):
+    def done(path: str, result: str | Exception) -> None:
+        if isinstance(result, FileNotFoundError) and path in walked and _is_gone(path):
             return  # removed since the walk
-        if error is None and arguments.quiet:
+        if isinstance(result, str) and arguments.quiet:
             return
         progress.clear()
-        if error is not None:
-            failed(error)
+        if isinstance(result, str):
+            output.say(output.name(result))
         else:
-            output.say(output.name(path + SIDECAR_SUFFIX))
+            failed(result)
 
     paths, walked = _expanded(arguments, failed)
     with Progress(total_size(paths), asked=arguments.progress) as progress:

@@ -54,7 +54,7 @@ def _main(argv: Sequence[str] | None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     """Do what was asked, and turn every way in which that can fail into a line and a status."""
     try:
-        with Ending():
+        with Ending() as arguments.ending:
             status: int = arguments.run(arguments)
             return status
     except SystemExit as leaving:  # arguments that do not go together

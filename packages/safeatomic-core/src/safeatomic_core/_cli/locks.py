@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from .. import _temp_file
@@ -9,10 +10,13 @@ from .._descriptor import close_quietly
 from .._errors import LockError, SafeAtomicError, age_text
 from .._lock_api import (
     force_release_lock,
+    inspect_beside,
     inspect_lock,
-    is_stale_lock,
+    is_pinned,
+    release_stale_beside,
     release_stale_lock,
 )
+from .._lock_file import PINNED
 from .._posix import kernel
 from .._target import DIRECTORY_FLAGS, LOCK_SUFFIX
 from . import output, wording
@@ -58,7 +62,7 @@ def unlock(arguments: Namespace) -> int:
     if removed:
         output.say(f"removed the lock of {output.name(arguments.path)}{_whose(before)}")
         return OK
-    output.complain(f"nothing removed; {describe(inspect_lock(arguments.path))}")
+    output.complain(f"nothing removed; {_described(arguments.path, inspect_lock(arguments.path))}")
     return NO
 
 
@@ -85,15 +89,22 @@ def clean(arguments: Namespace) -> int:
         failures.append(OSError(kept.errno, f"cannot remove it: {kept.strerror}", path))
     for info in _locks_in(directory, failures):
         try:
-            path = info.lock_path.removesuffix(LOCK_SUFFIX)
-            stale = is_stale_lock(path)
-            if stale and (arguments.dry_run or release_stale_lock(path)):
+            if info.alive == "no" and _remove(info, dry_run=arguments.dry_run):
                 output.say(f"{verb} {output.name(info.lock_path)}{_whose(info)}")
         except (OSError, SafeAtomicError) as error:
             failures.append(error)
     for failure in failures:
         output.complain(wording.explained(failure, arguments.options))
     return ERROR if failures else OK
+
+
+def _remove(info: LockInfo, *, dry_run: bool) -> bool:
+    """Remove a dead holder's lock, or only see whether that can be done."""
+    if not dry_run and release_stale_beside(info.path):
+        return True
+    if is_pinned(info.path, follow=False, gently=dry_run):
+        raise OSError(errno.EAGAIN, f"cannot remove it: {PINNED}", info.lock_path)
+    return dry_run
 
 
 def describe(info: LockInfo) -> str:
@@ -110,8 +121,13 @@ def conflict(path: str) -> str:
     """Return the line of somebody who did not get a lock."""
     info = inspect_lock(path)
     if info.exists:
-        return describe(info)
+        return _described(path, info)
     return f"{output.name(path)}: locked at the last attempt; its holder has released it since"
+
+
+def _described(path: str, info: LockInfo) -> str:
+    """Return one line about a lock that was not to be had."""
+    return f"{describe(info)}: {PINNED}" if is_pinned(path) else describe(info)
 
 
 def _locks_in(directory: str, failures: list[BaseException]) -> Iterator[LockInfo]:
@@ -120,7 +136,7 @@ def _locks_in(directory: str, failures: list[BaseException]) -> Iterator[LockInf
         if not name.endswith(LOCK_SUFFIX) or name == LOCK_SUFFIX:
             continue
         try:
-            info = inspect_lock(os.path.join(directory, name.removesuffix(LOCK_SUFFIX)))
+            info = inspect_beside(os.path.join(directory, name.removesuffix(LOCK_SUFFIX)))
         except (OSError, LockError, ValueError) as error:
             failures.append(error)
             continue

@@ -40,8 +40,10 @@ class StartError(Exception):
     """
 
     def __init__(self, command: str, error: OSError) -> None:
-        found = error.errno != errno.ENOENT
-        reason = error.strerror if found else "command not found"
+        reason, found = error.strerror, True
+        if error.errno == errno.ENOENT:
+            found = _found(command) is not None
+            reason = "the interpreter that it names is missing" if found else "command not found"
         super().__init__(f"{command}: {reason}")
         self.status = NOT_STARTED if found else NOT_FOUND
 
@@ -108,7 +110,7 @@ class Child:
                 if error.errno != errno.ENOEXEC:
                     raise
                 # A script without a first line that names its interpreter, as for execvp(3).
-                script = ["/bin/sh", _found(command[0]), *command[1:]]
+                script = ["/bin/sh", _found(command[0]) or command[0], *command[1:]]
                 self._pid = self._spawn(script, environment, streams)
         except OSError as error:
             raise StartError(command[0], error) from error
@@ -149,12 +151,13 @@ class Child:
                 return _SIGNALLED - code if code < 0 else code
 
 
-def _found(command: str) -> str:
-    """Return the path of a command that was found by its name."""
-    if os.sep in command:
-        return command
-    places = (os.path.join(directory, command) for directory in os.get_exec_path())
-    return next(place for place in places if os.path.isfile(place) and os.access(place, os.X_OK))
+def _found(command: str) -> str | None:
+    """Return the path of a command that can be found by its name, None if there is none."""
+    places = [command]
+    if os.sep not in command:
+        places = [os.path.join(directory, command) for directory in os.get_exec_path()]
+    found = (place for place in places if os.path.isfile(place) and os.access(place, os.X_OK))
+    return next(found, None)
 
 
 def _is_only_thread() -> bool:

@@ -8,14 +8,16 @@ import threading
 
 from .._checksum_api import get_checksum_info
 from .._command_lock import VARIABLE
-from .._descriptor import close_quietly
+from .._descriptor import close_quietly, closing, shows
 from .._errors import UNCHANGED, ChecksumMismatchError, SafeAtomicError
-from .._lock_api import inheritable_lock, release_lock, try_acquire_lock
+from .._held_locks import kept_by_path, let_go
+from .._lock_api import try_acquire_lock
 from .._lock_payload import parse_json
+from .._mounts import directory_of
 from .._posix import kernel
 from .._reader import AtomicReader
 from .._settle import recover
-from .._target import visit
+from .._target import Target
 from . import commands, output, wording
 from .locks import conflict
 from .output import NO
@@ -26,36 +28,81 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from .._held_locks import Kept
     from .._writer import AtomicWriter
+    from .signals import Ending
 
 _CHUNK = 65536  # bytes taken from a pipe at a time, which is what it holds
 
 
 def lock(arguments: Namespace) -> int:
     """Run a command under a lock, which it inherits."""
-    path = arguments.path
-    taken = try_acquire_lock(
-        path, retries=arguments.retries, delay=arguments.delay, safety=arguments.safety
-    )
-    if not taken:
-        output.complain(conflict(path))
-        return int(arguments.conflict_exit)
-    try:
-        with Child() as child:
-            child.start(arguments.command, _environment(path, hide=arguments.close))
-            return child.wait()
-    except StartError as error:
-        output.complain(str(error))
-        return error.status
-    finally:
-        _release(path)
+    held = _Held(arguments.path, arguments.ending)
+
+    def run() -> int:
+        if not held.take(arguments):
+            output.complain(conflict(arguments.path))
+            return int(arguments.conflict_exit)
+        try:
+            with Child() as child:
+                held.require_going_on()
+                child.start(arguments.command, held.environment(hide=arguments.close))
+                return child.wait()
+        except StartError as error:
+            output.complain(str(error))
+            return error.status
+
+    return closing(held, run)
 
 
-def _environment(path: str, *, hide: bool) -> dict[str, str]:
-    """Return the command's environment, in which the lock is named; let its flock be inherited."""
+class _Held:
+    """The lock of a command. `close` releases it, and no signal keeps it from that."""
+
+    def __init__(self, path: str, ending: Ending) -> None:
+        self._path = path
+        self._ending = ending
+        self._others = kept_by_path(path)  # of a program that runs us inside
+        self._kept: Kept | None = None
+        self._released = False
+
+    def take(self, arguments: Namespace) -> bool:
+        """Take it; from then on signals are only noted, or passed on to the command."""
+        taken = try_acquire_lock(
+            self._path,
+            retries=arguments.retries,
+            delay=arguments.delay,
+            safety=arguments.safety,
+        )
+        if taken:
+            self._ending.defer()
+            self._kept = kept_by_path(self._path)
+        return taken
+
+    def require_going_on(self) -> None:
+        """Start no command if a signal came that would have ended it."""
+        if self._ending.noted:
+            raise Ended(self._ending.noted)
+
+    def environment(self, *, hide: bool) -> dict[str, str]:
+        """Return the command's environment, which names the lock; let its flock be inherited."""
+        return _environment(self._kept, hide=hide)
+
+    def close(self) -> None:
+        """Release it, after a command that has ended, whose status stands whatever happens here."""
+        self._ending.defer()
+        kept = self._kept
+        if kept is None and self._others is None:  # a signal may have come once it was taken
+            kept = kept_by_path(self._path)
+        if kept is not None and not self._released:
+            _release(kept, self._path)
+            self._released = True
+
+
+def _environment(kept: Kept | None, *, hide: bool) -> dict[str, str]:
+    """Return the environment of a command, and let it inherit a lock."""
     environment = dict(os.environ)
     named = _named(environment)
-    held = inheritable_lock(path)
+    held = inheritable(kept)
     if held is not None:
         fd, lock_path, token = held
         named.pop(lock_path, None)
@@ -70,31 +117,55 @@ def _environment(path: str, *, hide: bool) -> dict[str, str]:
     return environment
 
 
+def inheritable(kept: Kept | None) -> tuple[int, str, str] | None:
+    """Return a lock that this process keeps, in a form that a child process can inherit.
+
+    Returns:
+        The descriptor whose flock is the lock, the lock file's absolute path without links, and its
+        token; None if there is no lock, or it was taken away.
+    """
+    if kept is None or not kept.live() or not kept.owned(-1):
+        return None
+    try:
+        directory = directory_of(_directory(kept))
+    except OSError:  # no /proc
+        directory = os.path.dirname(kernel.realpath(kept.path))
+    return kept.lock.fd, os.path.join(directory, kept.lock.name), kept.lock.token
+
+
 def _named(environment: dict[str, str]) -> dict[str, object]:
     """Return the locks that a wrapper around us has named already."""
     named = parse_json(os.fsencode(environment.get(VARIABLE, "")))
     return named if isinstance(named, dict) else {}
 
 
-def _release(path: str) -> None:
+def _directory(kept: Kept) -> int:
+    """Return the descriptor of the directory that a lock keeps open, wherever its path leads."""
+    return kept.lock._dir_fd  # noqa: SLF001 - its only name
+
+
+def _release(kept: Kept, path: str) -> None:
     """Release the lock of a command that has ended; its own status stands whatever happens here."""
     name = output.name(path)
     try:
-        _clear_up(path)
+        _clear_up(kept, path)
     except (OSError, SafeAtomicError) as error:
         why = wording.explained(error, ())
         output.complain(f"warning: what is left beside {name} was not cleared up: {why}")
     try:
-        if not release_lock(path):
+        if not let_go(kept):
             output.complain(f"warning: the lock of {name} was taken away while the command ran")
     except (OSError, SafeAtomicError) as error:
         why = wording.explained(error, ())
         output.complain(f"warning: the lock of {name} was not released: {why}")
 
 
-def _clear_up(path: str) -> None:
+def _clear_up(kept: Kept, path: str) -> None:
     """Flush and sweep: the lock is the only trace of a process that was killed under it."""
-    visit(path, lambda target: recover(target, "best_effort"))
+    device, inode, name = kept.place
+    dir_fd = _directory(kept)
+    if shows(dir_fd, (device, inode)):  # else a program that runs us inside has closed it
+        recover(Target.borrowed(path, name, dir_fd, None), "best_effort")
 
 
 def edit(arguments: Namespace) -> int:
@@ -131,7 +202,8 @@ def _filter(command: list[str], source: int, writer: AtomicWriter) -> int:
     """
     read_end, write_end = os.pipe()
     pump = _Pump(read_end, writer)
-    try:
+
+    def run() -> int:
         with Child() as child:
             try:
                 pump.start()
@@ -142,8 +214,9 @@ def _filter(command: list[str], source: int, writer: AtomicWriter) -> int:
         if child.asked_to_end and status == 0:
             raise Ended(child.asked_to_end)  # what it has printed by then may be the half
         pump.join()
-    finally:
-        pump.give_up()
+        return status
+
+    status = closing(pump, run)
     pump.reraise()
     return status
 
@@ -157,12 +230,13 @@ class _Pump(threading.Thread):
         self._writer = writer
         self._failure: BaseException | None = None
         self._given_up = False
+        self._writing = threading.Lock()
 
     def run(self) -> None:
         """Copy until the last writer has closed the pipe."""
         try:
-            while (chunk := kernel.read(self._fd, _CHUNK)) and not self._given_up:
-                self._writer.write(chunk)
+            while (chunk := kernel.read(self._fd, _CHUNK)) and self._write(chunk):
+                pass
         except OSError as error:
             if error.filename is None:  # not the writer's, so the pipe's
                 error.filename = "output of the filter"
@@ -172,9 +246,22 @@ class _Pump(threading.Thread):
         finally:
             close_quietly(self._fd)  # a filter that has more to print ends by SIGPIPE
 
-    def give_up(self) -> None:
-        """Write nothing more."""
+    def _write(self, chunk: bytes) -> bool:
+        """Write a chunk, unless nobody wants it any more."""
+        with self._writing:
+            if not self._given_up:
+                self._writer.write(chunk)
+            return not self._given_up
+
+    def close(self) -> None:
+        """Write nothing more. A write that is under way ends first: its writer is given up next.
+
+        It is not waited for the end of the output, which a process that the filter has left behind
+        may keep open.
+        """
         self._given_up = True
+        with self._writing:
+            pass
 
     def reraise(self) -> None:
         """Raise what the copying failed with."""

@@ -33,11 +33,20 @@ class Ending:
 
     The first one unwinds what is being done. Those that come meanwhile are not to interrupt the
     clean-up; there is still SIGQUIT.
+
+    Attributes:
+        noted: The first one that came after `defer`, 0 if none did.
     """
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self._came = False
+        self._deferred = False
+        self.noted = 0
+
+    def defer(self) -> None:
+        """Only note those that come from now on."""
+        self._deferred = True
 
     def __enter__(self) -> Self:
         for number in ENDING:
@@ -54,6 +63,8 @@ class Ending:
             signal.signal(number, before)
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
-        if not self._came:
+        if self._deferred:
+            self.noted = self.noted or number
+        elif not self._came:
             self._came = True
             raise Ended(number)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from .._checksum_api import get_checksum_info
 from .._errors import SafeAtomicError
-from .._lock_api import inspect_lock
+from .._lock_api import inspect_beside
 from .._posix import kernel
 from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
 from .._temp_file import is_temp_name
@@ -24,16 +25,22 @@ def files_below(
 
     Args:
         directory: Where to begin.
-        on_error: Told of a directory that cannot be read; the walk continues.
+        on_error: Told of a directory that cannot be read; the walk continues. One that was removed
+            since the walk has found it is passed over, as such a file is.
         recorded: Also yield the names of files that are missing beside a sidecar of theirs.
 
     Yields:
         The path of each regular file that is neither a sidecar nor a lock nor a temp of ours.
     """
     waiting = [directory]  # not by recursion: a tree may be deeper than the stack
+
+    def failed(error: OSError) -> None:
+        if error.errno != errno.ENOENT or error.filename == directory:
+            on_error(error)
+
     while waiting:
         below: list[str] = []
-        yield from _files_in(waiting.pop(), below, on_error, recorded=recorded)
+        yield from _files_in(waiting.pop(), below, failed, recorded=recorded)
         waiting += reversed(below)
 
 
@@ -51,8 +58,6 @@ def _files_in(
         path = os.path.join(directory, name)
         try:
             mode = kernel.stat(path, follow_symlinks=False).st_mode
-        except FileNotFoundError:
-            continue  # removed since
         except OSError as error:
             on_error(error)
             continue
@@ -81,7 +86,7 @@ def _is_lock(name: str, path: str, present: set[str]) -> bool:
     if not name.endswith(LOCK_SUFFIX) or name == LOCK_SUFFIX:
         return False
     try:
-        info = inspect_lock(path.removesuffix(LOCK_SUFFIX))
+        info = inspect_beside(path.removesuffix(LOCK_SUFFIX))
     except (OSError, SafeAtomicError, ValueError):
         return False
     return not info.corrupt or (not info.raw and name.removesuffix(LOCK_SUFFIX) in present)

@@ -9,19 +9,18 @@ from __future__ import annotations
 from .. import _verdicts
 from .._descriptor import closing
 from .._errors import SafeAtomicError, explain, system_error
-from .._guarantees import inspect_guarantees, unknown_report
+from .._guarantees import GuaranteeReport, inspect_guarantees, unknown_report
 from .._types import CRASH_DURABILITY, GUARANTEES
 from . import checks as look
 from . import limits, sidecars, storage
 from .probes import Probes
-from .subject import Place
+from .subject import Place, need_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from .._guarantees import GuaranteeReport
     from .._types import CheckStatus
     from .subject import Finding
 
@@ -45,7 +44,11 @@ def examine(
     place = Place(path, report.environment)
 
     def look_around() -> None:
+        nonlocal report
         place.open()
+        if place.astray:
+            report = _report_on(place)
+            place.environment = report.environment
         lines.extend(_run(name, check) for name, check in _inspections(place, report))
         lines.extend(_probe(place, _why_not(lines, destructive=destructive)))
 
@@ -62,6 +65,15 @@ def _inspect(path: str) -> tuple[GuaranteeReport, list[Line]]:
     except system_error() as error:
         why = _explain(error, "inspect the path")
         return unknown_report(), [("inspection", "unknown", why)]
+
+
+def _report_on(place: Place) -> GuaranteeReport:
+    """Return the report on a directory to which only its descriptor leads."""
+    device = need_directory(place).st_dev
+    verdict = _verdicts.look(device, place.dir_fd, place.directory, whole=True)
+    if place.name and _verdicts.is_mount_point(place.dir_fd, place.name, verdict):
+        verdict = verdict.of_mount_point()
+    return GuaranteeReport(verdict.environment, verdict.guarantees, verdict.reasons)
 
 
 def _inspections(

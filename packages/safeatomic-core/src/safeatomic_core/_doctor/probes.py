@@ -43,8 +43,8 @@ class Probes:
 
     def __init__(self, place: Place) -> None:
         self._above = place.dir_fd
-        self._directory = place.directory
         self._name = PROBE_PREFIX + os.urandom(8).hex()
+        self._way = place.reach(self._name)
         self._room = Descriptor()
         self._files = _Files()
         self.cleaned = False
@@ -135,7 +135,7 @@ class Probes:
         fd = self._enter()
         there = f"/proc/self/fd/{fd}"
         if not os.path.isdir(there):
-            there = os.path.join(self._directory, self._name)
+            there = self._way
         return os.path.join(there, role)
 
     # ------------------------------------------------------------------------------ the probes

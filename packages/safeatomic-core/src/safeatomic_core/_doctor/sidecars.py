@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import stat
 
 from .._advice import command
 from .._descriptor import closing
 from .._errors import ChecksumMismatchError, SafeAtomicError, age_text
-from .._lock_api import inspect_lock
+from .._lock_file import PINNED, Found, unlike_a_lock
 from .._posix import kernel
 from .._reading import verify_file
 from .._sidecar_file import Looks
-from .._target import SIDECAR_SUFFIX, Target
+from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target
 from .._verdicts import is_mount_point
 from . import permissions
 from .subject import failed, need_directory, passed, shown, unknown, warned
@@ -27,36 +26,48 @@ def lock(place: Place) -> Finding:
     if not place.name:
         return passed("a directory has no lock")
     need_directory(place)
-    info = inspect_lock(place.join(place.name))
-    if not info.exists:
+    found = Found()
+
+    def look() -> Finding:
+        found.look(place.dir_fd, place.name + LOCK_SUFFIX)
+        return _judge(place, found)
+
+    return closing(found, look)
+
+
+def _judge(place: Place, found: Found) -> Finding:
+    """Say what a lock means for a writer."""
+    name = place.name + LOCK_SUFFIX
+    if not found.exists:
         return passed("not locked")
-    if info.corrupt:
-        plain = info.raw is not None  # what is not even a file is not removed by force either
+    if found.corrupt:
+        # What does not look like any lock is not removed by force either.
         removal = "move it away"
-        if plain:
+        if unlike_a_lock(found) is None:
             removal = "remove it with force_release_lock() or 'safeatomic unlock --force'"
         return failed(
-            f"{shown(os.path.basename(info.lock_path))} is not a lock of this library, and "
+            f"{shown(name)} is not a lock of this library, and "
             f"blocks every writer; inspect it, and if it is not needed, {removal}"
         )
-    age = info.age_s
+    age = found.age_s()
     since = "" if age is None else f" for {age_text(age)}"
-    holder = f"process {info.pid} on {shown(str(info.hostname))}{since}"
-    if info.alive == "yes":
+    pid, host = found.fields.get("pid"), found.fields.get("hostname")
+    holder = f"process {pid} on {shown(str(host))}{since}"
+    if found.alive == "yes":
         return passed(f"held by {holder}, which is alive")
-    if info.alive == "unknown" and info.pid is None:
+    if found.alive == "unknown" and pid is None:
         return failed(
             "its lock file cannot be examined, so it counts as held; it belongs to another user: "
             "ask that user"
         )
-    if info.alive == "unknown":
+    if found.alive == "unknown":
         return failed(
             f"held by {holder}, and whether that process is running could not be determined, so "
             "no writer takes it over; if it is not, remove the lock with "
             "release_stale_lock(max_age_s=…) or force_release_lock()",
         )
-    if _heals_itself(info.raw):
-        kept = _kept_in_place(place, os.path.basename(info.lock_path))
+    if found.takeable:
+        kept = PINNED if found.is_pinned(gently=True) else _kept_in_place(place, name)
         if kept is not None:
             return failed(f"left behind by {holder}, which is dead, and {kept}")
         return warned(f"left behind by {holder}, which is dead; the next writer takes it over")
@@ -87,12 +98,6 @@ def _kept_in_place(place: Place, name: str) -> str | None:
     return None
 
 
-def _heals_itself(raw: str | None) -> bool:
-    """Tell whether a dead lock is one that the next writer takes over by itself."""
-    text = (raw or "").strip("\0")
-    return not text or '"kernel_lock"' in text
-
-
 def checksum(place: Place) -> Finding:
     """Verify the file with its checksum sidecar."""
     if not place.name:
@@ -115,7 +120,7 @@ def checksum(place: Place) -> Finding:
     if place.target is None:
         return warned(f"{name} is there, but the file it describes is not; delete it, or restore")
     try:
-        verify_file(place.join(place.name))
+        verify_file(place.reach(place.name))
     except ChecksumMismatchError as error:
         return failed(
             f"the content does not match: recorded {error.expected[:16]}…, found "

@@ -14,7 +14,8 @@ from .. import _mounts
 from .._descriptor import Descriptor
 from .._errors import SafeAtomicError, system_error
 from .._guarantees import nearest_directory
-from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
+from .._posix import MOST_LINKS, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
+from .._target import identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,11 +40,16 @@ class Place:
         status: What the directory is, None if unknown.
         target: What the name is (a symbolic link is not followed), None if it does not exist.
         link: What the path itself is if it is a symbolic link, else None.
+        astray: Whether a relative path, as a write uses it, leads to another directory than its
+            absolute form does, or where that leads nowhere: below a working directory that was
+            mounted over, that lies below a closed one, or whose path is too long.
         environment: The environment, set by the doctor.
     """
 
     __slots__ = (
         "_handle",
+        "_way",
+        "astray",
         "directory",
         "environment",
         "given_directory",
@@ -66,6 +72,8 @@ class Place:
         self.target: os.stat_result | None = None
         self.link: os.stat_result | None = None
         self.given_directory = self.directory = self.name = ""
+        self._way = ""  # by which the directory is opened, if not by its absolute path
+        self.astray = False
 
     def open(self) -> None:
         """Open the directory and look around; what prevents that is in `trouble`."""
@@ -90,21 +98,30 @@ class Place:
         else:
             self.given_directory = os.path.dirname(absolute)
             self.directory, self.name = os.path.split(resolved)
+        if os.path.isabs(self.path):
+            return
+        if not self.name:
+            self._way = self.path
+        elif (found := _way_to(self.path)) is not None:
+            self._way, self.name = found
 
     def _open(self) -> None:
-        try:
+        flags = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
+        if not self._way:
             # What was resolved holds no link; one that is there by now leads somewhere else.
-            flags = os.O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-            self._handle.open(kernel.open, self.directory, flags)
+            flags |= O_NOFOLLOW
+        way = self._way or self.directory
+        try:
+            self._handle.open(kernel.open, way, flags)
             self.listable = True
         except system_error() as error:
             self.trouble = error
             if isinstance(error, NotADirectoryError):
-                kernel.stat(self.directory)  # a loop of links, perhaps
+                kernel.stat(way)  # a loop of links, perhaps
             if error.errno != errno.EACCES:
                 return
             try:  # without read permission it can still be searched, perhaps
-                self._handle.open(_mounts.open_directory, self.directory)
+                self._handle.open(_mounts.open_directory, way)
                 self.trouble = None
             except system_error() as closed:
                 self.trouble = closed
@@ -113,18 +130,26 @@ class Place:
         if self.dir_fd < 0:
             return
         self.status = kernel.fstat(self.dir_fd)
+        if self._way and not self._is_at(self.directory):
+            self.astray = True
+            self._name_directory()
         if self.name:
-            self.target = self._stat_or_none(self.name)
-            link = self._stat_or_none(os.path.abspath(self.path))
+            self.target = _stat_or_none(self.name, self.dir_fd)
+            link = _stat_or_none(self.path)
             if link is not None and stat.S_ISLNK(link.st_mode):
                 self.link = link
 
-    def _stat_or_none(self, name: str) -> os.stat_result | None:
-        """Return what a name in the directory, or an absolute path, is; links are not followed."""
+    def _is_at(self, path: str) -> bool:
+        """Tell whether a path leads to the directory that was opened."""
+        found = _stat_or_none(path)
+        return found is not None and identity(found) == identity(need_directory(self))
+
+    def _name_directory(self) -> None:
+        """Find a name to show, of a directory to which no path from the root leads."""
         try:
-            return kernel.stat(name, dir_fd=self.dir_fd, follow_symlinks=False)
+            self.directory = self.given_directory = _mounts.directory_of(self.dir_fd)
         except system_error():
-            return None
+            self.directory = self.given_directory = self._way
 
     def nearest(self) -> str:
         """Return the nearest directory above that exists."""
@@ -134,8 +159,12 @@ class Place:
             return "not to be seen from here"
 
     def join(self, name: str) -> str:
-        """Return the path of another name in the directory."""
+        """Return the path of another name in the directory, to be shown."""
         return os.path.join(self.directory, name)
+
+    def reach(self, name: str) -> str:
+        """Return the path by which this process reaches another name in the directory."""
+        return os.path.join(self._way or self.directory, name)
 
     def close(self) -> None:
         """Close the directory."""
@@ -147,6 +176,31 @@ def _is_directory(path: str) -> bool:
         return stat.S_ISDIR(kernel.stat(path).st_mode)
     except system_error():
         return False
+
+
+def _way_to(path: str) -> tuple[str, str] | None:
+    """Return the directory and the name to which a relative path leads, as a write goes there.
+
+    Returns:
+        Both after the links at the end of the path were followed one by one; None if there is no
+        end to them, or no name at it.
+    """
+    for _ in range(MOST_LINKS):
+        try:
+            leads = kernel.readlink(path)
+        except system_error():  # it is not a link, or not there
+            directory, name = os.path.split(path)
+            return None if name in ("", os.curdir, os.pardir) else (directory or ".", name)
+        path = os.path.join(os.path.dirname(path), leads)
+    return None
+
+
+def _stat_or_none(path: str, dir_fd: int | None = None) -> os.stat_result | None:
+    """Return what has a name; links are not followed."""
+    try:
+        return kernel.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+    except system_error():
+        return None
 
 
 def need_directory(place: Place) -> os.stat_result:
