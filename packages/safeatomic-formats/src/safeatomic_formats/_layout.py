@@ -15,12 +15,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
 
-from . import _depth
+from . import _depth, _instance
 from ._culprit import interrupted
 from ._merge import merge
 from ._plain import moment, tag_of
@@ -69,10 +68,10 @@ def load(text: str, instance: Any = None) -> object:
         instance: A configured `ruamel.yaml.YAML`, which is used as it is; the layout is its own.
     """
     if instance is not None:
-        given = _required(instance)
+        given = _instance.required(instance)
         if _depth.levels() is not None:
             _bound(text)
-        return given.load(text)
+        return _instance.load(given, text)
     document: object = converter().load(text.replace("\r\n", "\n"))
     if _ESCAPED_SURROGATE.search(text):
         _refuse_surrogates(document)
@@ -98,7 +97,7 @@ def render(document: object, present: Callable[[], str], instance: Any = None) -
     """
     _depth.check_object(document)
     if instance is not None:
-        return _render_by(_required(instance), document)
+        return _render_by(_instance.required(instance), document)
     layout: Layout | None = None
     if isinstance(document, CommentedMap | CommentedSeq):
         layout = getattr(document.lc, _ATTRIBUTE, None)
@@ -186,9 +185,13 @@ def _emit(document: object, layout: Layout) -> str:
 
 
 def _dumped(yaml: Any, document: object) -> str:
+    return _written(lambda stream: yaml.dump(document, stream))
+
+
+def _written(write: Callable[[io.StringIO], object]) -> str:
     stream = io.StringIO()
     try:
-        yaml.dump(document, stream)
+        write(stream)
     except _SLIPS as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"ruamel.yaml cannot write this document ({reason})") from error
@@ -197,20 +200,13 @@ def _dumped(yaml: Any, document: object) -> str:
 
 def _render_by(yaml: Any, document: object) -> str:
     """Return a document as the caller's own converter writes it: YAML, and no key twice."""
-    text = _dumped(yaml, document)
+    text = _written(lambda stream: _instance.dump(yaml, document, stream))
     try:
-        _reader().load(text)
+        _instance.check(yaml, document, text, _reader())
     except _FAILURES as error:
         reason = str(getattr(error, "problem", None) or error).partition("\n")[0]
         raise ValueError(f"what yaml_instance writes would not read back: {reason}") from error
     return text
-
-
-def _required(instance: Any) -> Any:
-    if not isinstance(instance, YAML):
-        kind = type(instance).__name__
-        raise TypeError(f"yaml_instance must be a ruamel.yaml.YAML or None, not {kind}")
-    return instance
 
 
 def _unchanged(document: object, present: Callable[[], str]) -> str | None:

@@ -54,7 +54,10 @@ def atomic_yaml_dump_ruamel(
         path: The file; it need not exist, its directory must.
         obj: What `atomic_yaml_load_ruamel` returned, changed or not, or a plain object.
         yaml_instance: A configured `ruamel.yaml.YAML`, used as it is: the layout is then what it
-            makes of the object. The check is that its text is YAML in which no key occurs twice.
+            makes of the object. The check is that its text is YAML in which no key occurs twice,
+            and that it is neither empty nor of another kind than the object, if that is of a plain
+            class. Threads may share it: they wait for each other. Nothing of a dump that failed
+            shows in the next one.
         encoding: Text encoding; YAML for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.
@@ -74,7 +77,8 @@ def atomic_yaml_dump_ruamel(
         ruamel.yaml.error.YAMLError: The object holds what YAML has no safe form for. The target
             is unchanged.
         ValueError: The text would not read back, or ruamel.yaml cannot write the object; the
-            message names the place in the object. The target is unchanged.
+            message names the place in the object. Or ``yaml_instance`` is at work on another
+            document in this thread. The target is unchanged.
         RecursionError: The object is nested too deeply: at some 240 levels with the interpreter's
             default recursion limit, at 1,000 with any, and, in a thread with a small stack, at more
             than one level for every 2 KiB of it. The target is unchanged.
@@ -124,7 +128,8 @@ def atomic_yaml_load_ruamel(
 
     Args:
         path: The file. A byte order mark is ignored.
-        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is; what it returns is returned.
+        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is, by one thread at a time; what
+            it returns is returned.
         encoding: Text encoding; by default ``"utf-8"``.
         check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Require this algorithm; by default, the recorded one is used.
@@ -134,6 +139,7 @@ def atomic_yaml_load_ruamel(
         ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
         TypeError: ``yaml_instance`` is not a `ruamel.yaml.YAML`.
         ruamel.yaml.error.YAMLError: The text is not YAML; a note names the file.
+        ValueError: ``yaml_instance`` is at work on another document in this thread.
         RecursionError: The text is nested too deeply; the bounds are those of the dump.
         UnicodeDecodeError: The bytes are not text in this encoding.
         Exception: Whatever `safeatomic_core.read_atomic` raises.
