@@ -211,6 +211,42 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d["a"].extend([["x"], {"y": 1}]),
         "a:\n  # c\n  - {}\n  - []\n  -   - x\n  - y: 1\nb: 1\n",
     ),
+    "list indented unlike most": (
+        "a:\n  - 1\nb:\n  - 1\nflags: [\n  x, # keep me\n  y\n]\nport:   80\nc:\n- p\n- q\n",
+        lambda d: d["c"].__setitem__(1, "Z"),
+        "a:\n  - 1\nb:\n  - 1\nflags: [\n  x, # keep me\n  y\n]\nport:   80\nc:\n- p\n- Z\n",
+    ),
+    "longer list indented unlike most": (
+        "a:\n  - b: 1\n  - b: 1\nc: &c\n- p: 1\nd: !d\n    -   q: 1\n        r: 2\n",
+        lambda d: (d["c"].append({"p": 2, "q": [3]}), d["d"].append({"q": 2, "r": 3})),
+        (
+            "a:\n  - b: 1\n  - b: 1\nc: &c\n- p: 1\n- p: 2\n  q:\n    - 3\n"
+            "d: !d\n    -   q: 1\n        r: 2\n    -   q: 2\n        r: 3\n"
+        ),
+    ),
+    "mapping indented unlike most": (
+        "a:\n  b: 1\nc:\n  d: 1\ne:\n      f: 1 # c\n",
+        lambda d: d["e"].update(g=2),
+        "a:\n  b: 1\nc:\n  d: 1\ne:\n      f: 1 # c\n      g: 2\n",
+    ),
+    "list in a list, with a text over lines": (
+        "a:\n  - - {x: 1}  # e\n    # c\n    - y\n    - |  # d\n      t\nb: 1\n",
+        lambda d: d["a"][0].append({"m": 1, "o": 2}),
+        (
+            "a:\n  - - {x: 1}  # e\n    # c\n    - y\n    - |  # d\n      t\n"
+            "    - m: 1\n      o: 2\nb: 1\n"
+        ),
+    ),
+    "line of a text indented unlike the others": (
+        "a: [\n  x, # keep me\n  y\n]\nb:   1\nc:\n  d: |\n      one\n      two\n  e:   [ 1 ]\n",
+        lambda d: d["c"].update(d=type(d["c"]["d"])("one\nTWO\n")),
+        "a: [\n  x, # keep me\n  y\n]\nb:   1\nc:\n  d: |\n    one\n    TWO\n  e:   [ 1 ]\n",
+    ),
+    "between lines that differ in number": (
+        "- k: [ 'q' ]\n- |  # e\n  \n  end\n",
+        lambda d: d[0].update(n=1),
+        "- k: [ 'q' ]\n  n: 1\n- |  # e\n  \n  end\n",
+    ),
 }
 
 

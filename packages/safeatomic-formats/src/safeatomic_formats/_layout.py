@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections import Counter
 from collections.abc import Mapping
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
@@ -21,6 +20,7 @@ from ruamel.yaml.error import YAMLError
 
 from . import _depth, _instance
 from ._culprit import interrupted
+from ._indents import measure
 from ._merge import merge
 from ._plain import moment, tag_of
 from ._readback import check, same_scalar, unreadable
@@ -28,7 +28,7 @@ from ._roundtrip import converter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 _ATTRIBUTE = "safeatomic_layout"
@@ -54,7 +54,7 @@ class Layout:
                 self.version = tuple(map(int, words[0].split(".")))
             elif directive == "%TAG" and len(words) > 1:
                 self.tags[words[0]] = words[1]
-        self.mapping, self.dash, self.item, self.root_dash = _indents(document)
+        self.indent, self.root_dash = measure(document, lines)
 
     def __deepcopy__(self, _memo: object) -> Layout:
         return self
@@ -115,18 +115,39 @@ def _render_loaded(document: Any, layout: Layout) -> str:
     loaded: object = None
     if layout.base is None:
         loaded = _reader().load(layout.text)
+        measure(loaded, layout.text.splitlines())
         layout.base = _base(loaded, layout)
-    if rendered == layout.base:
-        if loaded is not None and _agree(document, loaded):
-            return layout.original
-        candidates = [layout.text, rendered]
+    if rendered != layout.base:
+        text = _first_readable(document, _merged(layout.base, layout.text, rendered))
+    elif loaded is not None and _agree(document, loaded):
+        return layout.original
     else:
-        merged = merge(layout.base, layout.text, rendered)
-        candidates = [rendered] if merged is None else [merged, rendered]
-    text = _first_readable(document, candidates)
+        text = _first_readable(document, [layout.text, rendered])
     if text is layout.text:
         return layout.original
     return text.replace("\n", "\r\n") if layout.crlf else text
+
+
+def _merged(base: str, kept: str, changed: str) -> Iterator[str]:
+    """Yield texts for a changed document, each with more lines that are written anew."""
+    yield merge(base, kept, changed)
+    for levels in range(_LEVELS, 0, -1):
+        yield merge(base, kept, changed, _entries(base, levels))
+    yield changed
+
+
+_LEVELS = 3
+
+
+def _entries(text: str, levels: int) -> list[int]:
+    """Return in which lines the entries of a document begin, those of some levels."""
+    lines: set[int] = set()
+    inside: list[Any] = [_reader().load(text)]
+    for _ in range(levels):
+        inside = [value for value in inside if isinstance(value, CommentedMap | CommentedSeq)]
+        lines |= {place[0] for value in inside for place in (value.lc.data or {}).values()}
+        inside = [e for v in inside for e in (v.values() if isinstance(v, CommentedMap) else v)]
+    return sorted(lines)
 
 
 def _base(loaded: object, layout: Layout) -> str:
@@ -145,10 +166,14 @@ def _agree(document: object, loaded: object) -> bool:
     return True
 
 
-def _first_readable(document: object, candidates: list[str]) -> str:
+def _first_readable(document: object, candidates: Iterable[str]) -> str:
     """Return the first text that says what the document says."""
     failure: Exception | None = None
+    tried: set[str] = set()
     for text in candidates:
+        if text in tried:
+            continue
+        tried.add(text)
         try:
             read = _reader().load(text)
             check(document, read, "YAML", scalar=_same_scalar, aliases=True)
@@ -176,11 +201,10 @@ _FAILURES = (YAMLError, ValueError, *_SLIPS)
 
 
 def _emit(document: object, layout: Layout) -> str:
-    yaml = converter(root_dash=layout.root_dash)
+    yaml = converter(most=layout.indent, root_dash=layout.root_dash)
     yaml.explicit_start = layout.marked
     yaml.version = layout.version
     yaml.tags = layout.tags or None
-    yaml.indent(mapping=layout.mapping, sequence=layout.dash + layout.item, offset=layout.dash)
     return "".join(f"{line}\n" for line in layout.comments) + _dumped(yaml, document)
 
 
@@ -263,55 +287,3 @@ def _refuse_surrogates(document: object) -> None:
 
 _CONTENT = re.compile(r"[^#%\s]|\s+[^#\s]")
 _MARKER = re.compile(r"---(?:\s|$)")
-
-
-def _indents(document: object) -> tuple[int, int, int, int]:
-    """Return how deep things most often stand, and where the dash of a root list stands.
-
-    That is: a mapping below its key, a dash below its key, an item's mapping right of its dash.
-    """
-    mappings: Counter[int] = Counter()
-    dashes: Counter[int] = Counter()
-    items: Counter[int] = Counter()
-    todo: list[Any] = [document]
-    seen: set[int] = set()
-    while todo:
-        outer = todo.pop()
-        if not _in_block_style(outer) or id(outer) in seen:
-            continue
-        seen.add(id(outer))
-        mapping = isinstance(outer, CommentedMap)
-        for inner in outer.values() if mapping else outer:
-            if not _in_block_style(inner) or inner.lc.line < outer.lc.line:
-                continue
-            depth = _column(inner) - _column(outer)
-            if isinstance(inner, CommentedSeq):
-                dashes[depth] += mapping
-            else:
-                (mappings if mapping else items)[depth] += 1
-            todo.append(inner)
-    root = _column(document) if isinstance(document, CommentedSeq) else 0
-    mapping_depth = _most_common(mappings, 2, least=1)
-    item = _most_common(items, 2, least=2)
-    return mapping_depth, _most_common(dashes, 0, least=0), item, max(root, 0)
-
-
-def _column(value: Any) -> int:
-    """Return where the keys or dashes of a collection stand; behind an anchor is not there."""
-    if value.anchor.value is not None and value.lc.data:
-        columns = [place[1] for place in value.lc.data.values()]
-        return int(min(columns) if isinstance(value, CommentedMap) else min(columns) - 2)
-    return int(value.lc.col or 0)
-
-
-def _in_block_style(value: object) -> bool:
-    return (
-        isinstance(value, CommentedMap | CommentedSeq)
-        and len(value) > 0  # empty brackets say nothing of their style
-        and not value.fa.flow_style()
-        and value.lc.col is not None
-    )
-
-
-def _most_common(found: Counter[int], default: int, *, least: int) -> int:
-    return next((depth for depth, n in found.most_common() if n and depth >= least), default)

@@ -39,8 +39,8 @@ def atomic_yaml_dump_ruamel(
     mark). Of a changed one, the lines that the change is not about stay as they are wherever the
     result says what the object says. On the lines that are written anew, comments, order, anchors,
     quotes, indents and line ends stay; not kept there: spaces inside a line, blank lines and
-    comments inside ``[]`` or ``{}``, an indent that differs from most of the document's, how
-    ``null`` was spelt, and where a plain text over several lines broke. Comments at and below a
+    comments inside ``[]`` or ``{}``, how ``null`` was spelt, and where a plain text over several
+    lines broke. What is new is indented as most of the document is. Comments at and below a
     removed entry go with it; those above an emptied list or mapping move behind it. None, which is
     what a file of only comments says, a lone value and a set carry no layout: if the file says the
     same already, its text stays. Plain objects are written in block style.
