@@ -242,6 +242,26 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d["c"].update(d=type(d["c"]["d"])("one\nTWO\n")),
         "a: [\n  x, # keep me\n  y\n]\nb:   1\nc:\n  d: |\n    one\n    TWO\n  e:   [ 1 ]\n",
     ),
+    "beside an anchor that nothing names": (
+        "a:\n- &one\n  b: 1\n  c: 2\nd: &two [1]\n",
+        lambda d: (d["a"][0].update(b=3), d["d"].append(2)),
+        "a:\n- &one\n  b: 3\n  c: 2\nd: &two [1, 2]\n",
+    ),
+    "the last alias removed": (
+        "x: &x\n  k: 1\ny: 2\nz: *x\n",
+        lambda d: d.pop("z"),
+        "x: &x\n  k: 1\ny: 2\n",
+    ),
+    "the entry with the anchor removed": (
+        "x: &x\n  k: 1\nz: *x\n",
+        lambda d: d.pop("x"),
+        "z: &x\n  k: 1\n",
+    ),
+    "a copy with an anchor added": (
+        "x: &x\n  k: 1\nz: *x\n",
+        lambda d: d.insert(1, "y", copy.deepcopy(d["x"])),
+        "x: &x\n  k: 1\ny:\n  k: 1\nz: *x\n",
+    ),
     "between lines that differ in number": (
         "- k: [ 'q' ]\n- |  # e\n  \n  end\n",
         lambda d: d[0].update(n=1),

@@ -54,6 +54,7 @@ class Layout:
                 self.version = tuple(map(int, words[0].split(".")))
             elif directive == "%TAG" and len(words) > 1:
                 self.tags[words[0]] = words[1]
+        self.anchors = frozenset(_ANCHOR.findall(self.text))
         self.indent, self.root_dash = measure(document, lines)
 
     def __deepcopy__(self, _memo: object) -> Layout:
@@ -201,7 +202,7 @@ _FAILURES = (YAMLError, ValueError, *_SLIPS)
 
 
 def _emit(document: object, layout: Layout) -> str:
-    yaml = converter(most=layout.indent, root_dash=layout.root_dash)
+    yaml = converter(layout.anchors, most=layout.indent, root_dash=layout.root_dash)
     yaml.explicit_start = layout.marked
     yaml.version = layout.version
     yaml.tags = layout.tags or None
@@ -285,5 +286,6 @@ def _refuse_surrogates(document: object) -> None:
             todo += [*value, *value.values()] if isinstance(value, dict) else value
 
 
+_ANCHOR = re.compile(r"&([^\s,\[\]{}]+)")
 _CONTENT = re.compile(r"[^#%\s]|\s+[^#\s]")
 _MARKER = re.compile(r"---(?:\s|$)")

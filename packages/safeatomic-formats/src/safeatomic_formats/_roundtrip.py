@@ -48,12 +48,27 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Serializer(_CLASSES.Serializer):  # type: ignore[misc]
-    """The serializer, which tells the emitter what an event is of."""
+    """The serializer, which tells the emitter what an event is of, and keeps anchors."""
+
+    anchors_of_text: frozenset[str] = frozenset()
 
     def serialize_node(self, node: Any, parent: Any, index: Any) -> None:
         """Write a node and all below it."""
+        if parent is None:
+            self._keep_anchors()
         self.emitter.indent_of_next = self.dumper.representer.indents.get(node)
         super().serialize_node(node, parent, index)
+
+    def _keep_anchors(self) -> None:
+        """Write the anchors of the text also where no alias names them, if each is of one node."""
+        named: dict[str, list[Any]] = {}
+        for node in self.anchors:
+            anchor = getattr(node.anchor, "value", None)
+            if anchor in self.anchors_of_text:
+                named.setdefault(anchor, []).append(node)
+        for anchor, nodes in named.items():
+            if len(nodes) == 1:
+                self.anchors[nodes[0]] = anchor
 
 
 class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
@@ -224,10 +239,11 @@ Representer.add_multi_representer(set, Representer.represent_set)
 Representer.add_representer(collections.OrderedDict, Representer.represent_dict)
 
 
-def converter(**attributes: Any) -> Any:
+def converter(anchors: frozenset[str] = frozenset(), **attributes: Any) -> Any:
     """Return a fresh converter (it keeps state, so threads must not share one).
 
     Args:
+        anchors: Those that are written also where no alias names them.
         **attributes: Set on the emitter.
     """
     yaml: Any = YAML(typ="rt", pure=True)
@@ -235,7 +251,7 @@ def converter(**attributes: Any) -> Any:
     yaml.width = WIDTH
     yaml.Resolver = Resolver
     yaml.Representer = Representer
-    yaml.Serializer = Serializer
+    yaml.Serializer = type("Serializer", (Serializer,), {"anchors_of_text": anchors})
     yaml.Emitter = type("Emitter", (Emitter,), attributes)
     return yaml
 
