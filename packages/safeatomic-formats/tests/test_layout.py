@@ -199,7 +199,7 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "removed": (
         "a: 1\n# of b\nb:   2 # x\nc:   3 # y\n",
         lambda d: d.pop("a"),
-        "b:   2 # x\nc:   3 # y\n",  # ruamel.yaml: a comment belongs to the entry above it
+        "# of b\nb:   2 # x\nc:   3 # y\n",
     ),
     "comment added": (
         "a:   1\nb: 2\n",

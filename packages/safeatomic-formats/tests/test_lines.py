@@ -23,6 +23,12 @@ CASES: dict[str, tuple[list[str], list[str], list[tuple[int, int, int, int]]]] =
         ["a ", "b", "x", "c "],
         [(0, 1, 0, 1), (1, 2, 1, 2), (2, 2, 2, 3), (2, 3, 3, 4)],
     ),
+    "keys of the same name": (
+        ["a: 1", "b:", "- 1", "c: 1"],
+        ["b: 5", "c:"],
+        [(0, 1, 0, 0), (1, 2, 0, 1), (2, 3, 1, 1), (3, 4, 1, 2)],
+    ),
+    "a comment and a line are not paired": (["a", "# c"], ["b", "d"], [(0, 2, 0, 2)]),
     "comments by themselves are told apart": (["# a", "b"], ["# c", "b"], [(0, 1, 0, 1)]),
 }
 

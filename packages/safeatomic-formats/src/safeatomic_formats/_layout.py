@@ -10,6 +10,7 @@ Whatever is written has been parsed again and says what the document says.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
 
 from . import _depth, _instance
+from ._comments import above_what_follows
 from ._culprit import interrupted
 from ._indents import measure
 from ._merge import merge
@@ -54,6 +56,7 @@ class Layout:
                 self.version = tuple(map(int, words[0].split(".")))
             elif directive == "%TAG" and len(words) > 1:
                 self.tags[words[0]] = words[1]
+        self.collections = _collections(document)
         self.anchors = frozenset(_ANCHOR.findall(self.text))
         self.indent, self.root_dash = measure(document, lines)
 
@@ -119,7 +122,8 @@ def _render_loaded(document: Any, layout: Layout) -> str:
         measure(loaded, layout.text.splitlines())
         layout.base = _base(loaded, layout)
     if rendered != layout.base:
-        text = _first_readable(document, _merged(layout.base, layout.text, rendered))
+        whole = layout.collections <= _collections(document)
+        text = _first_readable(document, _merged(layout, layout.base, rendered, all_kept=not whole))
     elif loaded is not None and _agree(document, loaded):
         return layout.original
     else:
@@ -129,11 +133,13 @@ def _render_loaded(document: Any, layout: Layout) -> str:
     return text.replace("\n", "\r\n") if layout.crlf else text
 
 
-def _merged(base: str, kept: str, changed: str) -> Iterator[str]:
+def _merged(layout: Layout, base: str, changed: str, *, all_kept: bool) -> Iterator[str]:
     """Yield texts for a changed document, each with more lines that are written anew."""
-    yield merge(base, kept, changed)
+    settle = functools.partial(above_what_follows, all_kept=all_kept)
+    yield merge(base, layout.text, changed, settle=settle)
+    yield merge(base, layout.text, changed)
     for levels in range(_LEVELS, 0, -1):
-        yield merge(base, kept, changed, _entries(base, levels))
+        yield merge(base, layout.text, changed, _entries(base, levels), settle)
     yield changed
 
 
@@ -149,6 +155,19 @@ def _entries(text: str, levels: int) -> list[int]:
         lines |= {place[0] for value in inside for place in (value.lc.data or {}).values()}
         inside = [e for v in inside for e in (v.values() if isinstance(v, CommentedMap) else v)]
     return sorted(lines)
+
+
+def _collections(document: object) -> frozenset[tuple[int, int]]:
+    """Return where in the text the collections of a document stood."""
+    todo: list[Any] = [document]
+    seen: dict[int, Any] = {}
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen[id(value)] = value
+            todo += value.values() if isinstance(value, Mapping) else value
+    places = (getattr(value, "lc", None) for value in seen.values())
+    return frozenset((at.line, at.col) for at in places if at is not None and at.line is not None)
 
 
 def _base(loaded: object, layout: Layout) -> str:

@@ -8,7 +8,7 @@ where they differ, `difflib` sees no more than a window.
 from __future__ import annotations
 
 from collections import Counter
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,12 +28,36 @@ def differences(base: list[str], other: list[str]) -> list[Region]:
     """
     regions: list[Region] = []
     for i, j, k, m in _aligned([_said(line) for line in base], [_said(line) for line in other]):
-        if j - i == m - k:
-            lines = zip(range(i, j), range(k, m), strict=True)
-            regions += [(a, a + 1, b, b + 1) for a, b in lines if base[a] != other[b]]
-        else:
-            regions.append((i, j, k, m))
+        for a, b, c, d in _by_key(base[i:j], other[k:m]):
+            regions += _line_for_line(base, other, (i + a, i + b, k + c, k + d))
     return regions
+
+
+def _by_key(base: list[str], other: list[str]) -> list[Region]:
+    """Return the parts that begin with the same keys, where that is more than one."""
+    if len(base) == len(other) or not 0 < len(base) * len(other) <= _WINDOW**2:
+        return [(0, len(base), 0, len(other))]
+    keys, others = [_key(line) for line in base], [_key(line) for line in other]
+    return _parts(SequenceMatcher(None, keys, others, autojunk=False).get_matching_blocks())
+
+
+def _line_for_line(base: list[str], other: list[str], part: Region) -> list[Region]:
+    i, j, k, m = part
+    pairs = list(zip(range(i, j), range(k, m), strict=False))
+    if j - i == m - k and all(is_content(base[a]) == is_content(other[b]) for a, b in pairs):
+        return [(a, a + 1, b, b + 1) for a, b in pairs if base[a] != other[b]]
+    return [part]
+
+
+def is_content(line: str) -> bool:
+    """Whether a line is neither blank nor a comment."""
+    text = line.lstrip()
+    return bool(text) and not text.startswith("#")
+
+
+def _key(line: str) -> str:
+    """Return a line up to where the value begins."""
+    return line.partition(":")[0] if is_content(line) else line
 
 
 def _said(line: str) -> str:
@@ -62,7 +86,7 @@ def _in_window(ours: list[str], theirs: list[str], rest: Region) -> list[Region]
     i, end, k, last = rest
     j, m = min(i + _WINDOW, end), min(k + _WINDOW, last)
     matcher = SequenceMatcher(None, ours[i:j], theirs[k:m], autojunk=False)
-    blocks = [block for block in matcher.get_matching_blocks() if block.size]
+    blocks = matcher.get_matching_blocks()  # with an empty one at the end
     if (j, m) != (end, last):
         # At the end of a window, what agrees may belong to something behind it.
         sure = [n for n, block in enumerate(blocks) if block.size >= _AGREED]
@@ -70,15 +94,19 @@ def _in_window(ours: list[str], theirs: list[str], rest: Region) -> list[Region]
         if not sure:
             return [_up_to_what_occurs_once(ours, theirs, rest)]
         del blocks[(early[-1] if early else sure[0]) + 1 :]
+    return [(i + a, i + b, k + c, k + d) for a, b, c, d in _parts(blocks)]
+
+
+def _parts(blocks: list[Match]) -> list[Region]:
+    """Return the parts that agree and those between them."""
     parts: list[Region] = []
     a = b = 0
     for block in blocks:
         if (a, b) != (block.a, block.b):
-            parts.append((i + a, i + block.a, k + b, k + block.b))
+            parts.append((a, block.a, b, block.b))
         a, b = block.a + block.size, block.b + block.size
-        parts.append((i + block.a, i + a, k + block.b, k + b))
-    if (j, m) == (end, last) and (i + a, k + b) != (end, last):
-        parts.append((i + a, end, k + b, last))
+        if block.size:
+            parts.append((block.a, a, block.b, b))
     return parts
 
 

@@ -13,12 +13,21 @@ from ._lines import differences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ._lines import Region
 
+    Lines = list[str]
+    Settle = Callable[[Lines, Lines, list[Region]], tuple[Lines, list[Region]]]
 
-def merge(base: str, kept: str, changed: str, parts: Sequence[int] = ()) -> str:
+
+def merge(
+    base: str,
+    kept: str,
+    changed: str,
+    parts: Sequence[int] = (),
+    settle: Settle | None = None,
+) -> str:
     """Return the kept text with the change from base to changed.
 
     Where the kept text differs from the base in the very lines that the change is about, the
@@ -30,12 +39,17 @@ def merge(base: str, kept: str, changed: str, parts: Sequence[int] = ()) -> str:
         changed: What was made of the changed document.
         parts: Where parts of the base begin, as numbers of lines in rising order. A part that the
             change is about is then taken from the changed text as a whole.
+        settle: Called with the lines of the base and of the changed text and with where they
+            differ; returns the latter two as they are to be.
     """
     texts = [text.splitlines(keepends=True) for text in (base, kept, changed)]
     lines, ours, theirs = (_ended(text) for text in texts)
     merged: list[str] = []
     done = 0  # lines of the base
-    change = _widened(differences(lines, theirs), parts, len(lines))
+    change = differences(lines, theirs)
+    if settle is not None:
+        theirs, change = settle(lines, theirs, change)
+    change = _widened(change, parts, len(lines))
     for start, end, mine, other in _chunks(differences(lines, ours), change):
         merged += lines[done:start]
         done = end

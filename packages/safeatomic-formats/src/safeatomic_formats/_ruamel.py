@@ -40,10 +40,11 @@ def atomic_yaml_dump_ruamel(
     result says what the object says. On the lines that are written anew, comments, order, anchors,
     quotes, indents and line ends stay; not kept there: spaces inside a line, blank lines and
     comments inside ``[]`` or ``{}``, how ``null`` was spelt, and where a plain text over several
-    lines broke. What is new is indented as most of the document is. Comments at and below a
-    removed entry go with it; those above an emptied list or mapping move behind it. None, which is
-    what a file of only comments says, a lone value and a set carry no layout: if the file says the
-    same already, its text stays. Plain objects are written in block style.
+    lines broke. What is new is indented as most of the document is, and stands above the blank
+    lines and comments that belong to what follows. Comments above a removed entry stay, those in it
+    go; those in an emptied list or mapping move behind it. None, which is what a file of only
+    comments says, a lone value and a set carry no layout: if the file says the same already, its
+    text stays. Plain objects are written in block style.
 
     The text is published only if it reads back as the object, given what YAML 1.2 can say: a tuple
     comes back as a list and a subclass as its base. What ruamel.yaml would write wrongly is
