@@ -49,6 +49,30 @@ def name_place(error: Exception, document: object, render: Callable[[Any], objec
             _say(error, f"{place(where)}: {message}{hint}")
 
 
+def misfit(error: Exception) -> tuple[str, Any]:
+    """Return what a constructor of PyYAML or ruamel.yaml failed on, and the mark of its place.
+
+    They say neither: `int("")` is not asked where the text stands.
+    """
+    node: Any = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        inner = traceback.tb_frame.f_locals.get("node")
+        node = inner if hasattr(inner, "start_mark") else node
+        traceback = traceback.tb_next
+    value, tag = getattr(node, "value", None), getattr(node, "tag", None)
+    what = str(error)
+    if isinstance(value, str):
+        short = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
+        tells = isinstance(error, ValueError) and len(what) <= 2 * _LONGEST and value not in what
+        reason = f" ({what})" if tells else ""
+        what = f"{short!r} is not {str(tag).replace('tag:yaml.org,2002:', '!!')}{reason}"
+    return f"a value does not fit its type: {what}", getattr(node, "start_mark", None)
+
+
+_LONGEST = 40  # characters of a value in a message
+
+
 def interrupted(error: BaseException) -> bool:
     """Tell whether a signal handler raised an error, as one does that limits a call in time."""
     handlers = map(getsignal, valid_signals())

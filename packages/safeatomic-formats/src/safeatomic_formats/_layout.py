@@ -21,7 +21,7 @@ from ruamel.yaml.error import YAMLError
 
 from . import _depth, _instance
 from ._comments import above_what_follows
-from ._culprit import interrupted
+from ._culprit import interrupted, misfit
 from ._indents import measure
 from ._merge import merge
 from ._plain import moment, tag_of
@@ -76,13 +76,25 @@ def load(text: str, instance: Any = None) -> object:
         if _depth.levels() is not None:
             _bound(text)
         return _instance.load(given, text)
-    document: object = converter().load(text.replace("\r\n", "\n"))
+    document = _loaded(text.replace("\r\n", "\n"))
     if _ESCAPED_SURROGATE.search(text):
         _refuse_surrogates(document)
     if isinstance(document, CommentedMap | CommentedSeq):
         # On the object with the line numbers, because ruamel.yaml copies that along.
         setattr(document.lc, _ATTRIBUTE, Layout(text, document))
     return document
+
+
+def _loaded(text: str) -> object:
+    loaded: object
+    try:
+        loaded = converter().load(text)
+    except (ValueError, *_SLIPS) as error:
+        if interrupted(error):
+            raise
+        problem, mark = misfit(error)
+        raise ConstructorError(None, None, problem, mark) from error
+    return loaded
 
 
 def _bound(text: str) -> None:
@@ -216,7 +228,10 @@ def _reader() -> Any:
 
 
 # How ruamel.yaml fails: with errors of its own, and on what it has not thought of.
-_SLIPS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
+_SLIPS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, TypeError),
+    NotImplementedError,  # "overlap in comment"
+)
 _FAILURES = (YAMLError, ValueError, *_SLIPS)
 
 

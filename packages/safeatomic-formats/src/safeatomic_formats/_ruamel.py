@@ -139,7 +139,8 @@ def atomic_yaml_load_ruamel(
     Raises:
         ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
         TypeError: ``yaml_instance`` is not a `ruamel.yaml.YAML`.
-        ruamel.yaml.error.YAMLError: The text is not YAML; a note names the file.
+        ruamel.yaml.error.YAMLError: The text is not YAML, or a value does not fit its type; a note
+            names the file.
         ValueError: ``yaml_instance`` is at work on another document in this thread.
         RecursionError: The text is nested too deeply; the bounds are those of the dump.
         UnicodeDecodeError: The bytes are not text in this encoding.
