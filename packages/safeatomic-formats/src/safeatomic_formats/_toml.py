@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import _toml_text
-from ._documents import dump, load
+from ._documents import check_bool, dump, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def atomic_toml_dump(
 
     Raises:
         TypeError: The object is not a mapping, has a key that is not a str, or holds what TOML has
-            no form for. The target is unchanged.
+            no form for; or ``multiline_strings`` is not a bool. The target is unchanged.
         ValueError: A value is out of TOML's range, such as a time of day with an offset or an
             offset with seconds, or the text would not read back; the message names the place. The
             target is unchanged.
@@ -66,6 +66,7 @@ def atomic_toml_dump(
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
     """
+    check_bool("multiline_strings", multiline_strings)
     dump(
         path,
         "TOML",

@@ -37,7 +37,6 @@ def render(obj: object, multiline_strings: bool) -> str:
 
     if not isinstance(obj, Mapping):
         raise TypeError(f"obj must be a mapping, not {type(obj).__name__}: TOML is a table")
-    _check_bool("multiline_strings", multiline_strings)
     check_object(obj)
     document: Any = _plain(without_ruamel(obj), None, 1)
 
@@ -86,11 +85,6 @@ def _plain(value: Any, where: Step | None, depth: int) -> object:
     if isinstance(value, dt.datetime) and (value.utcoffset() or dt.timedelta()) % _MINUTE:
         raise ValueError(f"{place(where)}: an offset from UTC with seconds has no form in TOML")
     return value
-
-
-def _check_bool(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
 _MINUTE = dt.timedelta(minutes=1)
