@@ -14,7 +14,7 @@ from _signal import (  # type: ignore[import-not-found]  # signal itself is slow
 )
 from collections.abc import Mapping
 
-from ._readback import innermost, place
+from ._readback import innermost, place, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def name_text(error: UnicodeEncodeError, document: object) -> None:
 def _message(error: Exception) -> str:
     """Return an error's message, also of one that keeps the object apart from it."""
     if len(error.args) == 2 and isinstance(error.args[0], str):
-        return f"{error.args[0]}: {error.args[1]!r}"
+        return f"{error.args[0]}: {shown(error.args[1])}"
     return str(error)
 
 

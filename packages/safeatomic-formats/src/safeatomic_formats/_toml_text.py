@@ -16,7 +16,7 @@ from decimal import Decimal
 from ._culprit import interrupted
 from ._depth import check_object
 from ._plain import without_ruamel
-from ._readback import check, place, plain, same_scalar, unreadable
+from ._readback import check, place, plain, same_scalar, shown, unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _plain(value: Any, where: Step | None, depth: int) -> object:
         for key, entry in value.items():
             if not isinstance(key, str):
                 raise TypeError(
-                    f"the key {key!r} of {place(where)} is of type {type(key).__name__}: "
+                    f"the key {shown(key)} of {place(where)} is of type {type(key).__name__}: "
                     "TOML has only strings as keys"
                 )
             if plain(key) in table:
