@@ -82,6 +82,10 @@ def _plain(value: Any, where: Step | None, depth: int) -> object:
     if isinstance(value, list | tuple):
         return [_plain(entry, (where, index), depth + 1) for index, entry in enumerate(value)]
     value = plain(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(
+            f"{place(where)}: {shown(value)} is not an integer of 64 bits, as TOML's are"
+        )
     if isinstance(value, dt.datetime) and (value.utcoffset() or dt.timedelta()) % _MINUTE:
         raise ValueError(f"{place(where)}: an offset from UTC with seconds has no form in TOML")
     return value
