@@ -146,7 +146,7 @@ lines = st.lists(st.sampled_from(["a:\n", "  - b\n", "# c\n", "  # d\n", "\n", "
 @settings(deadline=None)
 def test_no_line_is_lost_or_made_up(base: list[str], changed: list[str], all_kept: bool) -> None:
     settled, regions = above_what_follows(
-        base, changed, differences(base, changed), all_kept=all_kept
+        base, changed, differences(base, changed, by_key=True), all_kept=all_kept
     )
     assert not Counter(changed) - Counter(settled)
     assert not Counter(settled) - Counter(base + changed)

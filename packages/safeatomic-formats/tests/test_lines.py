@@ -37,13 +37,17 @@ CASES: dict[str, tuple[list[str], list[str], list[tuple[int, int, int, int]]]] =
 def test_what_differs(
     base: list[str], other: list[str], expected: list[tuple[int, int, int, int]]
 ) -> None:
-    assert differences(base, other) == expected
+    assert differences(base, other, by_key=True) == expected
 
 
-def patched(base: list[str], other: list[str]) -> list[str]:
+def test_a_value_that_goes_on_over_lines_is_not_parted() -> None:
+    assert differences(["a: 'x y'"], ["a: 'x", "  y'"]) == [(0, 1, 0, 2)]
+
+
+def patched(base: list[str], other: list[str], *, by_key: bool = False) -> list[str]:
     result: list[str] = []
     done = 0
-    for start, end, first, last in differences(base, other):
+    for start, end, first, last in differences(base, other, by_key=by_key):
         assert start >= done
         result += base[done:start] + other[first:last]
         done = end
@@ -62,6 +66,7 @@ def test_the_differences_make_one_text_of_the_other(
         patch.setattr(_lines, "_WINDOW", window)
         patch.setattr(_lines, "_AGREED", agreed)
         assert patched(base, other) == other
+        assert patched(base, other, by_key=True) == other
 
 
 @pytest.mark.parametrize("words", [2, 100, 10**6])

@@ -20,15 +20,24 @@ _WINDOW = 400  # lines of each text
 _AGREED = 3  # lines in sequence that agree by no accident
 
 
-def differences(base: list[str], other: list[str]) -> list[Region]:
+def differences(base: list[str], other: list[str], *, by_key: bool = False) -> list[Region]:
     """Return where the other text differs from the base.
 
     What says the same is paired line for line, and so is what is of the same length: a change of
     one line then leaves its neighbours as they are.
+
+    Args:
+        base: Lines of a text.
+        other: Lines of another version of it.
+        by_key: Whether entries of the same name are paired although their values differ. Lines
+            over which a value goes on are then parted from the line that it begins on.
     """
     regions: list[Region] = []
     for i, j, k, m in _aligned([_said(line) for line in base], [_said(line) for line in other]):
-        for a, b, c, d in _by_key(base[i:j], other[k:m]):
+        parts = [(0, j - i, 0, m - k)]
+        if by_key:
+            parts = _by_key(base[i:j], other[k:m])
+        for a, b, c, d in parts:
             regions += _line_for_line(base, other, (i + a, i + b, k + c, k + d))
     return regions
 

@@ -46,7 +46,7 @@ def merge(
     lines, ours, theirs = (_ended(text) for text in texts)
     merged: list[str] = []
     done = 0  # lines of the base
-    change = differences(lines, theirs)
+    change = differences(lines, theirs, by_key=True)
     if settle is not None:
         theirs, change = settle(lines, theirs, change)
     change = _widened(change, parts, len(lines))
