@@ -114,8 +114,10 @@ def test_a_file_that_says_something_else_is_replaced(target: Path, text: str) ->
     assert "null" in target.read_text()
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=repr)
 @pytest.mark.parametrize("text", LINE_ENDS.values(), ids=LINE_ENDS)
-def test_line_ends_stay(target: Path, text: str) -> None:
+def test_line_ends_stay(target: Path, text: str, end: str) -> None:
+    text = text.replace("\r\n", end)
     target.write_bytes(text.encode())
     document = atomic_yaml_load_ruamel(target)
     assert "\r" not in repr(document)
@@ -125,7 +127,18 @@ def test_line_ends_stay(target: Path, text: str) -> None:
     atomic_yaml_dump_ruamel(target, document)
     written = target.read_bytes()
     assert b"new" in written
-    assert written.count(b"\r\n") == written.count(b"\n") == written.count(b"\r")
+    assert written.count(end.encode()) == written.count(b"\r")
+    assert written.count(b"\n") == (written.count(b"\r") if end == "\r\n" else 0)
+    assert len(written.splitlines()) == len(text.splitlines()) + 3
+
+
+def test_line_ends_of_three_kinds_become_those_of_most_lines(target: Path) -> None:
+    target.write_bytes(b"a: 1\rb: 2\nc: 'x\r\n  y'\rd: 3 # d\r")
+    document = atomic_yaml_load_ruamel(target)
+    assert document == {"a": 1, "b": 2, "c": "x y", "d": 3}
+    document["b"] = 4
+    atomic_yaml_dump_ruamel(target, document)
+    assert target.read_bytes() == b"a: 1\rb: 4\rc: 'x\r  y'\rd: 3 # d\r"
 
 
 def test_mixed_line_ends_stay_or_become_one_kind(target: Path) -> None:
@@ -241,6 +254,11 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         "a: [\n  x, # keep me\n  y\n]\nb:   1\nc:\n  d: |\n      one\n      two\n  e:   [ 1 ]\n",
         lambda d: d["c"].update(d=type(d["c"]["d"])("one\nTWO\n")),
         "a: [\n  x, # keep me\n  y\n]\nb:   1\nc:\n  d: |\n    one\n    TWO\n  e:   [ 1 ]\n",
+    ),
+    "behind a text over lines": (
+        "a: 'x\n  y'\n",
+        lambda d: d.update(z=["new"]),
+        "a: 'x\n  y'\nz:\n- new\n",
     ),
     "beside an anchor that nothing names": (
         "a:\n- &one\n  b: 1\n  c: 2\nd: &two [1]\n",

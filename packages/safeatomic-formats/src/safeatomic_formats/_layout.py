@@ -41,8 +41,8 @@ class Layout:
 
     def __init__(self, text: str = "", document: object = None) -> None:
         self.original = text
-        self.crlf = text.count("\r\n") * 2 > text.count("\n")
-        self.text = text.replace("\r\n", "\n")
+        self.line_end = _line_end(text)
+        self.text = _LINE_END.sub("\n", text)
         self.base: str | None = None  # what ruamel.yaml makes of it, once that was asked
         lines = self.text.splitlines()
         start = next((i for i, line in enumerate(lines) if _CONTENT.match(line)), len(lines))
@@ -76,13 +76,23 @@ def load(text: str, instance: Any = None) -> object:
         if _depth.levels() is not None:
             _bound(text)
         return _instance.load(given, text)
-    document = _loaded(text.replace("\r\n", "\n"))
+    document = _loaded(_LINE_END.sub("\n", text))
     if _ESCAPED_SURROGATE.search(text):
         _refuse_surrogates(document)
     if isinstance(document, CommentedMap | CommentedSeq):
         # On the object with the line numbers, because ruamel.yaml copies that along.
         setattr(document.lc, _ATTRIBUTE, Layout(text, document))
     return document
+
+
+_LINE_END = re.compile("\r\n?")  # https://yaml.org/spec/1.2.2/#54-line-break-characters
+
+
+def _line_end(text: str) -> str:
+    """Return how most lines of a text end."""
+    both = text.count("\r\n")
+    found = {"\n": text.count("\n") - both, "\r\n": both, "\r": text.count("\r") - both}
+    return max(found, key=lambda line_end: found[line_end])
 
 
 def _loaded(text: str) -> object:
@@ -142,7 +152,7 @@ def _render_loaded(document: Any, layout: Layout) -> str:
         text = _first_readable(document, [layout.text, rendered])
     if text is layout.text:
         return layout.original
-    return text.replace("\n", "\r\n") if layout.crlf else text
+    return text.replace("\n", layout.line_end)
 
 
 def _merged(layout: Layout, base: str, changed: str, *, all_kept: bool) -> Iterator[str]:
