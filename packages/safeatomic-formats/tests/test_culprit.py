@@ -44,6 +44,16 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "number as a key": ({1: 2}, "toml", r"obj\['a'\]\[1\]\['b'\].*of type int"),
     "half of a character": ("\ud800", "json yaml toml ruamel", r"obj\['a'\]\[1\]\['b'\]"),
     "half of a character in a key": ({"\ud800": 1}, "json yaml toml ruamel", r"obj.*\['b'\]\["),
+    "key of too many digits": (
+        {10**5_000: 1},
+        "json yaml toml ruamel",
+        r"obj\['a'\]\[1\]\['b'\].*(int|16,610 bits|digits)",
+    ),
+    "below a key of too many digits": (
+        {10**5_000: {"x": object()}},
+        "json yaml ruamel",
+        r"obj\['a'\]\[1\]\['b'\]\[<int of 16,610 bits>\]",
+    ),
     "too many digits": (10**5_000, "json yaml toml ruamel", r"obj\['a'\]\[1\]\['b'\]"),
 }
 CASES = [

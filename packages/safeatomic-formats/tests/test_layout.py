@@ -114,8 +114,10 @@ def test_a_file_that_says_something_else_is_replaced(target: Path, text: str) ->
     assert "null" in target.read_text()
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"], ids=repr)
 @pytest.mark.parametrize("text", LINE_ENDS.values(), ids=LINE_ENDS)
-def test_line_ends_stay(target: Path, text: str) -> None:
+def test_line_ends_stay(target: Path, text: str, end: str) -> None:
+    text = text.replace("\r\n", end)
     target.write_bytes(text.encode())
     document = atomic_yaml_load_ruamel(target)
     assert "\r" not in repr(document)
@@ -125,7 +127,18 @@ def test_line_ends_stay(target: Path, text: str) -> None:
     atomic_yaml_dump_ruamel(target, document)
     written = target.read_bytes()
     assert b"new" in written
-    assert written.count(b"\r\n") == written.count(b"\n") == written.count(b"\r")
+    assert written.count(end.encode()) == written.count(b"\r")
+    assert written.count(b"\n") == (written.count(b"\r") if end == "\r\n" else 0)
+    assert len(written.splitlines()) == len(text.splitlines()) + 3
+
+
+def test_line_ends_of_three_kinds_become_those_of_most_lines(target: Path) -> None:
+    target.write_bytes(b"a: 1\rb: 2\nc: 'x\r\n  y'\rd: 3 # d\r")
+    document = atomic_yaml_load_ruamel(target)
+    assert document == {"a": 1, "b": 2, "c": "x y", "d": 3}
+    document["b"] = 4
+    atomic_yaml_dump_ruamel(target, document)
+    assert target.read_bytes() == b"a: 1\rb: 4\rc: 'x\r  y'\rd: 3 # d\r"
 
 
 def test_mixed_line_ends_stay_or_become_one_kind(target: Path) -> None:
@@ -199,7 +212,7 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "removed": (
         "a: 1\n# of b\nb:   2 # x\nc:   3 # y\n",
         lambda d: d.pop("a"),
-        "b:   2 # x\nc:   3 # y\n",  # ruamel.yaml: a comment belongs to the entry above it
+        "# of b\nb:   2 # x\nc:   3 # y\n",
     ),
     "comment added": (
         "a:   1\nb: 2\n",
@@ -210,6 +223,67 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         "a:\n  # c\n  - {}\n  - []\nb: 1\n",
         lambda d: d["a"].extend([["x"], {"y": 1}]),
         "a:\n  # c\n  - {}\n  - []\n  -   - x\n  - y: 1\nb: 1\n",
+    ),
+    "list indented unlike most": (
+        "a:\n  - 1\nb:\n  - 1\nflags: [\n  x, # keep me\n  y\n]\nport:   80\nc:\n- p\n- q\n",
+        lambda d: d["c"].__setitem__(1, "Z"),
+        "a:\n  - 1\nb:\n  - 1\nflags: [\n  x, # keep me\n  y\n]\nport:   80\nc:\n- p\n- Z\n",
+    ),
+    "longer list indented unlike most": (
+        "a:\n  - b: 1\n  - b: 1\nc: &c\n- p: 1\nd: !d\n    -   q: 1\n        r: 2\n",
+        lambda d: (d["c"].append({"p": 2, "q": [3]}), d["d"].append({"q": 2, "r": 3})),
+        (
+            "a:\n  - b: 1\n  - b: 1\nc: &c\n- p: 1\n- p: 2\n  q:\n    - 3\n"
+            "d: !d\n    -   q: 1\n        r: 2\n    -   q: 2\n        r: 3\n"
+        ),
+    ),
+    "mapping indented unlike most": (
+        "a:\n  b: 1\nc:\n  d: 1\ne:\n      f: 1 # c\n",
+        lambda d: d["e"].update(g=2),
+        "a:\n  b: 1\nc:\n  d: 1\ne:\n      f: 1 # c\n      g: 2\n",
+    ),
+    "list in a list, with a text over lines": (
+        "a:\n  - - {x: 1}  # e\n    # c\n    - y\n    - |  # d\n      t\nb: 1\n",
+        lambda d: d["a"][0].append({"m": 1, "o": 2}),
+        (
+            "a:\n  - - {x: 1}  # e\n    # c\n    - y\n    - |  # d\n      t\n"
+            "    - m: 1\n      o: 2\nb: 1\n"
+        ),
+    ),
+    "line of a text indented unlike the others": (
+        "a: [\n  x, # keep me\n  y\n]\nb:   1\nc:\n  d: |\n      one\n      two\n  e:   [ 1 ]\n",
+        lambda d: d["c"].update(d=type(d["c"]["d"])("one\nTWO\n")),
+        "a: [\n  x, # keep me\n  y\n]\nb:   1\nc:\n  d: |\n    one\n    TWO\n  e:   [ 1 ]\n",
+    ),
+    "behind a text over lines": (
+        "a: 'x\n  y'\n",
+        lambda d: d.update(z=["new"]),
+        "a: 'x\n  y'\nz:\n- new\n",
+    ),
+    "beside an anchor that nothing names": (
+        "a:\n- &one\n  b: 1\n  c: 2\nd: &two [1]\n",
+        lambda d: (d["a"][0].update(b=3), d["d"].append(2)),
+        "a:\n- &one\n  b: 3\n  c: 2\nd: &two [1, 2]\n",
+    ),
+    "the last alias removed": (
+        "x: &x\n  k: 1\ny: 2\nz: *x\n",
+        lambda d: d.pop("z"),
+        "x: &x\n  k: 1\ny: 2\n",
+    ),
+    "the entry with the anchor removed": (
+        "x: &x\n  k: 1\nz: *x\n",
+        lambda d: d.pop("x"),
+        "z: &x\n  k: 1\n",
+    ),
+    "a copy with an anchor added": (
+        "x: &x\n  k: 1\nz: *x\n",
+        lambda d: d.insert(1, "y", copy.deepcopy(d["x"])),
+        "x: &x\n  k: 1\ny:\n  k: 1\nz: *x\n",
+    ),
+    "between lines that differ in number": (
+        "- k: [ 'q' ]\n- |  # e\n  \n  end\n",
+        lambda d: d[0].update(n=1),
+        "- k: [ 'q' ]\n  n: 1\n- |  # e\n  \n  end\n",
     ),
 }
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safeatomic_formats import _merge
 from safeatomic_formats._merge import merge
 
 CASES = {
@@ -49,11 +48,36 @@ def test_where_nothing_was_kept_the_change_is_all(base: str, changed: str) -> No
 @given(texts, texts, texts)
 def test_no_line_comes_from_nowhere(base: str, kept: str, changed: str) -> None:
     merged = merge(base, kept, changed)
-    assert merged is not None
     sources = set((base + kept + changed).splitlines())
     assert set(merged.splitlines()) <= sources
 
 
-def test_texts_too_long_to_compare_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_merge, "MAX_LINES", 3)
-    assert merge("a\n" * 4, "b\n", "c\n") is None
+PARTS = {
+    "a part as a whole": ("a\nb\nc\nd\n", "A\nB\nC\nD\n", "a\nb\nx\nd\n", [0, 2], "A\nB\nx\nd\n"),
+    "two parts": ("a\nb\nc\n", "A\nB\nC\n", "x\nb\ny\n", [0, 1, 2], "x\nB\ny\n"),
+    "a change over parts": ("a\nb\nc\nd\n", "A\nB\nC\nD\n", "a\nd\n", [0, 2], "a\nd\n"),
+    "what is added goes with what is above": (
+        "a\nb\nc\n",
+        "A\nB\nC\n",
+        "a\nb\nx\nc\n",
+        [0, 1, 2],
+        "A\nb\nx\nC\n",
+    ),
+    "what is added above all": ("a\nb\n", "A\nB\n", "x\na\nb\n", [1], "x\nA\nB\n"),
+    "lines above the first part": ("a\nb\n", "A\nB\n", "x\nb\n", [1], "x\nB\n"),
+}
+
+
+@pytest.mark.parametrize(("base", "kept", "changed", "parts", "merged"), PARTS.values(), ids=PARTS)
+def test_a_part_that_changes_is_taken_as_a_whole(
+    base: str, kept: str, changed: str, parts: list[int], merged: str
+) -> None:
+    assert merge(base, kept, changed, parts) == merged
+
+
+@given(texts, texts, st.sets(st.integers(0, 9)))
+def test_parts_change_nothing_where_nothing_was_kept(
+    base: str, changed: str, parts: set[int]
+) -> None:
+    within = [line for line in sorted(parts) if line <= base.count("\n")]
+    assert merge(base, base, changed, within) == changed

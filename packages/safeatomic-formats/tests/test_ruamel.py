@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 ruamel = pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
@@ -242,6 +243,42 @@ def test_a_key_twice_is_refused(target: Path) -> None:
     target.write_text("a: 1\na: 2\n")
     with pytest.raises(ruamel.constructor.DuplicateKeyError):
         atomic_yaml_load_ruamel(target)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("!!int ''", "!!bool maybe", "2001-13-45", "!!float x", "2001-01-01T99:00:00", "!!int 0x"),
+        *("!!float ''", "2001-01-01 25:00:00", "!!int " + "x" * 99),
+    ],
+)
+def test_a_value_that_does_not_fit_its_type_is_an_error_with_its_line(
+    target: Path, value: str
+) -> None:
+    target.write_text(f"b: 1\na:\n  - {value}\n")
+    for load in (atomic_yaml_load_ruamel, atomic_yaml_load):
+        with pytest.raises((ruamel.error.YAMLError, yaml.YAMLError), match="fit its type") as error:
+            load(target)
+        assert type(error.value).__name__ == "ConstructorError"
+        assert "line 3, column 5" in str(error.value)
+        assert " is not !!" in str(error.value)
+        assert len(str(error.value).splitlines()[0]) < 200
+        assert any(target.name in note for note in error.value.__notes__)
+
+
+def test_an_error_of_the_callers_own_class_arrives_as_it_is(target: Path) -> None:
+    class Picky:
+        yaml_tag = "!picky"
+
+        @classmethod
+        def from_yaml(cls, _constructor: object, _node: object) -> object:
+            raise ValueError("not this one")
+
+    own = ruamel.YAML()
+    own.register_class(Picky)
+    target.write_text("a: !picky 1\n")
+    with pytest.raises(ValueError, match="not this one"):
+        atomic_yaml_load_ruamel(target, yaml_instance=own)
 
 
 def test_unsafe_tags_build_nothing(target: Path) -> None:

@@ -187,6 +187,17 @@ def test_a_carriage_return_that_would_be_lost_is_refused(target: Path) -> None:
     assert atomic_toml_load(target) == document
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**5_000], ids=["63", "-63", "many"])
+def test_an_integer_that_other_readers_of_toml_need_not_take_is_refused(
+    target: Path, number: int
+) -> None:
+    with pytest.raises(ValueError, match=r"obj\['a'\]\[0\]: .* 64 bits"):
+        atomic_toml_dump(target, {"a": [number]})
+    assert not target.exists()
+    atomic_toml_dump(target, {"a": [2**63 - 1, -(2**63), True]})
+    assert atomic_toml_load(target) == {"a": [2**63 - 1, -(2**63), True]}
+
+
 def test_multiline_strings_is_a_truth_value(target: Path) -> None:
     with pytest.raises(TypeError, match="multiline_strings must be a bool"):
         atomic_toml_dump(target, {}, multiline_strings=1)  # type: ignore[arg-type]

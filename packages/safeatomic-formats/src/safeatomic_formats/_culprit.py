@@ -14,7 +14,7 @@ from _signal import (  # type: ignore[import-not-found]  # signal itself is slow
 )
 from collections.abc import Mapping
 
-from ._readback import innermost, place
+from ._readback import innermost, place, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,30 @@ def name_place(error: Exception, document: object, render: Callable[[Any], objec
             _say(error, f"{place(where)}: {message}{hint}")
 
 
+def misfit(error: Exception) -> tuple[str, Any]:
+    """Return what a constructor of PyYAML or ruamel.yaml failed on, and the mark of its place.
+
+    They say neither: `int("")` is not asked where the text stands.
+    """
+    node: Any = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        inner = traceback.tb_frame.f_locals.get("node")
+        node = inner if hasattr(inner, "start_mark") else node
+        traceback = traceback.tb_next
+    value, tag = getattr(node, "value", None), getattr(node, "tag", None)
+    what = str(error)
+    if isinstance(value, str):
+        short = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
+        tells = isinstance(error, ValueError) and len(what) <= 2 * _LONGEST and value not in what
+        reason = f" ({what})" if tells else ""
+        what = f"{short!r} is not {str(tag).replace('tag:yaml.org,2002:', '!!')}{reason}"
+    return f"a value does not fit its type: {what}", getattr(node, "start_mark", None)
+
+
+_LONGEST = 40  # characters of a value in a message
+
+
 def interrupted(error: BaseException) -> bool:
     """Tell whether a signal handler raised an error, as one does that limits a call in time."""
     handlers = map(getsignal, valid_signals())
@@ -75,7 +99,7 @@ def name_text(error: UnicodeEncodeError, document: object) -> None:
 def _message(error: Exception) -> str:
     """Return an error's message, also of one that keeps the object apart from it."""
     if len(error.args) == 2 and isinstance(error.args[0], str):
-        return f"{error.args[0]}: {error.args[1]!r}"
+        return f"{error.args[0]}: {shown(error.args[1])}"
     return str(error)
 
 

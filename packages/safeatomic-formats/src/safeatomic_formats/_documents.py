@@ -114,6 +114,19 @@ def load(
         raise
 
 
+def check_bool(name: str, value: object, *, none: bool = False) -> None:
+    """Refuse an option that is not a bool, before anything is rendered with it.
+
+    Args:
+        name: The argument.
+        value: What was passed.
+        none: Whether None is allowed as well.
+    """
+    if not isinstance(value, bool) and not (none and value is None):
+        allowed = "True, False or None" if none else "True or False"
+        raise TypeError(f"{name} must be a bool ({allowed}), not {type(value).__name__}")
+
+
 def _check_encoding(text: str, encoding: str | None) -> None:
     """Refuse an encoding whose bytes would be read as another text."""
     name = resolve_encoding(encoding)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ._depth import check_json, check_object
-from ._documents import dump, load
+from ._documents import check_bool, dump, load
 from ._plain import without_ruamel
 from ._readback import check, place, plain
 
@@ -73,12 +73,11 @@ def atomic_json_dump(
         overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
-        TypeError: The object, or a key in it, has no form in JSON; or ``default``, ``cls`` or
-            ``indent`` is not what it must be; or ``sort_keys`` meets keys that have no order. The
-            target is unchanged.
-        ValueError: A float is not finite, the object contains itself, or the text would not read
-            back, as with the keys ``1`` and ``"1"`` in one object; the message names the place.
-            The target is unchanged.
+        TypeError: The object, or a key in it, has no form in JSON; or an option is not what it must
+            be; or ``sort_keys`` meets keys that have no order. The target is unchanged.
+        ValueError: ``indent`` is a text other than white space, a float is not finite, the object
+            contains itself, or the text would not read back, as with the keys ``1`` and ``"1"`` in
+            one object; the message names the place. The target is unchanged.
         RecursionError: The object is nested too deeply: for the interpreter's recursion limit, or,
             in a thread with a small stack, at more than one level for every 2 KiB of it (what a
             ``cls`` of yours adds is not counted). The target is unchanged.
@@ -86,6 +85,14 @@ def atomic_json_dump(
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
     """
+    for name, value in (
+        ("sort_keys", sort_keys),
+        ("ensure_ascii", ensure_ascii),
+        ("allow_nan", allow_nan),
+    ):
+        check_bool(name, value)
+    _check_indent(indent)
+    _check_callbacks(default, cls)
     dump(
         path,
         "JSON",
@@ -161,13 +168,6 @@ def _parse(text: str) -> Any:
 def _render(obj: object, **options: Any) -> str:
     """Return an object as JSON that reads back as that object."""
     default, cls = options["default"], options["cls"]
-    if default is not None and not callable(default):
-        raise TypeError(f"default must be callable or None, not {type(default).__name__}")
-    if cls is not None and not (isinstance(cls, type) and issubclass(cls, json.JSONEncoder)):
-        raise TypeError(f"cls must be a subclass of json.JSONEncoder or None, not {cls!r}")
-    if not isinstance(options["allow_nan"], bool):
-        raise TypeError(f"allow_nan must be a bool, not {type(options['allow_nan']).__name__}")
-    _check_indent(options["indent"])
     options["default"] = check_object(obj, default)
     obj = without_ruamel(obj)
     try:
@@ -188,6 +188,13 @@ def _check_indent(indent: object) -> None:
         raise TypeError(f"indent must be an int, a str or None, not {type(indent).__name__}")
     if isinstance(indent, str) and indent.strip(" \t\n\r"):
         raise ValueError(f"indent must be white space, not {indent!r}: it would not be JSON")
+
+
+def _check_callbacks(default: object, cls: object) -> None:
+    if default is not None and not callable(default):
+        raise TypeError(f"default must be callable or None, not {type(default).__name__}")
+    if cls is not None and not (isinstance(cls, type) and issubclass(cls, json.JSONEncoder)):
+        raise TypeError(f"cls must be a subclass of json.JSONEncoder or None, not {cls!r}")
 
 
 def _equal(obj: object, text: str) -> bool:

@@ -10,18 +10,19 @@ Whatever is written has been parsed again and says what the document says.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
-from collections import Counter
 from collections.abc import Mapping
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
 
-from . import _depth
-from ._culprit import interrupted
+from . import _depth, _instance
+from ._comments import above_what_follows
+from ._culprit import interrupted, misfit
+from ._indents import measure
 from ._merge import merge
 from ._plain import moment, tag_of
 from ._readback import check, same_scalar, unreadable
@@ -29,7 +30,7 @@ from ._roundtrip import converter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 _ATTRIBUTE = "safeatomic_layout"
@@ -40,8 +41,8 @@ class Layout:
 
     def __init__(self, text: str = "", document: object = None) -> None:
         self.original = text
-        self.crlf = text.count("\r\n") * 2 > text.count("\n")
-        self.text = text.replace("\r\n", "\n")
+        self.line_end = _line_end(text)
+        self.text = _LINE_END.sub("\n", text)
         self.base: str | None = None  # what ruamel.yaml makes of it, once that was asked
         lines = self.text.splitlines()
         start = next((i for i, line in enumerate(lines) if _CONTENT.match(line)), len(lines))
@@ -55,7 +56,9 @@ class Layout:
                 self.version = tuple(map(int, words[0].split(".")))
             elif directive == "%TAG" and len(words) > 1:
                 self.tags[words[0]] = words[1]
-        self.mapping, self.dash, self.item, self.root_dash = _indents(document)
+        self.collections = _collections(document)
+        self.anchors = frozenset(_ANCHOR.findall(self.text))
+        self.indent, self.root_dash = measure(document, lines)
 
     def __deepcopy__(self, _memo: object) -> Layout:
         return self
@@ -69,17 +72,39 @@ def load(text: str, instance: Any = None) -> object:
         instance: A configured `ruamel.yaml.YAML`, which is used as it is; the layout is its own.
     """
     if instance is not None:
-        given = _required(instance)
+        given = _instance.required(instance)
         if _depth.levels() is not None:
             _bound(text)
-        return given.load(text)
-    document: object = converter().load(text.replace("\r\n", "\n"))
+        return _instance.load(given, text)
+    document = _loaded(_LINE_END.sub("\n", text))
     if _ESCAPED_SURROGATE.search(text):
         _refuse_surrogates(document)
     if isinstance(document, CommentedMap | CommentedSeq):
         # On the object with the line numbers, because ruamel.yaml copies that along.
         setattr(document.lc, _ATTRIBUTE, Layout(text, document))
     return document
+
+
+_LINE_END = re.compile("\r\n?")  # https://yaml.org/spec/1.2.2/#54-line-break-characters
+
+
+def _line_end(text: str) -> str:
+    """Return how most lines of a text end."""
+    both = text.count("\r\n")
+    found = {"\n": text.count("\n") - both, "\r\n": both, "\r": text.count("\r") - both}
+    return max(found, key=lambda line_end: found[line_end])
+
+
+def _loaded(text: str) -> object:
+    loaded: object
+    try:
+        loaded = converter().load(text)
+    except (ValueError, *_SLIPS) as error:
+        if interrupted(error):
+            raise
+        problem, mark = misfit(error)
+        raise ConstructorError(None, None, problem, mark) from error
+    return loaded
 
 
 def _bound(text: str) -> None:
@@ -98,7 +123,7 @@ def render(document: object, present: Callable[[], str], instance: Any = None) -
     """
     _depth.check_object(document)
     if instance is not None:
-        return _render_by(_required(instance), document)
+        return _render_by(_instance.required(instance), document)
     layout: Layout | None = None
     if isinstance(document, CommentedMap | CommentedSeq):
         layout = getattr(document.lc, _ATTRIBUTE, None)
@@ -116,18 +141,55 @@ def _render_loaded(document: Any, layout: Layout) -> str:
     loaded: object = None
     if layout.base is None:
         loaded = _reader().load(layout.text)
+        measure(loaded, layout.text.splitlines())
         layout.base = _base(loaded, layout)
-    if rendered == layout.base:
-        if loaded is not None and _agree(document, loaded):
-            return layout.original
-        candidates = [layout.text, rendered]
+    if rendered != layout.base:
+        whole = layout.collections <= _collections(document)
+        text = _first_readable(document, _merged(layout, layout.base, rendered, all_kept=not whole))
+    elif loaded is not None and _agree(document, loaded):
+        return layout.original
     else:
-        merged = merge(layout.base, layout.text, rendered)
-        candidates = [rendered] if merged is None else [merged, rendered]
-    text = _first_readable(document, candidates)
+        text = _first_readable(document, [layout.text, rendered])
     if text is layout.text:
         return layout.original
-    return text.replace("\n", "\r\n") if layout.crlf else text
+    return text.replace("\n", layout.line_end)
+
+
+def _merged(layout: Layout, base: str, changed: str, *, all_kept: bool) -> Iterator[str]:
+    """Yield texts for a changed document, each with more lines that are written anew."""
+    settle = functools.partial(above_what_follows, all_kept=all_kept)
+    yield merge(base, layout.text, changed, settle=settle)
+    yield merge(base, layout.text, changed)
+    for levels in range(_LEVELS, 0, -1):
+        yield merge(base, layout.text, changed, _entries(base, levels), settle)
+    yield changed
+
+
+_LEVELS = 3
+
+
+def _entries(text: str, levels: int) -> list[int]:
+    """Return in which lines the entries of a document begin, those of some levels."""
+    lines: set[int] = set()
+    inside: list[Any] = [_reader().load(text)]
+    for _ in range(levels):
+        inside = [value for value in inside if isinstance(value, CommentedMap | CommentedSeq)]
+        lines |= {place[0] for value in inside for place in (value.lc.data or {}).values()}
+        inside = [e for v in inside for e in (v.values() if isinstance(v, CommentedMap) else v)]
+    return sorted(lines)
+
+
+def _collections(document: object) -> frozenset[tuple[int, int]]:
+    """Return where in the text the collections of a document stood."""
+    todo: list[Any] = [document]
+    seen: dict[int, Any] = {}
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen[id(value)] = value
+            todo += value.values() if isinstance(value, Mapping) else value
+    places = (getattr(value, "lc", None) for value in seen.values())
+    return frozenset((at.line, at.col) for at in places if at is not None and at.line is not None)
 
 
 def _base(loaded: object, layout: Layout) -> str:
@@ -146,10 +208,14 @@ def _agree(document: object, loaded: object) -> bool:
     return True
 
 
-def _first_readable(document: object, candidates: list[str]) -> str:
+def _first_readable(document: object, candidates: Iterable[str]) -> str:
     """Return the first text that says what the document says."""
     failure: Exception | None = None
+    tried: set[str] = set()
     for text in candidates:
+        if text in tried:
+            continue
+        tried.add(text)
         try:
             read = _reader().load(text)
             check(document, read, "YAML", scalar=_same_scalar, aliases=True)
@@ -172,23 +238,29 @@ def _reader() -> Any:
 
 
 # How ruamel.yaml fails: with errors of its own, and on what it has not thought of.
-_SLIPS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
+_SLIPS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, TypeError),
+    NotImplementedError,  # "overlap in comment"
+)
 _FAILURES = (YAMLError, ValueError, *_SLIPS)
 
 
 def _emit(document: object, layout: Layout) -> str:
-    yaml = converter(root_dash=layout.root_dash)
+    yaml = converter(layout.anchors, most=layout.indent, root_dash=layout.root_dash)
     yaml.explicit_start = layout.marked
     yaml.version = layout.version
     yaml.tags = layout.tags or None
-    yaml.indent(mapping=layout.mapping, sequence=layout.dash + layout.item, offset=layout.dash)
     return "".join(f"{line}\n" for line in layout.comments) + _dumped(yaml, document)
 
 
 def _dumped(yaml: Any, document: object) -> str:
+    return _written(lambda stream: yaml.dump(document, stream))
+
+
+def _written(write: Callable[[io.StringIO], object]) -> str:
     stream = io.StringIO()
     try:
-        yaml.dump(document, stream)
+        write(stream)
     except _SLIPS as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"ruamel.yaml cannot write this document ({reason})") from error
@@ -197,20 +269,13 @@ def _dumped(yaml: Any, document: object) -> str:
 
 def _render_by(yaml: Any, document: object) -> str:
     """Return a document as the caller's own converter writes it: YAML, and no key twice."""
-    text = _dumped(yaml, document)
+    text = _written(lambda stream: _instance.dump(yaml, document, stream))
     try:
-        _reader().load(text)
+        _instance.check(yaml, document, text, _reader())
     except _FAILURES as error:
         reason = str(getattr(error, "problem", None) or error).partition("\n")[0]
         raise ValueError(f"what yaml_instance writes would not read back: {reason}") from error
     return text
-
-
-def _required(instance: Any) -> Any:
-    if not isinstance(instance, YAML):
-        kind = type(instance).__name__
-        raise TypeError(f"yaml_instance must be a ruamel.yaml.YAML or None, not {kind}")
-    return instance
 
 
 def _unchanged(document: object, present: Callable[[], str]) -> str | None:
@@ -265,57 +330,6 @@ def _refuse_surrogates(document: object) -> None:
             todo += [*value, *value.values()] if isinstance(value, dict) else value
 
 
+_ANCHOR = re.compile(r"&([^\s,\[\]{}]+)")
 _CONTENT = re.compile(r"[^#%\s]|\s+[^#\s]")
 _MARKER = re.compile(r"---(?:\s|$)")
-
-
-def _indents(document: object) -> tuple[int, int, int, int]:
-    """Return how deep things most often stand, and where the dash of a root list stands.
-
-    That is: a mapping below its key, a dash below its key, an item's mapping right of its dash.
-    """
-    mappings: Counter[int] = Counter()
-    dashes: Counter[int] = Counter()
-    items: Counter[int] = Counter()
-    todo: list[Any] = [document]
-    seen: set[int] = set()
-    while todo:
-        outer = todo.pop()
-        if not _in_block_style(outer) or id(outer) in seen:
-            continue
-        seen.add(id(outer))
-        mapping = isinstance(outer, CommentedMap)
-        for inner in outer.values() if mapping else outer:
-            if not _in_block_style(inner) or inner.lc.line < outer.lc.line:
-                continue
-            depth = _column(inner) - _column(outer)
-            if isinstance(inner, CommentedSeq):
-                dashes[depth] += mapping
-            else:
-                (mappings if mapping else items)[depth] += 1
-            todo.append(inner)
-    root = _column(document) if isinstance(document, CommentedSeq) else 0
-    mapping_depth = _most_common(mappings, 2, least=1)
-    item = _most_common(items, 2, least=2)
-    return mapping_depth, _most_common(dashes, 0, least=0), item, max(root, 0)
-
-
-def _column(value: Any) -> int:
-    """Return where the keys or dashes of a collection stand; behind an anchor is not there."""
-    if value.anchor.value is not None and value.lc.data:
-        columns = [place[1] for place in value.lc.data.values()]
-        return int(min(columns) if isinstance(value, CommentedMap) else min(columns) - 2)
-    return int(value.lc.col or 0)
-
-
-def _in_block_style(value: object) -> bool:
-    return (
-        isinstance(value, CommentedMap | CommentedSeq)
-        and len(value) > 0  # empty brackets say nothing of their style
-        and not value.fa.flow_style()
-        and value.lc.col is not None
-    )
-
-
-def _most_common(found: Counter[int], default: int, *, least: int) -> int:
-    return next((depth for depth, n in found.most_common() if n and depth >= least), default)

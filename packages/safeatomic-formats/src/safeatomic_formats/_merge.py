@@ -7,29 +7,50 @@ The difference between the last two is the change, and it is applied to the firs
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
+from bisect import bisect_left, bisect_right
+
+from ._lines import differences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Region = tuple[int, int, int, int]  # from, to in the base; from, to in the other
+    from collections.abc import Callable, Sequence
 
-# `difflib` takes time as the square of the lines that differ.
-MAX_LINES = 20_000
+    from ._lines import Region
+
+    Lines = list[str]
+    Settle = Callable[[Lines, Lines, list[Region]], tuple[Lines, list[Region]]]
 
 
-def merge(base: str, kept: str, changed: str) -> str | None:
-    """Return the kept text with the change from base to changed; None if it is too long.
+def merge(
+    base: str,
+    kept: str,
+    changed: str,
+    parts: Sequence[int] = (),
+    settle: Settle | None = None,
+) -> str:
+    """Return the kept text with the change from base to changed.
 
     Where the kept text differs from the base in the very lines that the change is about, the
     changed text is taken.
+
+    Args:
+        base: What was made of the kept text.
+        kept: The text to change.
+        changed: What was made of the changed document.
+        parts: Where parts of the base begin, as numbers of lines in rising order. A part that the
+            change is about is then taken from the changed text as a whole.
+        settle: Called with the lines of the base and of the changed text and with where they
+            differ; returns the latter two as they are to be.
     """
     texts = [text.splitlines(keepends=True) for text in (base, kept, changed)]
     lines, ours, theirs = (_ended(text) for text in texts)
-    if max(map(len, (lines, ours, theirs))) > MAX_LINES:
-        return None
     merged: list[str] = []
     done = 0  # lines of the base
-    for start, end, mine, other in _chunks(_regions(lines, ours), _regions(lines, theirs)):
+    change = differences(lines, theirs, by_key=True)
+    if settle is not None:
+        theirs, change = settle(lines, theirs, change)
+    change = _widened(change, parts, len(lines))
+    for start, end, mine, other in _chunks(differences(lines, ours), change):
         merged += lines[done:start]
         done = end
         if other:
@@ -46,27 +67,21 @@ def _ended(lines: list[str]) -> list[str]:
     return lines
 
 
-def _regions(base: list[str], other: list[str]) -> list[Region]:
-    """Return where the other text differs from the base."""
-    start = 0
-    while start < min(len(base), len(other)) and base[start] == other[start]:
-        start += 1
-    tail = 0
-    while tail < min(len(base), len(other)) - start and base[-1 - tail] == other[-1 - tail]:
-        tail += 1
-    middle = base[start : len(base) - tail], other[start : len(other) - tail]
-    regions: list[Region] = []
-    for tag, i, j, k, m in SequenceMatcher(None, *middle).get_opcodes():
-        if (
-            tag == "replace" and j - i == m - k
-        ):  # line for line, so that neighbours stay as they are
-            regions += [
-                (start + i + n, start + i + n + 1, start + k + n, start + k + n + 1)
-                for n in range(j - i)
-            ]
-        elif tag != "equal":
-            regions.append((start + i, start + j, start + k, start + m))
-    return regions
+def _widened(regions: list[Region], parts: Sequence[int], end: int) -> list[Region]:
+    """Return regions that each take up whole parts of the base."""
+    if not parts:
+        return regions
+    wide: list[Region] = []
+    bounds = [0, *parts, end]
+    for start, stop, first, last in regions:
+        # What is only added belongs to what stands above it.
+        begin = bounds[max(bisect_right(bounds, max(start - (start == stop), 0)) - 1, 0)]
+        finish = bounds[min(bisect_left(bounds, stop), len(bounds) - 1)]
+        region = (begin, finish, first - (start - begin), last + (finish - stop))
+        if wide and wide[-1][1] > begin:
+            region = (wide[-1][0], finish, wide.pop()[2], region[3])
+        wide.append(region)
+    return wide
 
 
 def _chunks(

@@ -7,6 +7,7 @@ from yaml.constructor import ConstructorError
 from yaml.scanner import ScannerError
 
 from . import _pyyaml_read
+from ._culprit import interrupted, misfit
 from ._plain import without_ruamel
 from ._pyyaml_read import PureLoader as PureLoader
 from ._pyyaml_write import DisagreementError, PureDumper
@@ -80,7 +81,10 @@ def parse(text: str) -> Any:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # How PyYAML fails on `!!int ''`, `!!timestamp never` or a month 13: an error of the input.
-        raise ConstructorError(None, None, f"a value does not fit its type: {error}") from error
+        if interrupted(error):
+            raise
+        problem, mark = misfit(error)
+        raise ConstructorError(None, None, problem, mark) from error
 
 
 _TOO_DEEP = "exceeded maximum nesting depth"  # libyaml's own limit from 0.2.6 on, 1,000 as well

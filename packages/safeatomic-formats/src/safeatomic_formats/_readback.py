@@ -97,7 +97,7 @@ def place(where: Step | None) -> str:
     steps: list[str] = []
     while where is not None:
         where, step = where
-        steps.append(f"[{_clipped(repr(step))}]")
+        steps.append(f"[{shown(step)}]")
     return "obj" + "".join(reversed(steps))
 
 
@@ -246,8 +246,18 @@ def _short(value: object) -> str:
     """Return a value for a message, in a line's length at most."""
     if isinstance(value, list | tuple | AbstractSet | Mapping):
         return f"a {type(value).__name__} of {len(value)}"
-    return _clipped(repr(value))
+    return shown(value)
 
 
-def _clipped(text: str) -> str:
+def shown(value: object) -> str:
+    """Return a value for a message, also one that has no text: an int may have too many digits."""
+    try:
+        text = repr(value)
+    except _HAS_NO_TEXT:
+        text = f"<{type(value).__name__}>"
+        if isinstance(value, int):
+            text = f"<{type(value).__name__} of {value.bit_length():,} bits>"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_HAS_NO_TEXT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)

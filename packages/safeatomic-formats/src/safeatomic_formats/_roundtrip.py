@@ -1,7 +1,7 @@
 """ruamel.yaml's round-trip classes, corrected where they write what does not read back.
 
 - an empty collection with comments keeps them behind its ``[]`` or ``{}``, not in front of it;
-- a list that is the whole document may stand further to the left than the lists below it;
+- each collection is indented as it was, a new one as most of the document is;
 - a text with a line break of Unicode is quoted: unquoted, the line break reads back as another one;
 - a merge key stands only where it brings in what the object has, in a deep copy as well;
 - subclasses of the plain types are written as those, an ordered dict as the mapping that it is.
@@ -26,6 +26,8 @@ from ruamel.yaml.timestamp import TimeStamp
 from ruamel.yaml.tokens import CommentToken
 
 from . import _depth
+from ._indents import Indent
+from ._indents import of as indent_of
 from ._inherited import Sources
 from ._plain import loads_utc
 from ._readback import plain
@@ -45,33 +47,66 @@ _NEEDS_QUOTES = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class Serializer(_CLASSES.Serializer):  # type: ignore[misc]
+    """The serializer, which tells the emitter what an event is of, and keeps anchors."""
+
+    anchors_of_text: frozenset[str] = frozenset()
+
+    def serialize_node(self, node: Any, parent: Any, index: Any) -> None:
+        """Write a node and all below it."""
+        if parent is None:
+            self._keep_anchors()
+        self.emitter.indent_of_next = self.dumper.representer.indents.get(node)
+        super().serialize_node(node, parent, index)
+
+    def _keep_anchors(self) -> None:
+        """Write the anchors of the text also where no alias names them, if each is of one node."""
+        named: dict[str, list[Any]] = {}
+        for node in self.anchors:
+            anchor = getattr(node.anchor, "value", None)
+            if anchor in self.anchors_of_text:
+                named.setdefault(anchor, []).append(node)
+        for anchor, nodes in named.items():
+            if len(nodes) == 1:
+                self.anchors[nodes[0]] = anchor
+
+
 class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
-    """The emitter, with a column of its own for the list that is the whole document."""
+    """The emitter, with an indent for each collection."""
 
+    most = Indent()
     root_dash = 0
-    _dash = 0
+    indent_of_next: Indent | None = None
 
-    @property
-    def sequence_dash_offset(self) -> int:
-        """How far the dash of the innermost list stands to the right."""
-        return self.root_dash if self._in_root_list() else self._dash
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._given: dict[object, Indent] = {}  # by the event that begins a collection
+        self._open: list[Indent] = []  # of all that is begun and not ended
 
-    @sequence_dash_offset.setter
-    def sequence_dash_offset(self, offset: int) -> None:
-        self._dash = offset
-
-    def _in_root_list(self) -> bool:
-        indents = getattr(self, "indents", None)  # not there while the emitter is set up
-        return indents is not None and [sequence for _, sequence in indents.values] == [True]
+    def emit(self, event: Any) -> None:
+        """Take the next event."""
+        if self.indent_of_next is not None and isinstance(event, CollectionStartEvent):
+            self._given[event] = self.indent_of_next
+        super().emit(event)
 
     def increase_indent(
         self, flow: bool = False, sequence: bool | None = None, indentless: bool = False
     ) -> None:
         """Go one level deeper."""
-        shifted = self._in_root_list() and not indentless
+        self._indent_as_the_innermost()
+        depth = len(self.indents.values)
+        own = self._given.get(self.event, self.most)
+        self.best_map_indent = own.mapping
         super().increase_indent(flow=flow, sequence=sequence, indentless=indentless)
-        if shifted and self.indent is not None:
-            self.indent += self.root_dash - self._dash
+        if not depth:
+            own = Indent(own.mapping, self.root_dash, own.item)
+        self._open[depth:] = [own]
+
+    def _indent_as_the_innermost(self) -> None:
+        depth = len(self.indents.values)
+        innermost = self._open[depth - 1] if depth else self.most
+        self.sequence_dash_offset = innermost.dash
+        self.best_sequence_indent = innermost.dash + innermost.item
 
     def expect_block_sequence(self) -> None:
         """Begin a list, which stands below its key even after a comment that is written already."""
@@ -83,6 +118,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         """Begin an item on a line of its own, even after an item that is empty brackets."""
         if not first and self.column:
             self.no_newline = False
+        self._indent_as_the_innermost()
         super().expect_block_sequence_item(first)
 
     def expect_node(self, root: bool = False, **context: Any) -> None:
@@ -93,6 +129,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
             if comment and len(comment) > 1 and comment[1]:
                 self.write_pre_comment(event)
                 event.comment = [comment[0], None, *comment[2:]]
+        self._indent_as_the_innermost()
         super().expect_node(root=root, **context)
 
 
@@ -123,6 +160,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
     def represent(self, data: object) -> None:
         """Write a document."""
         self._sources = Sources(data)
+        self.indents: dict[object, Indent] = {}
         node = self.represent_data(data)
         _settle_comments(node)
         self.serializer.serialize(node)
@@ -133,7 +171,17 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
     def represent_mapping(self, tag: Any, mapping: Any, flow_style: Any = None) -> Any:
         """Return the node of a mapping, with the entries that no merge key brings in."""
         written = self._sources.as_written(mapping)
-        return super().represent_mapping(tag, written, flow_style=flow_style)
+        return self._indented(super().represent_mapping(tag, written, flow_style), mapping)
+
+    def represent_sequence(self, tag: Any, sequence: Any, flow_style: Any = None) -> Any:
+        """Return the node of a list."""
+        return self._indented(super().represent_sequence(tag, sequence, flow_style), sequence)
+
+    def _indented(self, node: Any, collection: object) -> Any:
+        indent = indent_of(collection)
+        if indent is not None:
+            self.indents[node] = indent
+        return node
 
     def represent_datetime(self, data: Any) -> Any:
         """Return the node of a time stamp, in its zone also if a deep copy has lost that."""
@@ -191,10 +239,11 @@ Representer.add_multi_representer(set, Representer.represent_set)
 Representer.add_representer(collections.OrderedDict, Representer.represent_dict)
 
 
-def converter(**attributes: Any) -> Any:
+def converter(anchors: frozenset[str] = frozenset(), **attributes: Any) -> Any:
     """Return a fresh converter (it keeps state, so threads must not share one).
 
     Args:
+        anchors: Those that are written also where no alias names them.
         **attributes: Set on the emitter.
     """
     yaml: Any = YAML(typ="rt", pure=True)
@@ -202,6 +251,7 @@ def converter(**attributes: Any) -> Any:
     yaml.width = WIDTH
     yaml.Resolver = Resolver
     yaml.Representer = Representer
+    yaml.Serializer = type("Serializer", (Serializer,), {"anchors_of_text": anchors})
     yaml.Emitter = type("Emitter", (Emitter,), attributes)
     return yaml
 

@@ -39,11 +39,12 @@ def atomic_yaml_dump_ruamel(
     mark). Of a changed one, the lines that the change is not about stay as they are wherever the
     result says what the object says. On the lines that are written anew, comments, order, anchors,
     quotes, indents and line ends stay; not kept there: spaces inside a line, blank lines and
-    comments inside ``[]`` or ``{}``, an indent that differs from most of the document's, how
-    ``null`` was spelt, and where a plain text over several lines broke. Comments at and below a
-    removed entry go with it; those above an emptied list or mapping move behind it. None, which is
-    what a file of only comments says, a lone value and a set carry no layout: if the file says the
-    same already, its text stays. Plain objects are written in block style.
+    comments inside ``[]`` or ``{}``, how ``null`` was spelt, and where a plain text over several
+    lines broke. What is new is indented as most of the document is, and stands above the blank
+    lines and comments that belong to what follows. Comments above a removed entry stay, those in it
+    go; those in an emptied list or mapping move behind it. None, which is what a file of only
+    comments says, a lone value and a set carry no layout: if the file says the same already, its
+    text stays. Plain objects are written in block style.
 
     The text is published only if it reads back as the object, given what YAML 1.2 can say: a tuple
     comes back as a list and a subclass as its base. What ruamel.yaml would write wrongly is
@@ -54,7 +55,10 @@ def atomic_yaml_dump_ruamel(
         path: The file; it need not exist, its directory must.
         obj: What `atomic_yaml_load_ruamel` returned, changed or not, or a plain object.
         yaml_instance: A configured `ruamel.yaml.YAML`, used as it is: the layout is then what it
-            makes of the object. The check is that its text is YAML in which no key occurs twice.
+            makes of the object. The check is that its text is YAML in which no key occurs twice,
+            and that it is neither empty nor of another kind than the object, if that is of a plain
+            class. Threads may share it: they wait for each other. Nothing of a dump that failed
+            shows in the next one.
         encoding: Text encoding; YAML for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.
@@ -75,7 +79,8 @@ def atomic_yaml_dump_ruamel(
         ruamel.yaml.error.YAMLError: The object holds what YAML has no safe form for. The target
             is unchanged.
         ValueError: The text would not read back, or ruamel.yaml cannot write the object; the
-            message names the place in the object. The target is unchanged.
+            message names the place in the object. Or ``yaml_instance`` is at work on another
+            document in this thread. The target is unchanged.
         RecursionError: The object is nested too deeply: at some 240 levels with the interpreter's
             default recursion limit, at 1,000 with any, and, in a thread with a small stack, at more
             than one level for every 2 KiB of it. The target is unchanged.
@@ -125,7 +130,8 @@ def atomic_yaml_load_ruamel(
 
     Args:
         path: The file. A byte order mark is ignored.
-        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is; what it returns is returned.
+        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is, by one thread at a time; what
+            it returns is returned.
         encoding: Text encoding; by default ``"utf-8"``.
         check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Require this algorithm; by default, the recorded one is used.
@@ -134,7 +140,9 @@ def atomic_yaml_load_ruamel(
     Raises:
         ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
         TypeError: ``yaml_instance`` is not a `ruamel.yaml.YAML`.
-        ruamel.yaml.error.YAMLError: The text is not YAML; a note names the file.
+        ruamel.yaml.error.YAMLError: The text is not YAML, or a value does not fit its type; a note
+            names the file.
+        ValueError: ``yaml_instance`` is at work on another document in this thread.
         RecursionError: The text is nested too deeply; the bounds are those of the dump.
         UnicodeDecodeError: The bytes are not text in this encoding.
         Exception: Whatever `safeatomic_core.read_atomic` raises.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import _toml_text
-from ._documents import dump, load
+from ._documents import check_bool, dump, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,16 +57,17 @@ def atomic_toml_dump(
 
     Raises:
         TypeError: The object is not a mapping, has a key that is not a str, or holds what TOML has
-            no form for. The target is unchanged.
-        ValueError: A value is out of TOML's range, such as a time of day with an offset or an
-            offset with seconds, or the text would not read back; the message names the place. The
-            target is unchanged.
+            no form for; or ``multiline_strings`` is not a bool. The target is unchanged.
+        ValueError: A value is out of TOML's range, such as an int of more than 64 bits, a time of
+            day with an offset or an offset with seconds, or the text would not read back; the
+            message names the place. The target is unchanged.
         RecursionError: The object is nested deeper than 1,000 levels (or than the interpreter's
             recursion limit allows, by default some 240; or, in a thread with a small stack, one
             level for every 2 KiB of it), or contains itself. The target is unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
     """
+    check_bool("multiline_strings", multiline_strings)
     dump(
         path,
         "TOML",

@@ -16,7 +16,7 @@ from decimal import Decimal
 from ._culprit import interrupted
 from ._depth import check_object
 from ._plain import without_ruamel
-from ._readback import check, place, plain, same_scalar, unreadable
+from ._readback import check, place, plain, same_scalar, shown, unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def render(obj: object, multiline_strings: bool) -> str:
 
     if not isinstance(obj, Mapping):
         raise TypeError(f"obj must be a mapping, not {type(obj).__name__}: TOML is a table")
-    _check_bool("multiline_strings", multiline_strings)
     check_object(obj)
     document: Any = _plain(without_ruamel(obj), None, 1)
 
@@ -73,7 +72,7 @@ def _plain(value: Any, where: Step | None, depth: int) -> object:
         for key, entry in value.items():
             if not isinstance(key, str):
                 raise TypeError(
-                    f"the key {key!r} of {place(where)} is of type {type(key).__name__}: "
+                    f"the key {shown(key)} of {place(where)} is of type {type(key).__name__}: "
                     "TOML has only strings as keys"
                 )
             if plain(key) in table:
@@ -83,14 +82,13 @@ def _plain(value: Any, where: Step | None, depth: int) -> object:
     if isinstance(value, list | tuple):
         return [_plain(entry, (where, index), depth + 1) for index, entry in enumerate(value)]
     value = plain(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(
+            f"{place(where)}: {shown(value)} is not an integer of 64 bits, as TOML's are"
+        )
     if isinstance(value, dt.datetime) and (value.utcoffset() or dt.timedelta()) % _MINUTE:
         raise ValueError(f"{place(where)}: an offset from UTC with seconds has no form in TOML")
     return value
-
-
-def _check_bool(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
 _MINUTE = dt.timedelta(minutes=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._documents import dump, load
+from ._documents import check_bool, dump, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def atomic_yaml_dump(
         overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
-        TypeError: A value that ruamel.yaml loaded has a tag. The target is unchanged.
+        TypeError: A value that ruamel.yaml loaded has a tag, or an option is not what it must be.
+            The target is unchanged.
         yaml.YAMLError: The object holds what YAML has no safe form for. The target is unchanged.
         ValueError: The text would not read back, as with a tuple as a key; the message names the
             place. The target is unchanged.
@@ -71,6 +72,8 @@ def atomic_yaml_dump(
     """
     from . import _pyyaml  # only the users of YAML pay for it
 
+    check_bool("default_flow_style", default_flow_style, none=True)
+    check_bool("sort_keys", sort_keys)
     dump(
         path,
         "YAML",

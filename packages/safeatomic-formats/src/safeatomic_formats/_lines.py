@@ -1,0 +1,132 @@
+"""Where two versions of a text differ, line by line, in time proportional to their length.
+
+`difflib` takes time as the square of the lines that differ, and ruamel.yaml may have changed the
+spaces of every line. So lines are compared without their spaces and the comments behind them, and
+where they differ, `difflib` sees no more than a window.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from difflib import Match, SequenceMatcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Region = tuple[int, int, int, int]  # from, to in the base; from, to in the other
+
+_WINDOW = 400  # lines of each text
+_AGREED = 3  # lines in sequence that agree by no accident
+
+
+def differences(base: list[str], other: list[str], *, by_key: bool = False) -> list[Region]:
+    """Return where the other text differs from the base.
+
+    What says the same is paired line for line, and so is what is of the same length: a change of
+    one line then leaves its neighbours as they are.
+
+    Args:
+        base: Lines of a text.
+        other: Lines of another version of it.
+        by_key: Whether entries of the same name are paired although their values differ. Lines
+            over which a value goes on are then parted from the line that it begins on.
+    """
+    regions: list[Region] = []
+    for i, j, k, m in _aligned([_said(line) for line in base], [_said(line) for line in other]):
+        parts = [(0, j - i, 0, m - k)]
+        if by_key:
+            parts = _by_key(base[i:j], other[k:m])
+        for a, b, c, d in parts:
+            regions += _line_for_line(base, other, (i + a, i + b, k + c, k + d))
+    return regions
+
+
+def _by_key(base: list[str], other: list[str]) -> list[Region]:
+    """Return the parts that begin with the same keys, where that is more than one."""
+    if len(base) == len(other) or not 0 < len(base) * len(other) <= _WINDOW**2:
+        return [(0, len(base), 0, len(other))]
+    keys, others = [_key(line) for line in base], [_key(line) for line in other]
+    return _parts(SequenceMatcher(None, keys, others, autojunk=False).get_matching_blocks())
+
+
+def _line_for_line(base: list[str], other: list[str], part: Region) -> list[Region]:
+    i, j, k, m = part
+    pairs = list(zip(range(i, j), range(k, m), strict=False))
+    if j - i == m - k and all(is_content(base[a]) == is_content(other[b]) for a, b in pairs):
+        return [(a, a + 1, b, b + 1) for a, b in pairs if base[a] != other[b]]
+    return [part]
+
+
+def is_content(line: str) -> bool:
+    """Whether a line is neither blank nor a comment."""
+    text = line.lstrip()
+    return bool(text) and not text.startswith("#")
+
+
+def _key(line: str) -> str:
+    """Return a line up to where the value begins."""
+    return line.partition(":")[0] if is_content(line) else line
+
+
+def _said(line: str) -> str:
+    """Return a line without its spaces and the comment behind it."""
+    return "".join(line.partition(" #")[0].split()) or line
+
+
+def _aligned(ours: list[str], theirs: list[str]) -> Iterator[Region]:
+    """Yield the parts of both texts that belong together, all of them in their order."""
+    end, last = len(ours), len(theirs)
+    while end and last and ours[end - 1] == theirs[last - 1]:
+        end, last = end - 1, last - 1
+    i = k = 0
+    while i < end or k < last:
+        n = 0
+        while i + n < end and k + n < last and ours[i + n] == theirs[k + n]:
+            n += 1
+        parts = [(i, i + n, k, k + n)] if n else _in_window(ours, theirs, (i, end, k, last))
+        yield from parts
+        _, i, _, k = parts[-1]
+    yield end, len(ours), last, len(theirs)
+
+
+def _in_window(ours: list[str], theirs: list[str], rest: Region) -> list[Region]:
+    """Return the next parts that belong together, of which the first differs."""
+    i, end, k, last = rest
+    j, m = min(i + _WINDOW, end), min(k + _WINDOW, last)
+    matcher = SequenceMatcher(None, ours[i:j], theirs[k:m], autojunk=False)
+    blocks = matcher.get_matching_blocks()  # with an empty one at the end
+    if (j, m) != (end, last):
+        # At the end of a window, what agrees may belong to something behind it.
+        sure = [n for n, block in enumerate(blocks) if block.size >= _AGREED]
+        early = [n for n in sure if blocks[n].a < (j - i) * 3 // 4]
+        if not sure:
+            return [_up_to_what_occurs_once(ours, theirs, rest)]
+        del blocks[(early[-1] if early else sure[0]) + 1 :]
+    return [(i + a, i + b, k + c, k + d) for a, b, c, d in _parts(blocks)]
+
+
+def _parts(blocks: list[Match]) -> list[Region]:
+    """Return the parts that agree and those between them."""
+    parts: list[Region] = []
+    a = b = 0
+    for block in blocks:
+        if (a, b) != (block.a, block.b):
+            parts.append((a, block.a, b, block.b))
+        a, b = block.a + block.size, block.b + block.size
+        if block.size:
+            parts.append((block.a, a, block.b, b))
+    return parts
+
+
+def _up_to_what_occurs_once(ours: list[str], theirs: list[str], rest: Region) -> Region:
+    """Return the part up to the first few lines that are unmistakable in both texts."""
+    i, end, k, last = rest
+    texts = []
+    for lines, start, stop in ((ours, i, end), (theirs, k, last)):
+        texts.append([tuple(lines[n : n + _AGREED]) for n in range(start, stop - _AGREED + 1)])
+    counts = [Counter(text) for text in texts]
+    for n, few in enumerate(texts[0]):
+        if counts[0][few] == counts[1][few] == 1:
+            return i, i + n, k, k + texts[1].index(few)
+    return rest

@@ -1,0 +1,161 @@
+"""Blank lines and comments stay above what they stood above, whatever is changed around them."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
+
+from safeatomic_formats import _layout
+from safeatomic_formats._comments import above_what_follows
+from safeatomic_formats._lines import differences
+
+SECTIONS = "variables:\n  var1: V\n\n# about other\nother:\n  x: 1\n"
+LISTS = "a:\n  - x\n\n# about b\nb:\n- 1 # one\n\n# about c\nc: 1\n# end\n"
+CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
+    "key added to a section": (
+        SECTIONS,
+        lambda d: d["variables"].update(var3="W"),
+        "variables:\n  var1: V\n  var3: W\n\n# about other\nother:\n  x: 1\n",
+    ),
+    "section added to a section": (
+        SECTIONS,
+        lambda d: d["variables"].update(var3={"y": [1]}),
+        "variables:\n  var1: V\n  var3:\n    y:\n    - 1\n\n# about other\nother:\n  x: 1\n",
+    ),
+    "items added": (
+        LISTS,
+        lambda d: (d["a"].extend(["y", "z"]), d["b"].append(2)),
+        "a:\n  - x\n  - y\n  - z\n\n# about b\nb:\n- 1 # one\n- 2\n\n# about c\nc: 1\n# end\n",
+    ),
+    "item with another item before its end": (
+        "l:\n  - a: 1\n    b: 2\n\n  # second\n  - a: 3\n",
+        lambda d: d["l"][0].update(c=3),
+        "l:\n  - a: 1\n    b: 2\n    c: 3\n\n  # second\n  - a: 3\n",
+    ),
+    "comment that stands further to the right": (
+        "a:\n  x: 1\n  # y: 2\n# about b\nb: 1\n",
+        lambda d: d["a"].update(z=3),
+        "a:\n  x: 1\n  # y: 2\n  z: 3\n# about b\nb: 1\n",
+    ),
+    "list at the end": (
+        "a:\n  - x\n\n# end\n",
+        lambda d: d["a"].append("y"),
+        "a:\n  - x\n  - y\n\n# end\n",
+    ),
+    "key added to the document": (
+        "a: 1\n\n# end\n",
+        lambda d: d.update(b=2),
+        "a: 1\n\n# end\nb: 2\n",
+    ),
+    "lone value that becomes a list": (
+        LISTS,
+        lambda d: d.update({"c": ["p", "q"], "b": 5}),
+        "a:\n  - x\n\n# about b\nb: 5\n\n# about c\nc:\n  - p\n  - q\n# end\n",
+    ),
+    "lone value that becomes a mapping": (
+        SECTIONS,
+        lambda d: d["variables"].update(var1={"q": 1}),
+        "variables:\n  var1:\n    q: 1\n\n# about other\nother:\n  x: 1\n",
+    ),
+    "list in place of a list": (
+        LISTS,
+        lambda d: d.update(a=["x", "y"]),
+        "a:\n  - x\n  - y\n\n# about b\nb:\n- 1 # one\n\n# about c\nc: 1\n# end\n",
+    ),
+    "the same list once more": (
+        LISTS,
+        lambda d: d.update({"a": list(d["a"]), "b": [*d["b"], 2]}),
+        "a:\n  - x\n\n# about b\nb:\n  - 1\n  - 2\n\n# about c\nc: 1\n# end\n",
+    ),
+    "lone value in place of a list": (
+        LISTS,
+        lambda d: d.update(a=1),
+        "a: 1\n\n# about b\nb:\n- 1 # one\n\n# about c\nc: 1\n# end\n",
+    ),
+    "item in place of an item": (
+        "- a: 1\n\n# second\n- a: 2\n",
+        lambda d: d.__setitem__(0, {"b": 1}),
+        "- b: 1\n\n# second\n- a: 2\n",
+    ),
+    "section removed": (
+        "a:\n  x: 1\nb:\n  y: 1\n\n# about c\nc: 1\n",
+        lambda d: d.pop("b"),
+        "a:\n  x: 1\n\n# about c\nc: 1\n",
+    ),
+    "last item removed": (
+        "a:\n  - x\n  - y # why\n\n# about b\nb: 1\n",
+        lambda d: d["a"].__delitem__(1),
+        "a:\n  - x\n\n# about b\nb: 1\n",
+    ),
+    "last section removed": (
+        "a: 1\nb:\n  - x\n# end\n",
+        lambda d: d.pop("b"),
+        "a: 1\n# end\n",
+    ),
+    "section moved": (
+        "a: 1\n# about b\nb: 2\n# about c\nc: 3\n",
+        lambda d: d.move_to_end("b"),
+        "a: 1\n# about b\nc: 3\nb: 2\n# about c\n",  # ruamel.yaml moves what is below
+    ),
+    "comment removed": (
+        LISTS,
+        lambda d: d["a"].ca.items.clear(),
+        "a:\n  - x\nb:\n- 1 # one\n\n# about c\nc: 1\n# end\n",
+    ),
+    "comment removed with a value": (
+        "a: 1 # one\n# about b\nb: 2\n",
+        lambda d: (d.update(b=3), d.ca.items.clear()),
+        "a: 1\nb: 3\n",
+    ),
+    "text that looks like comments": (
+        "a:\n  t: |+\n    x\n\n  # about u\n  u: |\n    # y\n\nb: 1\n",
+        lambda d: d["a"].update({"v": 1, "t": "z"}),
+        "a:\n  t: |-\n    z\n\n  # about u\n  u: |\n    # y\n  v: 1\n\nb: 1\n",
+    ),
+}
+
+
+def nothing_there() -> str:
+    raise FileNotFoundError
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["loaded", "copied"])
+@pytest.mark.parametrize(("text", "change", "changed"), CHANGES.values(), ids=CHANGES)
+def test_comments_stay(
+    text: str, change: Callable[[Any], object], changed: str, copied: bool
+) -> None:
+    document: Any = _layout.load(text)
+    if copied:
+        document = copy.deepcopy(document)
+    change(document)
+    assert _layout.render(document, nothing_there) == changed
+
+
+lines = st.lists(st.sampled_from(["a:\n", "  - b\n", "# c\n", "  # d\n", "\n", "e: 1\n"]))
+
+
+@given(lines, lines, st.booleans())
+@settings(deadline=None)
+def test_no_line_is_lost_or_made_up(base: list[str], changed: list[str], all_kept: bool) -> None:
+    settled, regions = above_what_follows(
+        base, changed, differences(base, changed, by_key=True), all_kept=all_kept
+    )
+    assert not Counter(changed) - Counter(settled)
+    assert not Counter(settled) - Counter(base + changed)
+    assert [line for line in settled if line.strip()[:1] not in ("", "#")] == [
+        line for line in changed if line.strip()[:1] not in ("", "#")
+    ]
+    patched: list[str] = []
+    done = 0
+    for start, end, first, last in regions:
+        patched += base[done:start] + settled[first:last]
+        done = end
+    assert patched + base[done:] == settled
