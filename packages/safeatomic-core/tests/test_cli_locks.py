@@ -14,6 +14,7 @@ import pytest
 
 from safeatomic_core import release_lock, try_acquire_lock
 from safeatomic_core._cli import locks, main
+from safeatomic_core._lock_api import inspect_beside
 from safeatomic_core._lock_file import PINNED
 
 
@@ -59,12 +60,11 @@ def test_one_odd_name_does_not_end_the_list(
     try_acquire_lock(target)
     assert main(["locks", str(target.parent)]) == 0
     assert capsys.readouterr().out.count("\n") == 1
-    real = locks.inspect_beside
 
     def inspect(path: str) -> Any:
         if path.endswith("Pipfile"):
             raise OSError(5, "no", path)
-        return real(path)
+        return inspect_beside(path)
 
     monkeypatch.setattr(locks, "inspect_beside", inspect)
     assert main(["locks", str(target.parent)]) == 2

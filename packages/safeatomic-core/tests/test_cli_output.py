@@ -118,7 +118,8 @@ def test_a_bar_makes_way_for_each_line(
         on_hashed: Callable[[int], None],
         **_options: object,
     ) -> None:
-        for path, result in zip(paths, ("a", OSError(5, "broken", "f"), "b"), strict=True):
+        results: list[str | Exception] = ["a", OSError(5, "broken", "f"), "b"]
+        for path, result in zip(paths, results, strict=True):
             on_hashed(1)
             on_recorded(path, result)
 

@@ -15,6 +15,7 @@ from safeatomic_core import AtomicWriter, inspect_lock, release_lock, try_acquir
 from safeatomic_core._cli import main, running
 from safeatomic_core._cli.process import Child
 from safeatomic_core._held_locks import kept_by_path
+from safeatomic_core._settle import recover
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "posix_spawnp"), reason="no os.posix_spawnp: lock and edit say so"
@@ -49,7 +50,7 @@ def signalling(function: Callable[..., Any], *, first: bool) -> Callable[..., An
 def test_signals_during_the_clean_up_are_not_to_interrupt_it(
     target: Path, command: str, monkeypatch: pytest.MonkeyPatch, listing: Any
 ) -> None:
-    monkeypatch.setattr(running, "recover", signalling(running.recover, first=True))
+    monkeypatch.setattr(running, "recover", signalling(recover, first=True))
     script = f"touch {target.with_name(ORPHAN)}; {command}"
     status = 7 if "exit" in command else 128 + signal.SIGTERM
     assert main(["lock", str(target), "--", "sh", "-c", script]) == status
@@ -60,9 +61,7 @@ def test_signals_during_the_clean_up_are_not_to_interrupt_it(
 def test_a_signal_right_after_the_lock_was_taken_leaves_none(
     target: Path, monkeypatch: pytest.MonkeyPatch, listing: Any
 ) -> None:
-    monkeypatch.setattr(
-        running, "try_acquire_lock", signalling(running.try_acquire_lock, first=False)
-    )
+    monkeypatch.setattr(running, "try_acquire_lock", signalling(try_acquire_lock, first=False))
     made = target.with_name("made")
     assert main(["lock", str(target), "--", "touch", str(made)]) == 128 + signal.SIGTERM
     assert listing() == ["data.bin"]
@@ -83,9 +82,7 @@ def test_a_lock_of_the_program_around_the_command_stays_its_own(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert try_acquire_lock(target)
-    monkeypatch.setattr(
-        running, "try_acquire_lock", signalling(running.try_acquire_lock, first=False)
-    )
+    monkeypatch.setattr(running, "try_acquire_lock", signalling(try_acquire_lock, first=False))
     assert main(["lock", str(target), "--", "true"]) == 128 + signal.SIGTERM
     assert inspect_lock(target).alive == "yes"
     assert release_lock(target)
@@ -100,7 +97,6 @@ def test_the_directory_of_the_lock_is_cleared_up_wherever_its_path_leads(
         Path(name).mkdir()
     os.symlink("one", "cur")
     flushed: list[tuple[int, int]] = []
-    recover = running.recover
 
     def recovered(target: Any, safety: str) -> None:
         status = os.fstat(target.dir_fd)
