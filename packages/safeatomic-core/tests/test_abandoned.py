@@ -23,6 +23,7 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
+from safeatomic_core._change import close
 from safeatomic_core._posix import kernel
 from safeatomic_core._protocol import Write
 
@@ -369,7 +370,7 @@ def test_an_interrupt_before_a_change_begins_to_close_leaves_nothing_held(
     faults: Any,
     goes_well: bool,
 ) -> None:
-    really, interrupts = _writer.close, iter([KeyboardInterrupt])
+    really, interrupts = close, iter([KeyboardInterrupt])
 
     def interrupted(write: Write) -> None:
         for interrupt in interrupts:

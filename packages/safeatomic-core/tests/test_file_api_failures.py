@@ -229,7 +229,7 @@ def test_an_error_is_explained_once(target: Path) -> None:
 def test_a_temp_whose_name_stays_after_its_link_is_removed_at_the_next_attempt(
     tmp_path: Path, faults: Any
 ) -> None:
-    target, refused = tmp_path / "new", []
+    target, refused = tmp_path / "new", list[str]()
     faults.fail("rename_noreplace", errno.EINVAL)
 
     def once(name: str, **_options: object) -> bool:
@@ -247,7 +247,7 @@ def test_a_temp_whose_name_stays_after_its_link_is_removed_at_the_next_attempt(
 def test_a_temp_whose_name_cannot_be_removed_at_once_is_removed_in_the_end(
     tmp_path: Path, faults: Any
 ) -> None:
-    target, refused = tmp_path / "new", []
+    target, refused = tmp_path / "new", list[str]()
     faults.fail("rename_noreplace", errno.EINVAL)
 
     def twice(name: str, **_options: object) -> bool:

@@ -253,7 +253,7 @@ def test_a_nearly_full_stack_leaves_no_descriptor_and_no_lock(data: Path) -> Non
 def test_what_an_interrupt_keeps_from_returning_is_not_held(
     data: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    really, interrupts = _lock_api.finish, iter([KeyboardInterrupt] * times)
+    really, interrupts = finish, iter([KeyboardInterrupt] * times)
 
     def interrupted(endings: list[Callable[[], None]]) -> None:
         for interrupt in interrupts:

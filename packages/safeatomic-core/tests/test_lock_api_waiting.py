@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lock_payloads import lock_of
+from lock_payloads import lock_of, payload
 from safeatomic_core import _held_locks, _lock, inspect_lock, release_lock, try_acquire_lock
 from safeatomic_core._posix import kernel
 
@@ -134,7 +134,7 @@ def test_what_a_waiting_lock_says_is_written_anew_as_a_whole(
 ) -> None:
     lock_of(data).write_bytes(b"junk")
     sessions = iter(["x" * 40, None])
-    real = _lock.payload
+    real = payload
     monkeypatch.setattr(_lock, "payload", lambda _, token: real(next(sessions), token))
     monkeypatch.setattr(time, "sleep", lambda _: lock_of(data).unlink(missing_ok=True))
     assert try_acquire_lock(data, retries=1, delay=0.01)
