@@ -16,6 +16,7 @@ from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
 from safeatomic_core import doctor, inspect_guarantees
+from safeatomic_core._posix import kernel
 from safeatomic_core._types import ATOMIC_VISIBILITY, CRASH_DURABILITY, GUARANTEES
 
 NEEDED = (ATOMIC_VISIBILITY, CRASH_DURABILITY)
@@ -227,3 +228,21 @@ def test_where_not_even_the_root_can_be_seen_nothing_is_known(
     monkeypatch.setattr(mounts, "open_directory", raising(errno.ENOENT))
     assert guarantees.nearest_directory(str(tmp_path)) == "/"
     assert inspect_guarantees(tmp_path).environment.filesystem == "unknown"
+
+
+def test_a_relative_path_is_judged_below_a_directory_that_may_not_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any
+) -> None:
+    fake.table = fake.mounted(tmp_path.stat().st_dev, "tmpfs")
+    really = kernel.stat
+
+    def stat_of(path: Any, **options: Any) -> os.stat_result:
+        if os.path.isabs(path) and str(path).startswith(str(tmp_path)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return really(path, **options)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kernel, "stat", stat_of, raising=False)
+    for path in ("new", "./new", "."):
+        assert inspect_guarantees(path).environment.filesystem == "tmpfs", path
+    assert inspect_guarantees(tmp_path / "new").environment.filesystem == "unknown"

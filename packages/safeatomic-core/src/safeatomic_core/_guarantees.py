@@ -103,8 +103,16 @@ def unknown_report() -> GuaranteeReport:
 
 def _look_at(path: str) -> Verdict:
     """Look at the place of a file, or raise why it cannot be opened or asked."""
-    place = kernel.realpath(path)
-    directory, opened = nearest_directory(place), Descriptor()
+    place, opened = kernel.realpath(path), Descriptor()
+    try:
+        directory = nearest_directory(place)
+    except system_error():
+        # A relative path leads there also below a directory that may not be entered.
+        directory, name = os.path.split(path)
+        directory = directory or "."
+        if os.path.isabs(path) or not name:
+            raise
+        place = os.path.join(directory, name)
 
     def look() -> Verdict:
         fd = opened.open(_mounts.open_directory, directory)

@@ -308,14 +308,6 @@ def give_up(locks: list[Lock]) -> None:
         release_quietly(lock)
 
 
-def kept_lock(target: Target) -> Lock | None:
-    """Return the lock that this process keeps of a target, None if it has none or lost it."""
-    kept = _kept.get(place_of(target))
-    if kept is None or not kept.live() or not kept.owned(target.dir_fd):
-        return None
-    return kept.lock
-
-
 def place_of(target: Target) -> Place:
     """Return what a lock is of: the directory, by its inode, and the name in it."""
     return (*identity(target.directory()), target.name)

@@ -75,19 +75,20 @@ class Lock:
     Attributes:
         target: What it locks.
         name: The lock's name in the target's directory.
+        dir_fd: That directory, which a lock that outlives its call keeps open.
         inode: Device and inode number of the lock file.
         token: 16 hexadecimal digits in its payload, which tell it from every other lock.
         linked: Whether the name was given to our inode (it may since have been taken away).
     """
 
     __slots__ = (
-        "_dir_fd",
         "_found",
         "_handle",
         "_held",
         "_safety",
         "_session",
         "_temp",
+        "dir_fd",
         "inode",
         "linked",
         "lost",
@@ -105,7 +106,7 @@ class Lock:
         """
         self.target = target
         self._safety = safety
-        self._dir_fd = target.dir_fd
+        self.dir_fd = target.dir_fd
         self.inode = (0, 0)
         self._handle: Held | None = None  # of the directory, once the lock outlives its call
         self._held = Held(lasting=target.lasting)
@@ -147,7 +148,7 @@ class Lock:
                     self._found.close()
                 return True
             found = self.found
-            found.look(self._dir_fd, self.name)
+            found.look(self.dir_fd, self.name)
             if found.exists and not (found.takeable and self._clear(found)):
                 self._report("contended", found.inode[1])
                 return False
@@ -157,9 +158,8 @@ class Lock:
         """Tell whether an attempt has a chance, with as little work as possible."""
         found = self.found
         try:
-            if found.alive == "yes" and probe_free(found.fd):
-                return True
-            return not still_named(self._dir_fd, self.name, found.inode)
+            gone = not still_named(self.dir_fd, self.name, found.inode)
+            return gone or (found.alive == "yes" and probe_free(found.fd))
         except system_error():
             return True  # the attempt will say what is wrong
 
@@ -179,7 +179,7 @@ class Lock:
                 return False  # and with the descriptor went the flock
             if not self._handle.valid():
                 return dir_fd >= 0 and still_named(dir_fd, self.name, self.inode)
-        return still_named(self._dir_fd, self.name, self.inode)
+        return still_named(self.dir_fd, self.name, self.inode)
 
     def release(self, dir_fd: int = -1) -> None:
         """Unlink the name if it is still ours and drop the flock.
@@ -251,10 +251,10 @@ class Lock:
 
     def _unlink_if_ours(self, dir_fd: int) -> bool:
         if self._handle is not None and not self._handle.valid():
-            self._dir_fd = dir_fd  # the program closed the one that the lock keeps
+            self.dir_fd = dir_fd  # the program closed the one that the lock keeps
         if not self.owned(dir_fd):
             return False
-        unlink_if_there(self.name, self._dir_fd)
+        unlink_if_there(self.name, self.dir_fd)
         return True
 
     def _prepare(self) -> None:
@@ -264,7 +264,7 @@ class Lock:
             kernel.ftruncate(fd, self._fill(fd))
             return
         try:
-            fd = self._held.open(kernel.open_anonymous, _MODE, dir_fd=self._dir_fd)
+            fd = self._held.open(kernel.open_anonymous, _MODE, dir_fd=self.dir_fd)
         except system_error() as error:
             if error.errno not in _NO_ANONYMOUS:
                 raise
@@ -273,7 +273,7 @@ class Lock:
 
     def _make_named(self) -> int:
         """Make the inode under a temp's name, where one without a name is not to be had."""
-        self._temp = Temp(self._dir_fd)
+        self._temp = Temp(self.dir_fd)
         self._temp.create(_MODE)
         self._held.adopt(self._temp)
         self._temp.detach()
@@ -284,7 +284,7 @@ class Lock:
         status = kernel.fstat(fd)
         self._held.shows(status)
         self.inode = identity(status)
-        admit(fd, status, self.target.directory(), self._dir_fd, CRASH_MARK)
+        admit(fd, status, self.target.directory(), self.dir_fd, CRASH_MARK)
         try:
             kernel.flock(fd, LOCK_EX | LOCK_NB)
         except system_error() as error:
@@ -325,7 +325,7 @@ class Lock:
         if self._temp is None:
             self.linked = True  # before the call: an interrupt right after it must find it to undo
             try:
-                kernel.link_anonymous(self._held.fd, self.name, self._dir_fd)
+                kernel.link_anonymous(self._held.fd, self.name, self.dir_fd)
             except system_error() as error:
                 if error.errno not in _NO_PROC:
                     raise
@@ -336,7 +336,7 @@ class Lock:
             self._complete(self._make_named())
         assert self._temp is not None  # noqa: S101 - just made
         self.linked = True
-        dir_fd = self._dir_fd
+        dir_fd = self.dir_fd
         try:
             name = self._temp.name
             kernel.link(
@@ -367,16 +367,16 @@ class Lock:
         self._report("stale-flocked", stale.inode[1])
         # The flock orders us with every other acquirer; without this look one of them could have
         # replaced the lock before we got here, and we would unlink a live one.
-        if not still_named(self._dir_fd, self.name, stale.inode):
+        if not still_named(self.dir_fd, self.name, stale.inode):
             return True
         # The lock is the only sign that its holder may have died between unlinking a sidecar and
         # its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it goes
         # last, or we may die here and the next writer would know nothing of it.
         recover(self.target, self._safety, stale.token)
         # That takes a flush, and a caller that uses force waits for no flock.
-        if still_named(self._dir_fd, self.name, stale.inode):
+        if still_named(self.dir_fd, self.name, stale.inode):
             try:
-                kernel.unlink(self.name, dir_fd=self._dir_fd)
+                kernel.unlink(self.name, dir_fd=self.dir_fd)
             except FileNotFoundError:
                 return True
             _log.info("%r: took over the lock of a dead holder", self.name)

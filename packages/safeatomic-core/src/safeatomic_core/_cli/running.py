@@ -127,7 +127,7 @@ def inheritable(kept: Kept | None) -> tuple[int, str, str] | None:
     if kept is None or not kept.live() or not kept.owned(-1):
         return None
     try:
-        directory = directory_of(_directory(kept))
+        directory = directory_of(kept.lock.dir_fd)
     except OSError:  # no /proc
         directory = os.path.dirname(kernel.realpath(kept.path))
     return kept.lock.fd, os.path.join(directory, kept.lock.name), kept.lock.token
@@ -137,11 +137,6 @@ def _named(environment: dict[str, str]) -> dict[str, object]:
     """Return the locks that a wrapper around us has named already."""
     named = parse_json(os.fsencode(environment.get(VARIABLE, "")))
     return named if isinstance(named, dict) else {}
-
-
-def _directory(kept: Kept) -> int:
-    """Return the descriptor of the directory that a lock keeps open, wherever its path leads."""
-    return kept.lock._dir_fd  # noqa: SLF001 - its only name
 
 
 def _release(kept: Kept, path: str) -> None:
@@ -163,7 +158,7 @@ def _release(kept: Kept, path: str) -> None:
 def _clear_up(kept: Kept, path: str) -> None:
     """Flush and sweep: the lock is the only trace of a process that was killed under it."""
     device, inode, name = kept.place
-    dir_fd = _directory(kept)
+    dir_fd = kept.lock.dir_fd
     if shows(dir_fd, (device, inode)):  # else a program that runs us inside has closed it
         recover(Target.borrowed(path, name, dir_fd, None), "best_effort")
 
