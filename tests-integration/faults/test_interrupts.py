@@ -103,15 +103,14 @@ class _Alarm:
 
 
 def _may_be_interrupted(frame: FrameType) -> bool:
-    """Tell whether signals can be looked at here: not where a handler begins or ends.
+    """Tell whether signals are looked at here: as functions begin and loops go on, and at calls.
 
-    What is raised there makes CPython keep the exception that was being handled for ever.
+    What is raised where a handler begins or ends makes CPython keep what was handled for ever.
     """
-    code = frame.f_code.co_code
-    return frame.f_lineno is not None and code[frame.f_lasti] not in _OF_HANDLERS
+    name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    return name.startswith(("CALL", "PRECALL", "RESUME", "JUMP_BACKWARD"))
 
 
-_OF_HANDLERS = [dis.opmap[name] for name in ("PUSH_EXC_INFO", "NOP") if name in dis.opmap]
 _LIBRARY = os.path.dirname(_posix.__file__) + os.sep
 _ANYWHERE = [
     one

@@ -100,7 +100,7 @@ PLACES = (
     ),
     Place(
         "open",
-        r"Descriptor\.(open|replace) < Target._open_directory < Target._open_parent",
+        "Descriptor.open < Target._open_parent",
         _only(e.EACCES, e.EPERM),
         "to look a name up, search permission is enough",
     ),
@@ -169,7 +169,7 @@ PLACES = (
     ),
     Place(
         "open",
-        r"Descriptor.open < Target._open_directory < Target._open_parent < Target.open < release_",
+        r"Descriptor.open < Target._open_parent < Target.open < release_lock\.",
         None,
         "a kept lock has its directory open, and is released by the path it was taken under",
     ),

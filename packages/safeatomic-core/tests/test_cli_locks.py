@@ -238,3 +238,13 @@ def test_a_refusal_never_says_that_nobody_holds_the_lock(target: Path) -> None:
     try_acquire_lock(target)
     assert f"locked by process {os.getpid()}" in locks.conflict(str(target))
     release_lock(target)
+
+
+def test_a_name_that_would_be_the_lock_of_a_directory_is_nobody_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("..lock", "...lock"):
+        (tmp_path / name).write_text("{}")
+    assert main(["locks", str(tmp_path)]) == 1
+    assert main(["clean", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == ""

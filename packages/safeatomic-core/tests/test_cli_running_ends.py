@@ -125,9 +125,10 @@ def test_what_the_program_around_the_command_made_of_a_descriptor_is_not_swept(
     assert kept is not None
     fd = os.open(other, os.O_RDONLY)
     with monkeypatch.context() as patch:
-        patch.setattr(running, "_directory", lambda _kept: fd)
-        running._release(kept, str(held))
+        patch.setattr(kept.lock, "dir_fd", fd)
+        running._clear_up(kept, str(held))
     os.close(fd)
+    running._release(kept, str(held))
     assert os.listdir(other) == [ORPHAN]
     assert not inspect_lock(held).exists
 

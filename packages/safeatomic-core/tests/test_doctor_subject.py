@@ -57,7 +57,7 @@ def test_a_directory_is_not_kept_under_the_number_of_a_standard_stream(
     found, closed = tmp_path.stat(), list[int]()
     with monkeypatch.context() as patch:
         patch.setattr(kernel, "open", lambda *_args: 0, raising=False)
-        patch.setattr(kernel, "dupfd", lambda _fd: 7, raising=False)
+        patch.setattr(kernel, "dupfd", lambda *_args: 7, raising=False)
         patch.setattr(kernel, "fstat", lambda _fd: found, raising=False)
         patch.setattr(kernel, "close", closed.append, raising=False)
         place = at(tmp_path)

@@ -199,3 +199,20 @@ def test_a_file_that_was_just_opened_is_closed_whatever_comes_then(
     with pytest.raises(KeyboardInterrupt):
         AtomicWriter(seen, safety="warn")
     assert numbers() == before
+
+
+def test_an_interrupt_right_after_the_copy_has_its_name_leaves_none(
+    seen: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = kernel.rename
+
+    def interrupted(src: str, dst: str, **options: Any) -> None:
+        really(src, dst, **options)
+        if dst.startswith(COPY_PREFIX):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernel, "rename", interrupted, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic_bytes(seen, b"new", safety="best_effort")
+    assert seen.read_bytes() == b"old"
+    assert listing() == ["data.bin"]

@@ -23,6 +23,7 @@ from safeatomic_core import (
     LockError,
     LockInfo,
     _lock_api,
+    _lock_file,
     force_release_lock,
     get_lock_age,
     inspect_lock,
@@ -271,3 +272,14 @@ def test_a_holder_of_whom_proc_says_nothing_lives(
     foreign_lock(data, os.getpid())
     assert not is_stale_lock(data)
     assert inspect_lock(data).alive == "yes"
+
+
+def test_a_holder_whose_first_thread_alone_has_ended_lives(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = b"State:\tZ (zombie)\nTgid:\t%d\nThreads:\t%d\n"
+    foreign_lock(data, os.getpid())
+    for threads, stale in ((2, False), (1, True)):
+        said = status % (os.getpid(), threads)
+        monkeypatch.setattr(_lock_file, "read_proc", lambda _, said=said: said)
+        assert is_stale_lock(data) is stale

@@ -293,3 +293,32 @@ def test_a_forged_host_name_ends_no_line(data: Path) -> None:
 def test_an_age_that_is_refused_names_the_argument(data: Path, age: float) -> None:
     with pytest.raises(ValueError, match="max_age_s must be 0 or more seconds and finite"):
         is_stale_lock(data, max_age_s=age)
+
+
+@pytest.mark.parametrize("when", ["entered", "dropped"])
+def test_an_interrupt_of_the_list_of_locks_spoils_no_later_write(
+    data: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    class Seen:
+        def get(self) -> Any:
+            return really.get()
+
+        def set(self, value: Any) -> None:
+            really.set(value)
+            raise KeyboardInterrupt
+
+    def interrupt(_kept: object) -> None:
+        raise KeyboardInterrupt
+
+    really = _held_locks._seen
+    if when == "dropped":
+        assert try_acquire_lock(data)
+    with monkeypatch.context() as patch:
+        if when == "entered":
+            patch.setattr(_held_locks, "_seen", Seen())
+        else:
+            patch.setattr(_held_locks, "_drop", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            try_acquire_lock(data) if when == "entered" else release_lock(data)
+    assert not is_locked(data)
+    write_atomic_bytes(data, b"later")

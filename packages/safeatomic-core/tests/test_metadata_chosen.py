@@ -141,3 +141,24 @@ def test_where_nothing_is_made_for_the_mode_the_write_fails_as_a_whole(
         file.commit()
     assert caught.value.errno == errno.ENOSPC
     assert listing() == []
+
+
+def test_an_interrupt_as_the_descriptor_is_given_marks_no_file(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.unlink()
+    model = target.with_name("model")
+    model.touch()
+    really = kernel.fchmod
+
+    def interrupted(fd: int, mode: int) -> None:
+        really(fd, mode)
+        raise KeyboardInterrupt
+
+    file = AtomicWriter(target)
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "fchmod", interrupted, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            file.fileno()
+    file.commit()
+    assert mode_of(target) == mode_of(model)

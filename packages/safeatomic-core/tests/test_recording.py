@@ -110,3 +110,26 @@ def test_the_former_record_is_removed_while_the_lock_is_held(
         write_checksum_file(target)
     assert left[-1] == ["data.bin", "data.bin.lock", "data.bin.sha256"]
     assert verify_checksum(target)
+
+
+def test_who_writes_to_a_fifo_loses_nothing_to_a_recording(tmp_path: Path) -> None:
+    good, fifo = tmp_path / "good", tmp_path / "fifo"
+    good.write_bytes(b"x")
+    os.mkfifo(fifo)
+    opened: list[object] = []
+    really = kernel.open
+
+    def seen(path: Any, *args: Any, **options: Any) -> int:
+        opened.append(path)
+        return really(path, *args, **options)
+
+    kernel.open = seen
+    try:
+        batch = Batch(str(good), Policy.of(safety="best_effort"))
+        batch._shares = True  # whatever this filesystem is
+        batch.prepare(["good", "fifo"])
+        batch.settle()
+    finally:
+        del kernel.open
+    assert "good" in opened
+    assert "fifo" not in opened

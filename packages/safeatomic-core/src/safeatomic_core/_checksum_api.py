@@ -233,7 +233,7 @@ def _record_together(
         if len(paths) > 1:
             batch = Batch(paths[0], policy)
             batch.prepare([os.path.basename(path) for path in paths])
-    except (SafeAtomicError, system_error()):
+    except (SafeAtomicError, system_error(), ValueError):
         pass  # each recording finds the same, and reports it
     try:
         for path in paths:

@@ -11,7 +11,7 @@ from itertools import starmap
 
 from . import _log
 from ._errors import system_error
-from ._posix import STANDARD, kernel
+from ._posix import F_DUPFD_CLOEXEC, STANDARD, kernel
 
 try:
     from _functools import partial  # type: ignore[import-not-found]
@@ -147,7 +147,7 @@ def leave_standard(held: list[int]) -> None:
     A program that has closed those goes on printing, and what it prints must not get into a file of
     ours.
     """
-    held[:0] = map(kernel.dupfd, held[:1])
+    held[:0] = map(kernel.dupfd, held[:1], (F_DUPFD_CLOEXEC,), (STANDARD,))
     drop_former(held)
 
 

@@ -241,8 +241,8 @@ def keep(target: Target, lock: Lock) -> None:
     before = _own(target)
     kept = Kept(lock, target)
     outdated = _kept.get(kept.place)
+    _kept[kept.place] = kept  # first: what an interrupt leaves here, `give_up` finds
     _seen.set((*(other for other in _seen.get() if other.live()), kept))
-    _kept[kept.place] = kept
     if outdated is not None:  # it was lost, which the contexts that relied on it remember
         release_quietly(outdated.lock)
     if before is not None:
@@ -295,6 +295,7 @@ def let_go(kept: Kept, dir_fd: int = -1) -> bool:
         try:
             kept.lock.release(dir_fd)  # an interrupt may have come before the first was over
         finally:
+            kept.done = True  # before a call that an interrupt could come before
             _drop(kept)
     return held
 

@@ -81,8 +81,13 @@ class InPlace:
         dir_fd = self._target.dir_fd
         size = kernel.fstat(temp.fd).st_size
         name = f"{COPY_PREFIX}{temp.name.rpartition('-')[2]}"
-        kernel.rename(temp.name, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-        temp.name = name  # until the target changes it is a temp, removed if anything fails
+        # Until the target changes it is a temp, removed if anything fails; no sweep removes a copy.
+        former, temp.name = temp.name, name
+        try:
+            kernel.rename(former, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        except system_error():
+            temp.name = former
+            raise
         sync_directory()
         self._require_named()
         self.copy, temp.name = name, ""  # the target may change from here on

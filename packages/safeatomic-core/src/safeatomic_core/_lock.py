@@ -357,8 +357,8 @@ class Lock:
 
     def _drop_name_of(self, temp: Temp) -> None:
         """Remove the temp's name; its descriptor is ours."""
-        self._temp = None
         temp.discard()
+        self._temp = None
 
     def _clear(self, stale: Found) -> bool:
         """Remove a dead holder's lock; False when it turns out to be held or pinned."""

@@ -349,7 +349,10 @@ def _has_ended(pid: int) -> bool:
     except system_error():
         return False
     facts = {key: value.split() for key, _, value in map(_at_colon, status.splitlines())}
-    return facts.get(b"State", [])[:1] == [b"Z"] or facts.get(b"Tgid") != [str(pid).encode()]
+    if facts.get(b"Tgid") != [str(pid).encode()]:
+        return True
+    # The first thread may have ended before the others do.
+    return facts.get(b"State", [])[:1] == [b"Z"] and facts.get(b"Threads") == [b"1"]
 
 
 def _at_colon(line: bytes) -> tuple[bytes, bytes, bytes]:

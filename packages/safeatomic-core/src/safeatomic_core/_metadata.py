@@ -50,12 +50,13 @@ class Metadata:
         without_acl: Whether Harden has seen that neither file has an access ACL.
     """
 
-    __slots__ = ("_given", "_policy", "_private", "_target", "_temp", "without_acl")
+    __slots__ = ("_given", "_marked", "_policy", "_private", "_target", "_temp", "without_acl")
 
     def __init__(self, target: Target, temp: Temp, policy: Policy) -> None:
         self._target, self._temp, self._policy = target, temp, policy
         self._private = False  # whether the temp was made for its owner alone
         self._given: int | None = None  # the mode that it had when the caller got its descriptor
+        self._marked = False  # whether that mode may bear a mark
         self.without_acl = False
 
     def create_temp(self) -> None:
@@ -80,6 +81,7 @@ class Metadata:
             fd = self._temp.fd
             # So that this mode is distinct from any that the caller sets. The bit means nothing on
             # a file (inode(7)).
+            self._marked = True
             kernel.fchmod(fd, stat.S_IMODE(kernel.fstat(fd).st_mode) | stat.S_ISVTX)
             self._given = stat.S_IMODE(kernel.fstat(fd).st_mode)
 
@@ -92,8 +94,8 @@ class Metadata:
             self.without_acl = preserve(self._target, self._temp, chosen)
             return
         mode = self._policy.mode if chosen is None else chosen  # the umask took bits away
-        if mode is None and self._given is not None:
-            mode = self._given & ~stat.S_ISVTX
+        if mode is None and self._marked:
+            mode = stat.S_IMODE(kernel.fstat(self._temp.fd).st_mode) & ~stat.S_ISVTX
         if self._private and chosen is None and self._policy.mode is None:
             mode = self._of_a_new_file()  # what was to be replaced has vanished
         if mode is not None:
@@ -111,7 +113,10 @@ class Metadata:
             fresh.create(_NEW_FILE_MODE)
             return stat.S_IMODE(kernel.fstat(fresh.fd).st_mode)
         finally:
-            fresh.discard()
+            try:
+                fresh.discard()
+            finally:
+                fresh.discard()  # an interrupt may have come before the first had begun
 
 
 def preserve(target: Target, temp: Temp, chosen: int | None = None) -> bool:

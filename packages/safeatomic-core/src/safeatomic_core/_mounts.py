@@ -73,7 +73,7 @@ def attributes(dir_fd: int, name: str = "") -> int | None:
         function = getattr(ctypes.CDLL(None), "statx", None)
     except TimeoutError:  # a signal handler's
         raise
-    except (ImportError, OSError):
+    except (ImportError, OSError, TypeError, MemoryError):  # as for `_posix`'s renameat2
         return None
     if function is None:
         return None

@@ -54,7 +54,7 @@ POSIX_FADV_DONTNEED: int = getattr(os, "POSIX_FADV_DONTNEED", 0)
 LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 
 MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
-_F_DUPFD_CLOEXEC = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # linux/fcntl.h
+F_DUPFD_CLOEXEC: int = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # linux/fcntl.h
 STANDARD = 3  # numbers below are those of the standard streams
 # How "not here" is reported (open(2), link(2), flock(2), fsync(2), rename(2)); ENOLCK by an NFS
 # mount without its lock daemon.
@@ -73,11 +73,6 @@ def _missing(name: str, code: int = errno.ENOSYS) -> Callable[..., Any]:
 def _or_missing(name: str, call: _F | None) -> _F:
     """Return the call, or one that raises ENOSYS where the platform lacks it."""
     return call if call is not None else _missing(name)  # type: ignore[return-value]
-
-
-def _dupfd(fd: int) -> int:
-    """Return a copy of a descriptor with a number that is no standard stream's."""
-    return fcntl.fcntl(fd, _F_DUPFD_CLOEXEC, STANDARD)
 
 
 def _fsync(fd: int) -> None:
@@ -269,7 +264,7 @@ class Kernel:
     # descriptors
     open = staticmethod(os.open)
     open_anonymous = staticmethod(_opener_of_anonymous(O_TMPFILE))
-    dupfd = staticmethod(_or_missing("dupfd", _dupfd if hasattr(fcntl, "fcntl") else None))
+    dupfd = staticmethod(_or_missing("dupfd", getattr(fcntl, "fcntl", None)))
     close = staticmethod(os.close)
     read = staticmethod(os.read)
     pread = staticmethod(_or_missing("pread", getattr(os, "pread", None)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from ._announcement import Announcement
 from ._descriptor import Descriptor, closing
@@ -16,7 +17,7 @@ from ._errors import system_error
 from ._gate import pass_gate
 from ._posix import kernel
 from ._settle import OVERTAKEN, settle_directory
-from ._target import READ_FLAGS, Target, identity, require_regular_fd
+from ._target import READ_FLAGS, Target, identity, refusal, require_regular_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,12 @@ class Batch:
         opened = Descriptor()
 
         def flush() -> tuple[int, int]:
-            fd = opened.open(kernel.open, name, READ_FLAGS, dir_fd=self._target.dir_fd)
+            dir_fd = self._target.dir_fd
+            # Who writes to a FIFO loses what it writes to somebody who only opens it.
+            found = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                raise refusal(name, found.st_mode)
+            fd = opened.open(kernel.open, name, READ_FLAGS, dir_fd=dir_fd)
             inode = identity(kernel.fstat(fd))
             kernel.fsync(fd)
             return inode

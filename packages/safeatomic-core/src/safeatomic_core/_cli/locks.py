@@ -133,7 +133,7 @@ def _described(path: str, info: LockInfo) -> str:
 def _locks_in(directory: str, failures: list[BaseException]) -> Iterator[LockInfo]:
     """Examine every lock in a directory; other tools' files are left out."""
     for name in sorted(kernel.listdir(directory)):
-        if not name.endswith(LOCK_SUFFIX) or name == LOCK_SUFFIX:
+        if not name.endswith(LOCK_SUFFIX) or name.removesuffix(LOCK_SUFFIX) in ("", ".", ".."):
             continue
         try:
             info = inspect_beside(os.path.join(directory, name.removesuffix(LOCK_SUFFIX)))

@@ -77,7 +77,7 @@ class Child:
     def __exit__(self, *_details: object) -> None:
         try:
             if self._pid:
-                kernel.kill(self._pid, signal.SIGTERM)
+                self._pass_on(signal.SIGTERM)
                 os.waitpid(self._pid, 0)
         finally:
             signal.signal(signal.SIGCHLD, self._before_child or signal.SIG_DFL)
@@ -134,6 +134,13 @@ class Child:
             setsigdef=[getattr(signal, name) for name in _RESET],
         )
 
+    def _pass_on(self, number: int) -> None:
+        """Send the command a signal, if that is allowed: of sudo and su it is not."""
+        try:
+            kernel.kill(self._pid, number)
+        except PermissionError:
+            pass
+
     def wait(self) -> int:
         """Pass signals on until the command has ended; return its status as shells report it."""
         while True:
@@ -142,7 +149,7 @@ class Child:
                 if signal.Signals(number).name in _ENDING:
                     self.asked_to_end = self.asked_to_end or number
                 if not from_terminal:
-                    kernel.kill(self._pid, number)
+                    self._pass_on(number)
                 continue
             ended, status = os.waitpid(self._pid, os.WNOHANG)
             if ended:

@@ -9,6 +9,7 @@ import stat
 from .._checksum_api import get_checksum_info
 from .._errors import SafeAtomicError
 from .._lock_api import inspect_beside
+from .._lock_file import CRASH_MARK
 from .._posix import kernel
 from .._target import LOCK_SUFFIX, SIDECAR_SUFFIX
 from .._temp_file import is_temp_name
@@ -87,6 +88,8 @@ def _is_lock(name: str, path: str, present: set[str]) -> bool:
         return False
     try:
         info = inspect_beside(path.removesuffix(LOCK_SUFFIX))
+        if info.raw is None:  # it may not be read: only one of ours bears the mark
+            return bool(kernel.stat(path, follow_symlinks=False).st_mode & CRASH_MARK)
     except (OSError, SafeAtomicError, ValueError):
         return False
     return not info.corrupt or (not info.raw and name.removesuffix(LOCK_SUFFIX) in present)

@@ -210,6 +210,8 @@ def _refused_by_gate(place: Place) -> str | None:
 
     try:
         closing(gated, ask)
+    except ValueError as error:
+        return str(error)
     except system_error() as error:
         return error.strerror or str(error)
     return None
