@@ -287,7 +287,8 @@ class Change:
     def _locked_again(self) -> bool:
         """Tell whether every lock is ours; one that was forced away is taken once more, if free."""
         for lock in list(self.locks):
-            if not any(one.target is lock.target and one.owned() for one in self.locks):
+            # No generator: an interrupt that comes as one is closed goes nowhere.
+            if not [one for one in self.locks if one.target is lock.target and one.owned()]:
                 again = Lock(lock.target, self.policy.safety)
                 self.locks.append(again)
                 if not again.attempt(self.policy.session):
