@@ -23,7 +23,6 @@ from safeatomic_core import (
     write_atomic_bytes,
     write_checksum_file,
 )
-from safeatomic_core._change import close
 from safeatomic_core._posix import kernel
 from safeatomic_core._protocol import Write
 
@@ -329,6 +328,8 @@ ready.wait()
         ("_failed", False),
         ("_decide", False),
         ("_drop", False),
+        ("close", True),
+        ("close", False),
     ],
 )
 def test_one_interrupt_of_a_commit_leaves_nothing_held(
@@ -339,14 +340,15 @@ def test_one_interrupt_of_a_commit_leaves_nothing_held(
     name: str,
     goes_well: bool,
 ) -> None:
-    really, interrupts = getattr(AtomicWriter, name), iter([KeyboardInterrupt])
+    owner: Any = _writer if name == "close" else AtomicWriter
+    really, interrupts = getattr(owner, name), iter([KeyboardInterrupt])
 
     def interrupted(*args: object) -> object:
         for interrupt in interrupts:
             raise interrupt
         return really(*args)
 
-    monkeypatch.setattr(AtomicWriter, name, interrupted)
+    monkeypatch.setattr(owner, name, interrupted)
     if not goes_well:
         faults.fail("rename", errno.EIO)
     file = AtomicWriter(target)
@@ -360,30 +362,3 @@ def test_one_interrupt_of_a_commit_leaves_nothing_held(
     assert ("aborted" in repr(file)) is not published
     faults.rules.clear()
     write_atomic_bytes(target, b"next")
-
-
-@pytest.mark.parametrize("goes_well", [True, False])
-def test_an_interrupt_before_a_change_begins_to_close_leaves_nothing_held(
-    target: Path,
-    listing: Listing,
-    monkeypatch: pytest.MonkeyPatch,
-    faults: Any,
-    goes_well: bool,
-) -> None:
-    really, interrupts = close, iter([KeyboardInterrupt])
-
-    def interrupted(write: Write) -> None:
-        for interrupt in interrupts:
-            raise interrupt
-        really(write)
-
-    monkeypatch.setattr(_writer, "close", interrupted)
-    if not goes_well:
-        faults.fail("rename", errno.EIO)
-    file = AtomicWriter(target)
-    file.write(b"new")
-    with pytest.raises(KeyboardInterrupt):
-        file.commit()
-    assert not is_locked(target)
-    assert target.read_bytes() == (b"new" if goes_well else b"old")
-    assert listing() == ["data.bin"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from safeatomic_core import _digests
+from safeatomic_core import _digests, write_atomic_bytes
 from safeatomic_core._digests import HashAside, hash_bytes
 
 Work = Callable[..., object]
@@ -24,8 +25,9 @@ def test_a_thread_hashes_unless_the_interpreter_is_ending(
 
     monkeypatch.setattr(_digests, "is_finalizing", lambda: ending)
     monkeypatch.setattr(_digests, "start_new_thread", start)
-    aside = HashAside(b"abc", "sha256")
-    assert not aside._done.locked()  # or nobody would ever work it out
+    aside = HashAside("sha256")
+    aside.start(b"abc")
+    assert aside._finished  # or nobody would ever work it out
     assert aside.hexdigest() == hash_bytes(b"abc", "sha256")
     assert started == ([] if ending else [(b"abc",)])
 
@@ -37,6 +39,32 @@ def test_where_no_thread_can_be_started_the_bytes_are_hashed_at_once(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(_digests, "start_new_thread", refuse)
-    aside = HashAside(b"abc", "sha256")
-    assert not aside._done.locked()
+    aside = HashAside("sha256")
+    aside.start(b"abc")
+    assert aside._finished
     assert aside.hexdigest() == hash_bytes(b"abc", "sha256")
+
+
+def test_an_interrupt_as_the_thread_was_started_costs_neither_the_wait_nor_itself(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it replaced by what a buffer says that a thread still has."""
+    really = HashAside.start
+
+    def interrupted(aside: HashAside, data: memoryview | bytes) -> None:
+        really(aside, data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(HashAside, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic_bytes(target, memoryview(b"x" * 30_000_000), write_checksum=True)
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_digest_can_be_waited_for_twice_and_where_nothing_was_started(started: bool) -> None:
+    aside = HashAside("sha256")
+    if started:
+        aside.start(b"abc")
+    wanted = hash_bytes(b"abc" if started else b"", "sha256")
+    assert [aside.hexdigest(), aside.hexdigest()] == [wanted, wanted]

@@ -60,9 +60,12 @@ class Aside:
     def __init__(self) -> None:
         self.waited = 0
 
-    def __call__(self, data: memoryview | bytes, algo: str) -> Aside:
-        self._digest = hash_bytes(data, algo)
+    def __call__(self, algo: str) -> Aside:
+        self._algo = algo
         return self
+
+    def start(self, data: memoryview | bytes) -> None:
+        self._digest = hash_bytes(data, self._algo)
 
     def hexdigest(self) -> str:
         self.waited += 1

@@ -260,8 +260,10 @@ def test_a_hash_that_fails_aside_fails_where_it_is_wanted(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(_digests, "new_hash", lambda _algo: Hash())
     monkeypatch.setattr(_digests, "start_new_thread", at_once)
+    aside = HashAside("sha256")
+    aside.start(b"x")
     with pytest.raises(BufferError):
-        HashAside(b"x", "sha256").hexdigest()
+        aside.hexdigest()
 
 
 def test_where_nothing_can_be_imported_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

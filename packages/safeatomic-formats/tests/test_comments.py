@@ -20,6 +20,31 @@ from safeatomic_formats._lines import differences
 SECTIONS = "variables:\n  var1: V\n\n# about other\nother:\n  x: 1\n"
 LISTS = "a:\n  - x\n\n# about b\nb:\n- 1 # one\n\n# about c\nc: 1\n# end\n"
 CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
+    "last entry of a section removed": (
+        "a:\n  x: 1\n  b: 2\n  # d: 2\ne: 1\n",
+        lambda d: d["a"].pop("b"),
+        "a:\n  x: 1\n  # d: 2\ne: 1\n",
+    ),
+    "list emptied": (
+        "a:\n  - 1\n  - 2\n  # below\nc: 2\n",
+        lambda d: d["a"].clear(),
+        "a: []\n  # below\nc: 2\n",
+    ),
+    "item behind one that was always empty": (
+        "m:\n  - 3\n  - []\n\n  # about the second\n  - []\np: 1\n",
+        lambda d: d["m"].append("N"),
+        "m:\n  - 3\n  - []\n\n  # about the second\n  - []\n  - N\np: 1\n",
+    ),
+    "first item emptied": (
+        "s:\n  # first\n  - a: 1\n  - x: 1\n    y: 2\n",
+        lambda d: d["s"][0].clear(),
+        "s:\n  # first\n  - {}\n  - x: 1\n    y: 2\n",
+    ),
+    "entry of an item behind an empty one": (
+        "a: # h\n- {}\n- x: 1\n  y: 2\nb: 1\n",
+        lambda d: d["a"][1].update(y=3),
+        "a: # h\n- {}\n- x: 1\n  y: 3\nb: 1\n",
+    ),
     "key added to a section": (
         SECTIONS,
         lambda d: d["variables"].update(var3="W"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -162,16 +164,8 @@ def test_a_form_of_the_callers_own_may_be_of_any_kind(target: Path) -> None:
         assert atomic_yaml_load_ruamel(target) == read
 
 
-def test_threads_may_share_a_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first is in the middle of its document until the second waits for it."""
-    begun, waiting = threading.Event(), threading.Event()
-
-    class Condition(threading.Condition):
-        def wait(self, timeout: float | None = None) -> bool:
-            waiting.set()
-            return super().wait(timeout)
-
-    monkeypatch.setattr(_instance, "_changed", Condition())
+def slow(begun: threading.Event, waiting: threading.Event) -> tuple[Any, object]:
+    """Return a converter, and what it takes long to write: until somebody waits."""
 
     class Slow:
         yaml_tag = "!slow"
@@ -184,6 +178,58 @@ def test_threads_may_share_a_converter(tmp_path: Path, monkeypatch: pytest.Monke
 
     own = ruamel.YAML()
     own.register_class(Slow)
+    return own, Slow()
+
+
+def test_an_interrupt_as_a_converter_is_given_back_blocks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ruamel.YAML()
+
+    def trace(frame: Any, _event: str, _arg: object) -> None:
+        """Interrupt as a function begins, or goes on behind a ``yield``: there signals are seen."""
+        ours = frame.f_code.co_filename in (_instance.__file__, contextlib.__file__)
+        if ours and frame.f_code.co_name != "<genexpr>":  # whose end swallows it
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt
+
+    for number in range(1, 200):
+        left, former = [number], sys.gettrace()
+        sys.settrace(trace)
+        try:
+            atomic_yaml_dump_ruamel(tmp_path / "f", {"a": 1}, yaml_instance=own)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(former)
+        if left[0] > 0:
+            break
+        atomic_yaml_dump_ruamel(tmp_path / "f", {"a": number}, yaml_instance=own)
+        assert atomic_yaml_load(tmp_path / "f") == {"a": number}
+    assert 10 < number < 199, number
+
+
+def test_threads_may_share_a_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is in the middle of its document until the second waits for it."""
+    begun, waiting = threading.Event(), threading.Event()
+
+    class Lock:
+        def __init__(self) -> None:
+            self.locked, self.release = (real := threading.Lock()).locked, real.release
+            self._acquire = real.acquire
+
+        def __enter__(self) -> None:
+            if self.locked():
+                waiting.set()
+            self._acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.release()
+
+    own, document = slow(begun, waiting)
+    _instance._turns[own] = turn = _instance._Turn()
+    monkeypatch.setattr(turn, "lock", Lock())
     failures: list[BaseException] = []
 
     def run(name: str, document: object) -> None:
@@ -193,7 +239,7 @@ def test_threads_may_share_a_converter(tmp_path: Path, monkeypatch: pytest.Monke
         except BaseException as error:
             failures.append(error)
 
-    first = threading.Thread(target=run, args=("first", {"a": Slow(), "b": 1}))
+    first = threading.Thread(target=run, args=("first", {"a": document, "b": 1}))
     second = threading.Thread(target=run, args=("second", {"c": [2]}))
     first.start()
     assert begun.wait(60)
@@ -227,20 +273,10 @@ def test_a_converter_that_is_at_work_in_this_thread_is_refused(tmp_path: Path) -
 def test_a_forked_child_does_not_wait_for_the_parents_threads(tmp_path: Path) -> None:
     begun, waiting = threading.Event(), threading.Event()
 
-    class Slow:
-        yaml_tag = "!slow"
-
-        @classmethod
-        def to_yaml(cls, representer: Any, _data: object) -> Any:
-            begun.set()
-            waiting.wait(60)
-            return representer.represent_str("slow")
-
-    own = ruamel.YAML()
-    own.register_class(Slow)
+    own, document = slow(begun, waiting)
     busy = threading.Thread(
         target=atomic_yaml_dump_ruamel,
-        args=(tmp_path / "parent", {"a": Slow()}),
+        args=(tmp_path / "parent", {"a": document}),
         kwargs={"yaml_instance": own},
     )
     busy.start()

@@ -261,3 +261,22 @@ def test_a_text_that_says_something_else_is_not_published(
     with pytest.raises(ValueError, match=r"obj\['a'\] would not read back from JSON: 1 becomes 2"):
         atomic_json_dump(target, {"a": 1})
     assert not target.exists()
+
+
+@pytest.mark.parametrize("answer", [b"1", None])
+def test_an_encoder_that_returns_no_text_is_blamed(target: Path, answer: object) -> None:
+    class Odd(json.JSONEncoder):
+        def encode(self, _o: object) -> Any:
+            return answer
+
+    with pytest.raises(TypeError, match="cls must encode to a str") as caught:
+        atomic_json_dump(target, 1, cls=Odd)
+    assert any("unchanged" in note for note in caught.value.__notes__)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "undefined"])
+def test_an_encoding_that_is_refused_is_so_with_the_file_named(target: Path, encoding: str) -> None:
+    with pytest.raises(ValueError, match="encod") as caught:
+        atomic_json_dump(target, ["\\ ~ ¥ ‾"], encoding=encoding, ensure_ascii=False)
+    assert any(str(target) in note and "unchanged" in note for note in caught.value.__notes__)

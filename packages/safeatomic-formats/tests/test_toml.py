@@ -279,3 +279,9 @@ def test_too_many_levels_are_refused_whatever_the_interpreter_allows(target: Pat
     finally:
         sys.setrecursionlimit(limit)
     assert not target.exists()
+
+
+def test_a_text_that_never_ends_is_looked_through_once() -> None:
+    """An escaped quote in it would else begin another text, to the end as well."""
+    found = list(_toml_text._TOKEN.finditer('x = "' + 'a\\"' * 1_000 + "." * 100 + "\n"))
+    assert [token[0][:3] for token in found] == ["x", '"a\\']

@@ -97,26 +97,32 @@ class HashAside:
     are hashed at once instead.
     """
 
-    def __init__(self, data: memoryview | bytes, algo: str) -> None:
+    def __init__(self, algo: str) -> None:
         self._hash = new_hash(algo)
         self._failure: BaseException | None = None
+        self._threads: list[int] = []  # the one that was started
+        self._finished = False
         self._done = allocate_lock()
+
+    def start(self, data: memoryview | bytes) -> None:
+        """Begin. Whoever knows of this object can wait from here on, whatever interrupts it."""
         self._done.acquire()
         try:
             # Up to Python 3.11 an interpreter that is ending starts threads that never run.
             if is_finalizing():
                 self._work(data)
-            else:
-                start_new_thread(self._work, (data,))
+            else:  # one call of C: no interrupt leaves a thread that nobody waits for
+                self._threads.extend(map(start_new_thread, (self._work,), ((data,),)))
         except RuntimeError:
             self._work(data)
 
     def hexdigest(self) -> str:
         """Wait for the digest and return it."""
-        with self._done:
-            if self._failure is not None:
-                raise self._failure
-            return self._hash.hexdigest()
+        if self._threads and not self._finished:
+            self._done.acquire()
+        if self._failure is not None:
+            raise self._failure
+        return self._hash.hexdigest()
 
     def _work(self, data: memoryview | bytes) -> None:
         try:
@@ -124,6 +130,7 @@ class HashAside:
         except BaseException as error:  # noqa: BLE001 - raised where the digest is wanted
             self._failure = error
         finally:
+            self._finished = True
             self._done.release()
 
 

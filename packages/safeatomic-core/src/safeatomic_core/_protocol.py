@@ -270,7 +270,7 @@ class Write(Change):
 
     def doing(self) -> str:
         """Say what the present step does; without a checksum, Announce takes one away."""
-        if self.step == _trace.ANNOUNCE and not self._paired:
+        if self.step == _trace.ANNOUNCE and not self.policy.write_checksum:
             return "remove the former checksum sidecar"
         return super().doing()
 
@@ -365,7 +365,8 @@ class Write(Change):
         if len(data) < _HASH_ASIDE:
             self._digest = hash_bytes(data, self.policy.algo)
         else:
-            self._aside = HashAside(data, self.policy.algo)
+            self._aside = HashAside(self.policy.algo)  # known to close() before it has the data
+            self._aside.start(data)
 
     def _join_hash(self) -> None:
         """Wait for the digest."""

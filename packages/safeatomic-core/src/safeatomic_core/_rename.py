@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # link(2) where the filesystem, a sandbox or the kernel's fs.protected_hardlinks allows none.
 NO_LINK = NOT_SUPPORTED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV}
-_LOOKS = 5
+_LOOKS = 5  # at two names between which others may move a file
 
 
 def rename_new(src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> bool:

@@ -2,7 +2,8 @@
 
 ruamel.yaml ties a comment to the entry above it. What is added behind that entry then stands below
 the comment, and an entry that is removed or replaced takes the comment with it. To people, a
-comment is of what follows it, unless it stands further to the right: then it is of what is above.
+comment is of what follows it, unless it stands further to the right than that, and than an entry
+that goes: then it is of what is above.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def above_what_follows(
             top = max(top, passed)
             lines += changed[taken : first - (end - top)]
         else:
-            top = max(_below(base, end), start)
+            top = max(_below(base, end, _column(base[start])), start)
             only_comments = not any(map(is_content, [*base[start:top], *inserted]))
             if (only_comments and not all_kept) or not _take(gone, base[top:end]):
                 top = end
@@ -52,9 +53,15 @@ def above_what_follows(
     return lines + changed[taken:], moved
 
 
-def _below(base: list[str], end: int) -> int:
-    """Return where the comments begin that belong to what follows a line of the base."""
-    column = _column(_next_content(base, end))
+def _below(base: list[str], end: int, least: int = 0) -> int:
+    """Return where the comments begin that belong to what follows a line of the base.
+
+    Args:
+        base: The lines.
+        end: The line after the comments.
+        least: Where an entry stands that goes: a comment as far to the left as that is not in it.
+    """
+    column = max(_column(_next_content(base, end)), least)
     top = end
     while top and not is_content(base[top - 1]):
         if base[top - 1].strip() and _column(base[top - 1]) > column:
@@ -85,7 +92,7 @@ def _take(gone: Counter[str], lines: list[str]) -> bool:
 
 
 def _next_content(lines: list[str], start: int) -> str:
-    return next((line for line in lines[start:] if is_content(line)), "")
+    return next((lines[n] for n in range(start, len(lines)) if is_content(lines[n])), "")
 
 
 def _is_item(line: str) -> bool:

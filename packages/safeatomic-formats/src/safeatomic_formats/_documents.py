@@ -76,14 +76,15 @@ def dump(
         _explain_depth(error, language)
         raise
     try:
-        _check_encoding(text, options["encoding"])
+        _check_encoding(text, options["encoding"], path)
         write_atomic(path, text, **options)
-    except UnicodeEncodeError as error:
+    except UnicodeError as error:
         error.add_note(
             f"{_name(path)}: the document holds characters that this encoding lacks; "
             "the target is unchanged"
         )
-        name_text(error, document)
+        if isinstance(error, UnicodeEncodeError):
+            name_text(error, document)
         raise
 
 
@@ -127,11 +128,13 @@ def check_bool(name: str, value: object, *, none: bool = False) -> None:
         raise TypeError(f"{name} must be a bool ({allowed}), not {type(value).__name__}")
 
 
-def _check_encoding(text: str, encoding: str | None) -> None:
+def _check_encoding(text: str, encoding: str | None, path: StrPath) -> None:
     """Refuse an encoding whose bytes would be read as another text."""
     name = resolve_encoding(encoding)
     if codecs.lookup(name).name != "utf-8" and text.encode(name).decode(name) != text:
-        raise ValueError(f"the encoding {name!r} would not give the document back")
+        error = ValueError(f"the encoding {name!r} would not give the document back")
+        error.add_note(f"while encoding {_name(path)}; the target is unchanged")
+        raise error
 
 
 def _name(path: StrPath) -> str:

@@ -16,6 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from weakref import WeakKeyDictionary
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, CommentedSet
@@ -108,34 +109,35 @@ def _kind(value: object) -> object:
     return next((kind for kind in (Mapping, AbstractSet) if isinstance(value, kind)), object)
 
 
-_users: dict[int, list[int]] = {}  # by the converter's number, the thread that is using it
-_changed = threading.Condition()
+class _Turn:
+    """Whose turn it is to use a converter: the thread's that holds the lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.thread = 0
+
+
+_turns: WeakKeyDictionary[Any, _Turn] = WeakKeyDictionary()
+_looking = threading.Lock()
 
 
 @contextlib.contextmanager
 def _turn(instance: Any) -> Iterator[None]:
     """Keep other threads from using a converter through this module, and wait for one that is."""
-    mine = [threading.get_ident()]
-    try:
-        with _changed:
-            if _users.get(id(instance)) == mine:
-                raise ValueError("yaml_instance is at work on another document: use a second one")
-            while id(instance) in _users:
-                _changed.wait()
-            _users[id(instance)] = mine
+    mine = threading.get_ident()
+    with _looking:
+        turn = _turns.setdefault(instance, _Turn())
+    if turn.lock.locked() and turn.thread == mine:
+        raise ValueError("yaml_instance is at work on another document: use a second one")
+    with turn.lock:
+        turn.thread = mine
         yield
-    finally:
-        with _changed:
-            if _users.get(id(instance)) is mine:
-                del _users[id(instance)]
-            _changed.notify_all()
 
 
 def _forget_the_parent() -> None:
     """Start anew in a forked child, in which no other thread goes on."""
-    global _changed
-    _changed = threading.Condition()  # the other may be locked, by a thread that is not there
-    _users.clear()
+    global _turns, _looking
+    _turns, _looking = WeakKeyDictionary(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):  # POSIX

@@ -176,6 +176,8 @@ def _render(obj: object, **options: Any) -> str:
         if not options["allow_nan"] and "JSON compliant" in str(error):
             raise ValueError(f"{error} (allow_nan=True writes it anyway)") from error
         raise
+    if not isinstance(text, str):
+        raise TypeError(f"cls must encode to a str, not {type(text).__name__}")
     if default is not None or cls is not None:
         _parse_uniquely(text)
     elif not _equal(obj, text):  # a tuple, perhaps, or a number as a key

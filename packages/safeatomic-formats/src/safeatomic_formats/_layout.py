@@ -171,7 +171,12 @@ _LEVELS = 3
 def _entries(text: str, levels: int) -> list[int]:
     """Return in which lines the entries of a document begin, those of some levels."""
     lines: set[int] = set()
-    inside: list[Any] = [_reader().load(text)]
+    try:
+        inside: list[Any] = [_reader().load(text)]
+    except RecursionError:
+        raise
+    except _FAILURES:  # ruamel.yaml wrote it wrongly: there is nothing to go by
+        return []
     for _ in range(levels):
         inside = [value for value in inside if isinstance(value, CommentedMap | CommentedSeq)]
         lines |= {place[0] for value in inside for place in (value.lc.data or {}).values()}

@@ -121,6 +121,12 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         self._indent_as_the_innermost()
         super().expect_block_sequence_item(first)
 
+    def expect_block_mapping_key(self, first: bool = False) -> None:
+        """Begin an entry on a line of its own, even after a value that is empty brackets."""
+        if not first and self.column:
+            self.no_newline = False
+        super().expect_block_mapping_key(first)
+
     def expect_node(self, root: bool = False, **context: Any) -> None:
         """Write a node; comments above a document that is all brackets stand by themselves."""
         event = self.event
@@ -259,10 +265,12 @@ def converter(anchors: frozenset[str] = frozenset(), **attributes: Any) -> Any:
 def _settle_comments(root: Any) -> None:
     """Make the comments of collections ready to be written.
 
-    Those of an empty one are put behind it: in front of it, they would move it to column 0. And
-    what an earlier call wrote counts as not written yet.
+    Those of an empty one are put behind it: in front of it, they would move it to column 0. Above
+    an item of a list they are written before its dash, and stay. And what an earlier call wrote
+    counts as not written yet.
     """
     todo = [root]
+    items: set[int] = set()
     seen: set[int] = set()
     while todo:
         node = todo.pop()
@@ -271,6 +279,7 @@ def _settle_comments(root: Any) -> None:
         seen.add(id(node))
         if isinstance(node, SequenceNode):
             todo += node.value
+            items |= set(map(id, node.value))
         elif isinstance(node, MappingNode):
             todo += (part for pair in node.value for part in pair)
         for token in _tokens(node.comment or ()):
@@ -278,15 +287,16 @@ def _settle_comments(root: Any) -> None:
         if node is root or node.value or not any(node.comment or ()):
             continue
         behind, text = node.comment[0], ""
-        for token in _tokens(node.comment[1:]):
+        above = node.comment[1] if id(node) in items else None
+        for token in _tokens(node.comment[1 if above is None else 2 :]):
             text += " " * (0 if token.value.startswith("\n") else token.start_mark.column)
             text += token.value
         if text:
-            above = "\n" if behind is None else behind.value
+            line = "\n" if behind is None else behind.value
             mark = CommentMark(0) if behind is None else behind.start_mark
-            behind = CommentToken(above + text, mark, None)
+            behind = CommentToken(line + text, mark, None)
         node.flow_style = True
-        node.comment = [behind, None]
+        node.comment = [behind, above]
 
 
 def _tokens(comments: Any) -> Any:

@@ -122,6 +122,7 @@ _TOKEN = re.compile(
     | \# [^\n]*
     | (?P<header> ^ [ \t]* \[\[? [ \t]* )
     | (?P<key> {_PART} (?: [ \t]* \. [ \t]* {_PART} )* )
+    | " (?: [^"\\\n] | \\. )*+  # without an end: else each escaped quote in it would begin another
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
