@@ -232,6 +232,7 @@ def foreign_lock(data: Path, pid: int) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="this interpreter has no os.waitid")
 def test_a_holder_that_nobody_has_reaped_is_dead(data: Path) -> None:
     pid = os.fork()
     if pid == 0:

@@ -131,7 +131,10 @@ def _turn(instance: Any) -> Iterator[None]:
         raise ValueError("yaml_instance is at work on another document: use a second one")
     with turn.lock:
         turn.thread = mine
-        yield
+        try:
+            yield
+        finally:
+            turn.thread = 0  # before the lock is another's
 
 
 def _forget_the_parent() -> None:
