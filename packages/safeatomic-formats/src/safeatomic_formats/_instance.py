@@ -9,7 +9,6 @@ converter meanwhile is not known here.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import threading
@@ -24,8 +23,10 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq, CommentedSet
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    _Made = TypeVar("_Made")
 
 
 def required(instance: Any) -> Any:
@@ -38,14 +39,12 @@ def required(instance: Any) -> Any:
 
 def load(instance: Any, text: str) -> object:
     """Return what a text says to the caller's converter."""
-    with _turn(instance):
-        return instance.load(text)
+    return _in_turn(instance, lambda: instance.load(text))
 
 
 def dump(instance: Any, document: object, stream: io.StringIO) -> None:
     """Write a document to a stream with the caller's converter."""
-    with _turn(instance), _fresh(instance):
-        instance.dump(document, stream)
+    _in_turn(instance, lambda: _dump_afresh(instance, document, stream))
 
 
 def check(instance: Any, document: object, text: str, reader: Any) -> None:
@@ -121,9 +120,12 @@ _turns: WeakKeyDictionary[Any, _Turn] = WeakKeyDictionary()
 _looking = threading.Lock()
 
 
-@contextlib.contextmanager
-def _turn(instance: Any) -> Iterator[None]:
-    """Keep other threads from using a converter through this module, and wait for one that is."""
+# Functions that are handed the work, not generators: an interrupt before a ``with`` statement has
+# reached a generator's end leaves it suspended, for as long as an interpreter likes.
+
+
+def _in_turn(instance: Any, work: Callable[[], _Made]) -> _Made:
+    """Do a converter's work when no other thread uses it through this module; wait until then."""
     mine = threading.get_ident()
     with _looking:
         turn = _turns.setdefault(instance, _Turn())
@@ -132,7 +134,7 @@ def _turn(instance: Any) -> Iterator[None]:
     with turn.lock:
         turn.thread = mine
         try:
-            yield
+            return work()
         finally:
             turn.thread = 0  # before the lock is another's
 
@@ -151,9 +153,8 @@ _OF_A_DUMP = ("_context_manager", "_output", "_serializer", "_emitter")
 _OF_A_DOCUMENT = ("represented_objects", "object_keeper", "alias_key")
 
 
-@contextlib.contextmanager
-def _fresh(instance: Any) -> Iterator[None]:
-    """Put aside what an unfinished dump has left, and leave nothing of this one if it fails.
+def _dump_afresh(instance: Any, document: object, stream: io.StringIO) -> None:
+    """Dump with what an unfinished dump has left put aside; leave nothing of this one if it fails.
 
     A dump that the caller is still at, in a ``with`` statement, goes on as if nothing had been.
     """
@@ -163,7 +164,7 @@ def _fresh(instance: Any) -> Iterator[None]:
         _set_state(instance, {}, {})
     done = False
     try:
-        yield
+        instance.dump(document, stream)
         done = True
     finally:
         if before is not None:
