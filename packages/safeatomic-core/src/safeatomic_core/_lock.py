@@ -26,7 +26,7 @@ from ._lock_readers import admit
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._settle import recover
 from ._target import LOCK_SUFFIX, identity, still_named
-from ._temp_file import Temp, unlink_if_there
+from ._temp_file import Temp, progress, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -298,12 +298,9 @@ class Lock:
     def _fill(self, fd: int) -> int:
         """Write the payload, completely: nobody is to meet a lock that does not say what it is."""
         data = payload(self._session, self.token)
-        done = 0
+        done: int = kernel.pwrite(fd, data, 0)
         while done < len(data):
-            written = kernel.pwrite(fd, data[done:], done)
-            if written <= 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
-            done += written
+            done += progress(kernel.pwrite(fd, data[done:], done))
         return done
 
     def _link(self) -> bool:

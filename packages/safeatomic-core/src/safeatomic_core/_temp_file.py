@@ -122,7 +122,7 @@ class Temp(Held):
         with memoryview(data) as view:
             while written < len(view):
                 with view[written:] as rest:
-                    written += kernel.write(fd, rest)
+                    written += progress(kernel.write(fd, rest))
 
     def discard(self) -> None:
         """Remove the file if it is there, then close it; the flock goes last."""
@@ -136,6 +136,17 @@ class Temp(Held):
             self.name = ""  # only now: what an interrupt cuts short is done once more
         finally:
             self.close()
+
+
+def progress(written: int) -> int:
+    """Return how many bytes a write took; one that takes none would be repeated for ever.
+
+    A filesystem in user space may answer so. It is taken for a full one, as SQLite does
+    (``unixWrite`` in os_unix.c).
+    """
+    if written <= 0:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return written
 
 
 def fresh_name(prefix: str, token: str) -> str:
