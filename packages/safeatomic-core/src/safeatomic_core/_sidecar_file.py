@@ -121,10 +121,14 @@ class Sidecar:
         return self._handle.fd
 
     @property
-    def timestamp(self) -> str:
-        """When it was written last, ISO 8601 in UTC."""
+    def timestamp(self) -> str | None:
+        """When it was written last, ISO 8601 in UTC; None for a year that this cannot write."""
         assert self.status is not None  # noqa: S101 - asked of what was read
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.status.st_mtime))
+        try:
+            moment = time.gmtime(self.status.st_mtime)
+        except (OverflowError, system_error()):  # gmtime(3); a tmpfs keeps any time
+            return None
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", moment) if 999 < moment.tm_year < 10000 else None
 
     def hold(self) -> bool:
         """Flock it, so that no sweep takes it for an orphan; False if somebody else does."""
