@@ -123,7 +123,7 @@ class Change:
     # ----------------------------------------------------------------------------- what it holds
 
     def enter(self, target: Target) -> None:
-        """Do the locks' part of Gate: nobody interrupts oneself, and a lock that is held fences.
+        """Do the locks' part of Gate: refuse a nested change, find the lock that fences this one.
 
         Raises:
             LockError: The running context is changing the name already. Nothing was touched.
@@ -138,7 +138,7 @@ class Change:
         """Take the lock of a name, or use the one that the running context holds."""
         self.step = _trace.ACQUIRE
         policy = self.policy
-        # Known to close() before it is taken: an interrupt in between must not leave it held.
+        # Before the lock is taken close() must know of it: no interrupt may leave it held.
         begin(target, self._marks)
         own = own_lock(target)
         if own is not None:

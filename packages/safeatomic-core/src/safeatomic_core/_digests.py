@@ -73,7 +73,7 @@ def memoized(fd: int, on_hashed: Callable[[int], None] | None = None) -> Callabl
 
 
 def digest_length(algo: str) -> int | None:
-    """Return the hexadecimal digits of an algorithm, None for one that this Python has not."""
+    """Return how many hexadecimal digits an algorithm has; None if this Python lacks it."""
     try:
         return _lengths[algo]
     except KeyError:
@@ -105,7 +105,7 @@ class HashAside:
         self._done = allocate_lock()
 
     def start(self, data: memoryview | bytes) -> None:
-        """Begin. Whoever knows of this object can wait from here on, whatever interrupts it."""
+        """Begin to hash. From here on `hexdigest` waits for it, whatever interrupts this."""
         self._done.acquire()
         if is_finalizing():  # up to Python 3.11 a thread that is started now never runs
             self._work(data)
@@ -137,7 +137,7 @@ class HashAside:
 
 
 def update(made: _Hash, data: ReadableBuffer) -> None:
-    """Show a hash object some bytes."""
+    """Feed bytes into a hash object."""
     view = check_data(data)
     try:
         made.update(view)

@@ -33,7 +33,7 @@ def warning(message: str, *args: object) -> None:
 
 
 def keep() -> None:
-    """Keep what is loaded of logging by now, for the end of the interpreter."""
+    """Remember the logging module if it is loaded, for warnings at the interpreter's end."""
     _kept[0] = sys.modules.get("logging")
 
 
@@ -55,7 +55,7 @@ def debug(message: str, *args: object) -> None:
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Issue a warning where nobody's line can be named; none where nothing can be imported."""
+    """Issue a warning that is about no line of the caller's; none where imports no longer work."""
     try:
         import warnings
 

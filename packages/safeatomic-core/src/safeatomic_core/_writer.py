@@ -147,7 +147,7 @@ class AtomicWriter(io.BufferedWriter):
         return super().raw
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write bytes, which nobody changes meanwhile, at the position.
+        """Write bytes at the position; nobody may change them meanwhile.
 
         Returns:
             How many bytes were given.
