@@ -220,7 +220,8 @@ class Change:
                 inode = identity(kernel.fstat(fd))
                 self.published = still_named(self.target.dir_fd, self.target.name, inode)
             except system_error() as error:
-                _log.debug("%r: could not find out whether it is published (%s)", *self._why(error))
+                path = self.target.path
+                _log.debug("%r: could not find out whether it is published (%s)", path, error)
 
     def undo(self) -> None:
         """Put the sidecar back; never masks the error that is under way, harmless when done twice.
@@ -242,7 +243,7 @@ class Change:
             elif not announcement.roll_back(self._flush_renamed):
                 self._leave_locks()
         except (system_error(), LockError) as error:
-            _log.warning("%r: could not clean up (%s)", *self._why(error))
+            _log.warning("%r: could not clean up (%s)", self.target.path, error)
 
     def close(self) -> None:
         """Do the Release step, which fails in the log only, then close every descriptor."""
@@ -267,7 +268,7 @@ class Change:
         try:
             resource.discard()
         except system_error() as error:
-            _log.warning("%r: could not clean up (%s)", *self._why(error))
+            _log.warning("%r: could not clean up (%s)", self.target.path, error)
 
     def _discard_announcement(self) -> None:
         assert self.announcement is not None  # noqa: S101 - entered for one only
@@ -297,9 +298,6 @@ class Change:
 
     def _flush_renamed(self, renamed: int) -> None:
         flush_renamed(self.target, renamed)
-
-    def _why(self, error: Exception) -> tuple[str, Exception]:
-        return self.target.path, error
 
 
 class Explaining:

@@ -50,23 +50,20 @@ def hash_fd(fd: int, algo: str, on_hashed: Callable[[int], None] | None = None) 
 
 def digest_of_bytes(data: bytes) -> Callable[[str], str]:
     """Return a function that gives the digest of bytes, hashing once for each algorithm."""
-    known: dict[str, str] = {}
-
-    def digest_of(algo: str) -> str:
-        if algo not in known:
-            known[algo] = hash_bytes(data, algo)
-        return known[algo]
-
-    return digest_of
+    return _remembering(lambda algo: hash_bytes(data, algo))
 
 
-def memoized(fd: int, on_hashed: Callable[[int], None] | None = None) -> Callable[[str], str]:
+def digest_of_fd(fd: int, on_hashed: Callable[[int], None] | None = None) -> Callable[[str], str]:
     """Return a function that gives an open file's digest, hashing once for each algorithm."""
+    return _remembering(lambda algo: hash_fd(fd, algo, on_hashed))
+
+
+def _remembering(hash_by: Callable[[str], str]) -> Callable[[str], str]:
     known: dict[str, str] = {}
 
     def digest_of(algo: str) -> str:
         if algo not in known:
-            known[algo] = hash_fd(fd, algo, on_hashed)
+            known[algo] = hash_by(algo)
         return known[algo]
 
     return digest_of

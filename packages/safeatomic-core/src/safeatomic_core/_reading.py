@@ -8,7 +8,7 @@ import stat
 
 from . import _trace, _verdicts
 from ._descriptor import Descriptor, closing
-from ._digests import digest_of_bytes, memoized
+from ._digests import digest_of_bytes, digest_of_fd
 from ._errors import SafeAtomicError, system_error
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
@@ -156,7 +156,7 @@ class Opened:
             with self.naming():
                 self.open()
                 verification = self.verification()
-                if verification is None or verification.agrees(memoized(self.fd, on_hashed)):
+                if verification is None or verification.agrees(digest_of_fd(self.fd, on_hashed)):
                     return
             self.close()
         raise _never_at_rest(self._target.path)

@@ -230,14 +230,14 @@ class Sidecar:
                 return
             try:
                 self.record = self.claim = parse_record(
-                    raw, hint, lambda name: _leads(name, target)
+                    raw, hint, lambda name: _is_name_of(name, target)
                 )
             except MalformedError as flaw:
                 self.flaw = str(flaw)
             else:
                 self.kind = "ours"
                 return
-        found = _Found(os.fsencode(target.name), hint)
+        found = _ForeignList(os.fsencode(target.name), hint)
         if found.read(self.fd):
             self.kind, self.claim, self.flaw = "list", found.claim, "is another program's list"
         elif found.blank:
@@ -270,7 +270,7 @@ class Looks:
             del self._made[-1]
 
 
-class _Found:
+class _ForeignList:
     """What the lines of somebody else's list say of one file."""
 
     def __init__(self, name: bytes, hint: str) -> None:
@@ -362,7 +362,7 @@ def unreadable(target: Target, error: OSError) -> OSError:
     )
 
 
-def _leads(name: bytes, target: Target) -> bool:
+def _is_name_of(name: bytes, target: Target) -> bool:
     """Tell whether a name in a line is one of the target: its own, or another of its inode.
 
     Raises:
