@@ -173,7 +173,7 @@ def write_checksum_file(
 
 
 def _as_path(text: str) -> Path:
-    """Return a path, or the text where no such object can be had: the record is made by now."""
+    """Return a path; its text where pathlib cannot be loaded, since the record is made by now."""
     try:
         from pathlib import Path  # slow to import, and only this function returns one
     except unloadable():

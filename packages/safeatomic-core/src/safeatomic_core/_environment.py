@@ -199,7 +199,7 @@ def _find_suppressor() -> str:
 
 
 def mount_number(dir_fd: int | None) -> int | None:
-    """Return the number of the mount of an open directory, None where the kernel tells none."""
+    """Return the number of an open directory's mount; None where the kernel does not tell it."""
     if dir_fd is None:
         return None
     try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Verdict:
-    """What a filesystem promises, with what the gate asks of it worked out beforehand.
+    """What a filesystem promises, and the answers that Gate needs, worked out in advance.
 
     Attributes:
         environment: The place.
@@ -169,7 +169,7 @@ def remembered(dev: int) -> Verdict | None:
 
 
 def recall(path: str) -> tuple[Verdict | None, int | None]:
-    """Return the verdict on a path, or None, without opening anything; and its device if known."""
+    """Return what is remembered of a path's filesystem, or None; and its device number if known."""
     try:
         found = kernel.stat(path)
         dev: int | None = found.st_dev
@@ -217,8 +217,8 @@ def look(dev: int, dir_fd: int | None, path: str, *, whole: bool = False) -> Ver
             verdict = _judge_in(table, mount, dev, ended=ended)
             # Asked only now: a change while the table was being read makes the verdict a guess.
             if watch.unchanged():
-                # A mount outside the table ends unseen, and an automount point changes by being
-                # used.
+                # Nobody notices the end of a mount outside the table, and an automount point
+                # changes when it is used.
                 if mount is not None and mount.number >= 0 and mount.fstype != "autofs":
                     watch.entries[dev] = verdict
                 _put_back(watch)
