@@ -1,15 +1,14 @@
 """Keep state in a JSON file that survives a crash of the program or the machine."""
 
+import contextlib
 import json
 
 from safeatomic import AtomicWriter, atomic_json_dump, atomic_json_load
 
 STATE = "state.json"
 
-try:
+with contextlib.suppress(FileExistsError):  # it is there: this is not the first run
     atomic_json_dump(STATE, {"runs": 0}, write_checksum=True, overwrite=False)
-except FileExistsError:
-    pass  # this is not the first run
 
 with AtomicWriter(STATE, write_checksum=True, retries=50) as file:  # locked from here
     state = atomic_json_load(STATE, check_checksum=True)
