@@ -51,16 +51,16 @@ def move_atomic(
 ) -> None:
     """Rename a file within one filesystem, atomically and durably, with its checksum sidecar.
 
-    Both files are locked meanwhile. The source's content is flushed before, both directories
-    after the rename. A sidecar of the destination's that would not describe the arriving content is
-    removed. Another program's file at a sidecar's name stays where it is.
+    Both names are locked meanwhile. The source's content is flushed before the rename, and both
+    directories are flushed after it. If the destination has a sidecar that would not describe the
+    new content, it is removed. Another program's file at a sidecar's name stays where it is.
 
     Args:
         src: The file to move. A symbolic link is followed.
         dst: Its new path; the directory must exist and be on the same filesystem.
         force: Replace an existing destination; otherwise it is refused, in one step of the kernel.
-        preserve_metadata: Makes no difference: a rename carries the file itself along, with its
-            mode, owner and attributes. It is taken so that options can be passed through.
+        preserve_metadata: Has no effect, because a rename keeps mode, owner and attributes. It is
+            accepted so that you can pass the same options as for a write.
         concurrency: As for `write_atomic_bytes`; ``"lock"`` takes the locks of both names.
         retries: As for `write_atomic_bytes`, for each of the two locks.
         delay: As for `write_atomic_bytes`.
@@ -70,17 +70,17 @@ def move_atomic(
     Raises:
         CrossDeviceAtomicityError: The two are on different devices, under every ``safety``. Both
             are unchanged.
-        FileExistsError: The destination exists and ``force`` is False, or the checksum has no place
-            there, because another program's file has its name. Both are unchanged.
+        FileExistsError: The destination exists and ``force`` is False; or another program's file
+            has the name of the destination's sidecar. Both are unchanged.
         FileNotFoundError: The source or the destination's directory is missing. Nothing changed.
-        LockError: One of the two is locked by somebody else. Both are unchanged.
+        LockError: Somebody else holds one of the locks. Both are unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. Both are unchanged.
         TypeError: An argument of the wrong type. Both are unchanged.
         ValueError: An argument out of range, or two names that belong to each other: a file and its
             own sidecar or lock, or two spellings of one name where case is ignored. Both are
             unchanged.
-        OSError: A system call failed. The note says whether the file was moved, and whether a part
-            of the source stayed behind.
+        OSError: A system call failed. The note says whether the file was moved, and whether
+            anything of the source stayed behind.
     """
     check_flag(force, "force")
     policy = Policy.of(
