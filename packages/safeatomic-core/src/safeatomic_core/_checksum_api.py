@@ -10,7 +10,7 @@ from ._descriptor import closing
 from ._digests import hash_bytes, hash_fd
 from ._errors import ChecksumMismatchError, SafeAtomicError, system_error
 from ._gate import pass_gate
-from ._hashes import UNLOADABLE
+from ._hashes import unloadable
 from ._options import Policy, check_data, defaults, resolve_algorithm
 from ._posix import kernel
 from ._reading import read_with, verify_file
@@ -176,7 +176,7 @@ def _as_path(text: str) -> Path:
     """Return a path, or the text where no such object can be had: the record is made by now."""
     try:
         from pathlib import Path  # slow to import, and only this function returns one
-    except UNLOADABLE:
+    except unloadable():
         return text  # type: ignore[return-value]
     return Path(text)
 

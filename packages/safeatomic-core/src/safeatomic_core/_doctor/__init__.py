@@ -11,7 +11,7 @@ import os
 
 from .._errors import system_error
 from .._guarantees import inspect_guarantees, unknown_report
-from .._hashes import UNLOADABLE
+from .._hashes import unloadable
 from .._options import check_flag
 from .._target import check_path
 from .._types import Record
@@ -75,7 +75,7 @@ class DoctorReport(Record):
         """
         try:
             from .layout import lines  # textwrap and re, slower to import than this package
-        except UNLOADABLE:
+        except unloadable():
             return "\n".join(map(str, self.checks))
         return "\n".join(lines(self, colour=colour))
 
@@ -129,7 +129,7 @@ def doctor(
     required = _check_require(require)
     try:
         from .examination import examine  # a third of the package, and few programs want it
-    except UNLOADABLE as error:
+    except unloadable() as error:
         return _unexamined(text, error)
     report, lines = examine(text, required, destructive=destructive)
     return DoctorReport(
