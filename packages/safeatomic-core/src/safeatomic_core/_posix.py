@@ -56,11 +56,14 @@ LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 F_DUPFD_CLOEXEC: int = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # linux/fcntl.h
 STANDARD = 3  # numbers below are those of the standard streams
-# How "not here" is reported (open(2), link(2), flock(2), fsync(2), rename(2)); ENOLCK by an NFS
-# mount without its lock daemon.
+# How "not here" is reported (open(2), link(2), flock(2), fsync(2), rename(2)).
 NOT_SUPPORTED = frozenset(
-    {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOLCK}
+    {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
 )
+# How flock(2) says that there is none to be had. ENOLCK can be temporary: on NFS the lock service
+# does not answer, elsewhere memory is short (fcntl(2)). A lock fails with it; a temp goes without a
+# flock, since there are NFS mounts that never have a lock service.
+NO_FLOCK = NOT_SUPPORTED | {errno.ENOLCK}
 
 
 def _missing(name: str, code: int = errno.ENOSYS) -> Callable[..., Any]:

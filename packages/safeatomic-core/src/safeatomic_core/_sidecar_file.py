@@ -18,7 +18,7 @@ from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_
 from ._descriptor import Descriptor, shows
 from ._errors import SafeAtomicError, system_error
 from ._forks import Held
-from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
+from ._posix import LOCK_EX, LOCK_NB, NO_FLOCK, kernel
 from ._target import READ_FLAGS, SIDECAR_SUFFIX, identity, kind_of
 
 TYPE_CHECKING = False
@@ -140,7 +140,7 @@ class Sidecar:
             return False
         except system_error() as error:
             # EBADF: NFS wants a descriptor to write to (flock(2)). Nobody can prove anything then.
-            if error.errno not in NOT_SUPPORTED | {errno.EBADF}:
+            if error.errno not in NO_FLOCK | {errno.EBADF}:
                 raise
         return True
 

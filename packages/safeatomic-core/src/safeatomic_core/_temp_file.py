@@ -20,7 +20,7 @@ from ._forks import Held
 from ._posix import (
     LOCK_EX,
     LOCK_NB,
-    NOT_SUPPORTED,
+    NO_FLOCK,
     O_CLOEXEC,
     O_NOFOLLOW,
     POSIX_FADV_DONTNEED,
@@ -104,7 +104,7 @@ class Temp(Held):
         except BlockingIOError:
             return False
         except system_error() as error:
-            if error.errno not in NOT_SUPPORTED:
+            if error.errno not in NO_FLOCK:
                 raise  # without flock no sweeper can prove anything either
         status = kernel.fstat(fd)
         self.shows(status)
