@@ -26,6 +26,7 @@ from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._rename import are_one_entry, rename_new, unlink_former
 from ._retirement import Retirement
 from ._settle import settle_directory
+from ._sidecar_file import may_be_ours
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, require_regular_fd
 
 TYPE_CHECKING = False
@@ -157,7 +158,7 @@ class _Move(Change):
             self.announcement.announce(self.sync_directory)
         else:
             self.announcement = Announcement(dst, self.token(dst))
-            if self.announcement.find_ours():
+            if may_be_ours(dst) and self.announcement.find_ours():
                 self.require_locks()
                 self.announcement.retire(self.sync_directory)
 
@@ -364,6 +365,8 @@ class _Move(Change):
         not a record of ours stays where it is.
         """
         self.step = _trace.ANNOUNCE
+        if not may_be_ours(self._src):
+            return None
         self._source_sidecar = Retirement(self._src, self.token(self._src))
         record = self._source_sidecar.recorded()
         if record is None:

@@ -106,18 +106,17 @@ def _link_anonymous(fd: int, name: str, dir_fd: int) -> None:
     os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=dir_fd, follow_symlinks=True)
 
 
-def _exists_at(name: str, dir_fd: int) -> bool:
-    """Tell whether a name is there, whatever it is; one that is too long cannot be.
+def _exists_at(name: str, dir_fd: int) -> int:
+    """Return the mode of what has a name, 0 if nothing has; one that is too long cannot be there.
 
     Not by `os.access`, which takes every error for a no: an EIO would hide a sidecar.
     """
     try:
-        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode
     except system_error() as error:
         if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             raise
-        return False
-    return True
+        return 0
 
 
 def _listxattr_at(name: str, dir_fd: int) -> list[str]:

@@ -110,7 +110,7 @@ class Temp(Held):
         self.shows(status)
         self.owner = (status.st_uid, status.st_gid)
         # Some filesystems in user space count no links at all: there the name itself is asked.
-        return status.st_nlink > 0 or kernel.exists_at(self.name, self.dir_fd)
+        return status.st_nlink > 0 or bool(kernel.exists_at(self.name, self.dir_fd))
 
     def write_all(self, data: memoryview | bytes) -> None:
         """Write every byte at the descriptor's position, however short the single writes are."""
