@@ -56,6 +56,7 @@ LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 F_DUPFD_CLOEXEC: int = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # linux/fcntl.h
 STANDARD = 3  # numbers below are those of the standard streams
+_EFTYPE = 79  # <sys/errno.h> of the BSDs and macOS; Python has no name for it
 # How "not here" is reported (open(2), link(2), flock(2), fsync(2), rename(2)).
 NOT_SUPPORTED = frozenset(
     {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
@@ -93,6 +94,16 @@ def _fsync(fd: int) -> None:
 
 
 _F_FULLFSYNC = 51  # <sys/fcntl.h> of macOS; Python exposes it under that platform only
+
+
+def _fchmod(fd: int, mode: int) -> None:
+    """Set a mode, without the sticky bit where only root may give it to a file (BSD chmod(2))."""
+    try:
+        os.fchmod(fd, mode)
+    except system_error() as error:
+        if error.errno != _EFTYPE or not mode & stat.S_ISVTX:
+            raise
+        os.fchmod(fd, mode & ~stat.S_ISVTX)  # it lets nobody in; ADR 16 says what is lost
 
 
 def _opener_of_anonymous(flag: int) -> Callable[..., int]:
@@ -285,7 +296,9 @@ class Kernel:
     access = staticmethod(_access)
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
-    fchmod = staticmethod(_or_missing("fchmod", getattr(os, "fchmod", None)))
+    fchmod = staticmethod(
+        _fchmod if "bsd" in sys.platform else _or_missing("fchmod", getattr(os, "fchmod", None))
+    )
     fchown = staticmethod(_or_missing("fchown", getattr(os, "fchown", None)))
     listxattr = staticmethod(_or_missing("listxattr", getattr(os, "listxattr", None)))
     listxattr_at = staticmethod(
