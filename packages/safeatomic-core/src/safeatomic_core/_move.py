@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from ._types import Concurrency, Safety, StrPath
 
 
+_STAYS = "%r: its sidecar stays behind (%s)"
+
+
 def move_atomic(
     src: StrPath,
     dst: StrPath,
@@ -380,9 +383,10 @@ class _Move(Change):
         """Remove the source's sidecar; one that cannot be removed changes nothing for the file."""
         assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
         try:
-            self._source_sidecar.take_away()
+            if not self._source_sidecar.take_away(again=False):
+                _log.warning(_STAYS, self._src.path, "another program has replaced it")
         except FileExistsError as error:
-            _log.warning("%r: its sidecar stays behind (%s)", self._src.path, error)
+            _log.warning(_STAYS, self._src.path, error)
         except system_error() as error:
             self._left = error  # raised once everything else is done
         self._source_sidecar.drop_displaced()
