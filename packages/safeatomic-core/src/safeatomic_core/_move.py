@@ -26,6 +26,7 @@ from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._rename import are_one_entry, rename_new, unlink_former
 from ._retirement import Retirement
 from ._settle import settle_directory
+from ._sidecar_file import may_be_ours
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, require_regular_fd
 
 TYPE_CHECKING = False
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from ._digests import Digest
     from ._lock import Fence
     from ._types import Concurrency, Safety, StrPath
+
+
+_STAYS = "%r: its sidecar stays behind (%s)"
 
 
 def move_atomic(
@@ -157,7 +161,7 @@ class _Move(Change):
             self.announcement.announce(self.sync_directory)
         else:
             self.announcement = Announcement(dst, self.token(dst))
-            if self.announcement.find_ours():
+            if may_be_ours(dst) and self.announcement.find_ours():
                 self.require_locks()
                 self.announcement.retire(self.sync_directory)
 
@@ -364,6 +368,8 @@ class _Move(Change):
         not a record of ours stays where it is.
         """
         self.step = _trace.ANNOUNCE
+        if not may_be_ours(self._src):
+            return None
         self._source_sidecar = Retirement(self._src, self.token(self._src))
         record = self._source_sidecar.recorded()
         if record is None:
@@ -377,9 +383,10 @@ class _Move(Change):
         """Remove the source's sidecar; one that cannot be removed changes nothing for the file."""
         assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
         try:
-            self._source_sidecar.take_away()
+            if not self._source_sidecar.take_away(again=False):
+                _log.warning(_STAYS, self._src.path, "another program has replaced it")
         except FileExistsError as error:
-            _log.warning("%r: its sidecar stays behind (%s)", self._src.path, error)
+            _log.warning(_STAYS, self._src.path, error)
         except system_error() as error:
             self._left = error  # raised once everything else is done
         self._source_sidecar.drop_displaced()
