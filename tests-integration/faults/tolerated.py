@@ -62,13 +62,13 @@ PLACES = (
     Place(
         "open_anonymous",
         "Held.open < Lock._prepare",
-        _UNSUPPORTED | _only(e.EPERM),
+        _UNSUPPORTED | _only(e.EPERM, e.EACCES),
         "no O_TMPFILE here: the lock is made under a temp's name",
     ),
     Place(
         "rename_noreplace",
         "rename_new",
-        _UNSUPPORTED | _only(e.EPERM),
+        _UNSUPPORTED | _only(e.EPERM, e.EACCES),
         "no such rename here: link and unlink refuse to replace as well",
     ),
     Place(
@@ -86,7 +86,7 @@ PLACES = (
     Place(
         "rename_exchange",
         "Replacement.(install|_give_back)",
-        _UNSUPPORTED | _only(e.EPERM, e.ENOENT),
+        _UNSUPPORTED | _only(e.EPERM, e.EACCES, e.ENOENT),
         "no such rename here: the sidecar is kept under a second name, then renamed over",
     ),
     Place("flock", "Sidecar.hold", _UNSUPPORTED, "no flock, hence no sweeper either"),
@@ -222,7 +222,7 @@ PLACES = (
     ),
     Place(
         "listxattr",
-        "_copy_xattrs",
+        "_present < _copy_xattrs",
         _only(e.EOPNOTSUPP),
         "a filesystem without attributes has none to lose",
         metadata=True,
