@@ -16,6 +16,7 @@ BRACKETS = "a: [1,   2,\n  3]\nb: [4,   5,\n  6]\n# about c\nc: [7,   8,\n  9]\n
 QUOTED = "a: 'x\n\n  y'\nb: \"p\n  q\"\nc: 'r\n\n  s'\n"
 PLAIN = "a: one\n  two\nb: three\n  four\nc: five\n  six\n"
 LISTED = "l:\n  - [1,   2,\n    3]\n  - {x: 1,\n    y: 2}\n  - 'r\n\n    s'\n  - x: o\n      t\n"
+WHOLE = "  a: 1 # x\n  # c\n  b:\n    - 1\n  d:   4\n"
 CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "brackets between brackets": (
         BRACKETS,
@@ -52,6 +53,16 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         LISTED,
         lambda d: d["l"].__setitem__(2, "t"),
         LISTED.replace("'r\n\n    s'", "'t'"),
+    ),
+    "mapping that is indented as a whole": (
+        WHOLE,
+        lambda d: (d.update(a=2), d["b"].append(2)),
+        "  a: 2 # x\n  # c\n  b:\n    - 1\n    - 2\n  d:   4\n",
+    ),
+    "entry added to a mapping that is indented as a whole": (
+        f"--- !t\n{WHOLE}",
+        lambda d: d.update(e={"f": 1}),
+        f"--- !t\n{WHOLE}  e:\n    f: 1\n",
     ),
 }
 
