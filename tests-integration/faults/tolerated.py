@@ -63,13 +63,13 @@ PLACES = (
     Place(
         "open_anonymous",
         "Held.open < Lock._prepare",
-        _UNSUPPORTED | _only(e.EPERM),
+        _UNSUPPORTED | _only(e.EPERM, e.EACCES),
         "no O_TMPFILE here: the lock is made under a temp's name",
     ),
     Place(
         "rename_noreplace",
         "rename_new",
-        _UNSUPPORTED | _only(e.EPERM),
+        _UNSUPPORTED | _only(e.EPERM, e.EACCES),
         "no such rename here: link and unlink refuse to replace as well",
     ),
     Place(
@@ -87,7 +87,7 @@ PLACES = (
     Place(
         "rename_exchange",
         "Replacement.(install|_give_back)",
-        _UNSUPPORTED | _only(e.EPERM, e.ENOENT),
+        _UNSUPPORTED | _only(e.EPERM, e.EACCES, e.ENOENT),
         "no such rename here: the sidecar is kept under a second name, then renamed over",
     ),
     Place("flock", "Sidecar.hold", _NO_FLOCK, "no flock, hence no sweeper either"),
@@ -223,7 +223,7 @@ PLACES = (
     ),
     Place(
         "listxattr",
-        "_copy_xattrs",
+        "_present < _copy_xattrs",
         _only(e.EOPNOTSUPP),
         "a filesystem without attributes has none to lose",
         metadata=True,

@@ -133,6 +133,35 @@ def test_a_place_without_ctypes_has_no_such_rename(monkeypatch: pytest.MonkeyPat
     assert caught.value.errno == errno.ENOSYS
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, os.strerror(errno.EMFILE), "ctypes/__init__.py"),
+        OSError(errno.ENFILE, os.strerror(errno.ENFILE)),
+        ImportError(f"_ctypes.so: cannot open shared object file: {os.strerror(errno.EMFILE)}"),
+    ],
+    ids=["EMFILE", "ENFILE", "dlopen"],
+)
+def test_a_rename_that_could_not_be_loaded_for_want_of_descriptors_is_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    class Full:
+        @staticmethod
+        def find_spec(wanted: str, *_: object) -> None:
+            if wanted == "ctypes":
+                raise error
+
+    monkeypatch.setattr(_posix, "_renameat2", None)
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "ctypes", raising=False)
+        patch.setattr(sys, "meta_path", [Full, *sys.meta_path])
+        with pytest.raises(OSError, match="not available") as caught:
+            kernel.rename_exchange("a", "b", -1, -1)
+    assert caught.value.errno == errno.ENOSYS
+    assert _posix._renameat2 is None
+    test_two_names_are_exchanged(tmp_path)
+
+
 def test_two_names_are_exchanged(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)

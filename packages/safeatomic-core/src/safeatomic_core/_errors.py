@@ -62,7 +62,7 @@ class UnsupportedEnvironmentWarning(UserWarning):
 
 
 class ChecksumMismatchError(SafeAtomicError):
-    """The bytes on disk are not the ones that were written. The target is unchanged.
+    """The bytes on disk are not the bytes that were written. The target is unchanged.
 
     Attributes:
         path: The file that was read, as a string.

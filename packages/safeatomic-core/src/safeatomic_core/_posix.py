@@ -184,7 +184,11 @@ _renameat2: Callable[[int, str, str, int, int], None] | None = None
 
 
 def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
-    """Look up the C function; ENOSYS when this libc has none, or ctypes cannot be loaded."""
+    """Return the C function, or one that raises ENOSYS where libc or ctypes cannot give it.
+
+    Raises:
+        OSError: ENOSYS: no descriptor is left to load ctypes with.
+    """
     # RENAME_NOREPLACE and RENAME_EXCHANGE (linux/fs.h), RENAME_EXCL and RENAME_SWAP (macOS).
     name, flags = ("renameatx_np", (4, 2)) if sys.platform == "darwin" else ("renameat2", (1, 2))
     try:
@@ -197,7 +201,10 @@ def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
     # executable.
     except (ImportError, OSError, TypeError, MemoryError) as error:
         _log.debug("no %s (%s)", name, error)
-        return _or_missing(name, None)
+        missing = _missing(name)
+        if any(os.strerror(code) in str(error) for code in (errno.EMFILE, errno.ENFILE)):
+            missing()  # raises: this is not remembered, since the next call may find it
+        return missing
     function = getattr(libc, name, None)
     if function is None:
         return _or_missing(name, None)

@@ -90,7 +90,8 @@ class Temp(Held):
                 self.name = ""
                 continue
             except system_error():
-                self.name = ""  # nothing was made, so nothing is to be discarded
+                if self.fd < 0:  # else it was made, and could not get another number
+                    self.name = ""  # nothing was made, so nothing is to be discarded
                 raise
             if self._claim(fd):
                 return
