@@ -17,7 +17,7 @@ from ._reading import read_with, verify_file
 from ._recording import Batch, record_present, require_present
 from ._sidecar_file import Looks, not_a_record
 from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Target, check_path, visit
-from ._types import Record
+from ._types import Buffer, Concurrency, Record, Safety, StrPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ._sidecar_file import Sidecar
-    from ._types import Buffer, Concurrency, Safety, StrPath
 
 
 class ChecksumInfo(Record):

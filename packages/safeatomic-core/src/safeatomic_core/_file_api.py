@@ -6,10 +6,7 @@ from ._change import carry_out
 from ._options import Policy, check_data, check_text, resolve_encoding
 from ._protocol import Write
 from ._reading import read_all
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ._types import Buffer, Concurrency, Safety, StrPath
+from ._types import Buffer, Concurrency, Safety, StrPath  # noqa: TC001 - at run time, too
 
 
 def write_atomic(

@@ -11,14 +11,13 @@ from ._descriptor import Descriptor, closing
 from ._errors import system_error
 from ._posix import kernel
 from ._target import check_path
-from ._types import GUARANTEES, Record
+from ._types import GUARANTEES, Level, Record, StrPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._environment import Environment
-    from ._types import Level, StrPath
     from ._verdicts import Verdict
 
 

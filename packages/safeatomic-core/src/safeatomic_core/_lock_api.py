@@ -24,14 +24,12 @@ from ._posix import kernel
 from ._settle import recover
 from ._stack import require_stack
 from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named
-from ._types import WRITER_EXCLUSION, Record
+from ._types import WRITER_EXCLUSION, Alive, Record, Safety, StrPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
-
-    from ._types import Alive, Safety, StrPath
 
     _T = TypeVar("_T")
 

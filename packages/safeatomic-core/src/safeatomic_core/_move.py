@@ -28,6 +28,7 @@ from ._retirement import Retirement
 from ._settle import settle_directory
 from ._sidecar_file import may_be_ours
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, require_regular_fd
+from ._types import Concurrency, Safety, StrPath  # noqa: TC001 - at run time, too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from ._digests import Digest
     from ._lock import Fence
-    from ._types import Concurrency, Safety, StrPath
 
 
 _STAYS = "%r: its sidecar stays behind (%s)"

@@ -61,9 +61,8 @@ _EFTYPE = 79  # <sys/errno.h> of the BSDs and macOS; Python has no name for it
 NOT_SUPPORTED = frozenset(
     {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
 )
-# How flock(2) says that there is none to be had. ENOLCK can be temporary: on NFS the lock service
-# does not answer, elsewhere memory is short (fcntl(2)). A lock fails with it; a temp goes without a
-# flock, since there are NFS mounts that never have a lock service.
+# ENOLCK of flock(2) can be temporary: a lock service of NFS does not answer, or memory is short
+# (fcntl(2)). A lock fails with it; a temp goes without, since some mounts never have a service.
 NO_FLOCK = NOT_SUPPORTED | {errno.ENOLCK}
 
 
@@ -208,13 +207,7 @@ def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
     function = getattr(libc, name, None)
     if function is None:
         return _or_missing(name, None)
-    function.argtypes = [
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_uint,
-    ]
+    function.argtypes = [*(ctypes.c_int, ctypes.c_char_p) * 2, ctypes.c_uint]
 
     def renameat2(which: int, src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
         old, new = os.fsencode(src), os.fsencode(dst)

@@ -10,6 +10,7 @@ from ._errors import system_error
 from ._posix import kernel
 from ._reading import Opened, Options
 from ._target import check_path
+from ._types import Safety, StrPath  # noqa: TC001 - at run time, too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from typing import NoReturn, TypeVar
 
     from _typeshed import WriteableBuffer
-
-    from ._types import Safety, StrPath
 
     _T = TypeVar("_T")
 

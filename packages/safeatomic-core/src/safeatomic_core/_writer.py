@@ -17,6 +17,7 @@ from ._options import Policy, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
 from ._text import Texts
+from ._types import Concurrency, Safety, StrPath  # noqa: TC001 - at run time, too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from ._types import Concurrency, Safety, StrPath
 
 _BUFFER = 131072  # bytes gathered before a system call
 _MOVED_NOTHING = (errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)  # lseek(2), ftruncate(2)

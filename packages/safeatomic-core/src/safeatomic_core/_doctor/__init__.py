@@ -8,21 +8,21 @@ environment is an answer, never an exception.
 from __future__ import annotations
 
 import os
+from _collections_abc import Iterable  # noqa: TC003 - at run time; .abc is slow to import
 
 from .._errors import system_error
 from .._guarantees import inspect_guarantees, unknown_report
 from .._hashes import unloadable
 from .._options import check_flag
 from .._target import check_path
-from .._types import Record
+from .._types import CheckStatus, Level, Record, StrPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import TextIO
 
     from .._environment import Environment
-    from .._types import CheckStatus, Level, StrPath
 
 SCHEMA = 1  # of DoctorReport.to_dict(); a field that is removed or changes its meaning raises it
 
