@@ -89,6 +89,20 @@ def _fsync(fd: int) -> None:
         os.fsync(fd)
 
 
+def _fchmod(fd: int, mode: int) -> None:
+    """Set a mode; of a file without the sticky bit, where only root may set that (FreeBSD)."""
+    try:
+        os.fchmod(fd, mode)
+    except system_error() as error:
+        if error.errno != _EFTYPE or not mode & stat.S_ISVTX:
+            raise
+        os.fchmod(fd, mode & ~stat.S_ISVTX)
+
+
+_EFTYPE = 79  # what chmod(2) says then: <sys/errno.h> of the BSDs and macOS
+_FCHMOD = (
+    _fchmod if "bsd" in sys.platform or sys.platform == "darwin" else getattr(os, "fchmod", None)
+)
 _F_FULLFSYNC = 51  # <sys/fcntl.h> of macOS; Python exposes it under that platform only
 
 
@@ -283,7 +297,7 @@ class Kernel:
     access = staticmethod(_access)
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
-    fchmod = staticmethod(_or_missing("fchmod", getattr(os, "fchmod", None)))
+    fchmod = staticmethod(_or_missing("fchmod", _FCHMOD))
     fchown = staticmethod(_or_missing("fchown", getattr(os, "fchown", None)))
     listxattr = staticmethod(_or_missing("listxattr", getattr(os, "listxattr", None)))
     listxattr_at = staticmethod(
