@@ -23,6 +23,8 @@ from safeatomic_core._posix import kernel
     ("text", "shown"),
     [
         ("\udc80\udcff", "\\x80\\xff"),
+        ("\x85\udc85\xa0\udca0", "\\u0085\\x85\\u00a0\\xa0"),
+        ("\x7f\xff", "\\x7f\xff"),
         ("\udc7f\udd00", "\\udc7f\\udd00"),
         ("a\nb\x1b[2J\u202e", "a\\nb\\x1b[2J\\u202e"),
     ],
