@@ -136,6 +136,7 @@ def test_a_bar_makes_way_for_each_line(
     for name in ("say", "complain"):
         monkeypatch.setattr(output, name, noted)
     monkeypatch.setattr(checksums, "record_checksums", one_after_the_other)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(progress, "LONG", 0)
     main([command, *[str(target)] * 3])
