@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import errno
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from safeatomic_core import _posix
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "freebsd14", "openbsd7"])
@@ -48,19 +44,3 @@ assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
     done = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
     # Where the kernel has no reason to refuse it, nothing is done for that.
     assert done.returncode == (79 if platform == "linux" else 0)
-
-
-def test_no_other_error_of_a_change_of_mode_is_taken_for_that(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[int] = []
-
-    def fchmod(_fd: int, mode: int) -> None:
-        asked.append(mode)
-        raise OSError(79 if mode == 0o600 else errno.EPERM, "no")
-
-    monkeypatch.setattr(os, "fchmod", fchmod)
-    for mode in (0o600, 0o1600):
-        with pytest.raises(OSError, match="no"):
-            _posix._fchmod(3, mode)
-    assert asked == [0o600, 0o1600]
