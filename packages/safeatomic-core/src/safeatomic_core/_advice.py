@@ -202,14 +202,6 @@ def _working_directory_is_gone() -> bool:
         return False
 
 
-def _is_missing(directory: str) -> bool:
-    try:
-        kernel.stat(directory)
-    except system_error() as error:
-        return error.errno == errno.ENOENT
-    return False
-
-
 def _of_missing(name: str, step: str, target: Target) -> str:
     """Say what vanished."""
     if is_temp_name(name):
@@ -218,8 +210,12 @@ def _of_missing(name: str, step: str, target: Target) -> str:
             "again"
         )
     if step == _trace.GATE:
-        into_nowhere = target.linked and _is_missing(os.path.dirname(_place(target)))
-        return _of_path(errno.ENOENT, target) if into_nowhere else "There is no such file"
+        try:
+            kernel.stat(os.path.dirname(_place(target)))  # which a link may lead into
+        except system_error() as error:
+            if error.errno == errno.ENOENT:
+                return _of_path(errno.ENOENT, target)
+        return "There is no such file"
     if target.must_exist and name == target.name:
         return "The file was moved or deleted meanwhile, by another program"
     return ""
