@@ -16,6 +16,7 @@ from ._posix import kernel
 from ._reading import read_with, verify_file
 from ._recording import Batch, record_present, require_present
 from ._sidecar_file import Looks, not_a_record
+from ._stack import require_stack
 from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Target, check_path, visit
 from ._types import Buffer, Concurrency, Record, Safety, StrPath
 
@@ -285,6 +286,7 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         SafeAtomicError: The file at the sidecar's name is empty, or does not describe the file.
         OSError: The directory or the sidecar cannot be read.
     """
+    require_stack()
     looks = Looks()
 
     def look(target: Target) -> tuple[Sidecar, bool]:

@@ -1,4 +1,4 @@
-"""Room on the stack for what ends a change."""
+"""Room on the stack for what ends a change, or a look at a checksum."""
 
 from __future__ import annotations
 
