@@ -46,7 +46,8 @@ def _only(*codes: int) -> frozenset[int]:
     return frozenset(codes)
 
 
-_UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.ENOLCK, e.EISDIR, e.ENOENT)
+_UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.EISDIR, e.ENOENT)
+_NO_FLOCK = _UNSUPPORTED | {e.ENOLCK}
 
 _LOOKERS = r"(Found\._open < )?Found\.look < _examine\.<locals>\.looked"
 
@@ -89,7 +90,7 @@ PLACES = (
         _UNSUPPORTED | _only(e.EPERM, e.EACCES, e.ENOENT),
         "no such rename here: the sidecar is kept under a second name, then renamed over",
     ),
-    Place("flock", "Sidecar.hold", _UNSUPPORTED, "no flock, hence no sweeper either"),
+    Place("flock", "Sidecar.hold", _NO_FLOCK, "no flock, hence no sweeper either"),
     Place(
         "open",
         "Descriptor.open < Sidecar.__init__",
@@ -147,7 +148,7 @@ PLACES = (
         "not ours to give: fewer people may read the record",
         "DEBUG",
     ),
-    Place("flock", "Temp._claim", _UNSUPPORTED, "no flock, hence no sweeper either"),
+    Place("flock", "Temp._claim", _NO_FLOCK, "no flock, hence no sweeper either"),
     Place(
         "flock",
         r"probe_free < Found\._conclude < Found\._open < Found\.look",

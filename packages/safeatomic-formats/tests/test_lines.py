@@ -93,3 +93,15 @@ def test_a_long_section_that_is_gone_hides_no_other_change() -> None:
         (500, 3_000, 500, 500),
         (3_999, 4_000, 1_499, 1_500),
     ]
+
+
+def test_entries_are_paired_with_all_lines_of_their_values() -> None:
+    base = ["a: [1, 2]", "# b", "b: 'x y'", "- - [3, 4]", "- c: d e"]
+    other = ["a: [1,", "  2]", "# b", "", "b: 'x", "  y'", "- - [3,", "  4]", "- c: d", "  e"]
+    assert differences(base, other, by_entry=True) == [
+        (0, 1, 0, 2),
+        (2, 2, 3, 4),
+        (2, 3, 4, 6),
+        (3, 4, 6, 8),
+        (4, 5, 8, 10),
+    ]

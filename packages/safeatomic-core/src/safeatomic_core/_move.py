@@ -26,7 +26,9 @@ from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._rename import are_one_entry, rename_new, unlink_former
 from ._retirement import Retirement
 from ._settle import settle_directory
+from ._sidecar_file import may_be_ours
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, require_regular_fd
+from ._types import Concurrency, Safety, StrPath  # noqa: TC001 - at run time, too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 
     from ._digests import Digest
     from ._lock import Fence
-    from ._types import Concurrency, Safety, StrPath
+
+
+_STAYS = "%r: its sidecar stays behind (%s)"
 
 
 def move_atomic(
@@ -51,16 +55,16 @@ def move_atomic(
 ) -> None:
     """Rename a file within one filesystem, atomically and durably, with its checksum sidecar.
 
-    Both files are locked meanwhile. The source's content is flushed before, both directories
-    after the rename. A sidecar of the destination's that would not describe the arriving content is
-    removed. Another program's file at a sidecar's name stays where it is.
+    Both names are locked meanwhile. The source's content is flushed before the rename, and both
+    directories are flushed after it. If the destination has a sidecar that would not describe the
+    new content, it is removed. Another program's file at a sidecar's name stays where it is.
 
     Args:
         src: The file to move. A symbolic link is followed.
         dst: Its new path; the directory must exist and be on the same filesystem.
         force: Replace an existing destination; otherwise it is refused, in one step of the kernel.
-        preserve_metadata: Makes no difference: a rename carries the file itself along, with its
-            mode, owner and attributes. It is taken so that options can be passed through.
+        preserve_metadata: Has no effect, because a rename keeps mode, owner and attributes. It is
+            accepted so that you can pass the same options as for a write.
         concurrency: As for `write_atomic_bytes`; ``"lock"`` takes the locks of both names.
         retries: As for `write_atomic_bytes`, for each of the two locks.
         delay: As for `write_atomic_bytes`.
@@ -70,17 +74,17 @@ def move_atomic(
     Raises:
         CrossDeviceAtomicityError: The two are on different devices, under every ``safety``. Both
             are unchanged.
-        FileExistsError: The destination exists and ``force`` is False, or the checksum has no place
-            there, because another program's file has its name. Both are unchanged.
+        FileExistsError: The destination exists and ``force`` is False; or another program's file
+            has the name of the destination's sidecar. Both are unchanged.
         FileNotFoundError: The source or the destination's directory is missing. Nothing changed.
-        LockError: One of the two is locked by somebody else. Both are unchanged.
+        LockError: Somebody else holds one of the locks. Both are unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. Both are unchanged.
         TypeError: An argument of the wrong type. Both are unchanged.
         ValueError: An argument out of range, or two names that belong to each other: a file and its
             own sidecar or lock, or two spellings of one name where case is ignored. Both are
             unchanged.
-        OSError: A system call failed. The note says whether the file was moved, and whether a part
-            of the source stayed behind.
+        OSError: A system call failed. The note says whether the file was moved, and whether
+            anything of the source stayed behind.
     """
     check_flag(force, "force")
     policy = Policy.of(
@@ -157,7 +161,7 @@ class _Move(Change):
             self.announcement.announce(self.sync_directory)
         else:
             self.announcement = Announcement(dst, self.token(dst))
-            if self.announcement.find_ours():
+            if may_be_ours(dst) and self.announcement.find_ours():
                 self.require_locks()
                 self.announcement.retire(self.sync_directory)
 
@@ -348,6 +352,8 @@ class _Move(Change):
         not a record of ours stays where it is.
         """
         self.step = _trace.ANNOUNCE
+        if not may_be_ours(self._src):
+            return None
         self._source_sidecar = Retirement(self._src, self.token(self._src))
         record = self._source_sidecar.recorded()
         if record is None:
@@ -361,9 +367,10 @@ class _Move(Change):
         """Remove the source's sidecar; one that cannot be removed changes nothing for the file."""
         assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
         try:
-            self._source_sidecar.take_away()
+            if not self._source_sidecar.take_away(again=False):
+                _log.warning(_STAYS, self._src.path, "another program has replaced it")
         except FileExistsError as error:
-            _log.warning("%r: its sidecar stays behind (%s)", self._src.path, error)
+            _log.warning(_STAYS, self._src.path, error)
         except system_error() as error:
             self._left = error  # raised once everything else is done
         self._source_sidecar.drop_displaced()

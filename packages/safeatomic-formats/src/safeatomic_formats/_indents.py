@@ -50,7 +50,7 @@ def measure(document: object, lines: list[str]) -> tuple[Indent, int]:
         lines: The text.
 
     Returns:
-        How most of them are, and where the dashes of a list stand that is the whole document.
+        How most of them are, and where the keys or dashes of the outermost one stand.
     """
     mappings: Counter[int] = Counter()
     dashes: Counter[int] = Counter()
@@ -87,7 +87,7 @@ def measure(document: object, lines: list[str]) -> tuple[Indent, int]:
             most.item if item is None else item,
         )
         setattr(collection.lc, _ATTRIBUTE, own)
-    root = _column(document, lines) if isinstance(document, CommentedSeq) else 0
+    root = _column(document, lines) if _in_block_style(document) else 0
     return most, max(root, 0)
 
 

@@ -58,7 +58,7 @@ class Layout:
                 self.tags[words[0]] = words[1]
         self.collections = _collections(document)
         self.anchors = frozenset(_ANCHOR.findall(self.text))
-        self.indent, self.root_dash = measure(document, lines)
+        self.indent, self.root_column = measure(document, lines)
 
     def __deepcopy__(self, _memo: object) -> Layout:
         return self
@@ -251,7 +251,7 @@ _FAILURES = (YAMLError, ValueError, *_SLIPS)
 
 
 def _emit(document: object, layout: Layout) -> str:
-    yaml = converter(layout.anchors, most=layout.indent, root_dash=layout.root_dash)
+    yaml = converter(layout.anchors, most=layout.indent, root_column=layout.root_column)
     yaml.explicit_start = layout.marked
     yaml.version = layout.version
     yaml.tags = layout.tags or None

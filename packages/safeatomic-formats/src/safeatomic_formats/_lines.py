@@ -7,6 +7,8 @@ where they differ, `difflib` sees no more than a window.
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections import Counter
 from difflib import Match, SequenceMatcher
 
@@ -20,7 +22,9 @@ _WINDOW = 400  # lines of each text
 _AGREED = 3  # lines in sequence that agree by no accident
 
 
-def differences(base: list[str], other: list[str], *, by_key: bool = False) -> list[Region]:
+def differences(
+    base: list[str], other: list[str], *, by_key: bool = False, by_entry: bool = False
+) -> list[Region]:
     """Return where the other text differs from the base.
 
     What says the same is paired line for line, and so is what is of the same length: a change of
@@ -31,12 +35,15 @@ def differences(base: list[str], other: list[str], *, by_key: bool = False) -> l
         other: Lines of another version of it.
         by_key: Whether entries of the same name are paired although their values differ. Lines
             over which a value goes on are then parted from the line that it begins on.
+        by_entry: Whether entries of the same name are paired, each with all lines of its value.
     """
     regions: list[Region] = []
     for i, j, k, m in _aligned([_said(line) for line in base], [_said(line) for line in other]):
         parts = [(0, j - i, 0, m - k)]
         if by_key:
             parts = _by_key(base[i:j], other[k:m])
+        elif by_entry:
+            parts = _by_entry(base[i:j], other[k:m])
         for a, b, c, d in parts:
             regions += _line_for_line(base, other, (i + a, i + b, k + c, k + d))
     return regions
@@ -50,12 +57,40 @@ def _by_key(base: list[str], other: list[str]) -> list[Region]:
     return _parts(SequenceMatcher(None, keys, others, autojunk=False).get_matching_blocks())
 
 
+def _by_entry(base: list[str], other: list[str]) -> list[Region]:
+    """Return the parts that begin with the same entries, and the comments behind each of them."""
+    if len(base) == len(other) or not base or not other:
+        return [(0, len(base), 0, len(other))]
+    openings: dict[str, list[int]] = {}
+    for n, line in enumerate(other):
+        openings.setdefault(_opening(line), []).append(n)
+    starts = [(0, 0)]
+    following = 0  # line of the other text
+    for n, line in enumerate(base):
+        found = openings.get(_opening(line), []) if is_content(line) else []
+        at = bisect_left(found, following)
+        if at < len(found):
+            starts.append((n, found[at]))
+            following = found[at] + 1
+    parts: list[Region] = []
+    for (a, c), (b, d) in zip(starts, [*starts[1:], (len(base), len(other))], strict=True):
+        e, f = _content_end(base, a, b), _content_end(other, c, d)
+        parts += [(a, e, c, f), (e, b, f, d)]
+    return parts
+
+
+def _content_end(lines: list[str], start: int, end: int) -> int:
+    while end > start and not is_content(lines[end - 1]):
+        end -= 1
+    return end
+
+
 def _line_for_line(base: list[str], other: list[str], part: Region) -> list[Region]:
     i, j, k, m = part
     pairs = list(zip(range(i, j), range(k, m), strict=False))
     if j - i == m - k and all(is_content(base[a]) == is_content(other[b]) for a, b in pairs):
         return [(a, a + 1, b, b + 1) for a, b in pairs if base[a] != other[b]]
-    return [part]
+    return [part] if base[i:j] != other[k:m] else []
 
 
 def is_content(line: str) -> bool:
@@ -67,6 +102,18 @@ def is_content(line: str) -> bool:
 def _key(line: str) -> str:
     """Return a line up to where the value begins."""
     return line.partition(":")[0] if is_content(line) else line
+
+
+def _opening(line: str) -> str:
+    """Return a line up to where the value of its entry or item begins."""
+    dashes = _DASHES.match(line)
+    start = 0 if dashes is None else dashes.end()
+    if dashes is not None and (line[start] in "'\"[{" or ":" not in line[start:]):
+        return line[:start]
+    return line.partition(":")[0]
+
+
+_DASHES = re.compile(r" *(?:- +)+(?=\S)")
 
 
 def _said(line: str) -> str:

@@ -50,7 +50,7 @@ def merge(
     if settle is not None:
         theirs, change = settle(lines, theirs, change)
     change = _widened(change, parts, len(lines))
-    for start, end, mine, other in _chunks(differences(lines, ours), change):
+    for start, end, mine, other in _chunks(differences(lines, ours, by_entry=True), change):
         merged += lines[done:start]
         done = end
         if other:

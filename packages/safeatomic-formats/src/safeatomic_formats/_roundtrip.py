@@ -75,7 +75,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
     """The emitter, with an indent for each collection."""
 
     most = Indent()
-    root_dash = 0
+    root_column = 0
     indent_of_next: Indent | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -99,7 +99,9 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         self.best_map_indent = own.mapping
         super().increase_indent(flow=flow, sequence=sequence, indentless=indentless)
         if not depth:
-            own = Indent(own.mapping, self.root_dash, own.item)
+            own = Indent(own.mapping, self.root_column, own.item)
+            if not flow and not sequence:
+                self.indent = self.root_column
         self._open[depth:] = [own]
 
     def _indent_as_the_innermost(self) -> None:

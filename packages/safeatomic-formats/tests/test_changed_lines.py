@@ -1,0 +1,83 @@
+"""A change of a YAML document rewrites the lines that it is about, and no others."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
+
+from safeatomic_formats import _layout
+
+BRACKETS = "a: [1,   2,\n  3]\nb: [4,   5,\n  6]\n# about c\nc: [7,   8,\n  9]\n"
+QUOTED = "a: 'x\n\n  y'\nb: \"p\n  q\"\nc: 'r\n\n  s'\n"
+PLAIN = "a: one\n  two\nb: three\n  four\nc: five\n  six\n"
+LISTED = "l:\n  - [1,   2,\n    3]\n  - {x: 1,\n    y: 2}\n  - 'r\n\n    s'\n  - x: o\n      t\n"
+WHOLE = "  a: 1 # x\n  # c\n  b:\n    - 1\n  d:   4\n"
+CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
+    "brackets between brackets": (
+        BRACKETS,
+        lambda d: d["b"].append(0),
+        "a: [1,   2,\n  3]\nb: [4, 5, 6, 0]\n# about c\nc: [7,   8,\n  9]\n",
+    ),
+    "brackets removed": (
+        BRACKETS,
+        lambda d: d.pop("b"),
+        "a: [1,   2,\n  3]\n# about c\nc: [7,   8,\n  9]\n",
+    ),
+    "text between quoted texts": (
+        QUOTED,
+        lambda d: d.update(b="z"),
+        "a: 'x\n\n  y'\nb: \"z\"\nc: 'r\n\n  s'\n",
+    ),
+    "text between plain texts": (
+        PLAIN,
+        lambda d: d.update(b="z"),
+        "a: one\n  two\nb: z\nc: five\n  six\n",
+    ),
+    "plain text removed": (PLAIN, lambda d: d.pop("a"), "b: three\n  four\nc: five\n  six\n"),
+    "first item": (
+        LISTED,
+        lambda d: d["l"].__setitem__(0, 5),
+        LISTED.replace("[1,   2,\n    3]", "5"),
+    ),
+    "mapping in brackets in a list": (
+        LISTED,
+        lambda d: d["l"][1].update(y=3),
+        LISTED.replace("{x: 1,\n    y: 2}", "{x: 1, y: 3}"),
+    ),
+    "quoted item": (
+        LISTED,
+        lambda d: d["l"].__setitem__(2, "t"),
+        LISTED.replace("'r\n\n    s'", "'t'"),
+    ),
+    "mapping that is indented as a whole": (
+        WHOLE,
+        lambda d: (d.update(a=2), d["b"].append(2)),
+        "  a: 2 # x\n  # c\n  b:\n    - 1\n    - 2\n  d:   4\n",
+    ),
+    "entry added to a mapping that is indented as a whole": (
+        f"--- !t\n{WHOLE}",
+        lambda d: d.update(e={"f": 1}),
+        f"--- !t\n{WHOLE}  e:\n    f: 1\n",
+    ),
+}
+
+
+def nothing_there() -> str:
+    raise FileNotFoundError
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["loaded", "copied"])
+@pytest.mark.parametrize(("text", "change", "changed"), CHANGES.values(), ids=CHANGES)
+def test_other_lines_stay(
+    text: str, change: Callable[[Any], object], changed: str, copied: bool
+) -> None:
+    document: Any = _layout.load(text)
+    if copied:
+        document = copy.deepcopy(document)
+    change(document)
+    assert _layout.render(document, nothing_there) == changed
