@@ -118,7 +118,7 @@ def test_a_temporary_file_that_vanished_is_said_to_have_vanished(target: Path) -
 
     with intercept(wrap):
         text = advice_of(lambda: write(target))
-    assert "The temporary file was removed during the write" in text
+    assert "The temporary file was removed or replaced during the write" in text
     assert target.read_bytes() == b"old"
 
 

@@ -206,8 +206,8 @@ def _of_missing(name: str, step: str, target: Target) -> str:
     """Say what vanished."""
     if is_temp_name(name):
         return (
-            "The temporary file was removed during the write, perhaps by a cleaning job; write "
-            "again"
+            "The temporary file was removed or replaced during the write, perhaps by a cleaning "
+            "job; write again"
         )
     if step == _trace.GATE:
         try:
