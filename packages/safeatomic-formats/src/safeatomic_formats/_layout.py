@@ -18,11 +18,13 @@ from collections.abc import Mapping
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RepresenterError
 
 from . import _depth, _instance
 from ._comments import above_what_follows
-from ._culprit import interrupted, misfit
+from ._culprit import misfit, unrepresented
 from ._indents import measure
+from ._interrupts import interrupted
 from ._merge import merge
 from ._plain import moment, tag_of
 from ._readback import check, same_scalar, unreadable
@@ -266,7 +268,16 @@ def _written(write: Callable[[io.StringIO], object]) -> str:
     stream = io.StringIO()
     try:
         write(stream)
-    except _SLIPS as error:
+    except YAMLError:
+        raise
+    except Exception as error:
+        if interrupted(error):
+            raise
+        refused = unrepresented(error)
+        if refused is not None:
+            raise RepresenterError(refused) from error
+        if not isinstance(error, _SLIPS):
+            raise
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"ruamel.yaml cannot write this document ({reason})") from error
     return stream.getvalue()
