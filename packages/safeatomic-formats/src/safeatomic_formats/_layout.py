@@ -25,6 +25,7 @@ from ._comments import above_what_follows
 from ._culprit import misfit, unrepresented
 from ._indents import measure
 from ._interrupts import interrupted
+from ._items import note
 from ._merge import merge
 from ._plain import moment, tag_of
 from ._readback import check, same_scalar, unreadable
@@ -84,6 +85,7 @@ def load(text: str, instance: Any = None) -> object:
     if isinstance(document, CommentedMap | CommentedSeq):
         # On the object with the line numbers, because ruamel.yaml copies that along.
         setattr(document.lc, _ATTRIBUTE, Layout(text, document))
+        note(document)
     return document
 
 

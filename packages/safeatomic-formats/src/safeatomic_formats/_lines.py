@@ -40,7 +40,7 @@ def differences(
         by_entry: Whether entries of the same name are paired, each with all lines of its value.
     """
     regions: list[Region] = []
-    for i, j, k, m in _aligned([_said(line) for line in base], [_said(line) for line in other]):
+    for i, j, k, m in aligned([_said(line) for line in base], [_said(line) for line in other]):
         parts = [(0, j - i, 0, m - k)]
         if by_key:
             parts = _by_key(base[i:j], other[k:m])
@@ -55,7 +55,7 @@ def _by_key(base: list[str], other: list[str]) -> list[Region]:
     """Return the parts that begin with the same keys, where that is more than one."""
     if len(base) == len(other) or not base or not other:
         return [(0, len(base), 0, len(other))]
-    return list(_aligned([_key(line) for line in base], [_key(line) for line in other]))
+    return list(aligned([_key(line) for line in base], [_key(line) for line in other]))
 
 
 def _by_entry(base: list[str], other: list[str]) -> list[Region]:
@@ -122,7 +122,7 @@ def _said(line: str) -> str:
     return "".join(line.partition(" #")[0].split()) or line
 
 
-def _aligned(ours: list[str], theirs: list[str]) -> Iterator[Region]:
+def aligned(ours: list[str], theirs: list[str]) -> Iterator[Region]:
     """Yield the parts of both texts that belong together, all of them in their order."""
     end, last = len(ours), len(theirs)
     while end and last and ours[end - 1] == theirs[last - 1]:

@@ -1,6 +1,6 @@
 """ruamel.yaml's round-trip classes, corrected where they write what does not read back.
 
-- comments stand where the entries are that they are attached to (`_attached`);
+- comments stand where the entries are that they are attached to (`_attached`, `_items`);
 - each collection is indented as it was, a new one as most of the document is;
 - a text with a line break of Unicode is quoted: unquoted, the line break reads back as another one;
 - a merge key stands only where it brings in what the object has, in a deep copy as well;
@@ -27,6 +27,7 @@ from ._attached import Places, settle, together
 from ._indents import Indent
 from ._indents import of as indent_of
 from ._inherited import Sources
+from ._items import with_own_comments
 from ._plain import loads_utc
 from ._readback import plain
 
@@ -182,7 +183,8 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def represent_sequence(self, tag: Any, sequence: Any, flow_style: Any = None) -> Any:
         """Return the node of a list."""
-        return self._indented(super().represent_sequence(tag, sequence, flow_style), sequence)
+        written = with_own_comments(sequence)
+        return self._indented(super().represent_sequence(tag, written, flow_style), written)
 
     def merge_comments(self, node: Any, comments: Any) -> Any:
         """Give an item the comments of its place, which ruamel.yaml refuses if it has its own."""
