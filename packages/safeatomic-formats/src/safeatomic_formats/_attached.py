@@ -90,6 +90,7 @@ def settle(root: Any, places: Places) -> None:
         behind = node.comment[0] if node.comment else None
         if behind is not None:
             _fit_line_break(node, places)
+        _leave_header(node)
         if not isinstance(node, CollectionNode):
             continue
         if isinstance(node, SequenceNode):
@@ -121,6 +122,18 @@ def _fit_line_break(node: Any, places: Places) -> None:
     if text != behind.value:
         token = CommentToken(text, CommentMark(0), None) if text else None
         node.comment = [token, *node.comment[1:]]
+
+
+def _leave_header(node: Any) -> None:
+    """Write behind a value what stood behind the mark of a block scalar, which it is no more."""
+    above = (node.comment[1] if node.comment and len(node.comment) > 1 else None) or []
+    texts = [text for text in above if isinstance(text, str)]
+    if not texts or getattr(node, "style", None) in ("|", ">"):
+        return
+    behind = node.comment[0]
+    text = texts[0].strip() + (behind.value if behind is not None else "\n")
+    rest = [token for token in above if not isinstance(token, str)]
+    node.comment = [CommentToken(text, CommentMark(0), None), rest or None, *node.comment[2:]]
 
 
 def _end_with(node: Any, behind: Any) -> None:

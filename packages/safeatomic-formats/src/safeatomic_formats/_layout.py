@@ -163,6 +163,7 @@ def _merged(layout: Layout, base: str, changed: str, *, all_kept: bool) -> Itera
     """Yield texts for a changed document, each with more lines that are written anew."""
     settle = functools.partial(above_what_follows, all_kept=all_kept)
     yield merge(base, layout.text, changed, settle=settle)
+    yield merge(base, layout.text, changed, settle=settle, goes_on=True)
     yield merge(base, layout.text, changed)
     for levels in range(_LEVELS, 0, -1):
         yield merge(base, layout.text, changed, _entries(base, levels), settle)

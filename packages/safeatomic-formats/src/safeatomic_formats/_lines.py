@@ -60,7 +60,7 @@ def _by_key(base: list[str], other: list[str]) -> list[Region]:
 
 def _by_entry(base: list[str], other: list[str]) -> list[Region]:
     """Return the parts that begin with the same entries, and the comments behind each of them."""
-    if len(base) == len(other) or not base or not other:
+    if not base or not other or _are_alike(base, other):
         return [(0, len(base), 0, len(other))]
     openings: dict[str, list[int]] = {}
     for n, line in enumerate(other):
@@ -88,10 +88,17 @@ def _content_end(lines: list[str], start: int, end: int) -> int:
 
 def _line_for_line(base: list[str], other: list[str], part: Region) -> list[Region]:
     i, j, k, m = part
-    pairs = list(zip(range(i, j), range(k, m), strict=False))
-    if j - i == m - k and all(is_content(base[a]) == is_content(other[b]) for a, b in pairs):
+    if _are_alike(base[i:j], other[k:m]):
+        pairs = zip(range(i, j), range(k, m), strict=True)
         return [(a, a + 1, b, b + 1) for a, b in pairs if base[a] != other[b]]
     return [part] if base[i:j] != other[k:m] else []
+
+
+def _are_alike(base: list[str], other: list[str]) -> bool:
+    """Whether lines are as many, and the same ones of them comments or blank."""
+    return len(base) == len(other) and all(
+        is_content(a) == is_content(b) for a, b in zip(base, other, strict=True)
+    )
 
 
 def is_content(line: str) -> bool:
@@ -111,7 +118,7 @@ def _opening(line: str) -> str:
     start = 0 if dashes is None else dashes.end()
     if dashes is not None and (line[start] in "'\"[{" or ":" not in line[start:]):
         return line[:start]
-    return line.partition(":")[0]
+    return line.partition(":")[0].rstrip()
 
 
 _DASHES = re.compile(r" *(?:- +)+(?=\S)")
