@@ -79,6 +79,11 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d.update(a=1),
         "a: 1 # c\n# d\nb:   2\n",
     ),
+    "mapping in an item behind brackets with a comment": (
+        "k: &a\n   # c\n  -  {a: 1} # d\n  - 0:   {a: 1,\n       c: [x]}\n",
+        lambda d: d["k"][1].update({0: {"q": 1}}),
+        "k: &a\n   # c\n  -  {a: 1} # d\n  - 0:\n      q: 1\n",
+    ),
     "entry added to a mapping that is indented as a whole": (
         f"--- !t\n{WHOLE}",
         lambda d: d.update(e={"f": 1}),

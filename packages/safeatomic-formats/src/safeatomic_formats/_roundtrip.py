@@ -123,8 +123,8 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         super().expect_block_sequence_item(first)
 
     def expect_block_mapping_key(self, first: bool = False) -> None:
-        """Begin an entry on a line of its own, even after a value that is empty brackets."""
-        if not first and self.column:
+        """Begin an entry on a line of its own, even after a value that is brackets."""
+        if (not first or self.mapping_context) and self.column:
             self.no_newline = False
         super().expect_block_mapping_key(first)
 
