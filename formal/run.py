@@ -230,6 +230,7 @@ def _execute_one(tool: tlc.Tlc, run: Run) -> Result:
         HERE / run.config,
         deadlock=run.deadlock,
         coverage=run.expect == "pass",
+        brief=run.expect != "pass",
     )
     return Result(run, outcome, time.monotonic() - started, judge(run, outcome))
 

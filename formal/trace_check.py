@@ -182,7 +182,7 @@ def _run(tool: tlc.Tlc, model: str, data: str) -> tlc.Outcome:
     module = f"Trace{model.capitalize()}"
     files = tlc.local_modules(HERE, module)
     config = HERE / f"{module}.cfg"
-    outcome = tlc.run(tool, files, module, config, generated={"TraceData.tla": data})
+    outcome = tlc.run(tool, files, module, config, generated={"TraceData.tla": data}, brief=True)
     if outcome.verdict != "pass":
         raise RuntimeError(f"TLC, exit code {outcome.exit_code}:\n{outcome.text[-3000:]}")
     return outcome

@@ -31,7 +31,18 @@ from lock_actors import (
     take_and_release,
     write,
 )
-from safeatomic_core import _change, _lock, _lock_file, _posix, _protocol
+from lock_defects import (
+    foreign_taken_for_dead,
+    none_without_check,
+    publish_without_check,
+    release_before_settle,
+    release_without_identity_check,
+    swap,
+    takeover_without_flock,
+    takeover_without_name_check,
+    unlocked_lock,
+)
+from safeatomic_core import _lock, _lock_file
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -286,57 +297,6 @@ def _last(actor: Actor, gate: Gate) -> Actor:
 
     actor.play = then_open
     return actor
-
-
-def swap(owner: object, name: str, stand_in: object) -> None:
-    setattr(owner, name, stand_in)
-
-
-def takeover_without_flock() -> None:
-    swap(_lock, "flock_stale", lambda _fd: True)
-    swap(_lock_file, "probe_free", lambda _fd: True)
-
-
-def takeover_without_name_check() -> None:
-    swap(_lock, "still_named", lambda *_: True)
-
-
-def unlocked_lock() -> None:
-    """Acquire links the lock before it is flocked."""
-    swap(_posix.kernel, "flock", lambda *_: None)
-
-
-def release_without_identity_check() -> None:
-    swap(_lock.Lock, "owned", lambda *_: True)
-
-
-def publish_without_check() -> None:
-    swap(_protocol.Write, "require_locks", lambda _self: None)
-
-
-def none_without_check() -> None:
-    """What is written with concurrency="none" knows nothing of the lock that is held."""
-    swap(_change, "fence_of", lambda _target: None)
-
-
-def release_before_settle() -> None:
-    settle = _protocol.Write.settle
-
-    def release_first(write: _protocol.Write) -> None:
-        write.locks[0].release()
-        settle(write)
-
-    swap(_protocol.Write, "settle", release_first)
-
-
-def foreign_taken_for_dead() -> None:
-    conclude = _lock_file.Found._conclude
-
-    def conclude_dead(found: _lock_file.Found, mode: int) -> None:
-        conclude(found, mode)
-        found.takeable = True
-
-    swap(_lock_file.Found, "_conclude", conclude_dead)
 
 
 SCENES = [

@@ -20,8 +20,9 @@ from trace_check import Event, Verdict
 from trace_record import Recorder, in_child, reap
 
 from safeatomic_core import AtomicWriter, write_atomic_bytes
-from safeatomic_core._posix import intercept, kernel
+from safeatomic_core._posix import intercept
 from safeatomic_core._protocol import Write
+from write_defects import CODE_DEFECTS, SEAM_DEFECTS
 
 KINDS = ["lock", "none"]
 STEPS_OF_A_WRITE = {"lock": 9, "none": 6}  # events of the hook, Acquire's two phases included
@@ -252,71 +253,6 @@ def test_what_a_crash_may_show_after_each_event_is_what_the_model_says(
         if verdict.accepted != right
     ]
     assert not wrong, "\n".join(wrong[:5])
-
-
-def without_fsync(*, directories: bool) -> Callable[..., Any]:
-    """Make a wrapper for `intercept` that leaves out the fsync of directories, or of files."""
-
-    def wrap(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def fsync(fd: int) -> None:
-            if os.path.isdir(f"/proc/self/fd/{fd}") != directories:
-                call(fd)
-
-        return fsync if name == "fsync" else call
-
-    return wrap
-
-
-def without_rename(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Leave out the rename."""
-    return (lambda *_args, **_kwargs: None) if name == "rename" else call
-
-
-def publish_before_harden(write: Write) -> None:
-    write.publish()
-    write.harden()
-    write.settle()
-
-
-def settle_before_publish(write: Write) -> None:
-    write.harden()
-    write.settle()
-    write.publish()
-
-
-def write_after_harden(write: Write) -> None:
-    write.harden()
-    kernel.write(write.temp.fd, b"and one more")
-    write.publish()
-    write.settle()
-
-
-def return_after_harden(write: Write) -> None:
-    write.harden()
-
-
-def return_after_publish(write: Write) -> None:
-    write.harden()
-    write.publish()
-
-
-def do_nothing(write: Write) -> None:
-    """Leave out the whole step."""
-
-
-SEAM_DEFECTS = {
-    "no fsync of the temp": without_fsync(directories=False),
-    "no fsync of the directory": without_fsync(directories=True),
-    "no rename": without_rename,
-}
-CODE_DEFECTS: dict[str, tuple[str, Callable[[Write], None]]] = {
-    "published before hardened": ("commit", publish_before_harden),
-    "settled before published": ("commit", settle_before_publish),
-    "written after hardened": ("commit", write_after_harden),
-    "never published": ("commit", return_after_harden),
-    "never settled": ("commit", return_after_publish),
-    "lock not taken": ("acquire_lock", do_nothing),
-}
 
 
 def twice(target: Path, kind: str, recorder: Recorder) -> None:

@@ -36,7 +36,7 @@ COUNTS = {
     "verify": (13, 0, 0, 0),
     "record-file": (36, 2, 2, 1),
     "move": (38, 1, 2, 1),
-    "move-checked": (64, 2, 4, 3),
+    "move-checked": (65, 2, 4, 3),
     "lock": (8, 0, 0, 0),
     "unlock": (16, 0, 0, 0),
 }

@@ -461,3 +461,15 @@ def test_in_a_container_a_file_of_an_unmapped_owner_is_replaced(common: Path) ->
 def test_the_interpreter_s_own_folder_need_not_be_readable(common: Path) -> None:
     """What this file relies on: everything was loaded before the user was changed."""
     assert as_user(ALICE, lambda: "hashlib" in sys.modules and "ctypes" in sys.modules)
+
+
+def test_a_dead_lock_in_a_directory_that_may_not_be_read_says_how_it_is_removed(
+    common: Path,
+) -> None:
+    path = make(common, Place(0o300, ALICE, ALICE)) / "f"
+    assert as_user(ALICE, lambda: sa.try_acquire_lock(path))  # and die with it
+    with pytest.raises(PermissionError, match=r"opened for reading; .* release_stale_lock\(\)"):
+        as_user(ALICE, lambda: sa.try_acquire_lock(path))
+    assert as_user(ALICE, lambda: sa.release_stale_lock(path))
+    assert as_user(ALICE, lambda: sa.try_acquire_lock(path))
+    assert as_user(ALICE, lambda: sa.try_acquire_lock(path, safety="best_effort"))

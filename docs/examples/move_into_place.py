@@ -1,4 +1,4 @@
-"""Prepare a file beside, check it, and move it into place together with its checksum."""
+"""Prepare a file, check it, and move it into place together with its checksum."""
 
 import os
 

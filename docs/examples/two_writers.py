@@ -1,4 +1,4 @@
-"""Two writers of one file: the second is told who holds the lock, or waits for it."""
+"""Two writers of one file: the second gets an error that names the holder, or waits."""
 
 from concurrent.futures import ThreadPoolExecutor
 

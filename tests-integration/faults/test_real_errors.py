@@ -11,10 +11,8 @@ import fcntl
 import functools
 import logging
 import os
-import signal
 import struct
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -356,49 +354,3 @@ def _set_flags(path: Path, flags: int) -> None:
         fcntl.ioctl(fd, 0x40086602, struct.pack("l", flags))  # FS_IOC_SETFLAGS
     finally:
         os.close(fd)
-
-
-# ---------------------------------------------------------------------------- another container
-
-HOLDER = """
-import os, socket, sys
-socket.sethostname("elsewhere")
-import safeatomic_core as sa
-assert sa.try_acquire_lock(sys.argv[1])
-info = sa.inspect_lock(sys.argv[1])
-print("held", info.pid, info.hostname, flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_holder_in_another_container_is_alive_until_it_dies(scratch: Path) -> None:
-    target = scratch / "target"
-    command = ["unshare", "--pid", "--fork", "--uts", "--kill-child"]
-    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no PID and UTS namespaces here")
-    holder = subprocess.Popen(
-        [*command, sys.executable, "-c", HOLDER, str(target)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert holder.stdout is not None
-    assert holder.stdin is not None
-    try:
-        assert holder.stdout.readline() == b"held 1 elsewhere\n"
-        info = sa.inspect_lock(target)
-        assert (info.alive, info.hostname, info.pid) == ("yes", "elsewhere", 1)
-        assert not sa.is_stale_lock(target, max_age_s=0)
-        assert not sa.release_stale_lock(target, max_age_s=0)
-        assert not sa.try_acquire_lock(target)
-        with pytest.raises(sa.LockError, match="host 'elsewhere'"):
-            sa.write_atomic_bytes(target, NEW)
-    finally:
-        holder.send_signal(signal.SIGKILL)
-        holder.stdout.read()  # until the holder itself is gone
-        holder.wait()
-        holder.stdin.close()
-        holder.stdout.close()
-    assert sa.is_locked(target)
-    sa.write_atomic_bytes(target, NEW)
-    assert not sa.is_locked(target)

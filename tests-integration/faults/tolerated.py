@@ -46,7 +46,8 @@ def _only(*codes: int) -> frozenset[int]:
     return frozenset(codes)
 
 
-_UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.ENOLCK, e.EISDIR, e.ENOENT)
+_UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.EISDIR, e.ENOENT)
+_NO_FLOCK = _UNSUPPORTED | {e.ENOLCK}
 
 _LOOKERS = r"(Found\._open < )?Found\.look < _examine\.<locals>\.looked"
 
@@ -62,13 +63,13 @@ PLACES = (
     Place(
         "open_anonymous",
         "Held.open < Lock._prepare",
-        _UNSUPPORTED | _only(e.EPERM),
+        _UNSUPPORTED | _only(e.EPERM, e.EACCES),
         "no O_TMPFILE here: the lock is made under a temp's name",
     ),
     Place(
         "rename_noreplace",
         "rename_new",
-        _UNSUPPORTED | _only(e.EPERM),
+        _UNSUPPORTED | _only(e.EPERM, e.EACCES),
         "no such rename here: link and unlink refuse to replace as well",
     ),
     Place(
@@ -86,10 +87,10 @@ PLACES = (
     Place(
         "rename_exchange",
         "Replacement.(install|_give_back)",
-        _UNSUPPORTED | _only(e.EPERM, e.ENOENT),
+        _UNSUPPORTED | _only(e.EPERM, e.EACCES, e.ENOENT),
         "no such rename here: the sidecar is kept under a second name, then renamed over",
     ),
-    Place("flock", "Sidecar.hold", _UNSUPPORTED, "no flock, hence no sweeper either"),
+    Place("flock", "Sidecar.hold", _NO_FLOCK, "no flock, hence no sweeper either"),
     Place(
         "open",
         "Descriptor.open < Sidecar.__init__",
@@ -147,7 +148,7 @@ PLACES = (
         "not ours to give: fewer people may read the record",
         "DEBUG",
     ),
-    Place("flock", "Temp._claim", _UNSUPPORTED, "no flock, hence no sweeper either"),
+    Place("flock", "Temp._claim", _NO_FLOCK, "no flock, hence no sweeper either"),
     Place(
         "flock",
         r"probe_free < Found\._conclude < Found\._open < Found\.look",
@@ -222,7 +223,7 @@ PLACES = (
     ),
     Place(
         "listxattr",
-        "_copy_xattrs",
+        "_present < _copy_xattrs",
         _only(e.EOPNOTSUPP),
         "a filesystem without attributes has none to lose",
         metadata=True,

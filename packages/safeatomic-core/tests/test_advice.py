@@ -195,6 +195,9 @@ def test_a_sidecar_that_is_exchanged_may_be_mounted_over(
         lambda: write_checksum_file(target),
     ):
         assert "The checksum sidecar is probably a single bind-mounted file" in advice_of(call)
+        with pytest.raises(OSError, match="EBUSY") as caught:
+            call()
+        assert caught.value.filename == f"{target}.sha256"
 
 
 def test_a_file_that_must_exist_is_said_to_be_gone(opened: Target, tmp_path: Path) -> None:

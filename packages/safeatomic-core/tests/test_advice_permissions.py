@@ -39,6 +39,17 @@ def test_a_directory_that_may_be_listed_and_not_entered_is_named(
     assert f"may not enter {os.path.dirname(opened.path)!r} (mode " in text
 
 
+def test_a_directory_that_may_not_be_read_is_not_flushed_behind_a_dead_writer(
+    opened: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(monkeypatch, {".": os.W_OK | os.X_OK})
+    text = advise(denial(errno.EACCES, "."), _trace.ACQUIRE, opened)
+    assert f"may not read {os.path.dirname(opened.path)!r} (mode " in text
+    assert "unlock --stale" in text
+    allow(monkeypatch, {".": os.R_OK | os.W_OK | os.X_OK})
+    assert "sandbox" in advise(denial(errno.EACCES, "."), _trace.ACQUIRE, opened)
+
+
 @pytest.mark.parametrize("step", [_trace.GATE, _trace.ACQUIRE])
 def test_a_file_that_may_not_be_written_is_named(
     opened: Target, monkeypatch: pytest.MonkeyPatch, step: str

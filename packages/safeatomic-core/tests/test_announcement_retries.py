@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -156,3 +158,42 @@ def test_a_list_that_comes_before_the_sidecar_is_taken_away_stays(target: Path, 
         del kernel.rename_noreplace
     assert target.read_bytes() == b"new"
     assert side.read_bytes() == LIST
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+def test_an_interrupt_of_a_second_draft_leaves_nothing_behind(
+    target: Path, side: Path, listing: Listing, around: Around
+) -> None:
+    write_checksum_file(target)
+    before, number = os.listdir("/proc/self/fd"), 0
+    while True:
+        number += 1
+        try:
+            with around("rename_exchange", side.name, before=lambda: another_record(side, b"c")):
+                interrupted(number, lambda: write_atomic_bytes(target, b"new", write_checksum=True))
+        except KeyboardInterrupt:
+            assert listing() == ["data.bin", "data.bin.sha256"], number
+            assert os.listdir("/proc/self/fd") == before, number
+        else:
+            break
+    assert number > 5
+
+
+def interrupted(number: int, work: Action) -> None:
+    """Do some work, with an interrupt where the n-th call is made to draft a record again."""
+    drafting = announcement.Announcement._draft_again.__code__
+    left = number
+
+    def call(frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal left
+        if event == "call" and frame.f_back is not None and frame.f_back.f_code is drafting:
+            left -= 1
+            if left == 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    sys.setprofile(call)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)

@@ -34,6 +34,11 @@ from safeatomic_core._cli.completion import subcommands
         (["write", "x", "--check"], "unknown option '--check'"),  # no abbreviations
         (["read", "x", "y"], "too many arguments: 'y'"),
         (["read", "--chek"], "unknown option '--chek'"),
+        (["checksum", "-rq"], "required: PATH"),
+        (["write", "-w5"], "required: PATH"),
+        (["write", "--checksum=x", "-w5"], "argument --checksum"),
+        (["inspect", "x", "--json", "--", "y"], "too many arguments: 'y'"),
+        (["verify", "x", "-q", "y", "--chek", "--", "z"], "unknown option '--chek'"),
         (["move", "--", "-odd"], "required: DST"),
         (["read", "-odd"], "'--' goes before names that begin with '-'"),
         (["write", "x", "-"], "'safeatomic write x --from -'"),
@@ -79,6 +84,21 @@ def test_two_paths_are_refused_with_both_spellings(capsys: pytest.CaptureFixture
     err = capsys.readouterr().err
     assert "'safeatomic write new.conf --from app.conf'" in err
     assert "'safeatomic write app.conf --from new.conf'" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "paths"),
+    [
+        (["x", "-q", "y"], ["x", "y"]),
+        (["x", "-q", "y", "--progress", "z", "-"], ["x", "y", "z", "-"]),
+        (["x", "-q", "--", "-odd"], ["x", "-odd"]),
+        (["x", "-q", "y", "--", "-odd", "--"], ["x", "y", "-odd", "--"]),
+        (["x", "-q", "--"], ["x"]),
+    ],
+)
+def test_paths_may_stand_on_both_sides_of_an_option(argv: list[str], paths: list[str]) -> None:
+    for command in ("verify", "checksum"):
+        assert parse([command, *argv]).paths == paths
 
 
 def test_a_command_s_own_arguments_arrive_unchanged() -> None:

@@ -27,6 +27,9 @@ def test_a_shell_s_completions_know_every_subcommand_and_option(
 
 def complete(*words: str, directory: Path) -> list[str]:
     script = completion(build_parser(), "bash")
+    # In a terminal Readline completes a file.
+    script += '_safeatomic_files() { mapfile -t COMPREPLY < <(compgen -f -- "$word"); }\n'
+    script += "compopt() { :; }\n"
     quoted = " ".join(f"'{word}'" for word in words)
     script += f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _safeatomic\n"
     script += "printf '%s\\n' \"${COMPREPLY[@]}\""
@@ -94,13 +97,13 @@ def test_the_other_shells_accept_their_script(shell: str, tmp_path: Path) -> Non
 def test_zsh_knows_what_follows_an_option_and_which_arguments_are_files() -> None:
     script = completion(build_parser(), "zsh")
     for line in (
-        "'--from[input (default, and '\"'\"'-'\"'\"'\\: stdin)]:FILE:_files' ",
+        "'--from=[input (default, and '\"'\"'-'\"'\"'\\: stdin)]:FILE:_files' ",
         "'--if-changed[leave PATH alone if the content is the same]' ",
         "(default\\: strict)]:safety:(strict warn best_effort)' ",
-        "'--mode[permissions of a new file, such as 600]:OCTAL: ' ",
+        "'--mode=[permissions of a new file, such as 600]:OCTAL: ' ",
         ":SRC:_files ",
         "'*:PATH:_files'",
-        "'*::command:_normal'",
+        "'*--require=[a guarantee",
     ):
         assert line in script
     for name, (_, summary) in subcommands(build_parser()).items():
@@ -119,9 +122,9 @@ def test_fish_knows_what_follows_an_option() -> None:
             "-d 'what to do where a guarantee does not hold (default: strict)'"
         ),
     ):
-        assert f"complete -c safeatomic -n '__fish_seen_subcommand_from write' {wanted}" in lines
+        assert f"complete -c safeatomic -n '__safeatomic_uses write' {wanted}" in lines
     names = " ".join(subcommands(build_parser()))
-    after_help = "complete -c safeatomic -n '__fish_seen_subcommand_from help'"
+    after_help = "complete -c safeatomic -n '__safeatomic_uses help'"
     assert f"{after_help} -f -a '{names}'" in lines
     assert (
         "complete -c safeatomic -n __fish_use_subcommand -f -a unlock "

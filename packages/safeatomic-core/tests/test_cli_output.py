@@ -31,6 +31,10 @@ def test_what_moves_the_cursor_is_shown_as_what_it_is(text: str, shown: str) -> 
     assert output.one_line(text) == shown
 
 
+def test_a_name_that_is_empty_is_shown_as_one() -> None:
+    assert output.name("") == "''"
+
+
 def test_colours_of_ours_are_the_only_ones(capsys: pytest.CaptureFixture[str]) -> None:
     output.say_coloured("\x1b[31mfail\x1b[0m a\x07b \x1b[2mc\x1b[0m\x1b[9A")
     assert capsys.readouterr().out == ("\x1b[31mfail\x1b[0m a\\x07b \x1b[2mc\x1b[0m\\x1b[9A\n")

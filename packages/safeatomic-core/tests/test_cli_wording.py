@@ -118,6 +118,7 @@ def test_each_error_has_its_own_words() -> None:
     assert "--safety" not in wording.explained(error, ())
     assert wording.explained(MemoryError(), ()) == "out of memory"
     assert wording.explained(OSError(2, "no", b"f\xff"), ()) == "f\udcff: no"
+    assert wording.explained(OSError(2, "no", ""), ()) == "'': no"
     assert wording.explained(OSError(2, "no"), ()) == "no"
     assert wording.explained(ValueError("path is empty"), ()) == "path is empty"
 

@@ -170,3 +170,10 @@ def test_brackets_in_a_name_hide_no_lock_of_the_command(
     monkeypatch.setenv("SAFEATOMIC_LOCK", json.dumps({described[1]: described[2]}))
     assert in_command(lambda: outcome(data)) == OWN
     release_lock(data)
+
+
+def test_a_lock_file_that_somebody_has_cut_is_not_said_to_be_removed(command: Path) -> None:
+    os.truncate(f"{command}.lock", 0)
+    with pytest.raises(LockError, match="is gone: its file was removed or overwritten, or"):
+        in_command(lambda: write_atomic_bytes(command, b"new"))
+    assert not command.exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,22 @@ def test_where_no_thread_can_be_started_the_bytes_are_hashed_at_once(
     aside.start(b"abc")
     assert aside._finished
     assert aside.hexdigest() == hash_bytes(b"abc", "sha256")
+
+
+def test_a_runtime_error_of_a_signal_handler_is_not_taken_for_a_thread_that_did_not_start() -> None:
+    class LateError(RuntimeError):
+        pass
+
+    class Interrupted(list[int]):
+        def extend(self, more: Iterable[int]) -> None:
+            super().extend(more)
+            raise LateError
+
+    aside = HashAside("sha256")
+    aside._threads = Interrupted()
+    with pytest.raises(LateError):
+        aside.start(b"abc")
+    assert aside.hexdigest() == hash_bytes(b"abc", "sha256")  # once: not of the bytes twice
 
 
 def test_an_interrupt_as_the_thread_was_started_costs_neither_the_wait_nor_itself(

@@ -115,7 +115,7 @@ def test_the_copy_of_an_interrupted_write_in_place_is_named(at: At, tmp_path: Pa
     status, detail = look.leftovers(at(tmp_path / "f"))
     assert status == "warn"
     assert "1 complete copy of what was being written in place" in detail
-    assert f"'cat {copy} > FILE'" in detail
+    assert f"'cat {copy} > FILE && sync FILE'" in detail
 
 
 def test_another_programs_file_that_was_moved_aside_is_named(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -148,3 +150,45 @@ def test_a_link_that_somebody_else_put_there_is_not_followed(
     with pytest.raises(OSError, match=PROBE_PREFIX):
         made.exclusive_create()
     assert os.listdir(elsewhere) == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc/self/fd to list")
+def test_an_interrupt_anywhere_in_the_clean_up_leaves_nothing_behind(place: Place) -> None:
+    examination._probe(place, None)
+    before, number = os.listdir("/proc/self/fd"), 0
+    while True:
+        number += 1
+        alarm = Alarm(number)
+        sys.setprofile(alarm)
+        try:
+            examination._probe(place, None)
+        except KeyboardInterrupt:
+            assert os.listdir(place.directory) == [], alarm.where
+            assert os.listdir("/proc/self/fd") == before, alarm.where
+        else:
+            break
+        finally:
+            sys.setprofile(None)
+    assert number > 50
+
+
+class Alarm:
+    """Interrupt the n-th point of the clean-up at which signals are looked at.
+
+    That is where a function of Python begins, and where one of C has returned.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.where = ""
+        self._left = number
+        self._cleaning = False
+
+    def __call__(self, frame: FrameType, event: str, _arg: object) -> None:
+        here = frame.f_code.co_qualname
+        self._cleaning |= here == "Probes.clean"
+        if self._cleaning and event in ("call", "c_return"):
+            self._left -= 1
+            if self._left == 0:
+                sys.setprofile(None)
+                self.where = f"{event}: {here}, line {frame.f_lineno}"
+                raise KeyboardInterrupt

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from safeatomic_core import (
 )
 from safeatomic_core import _doctor as doctor_module
 from safeatomic_core._digests import digest_length
+from safeatomic_core._lock_payload import parse_json, parse_timestamp
 from safeatomic_core._options import check_algorithm
 
 LATER = ("hashlib", "json", "datetime", "pathlib", "logging")
@@ -38,6 +40,41 @@ def chroot(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in LATER:
         monkeypatch.setitem(sys.modules, name, None)
     return monkeypatch
+
+
+class LateError(TimeoutError):
+    """What a signal handler raises to end a call."""
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("hashlib", lambda _: _hashes.new_hash("sha256")),
+        ("hashlib", lambda _: _hashes.digest_size("sha512")),
+        ("json", lambda _: parse_json(b"[]")),
+        ("datetime", lambda _: parse_timestamp("2026-01-31T23:59:59+01:00")),
+        ("logging", lambda _: _log.warning("a warning")),
+        ("warnings", lambda _: _log.warn("a warning", ResourceWarning)),
+        ("warnings", lambda _: _log.warn_caller("a warning", UserWarning)),
+        ("pathlib", lambda path: write_checksum_file(path, safety="best_effort")),
+        (f"{doctor_module.__name__}.examination", doctor),
+    ],
+    ids=["hash", "size", "json", "time", "log", "warn", "warn_caller", "path", "doctor"],
+)
+def test_a_time_out_during_a_late_import_arrives(
+    target: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: Callable[[Path], object]
+) -> None:
+    class Interrupted:
+        @staticmethod
+        def find_spec(wanted: str, *_: object) -> None:
+            if wanted == name:
+                raise LateError
+
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, name, raising=False)
+        patch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+        with pytest.raises(LateError):
+            call(target)
 
 
 @pytest.mark.parametrize("algo", ["sha256", "sha512", "blake2b", "md5", "sha3_256"])

@@ -62,14 +62,35 @@ def test_a_signal_handler_that_asks_the_same_takes_no_holder_away() -> None:
 
 def test_a_token_that_was_used_while_it_was_looked_at_is_not_the_last_word() -> None:
     class Asked(list[Any]):
-        def extend(self, more: Any) -> None:
+        def __getitem__(self, at: Any) -> Any:
+            token = super().__getitem__(at)
             if not asked:
                 asked.append(True)
-                assert holder.is_running()  # as a signal handler does, right before the call
-            super().extend(more)
+                assert holder.is_running()  # as a signal handler does, before the token is used
+            return token
 
     asked: list[bool] = []
     holder = Holder()
     holder._tokens = Asked(holder._tokens)
     assert holder.is_running()
     assert not contextvars.copy_context().run(holder.is_running)
+
+
+def test_a_runtime_error_of_a_signal_handler_arrives() -> None:
+    class LateError(RuntimeError):
+        pass
+
+    class Interrupted(list[Any]):
+        def extend(self, more: Any) -> None:
+            super().extend(more)
+            if not raised:
+                raised.append(True)
+                raise LateError
+
+    raised: list[bool] = []
+    holder = Holder()
+    holder._tokens = Interrupted(holder._tokens)
+    with pytest.raises(LateError):
+        holder.is_running()
+    holder._tokens = list(holder._tokens)
+    assert holder.is_running()

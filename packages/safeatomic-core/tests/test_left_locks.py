@@ -103,7 +103,11 @@ def test_what_kept_a_lock_from_being_examined_is_said_in_a_few_words(
     data: Path, faults: Any, call: str, code: int
 ) -> None:
     dead_lock(data)
-    faults.fail(call, code, when=lambda *args, **_options: call != "open" or args[0] == "data.lock")
+
+    def examines(first: object, second: int, *_rest: object, **_options: object) -> bool:
+        return first == "data.lock" if call == "open" else bool(second & fcntl.LOCK_SH)
+
+    faults.fail(call, code, when=examines)
     with pytest.raises(LockError) as caught:
         write_atomic_bytes(data, b"x")
     assert f"({os.strerror(code)})" in str(caught.value)

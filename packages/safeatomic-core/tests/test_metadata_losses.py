@@ -182,6 +182,29 @@ def test_attributes_that_nobody_can_list_may_have_mattered(
     assert level_of(caplog, "extended attributes") == "WARNING"
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES])
+@pytest.mark.parametrize("entries", [("listxattr",), ("listxattr", "listxattr_at")])
+def test_a_sandbox_that_lists_no_attributes_fails_no_write(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture, code: int, entries: tuple[str, ...]
+) -> None:
+    for entry in entries:
+        faults.fail(entry, code)
+    write_atomic_bytes(target, b"new", write_checksum=True)
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o7777 == 0o640
+    assert level_of(caplog, "extended attributes") == "WARNING"
+
+
+def test_an_acl_of_the_directory_s_goes_also_where_a_sandbox_lists_none(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+    faults.fail("listxattr", errno.EPERM)
+    monkeypatch.setattr(kernel, "removexattr", lambda _fd, name: removed.append(name))
+    write_atomic_bytes(target, b"new")
+    assert removed == [ACL]
+
+
 @pytest.mark.parametrize("number", [0, 1000, 65534])
 @pytest.mark.parametrize("kind", ["uid", "gid"])
 @pytest.mark.parametrize("outcome", ["given", "refused", "no number of its own"])

@@ -319,10 +319,10 @@ def test_a_sidecar_that_another_program_replaces_at_the_end_stays_behind(
     write_atomic_bytes(src, b"moved", write_checksum=True)
     really = Retirement.take_away
 
-    def refused(self: Any) -> bool:
+    def refused(self: Any, **options: bool) -> bool:
         if self._target.name == "src":
             raise FileExistsError(errno.EEXIST, "taken", "src.sha256")
-        return really(self)
+        return really(self, **options)
 
     monkeypatch.setattr(Retirement, "take_away", refused)
     move_atomic(src, src.with_name("dst"))

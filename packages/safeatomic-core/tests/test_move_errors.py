@@ -276,3 +276,46 @@ def test_of_two_spellings_in_two_directories_each_is_a_file(tmp_path: Path) -> N
     move_atomic(path, tmp_path / "d" / "FILE", force=True, concurrency="none")
     assert [name for name in os.listdir(tmp_path) if name != "d"] == []
     assert there.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("dst", ["there/file", "file.sha256.old"])
+def test_a_foreign_file_at_the_destination_s_sidecar_is_named_not_the_source_s(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, dst: str
+) -> None:
+    monkeypatch.chdir(ends[0].parent)
+    there = Path("..", dst) if "/" in dst else Path(dst)
+    foreign = Path(f"{there}.sha256")
+    foreign.write_text("notes")
+    with pytest.raises(FileExistsError, match="move that away") as caught:
+        move_atomic("file", there, force=True)
+    assert caught.value.filename == str(foreign)
+    assert verify_checksum("file")
+
+
+def test_a_destination_that_may_not_be_written_is_named_not_the_source(
+    ends: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, dst = ends
+    really = kernel.open
+
+    def refuse(name: str, flags: int, *args: Any, **at: Any) -> int:
+        if flags & os.O_WRONLY and name == dst.name:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
+        return really(name, flags, *args, **at)
+
+    monkeypatch.setattr(kernel, "access", lambda *_: False)
+    monkeypatch.setattr(kernel, "open", refuse)
+    with pytest.raises(PermissionError) as caught:
+        move_atomic(src, dst, force=True)
+    assert caught.value.filename == str(dst)
+
+
+def test_a_source_s_directory_that_cannot_be_flushed_is_named(
+    ends: tuple[Path, Path], faults: Any
+) -> None:
+    src, dst = ends
+    here = src.parent.stat()
+    faults.fail("fsync", errno.EIO, when=lambda fd: os.path.samestat(os.fstat(fd), here))
+    with pytest.raises(OSError, match="cannot move") as caught:
+        move_atomic(src, dst, force=True)
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(src))

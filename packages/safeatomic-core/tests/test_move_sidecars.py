@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from safeatomic_core import (
     is_stale_lock,
     move_atomic,
     verify_checksum,
+    write_atomic_bytes,
     write_checksum_file,
 )
 from safeatomic_core._move import _Move
@@ -68,3 +72,31 @@ def test_a_source_whose_sidecar_may_come_back_keeps_its_lock(
     assert is_stale_lock(source)
     assert not is_locked(there)
     assert verify_checksum(there)
+
+
+def test_a_sidecar_that_an_unlocked_writer_made_at_the_source_s_name_stays(
+    target: Path,
+    side: Path,
+    around: Callable[..., AbstractContextManager[None]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_checksum_file(target)
+    there = target.with_name("there")
+
+    def write() -> None:
+        made = threading.Thread(target=write_unlocked, args=(target,))
+        made.start()
+        made.join()
+
+    with around("rename_noreplace", there.name, after=write):
+        move_atomic(target, there)
+    assert (there.read_bytes(), target.read_bytes()) == (b"old", b"new")
+    assert verify_checksum(there)
+    assert side.exists()
+    assert verify_checksum(target)
+    assert f"{str(target)!r}: its sidecar stays behind (another program" in caplog.text
+    assert not [name for name in os.listdir(target.parent) if name.startswith(".safeatomic")]
+
+
+def write_unlocked(path: Path) -> None:
+    write_atomic_bytes(path, b"new", write_checksum=True, concurrency="none")

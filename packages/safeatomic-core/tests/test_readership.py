@@ -383,3 +383,14 @@ def test_a_broken_device_is_an_error(target: Path, faults: Any, entry: str) -> N
     with pytest.raises(OSError, match="unchanged") as caught:
         write_atomic_bytes(target, b"new", write_checksum=True)
     assert caught.value.errno == errno.EIO
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES])
+def test_where_a_sandbox_hides_the_acl_of_the_data_fewer_may_read_the_record(
+    target: Path, side: Path, faults: Any, code: int
+) -> None:
+    for entry in ("getxattr", "setxattr"):
+        faults.fail(entry, code)
+    write_checksum_file(target)
+    assert stat.S_IMODE(side.stat().st_mode) & 0o077 == 0
+    assert verify_checksum(target)

@@ -21,7 +21,7 @@ def dir_fd(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EPERM])
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES])
 def test_where_no_rename_refuses_to_replace_a_link_does(
     dir_fd: int, tmp_path: Path, faults: Any, code: int
 ) -> None:
@@ -30,15 +30,16 @@ def test_where_no_rename_refuses_to_replace_a_link_does(
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES])
 @pytest.mark.parametrize("answers", [True, False], ids=["empty name refused", "taken"])
 def test_a_rename_that_is_forbidden_is_not_replaced_with_a_link(
-    dir_fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+    dir_fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, answers: bool, code: int
 ) -> None:
     """What may not be removed (sticky, immutable, append-only) can be linked all the same."""
 
     def rename(src: str, *_args: object) -> None:
         if src:
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), src)
+            raise PermissionError(code, os.strerror(code), src)
         if answers:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), src)
 

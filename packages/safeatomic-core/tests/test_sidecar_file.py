@@ -27,6 +27,7 @@ from safeatomic_core import (
     write_checksum_file,
 )
 from safeatomic_core._digests import hash_bytes
+from safeatomic_core._posix import kernel
 from safeatomic_core._sidecar_file import Sidecar
 from safeatomic_core._target import Target
 from sidecar_contents import FOREIGN, LISTS, NEW, NO_RECORD, OLD, OTHER, OURS
@@ -307,3 +308,39 @@ def test_a_path_in_the_line_is_not_called_another_file(
     side.write_text(f"{'a' * 64}  /srv/data/other\n")
     with pytest.raises(SafeAtomicError, match="describes another file"):
         verify_checksum(target)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        write_atomic_bytes,
+        lambda path, _data: move_atomic(path, path.with_name("moved")),
+        lambda path, data: move_atomic(new(path, data), path, force=True),
+    ],
+    ids=["write", "move", "move-onto"],
+)
+def test_the_writer_of_a_fifo_goes_on_waiting_for_a_reader(
+    target: Path, side: Path, change: Callable[[Path, bytes], None]
+) -> None:
+    os.mkfifo(side)
+    really, opened = kernel.open, []
+
+    def opening(name: str, *args: Any, **options: Any) -> int:
+        opened.append(name)
+        return really(name, *args, **options)
+
+    kernel.open = opening  # type: ignore[assignment]
+    try:
+        change(target, b"new")
+    finally:
+        del kernel.open
+    assert opened
+    assert side.name not in opened
+    assert stat.S_ISFIFO(side.lstat().st_mode)
+
+
+def new(path: Path, data: bytes) -> Path:
+    """Return another file, with this content."""
+    other = path.with_name("other")
+    other.write_bytes(data)
+    return other

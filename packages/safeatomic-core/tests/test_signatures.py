@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,3 +84,27 @@ def test_every_public_function_is_listed() -> None:
     named = {name: getattr(safeatomic_core, name) for name in safeatomic_core.__all__}
     functions = {name for name, found in named.items() if inspect.isfunction(found)}
     assert functions <= DEFAULTS.keys()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in safeatomic_core.__all__
+        if inspect.isfunction(getattr(safeatomic_core, name)) and name != "write_checksum_file"
+    ],
+)
+def test_the_annotations_of_a_function_can_be_resolved(name: str) -> None:
+    function = getattr(safeatomic_core, name)
+    hints = typing.get_type_hints(function)
+    assert set(hints) == {*inspect.signature(function).parameters, "return"}
+    if "path" in hints:
+        assert str in typing.get_args(hints["path"])
+    assert hints.get("safety", str) is str
+
+
+def test_a_path_that_is_returned_is_imported_late() -> None:
+    function = safeatomic_core.write_checksum_file
+    with pytest.raises(NameError, match="Path"):
+        typing.get_type_hints(function)
+    assert typing.get_type_hints(function, localns={"Path": Path})["return"] is Path

@@ -98,3 +98,34 @@ def test_a_table_of_descriptors_that_is_full_leaves_the_target_as_it_was(target:
 
     without_streams(work)
     assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("write_checksum", [False, True])
+def test_a_table_that_fills_up_meanwhile_leaves_nothing_behind(
+    target: Path, write_checksum: bool
+) -> None:
+    def work() -> None:
+        really, left = kernel.dupfd, 0
+
+        def nearly_full(*args: int) -> int:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return int(really(*args))
+
+        write_atomic_bytes(target, b"old")  # the filesystem is known from here on
+        kernel.dupfd = nearly_full
+        before = set(os.listdir(target.parent))
+        for calls in range(50):
+            left = calls
+            try:
+                write_atomic_bytes(target, b"new", write_checksum=write_checksum)
+            except OSError as error:
+                assert error.errno == errno.EMFILE
+                assert set(os.listdir(target.parent)) == before, calls
+            if left >= 0:
+                break
+        assert target.read_bytes() == b"new"
+
+    without_streams(work)

@@ -274,7 +274,7 @@ def _of_closed_directory(
     error: OSError, step: str, target: Target, directory: os.stat_result
 ) -> str:
     """Return what to do about a name that could not be made, or a file that could not be read."""
-    place = _directory(target)
+    place, at = _directory(target), target.dir_fd
     if step == _trace.ANNOUNCE:
         if _name_in(error) == target.name and target.status is not None:
             return _of_unreadable(target, "whose present content the checksum has to describe")
@@ -294,6 +294,12 @@ def _of_closed_directory(
         return (
             f"This user may not create files in the directory {place!r} ({_owner(directory)}), "
             "which every change needs; ask its owner, or choose another place"
+        )
+    if step == _trace.ACQUIRE and _name_in(error) == "." and not kernel.access(".", os.R_OK, at):
+        return (
+            f"This user may not read {place!r} ({_owner(directory)}): taking over the lock of a "
+            "dead holder flushes the directory, and for that it must be opened for reading; "
+            "remove the lock with release_stale_lock() or 'safeatomic unlock --stale'"
         )
     if step == _trace.ACQUIRE and error.filename2 is not None:
         return (

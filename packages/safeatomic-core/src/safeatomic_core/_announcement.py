@@ -17,7 +17,6 @@ from ._descriptor import Descriptor, closing
 from ._digests import hash_fd, memoized
 from ._posix import kernel
 from ._readership import Readers, admit, readers_at, readers_of
-from ._replacement import Replacement
 from ._retirement import RESTLESS, ROUNDS, Retirement
 from ._sidecar_file import Sidecar, taken
 from ._target import READ_FLAGS, SIDECAR_SUFFIX, require_regular_fd
@@ -182,9 +181,8 @@ class Announcement(Retirement):
 
     def _draft_again(self, sync_directory: Callable[[], None]) -> None:
         """Look at what stands there by now, and write and flush another record for it."""
-        former = self._place
-        self._replacement = Replacement(self._target, self._token)
-        former.discard()
+        self._place.discard()  # before it is let go: an interrupt must leave it to be closed
+        self._replacement = None
         self._drop_present()
         if self._plain:
             self.draft_plain(self._algo, self._new)

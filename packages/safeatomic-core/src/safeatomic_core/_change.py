@@ -99,10 +99,7 @@ class Change:
 
     def path_of(self, error: OSError) -> str:
         """Return the path of the caller's that a system error is about."""
-        name, target = error.filename, self.target
-        if isinstance(name, str) and name.startswith((target.path, target.name)):
-            return str(target.named(error).filename)
-        return self.target.path
+        return str(self.target.named(error).filename)
 
     def about(self, _error: OSError) -> Target:
         """Return which of the names that are changed a system error is about."""

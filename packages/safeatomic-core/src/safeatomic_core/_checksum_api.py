@@ -10,14 +10,14 @@ from ._descriptor import closing
 from ._digests import hash_bytes, hash_fd
 from ._errors import ChecksumMismatchError, SafeAtomicError, system_error
 from ._gate import pass_gate
-from ._hashes import UNLOADABLE
+from ._hashes import unloadable
 from ._options import Policy, check_data, defaults, resolve_algorithm
 from ._posix import kernel
 from ._reading import read_with, verify_file
 from ._recording import Batch, record_present, require_present
 from ._sidecar_file import Looks, not_a_record
 from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Target, check_path, visit
-from ._types import Record
+from ._types import Buffer, Concurrency, Record, Safety, StrPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ._sidecar_file import Sidecar
-    from ._types import Buffer, Concurrency, Safety, StrPath
 
 
 class ChecksumInfo(Record):
@@ -69,7 +68,7 @@ def compute_hash_data(data: Buffer, *, algo: str | None = None) -> str:
     """Return the hexadecimal digest of bytes.
 
     Args:
-        data: Anything that exports contiguous bytes.
+        data: An object that exports contiguous bytes.
         algo: Name of a fixed-length `hashlib` algorithm; by default that of `safeatomic_config`,
             else ``"sha256"``.
 
@@ -89,21 +88,22 @@ def compute_hash_data(data: Buffer, *, algo: str | None = None) -> str:
 
 
 def verify_checksum(path: StrPath, expected: str | None = None, *, algo: str | None = None) -> bool:
-    """Tell whether a file's content is the one that was written.
+    """Return whether a file's content is the content that was written.
 
     Args:
         path: The file. A symbolic link is followed.
         expected: The digest it should have, in hexadecimal; by default the sidecar's.
-        algo: Algorithm of ``expected``, by default that of `safeatomic_config`, else ``"sha256"``;
-            without ``expected``, require the sidecar to use this one.
+        algo: Algorithm of ``expected``, by default that of `safeatomic_config`, else ``"sha256"``.
+            Without ``expected``: the algorithm that the sidecar must use, by default any.
 
     Returns:
         True if the content has the digest, False if it has another.
 
     Raises:
-        FileNotFoundError: The file is missing, or its sidecar, if ``expected`` is left out.
+        FileNotFoundError: The file is missing; or, without ``expected``, its sidecar is.
         SafeAtomicError: The file at the sidecar's name does not describe the file, or names an
-            algorithm this Python does not have.
+            algorithm this Python does not have; or the file was replaced during each of 1,000
+            attempts to check it.
         ValueError: ``expected`` is not a digest of the algorithm, or ``algo`` not the recorded one.
         OSError: The file or its sidecar cannot be read.
     """
@@ -131,7 +131,7 @@ def write_checksum_file(
 ) -> Path:
     """Record the checksum of a file's present content, whatever it is.
 
-    This declares the present content good. It is done under the lock, durably, in one step.
+    This accepts the present content as good. It happens under the lock, durably, in one step.
 
     Args:
         path: The file. A symbolic link is followed.
@@ -144,20 +144,19 @@ def write_checksum_file(
         safety: As for `write_atomic_bytes`.
 
     Returns:
-        The path of the sidecar; where ``path`` is a symbolic link, an absolute one. In a program
-        that has entered a chroot and never loaded pathlib, which cannot be loaded there, it is a
-        str.
+        The path of the sidecar; an absolute one if ``path`` is a symbolic link. If pathlib cannot
+        be loaded (after a chroot, in a program that had not loaded it before), it is a str.
 
     Raises:
         FileNotFoundError: The file is missing. Nothing was changed.
-        FileExistsError: Another file than a sidecar of this file has the sidecar's name.
-            Nothing was changed.
-        LockError: Somebody holds the file's lock. Nothing was changed.
+        FileExistsError: The sidecar's name is taken by something that is not a sidecar of this
+            file. Nothing was changed.
+        LockError: Somebody else holds the file's lock. Nothing was changed.
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
         TypeError: An argument of the wrong type. Nothing was changed.
         ValueError: The algorithm is not known or of variable length, or another argument is out of
             range. Nothing was changed.
-        OSError: A system call failed; the former sidecar is in place, or the new one. The file is
+        OSError: A system call failed; the sidecar is the previous one or the new one. The file is
             unchanged.
     """
     policy = Policy.of(
@@ -176,7 +175,7 @@ def _as_path(text: str) -> Path:
     """Return a path, or the text where no such object can be had: the record is made by now."""
     try:
         from pathlib import Path  # slow to import, and only this function returns one
-    except UNLOADABLE:
+    except unloadable():
         return text  # type: ignore[return-value]
     return Path(text)
 

@@ -39,9 +39,9 @@ class CommandLock:
     """
 
     lost = (
-        f"the lock that the environment variable {VARIABLE} names is gone: it was removed, or the "
-        "'safeatomic lock' that took it has ended. The target is unchanged. Run the command under "
-        f"'safeatomic lock' again, or without {VARIABLE} in its environment"
+        f"the lock that the environment variable {VARIABLE} names is gone: its file was removed or "
+        "overwritten, or the 'safeatomic lock' that took it has ended. The target is unchanged. "
+        f"Run the command under 'safeatomic lock' again, or without {VARIABLE} in its environment"
     )
 
     def __init__(self, target: Target, token: str) -> None:

@@ -107,13 +107,15 @@ class HashAside:
     def start(self, data: memoryview | bytes) -> None:
         """Begin. Whoever knows of this object can wait from here on, whatever interrupts it."""
         self._done.acquire()
-        try:
-            # Up to Python 3.11 an interpreter that is ending starts threads that never run.
-            if is_finalizing():
-                self._work(data)
-            else:  # one call of C: no interrupt leaves a thread that nobody waits for
-                self._threads.extend(map(start_new_thread, (self._work,), ((data,),)))
+        if is_finalizing():  # up to Python 3.11 a thread that is started now never runs
+            self._work(data)
+            return
+        thread = map(start_new_thread, (self._work,), ((data,),))
+        try:  # one call of C: no interrupt leaves a thread that nobody waits for
+            self._threads.extend(thread)
         except RuntimeError:
+            if self._threads:  # it started: a signal handler has raised this
+                raise
             self._work(data)
 
     def hexdigest(self) -> str:

@@ -62,7 +62,7 @@ class UnsupportedEnvironmentWarning(UserWarning):
 
 
 class ChecksumMismatchError(SafeAtomicError):
-    """The bytes on disk are not the ones that were written. The target is unchanged.
+    """The bytes on disk are not the bytes that were written. The target is unchanged.
 
     Attributes:
         path: The file that was read, as a string.
@@ -210,6 +210,10 @@ _GENERAL = {
     errno.EMFILE: "This process has too many open files ('ulimit -n' shows the limit)",
     errno.ENFILE: "The system has too many open files",
     errno.EIO: "The device reports an error; check the kernel log, and do not trust this disk",
+    errno.ENOLCK: (
+        "On NFS, the lock service of the client or of the server does not answer; elsewhere, the "
+        "system has no memory for another lock"
+    ),
     errno.ENOSYS: "The filesystem, or a sandbox (seccomp), does not have this call",
     errno.ELOOP: "The path contains a loop of symbolic links",
     errno.ENOTCONN: "The file server is dead; unmount it ('umount -l') and mount it again",

@@ -6,10 +6,7 @@ from ._change import carry_out
 from ._options import Policy, check_data, check_text, resolve_encoding
 from ._protocol import Write
 from ._reading import read_all
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ._types import Buffer, Concurrency, Safety, StrPath
+from ._types import Buffer, Concurrency, Safety, StrPath  # noqa: TC001 - at run time, too
 
 
 def write_atomic(
@@ -30,8 +27,8 @@ def write_atomic(
 ) -> None:
     """Replace a file's content with text, completely or not at all.
 
-    The text is encoded as it is, without newline translation; see `write_atomic_bytes` for the
-    other arguments and for what is raised.
+    The text is encoded as it is, without newline translation. See `write_atomic_bytes` for the
+    other arguments and errors.
 
     Args:
         path: The file; it need not exist, its directory must.
@@ -86,49 +83,49 @@ def write_atomic_bytes(
 ) -> None:
     """Replace a file's content with bytes, completely or not at all, and durably.
 
-    When the call returns, readers see the new content and a crash does not take it back. When a
-    step fails, a note on the exception names it and says what became of the target. An invalid
-    argument raises ValueError or TypeError before anything is touched.
+    When the call returns, readers see the new content, and a crash does not bring the old one
+    back. When a step fails, a note on the exception names the step and says what became of the
+    target. An invalid argument raises ValueError or TypeError before anything is touched.
 
     Args:
         path: The file; it need not exist, its directory must. A symbolic link is followed.
-        data: The new content, anything that exports contiguous bytes.
-        concurrency: ``"lock"`` excludes other writers that do the same; ``"none"`` leaves that to
-            the caller, readers still see old or new.
+        data: The new content: an object that exports contiguous bytes.
+        concurrency: ``"lock"`` excludes other writers that take the lock, too; with ``"none"`` the
+            caller has to exclude them. In both cases readers see the old content or the new.
         preserve_metadata: Keep mode, owner, group and extended attributes of an overwritten file;
-            otherwise they are those of a new file.
+            otherwise it gets those of a new file.
         write_checksum: Keep a checksum sidecar beside the file, for `read_atomic_bytes` with
-            ``check_checksum=True`` and for ``sha256sum --check``. Without it, a sidecar that is
-            there is removed, since it would not describe the new content.
+            ``check_checksum=True`` and for ``sha256sum --check``. Without it, an existing sidecar
+            is removed, because it would not describe the new content.
         checksum_algo: Name of a fixed-length `hashlib` algorithm; by default ``"sha256"``.
         retries: How many times to retry when the lock is held; by default 0.
         delay: Seconds for each retry; by default 0.1. ``retries`` times ``delay`` is the longest
             wait in seconds; a lock that becomes free earlier is taken within about 50 ms.
         session: Text identifying the run that takes the lock; only its SHA-256 is stored.
         safety: ``"strict"`` refuses a filesystem where a guarantee is NonTarget or Unsupported,
-            ``"warn"`` warns of whatever is not Guaranteed, ``"best_effort"`` says nothing.
+            ``"warn"`` warns if a guarantee is not Guaranteed, ``"best_effort"`` says nothing.
         mode: Permission bits of a new file, 0 to 0o777, from its first byte and without the umask:
-            ``mode=0o600`` for a secret. An overwritten file keeps its own, unless
-            ``preserve_metadata=False`` makes it like a new one. By default a new file gets what
-            ``open(path, "w")`` would give it.
-        overwrite: With False the file is created or the call fails, in one system call. Like
-            ``open(path, "x")`` it counts any link as existing, a dangling one too.
+            ``mode=0o600`` for a secret. By default a new file gets what ``open(path, "w")`` would
+            give it. An overwritten file keeps its own bits, unless ``preserve_metadata=False``
+            makes it like a new one.
+        overwrite: With False, the call creates the file or fails, in one step of the kernel. As
+            with ``open(path, "x")``, any link counts as existing, even a dangling one.
 
     Raises:
         TypeError: An argument of the wrong type. The target is unchanged.
-        ValueError: An argument out of range, or a path whose name is that of one of this library's
-            temporary files, which are swept. The target is unchanged.
-        FileExistsError: The target exists, with ``overwrite=False``; or its checksum cannot be
-            recorded, because another program's file has the sidecar's name. The target is
+        ValueError: An argument out of range, or a name that is reserved for this library's
+            temporary files. The target is unchanged.
+        FileExistsError: The target exists, and ``overwrite`` is False; or another program's file
+            has the sidecar's name, so that the checksum cannot be recorded. The target is
             unchanged.
-        LockError: Somebody else holds the lock, it cannot be taken here, or it was forced away.
+        LockError: Somebody else holds the lock, locks cannot work here, or the lock was taken away.
             The target is unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. The target is unchanged.
-        OSError: A system call failed, with its own class and ``errno``. The target is unchanged;
-            or new, durability unconfirmed, if the flush of the directory failed; or new, if the
-            checksum could not be sealed; or, if it is itself a mount point and was written in place
-            under ``"warn"`` or ``"best_effort"``, a mixture of old and new, with the complete new
-            content in the copy that the message names. The note says which.
+        OSError: A system call failed; class and ``errno`` are the system's. The note says whether
+            the target is unchanged; or new, durability unconfirmed (the directory could not be
+            flushed); or new (only the checksum could not be sealed); or a mixture of old and new
+            (only under ``"warn"`` or ``"best_effort"``, if the file is itself a mount point; the
+            message names the copy that has the complete new content).
     """
     try:
         policy = Policy.of(
@@ -165,8 +162,8 @@ def read_atomic(
 ) -> str:
     """Return a file's content as text, one consistent version of it.
 
-    The bytes are decoded as they are, without newline translation; see `read_atomic_bytes` for the
-    other arguments and for what is raised.
+    The bytes are decoded as they are, without newline translation. See `read_atomic_bytes` for the
+    other arguments and errors.
 
     Args:
         path: The file.
@@ -194,15 +191,15 @@ def read_atomic_bytes(
 
     Args:
         path: The file. A symbolic link is followed.
-        check_checksum: Compare the very bytes that are returned with the sidecar.
+        check_checksum: Verify the returned bytes against the sidecar.
         checksum_algo: Require this algorithm; by default, the recorded one is used.
         safety: ``"strict"`` refuses a filesystem where a reader may see a mixture, ``"warn"``
             warns, ``"best_effort"`` says nothing.
 
     Raises:
         ChecksumMismatchError: The bytes are not the ones that were written. Nothing was changed.
-        FileNotFoundError: The file is missing, or ``check_checksum`` was asked for and there is no
-            sidecar (``filename`` says which). Nothing was changed.
+        FileNotFoundError: The file is missing; or, with ``check_checksum``, its sidecar is
+            (``filename`` says which). Nothing was changed.
         SafeAtomicError: The file at the sidecar's name does not describe the file, or names an
             algorithm this Python does not have; or the file was replaced during each of 1,000
             attempts to check it. Nothing was changed.

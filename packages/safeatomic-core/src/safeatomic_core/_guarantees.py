@@ -11,14 +11,13 @@ from ._descriptor import Descriptor, closing
 from ._errors import system_error
 from ._posix import kernel
 from ._target import check_path
-from ._types import GUARANTEES, Record
+from ._types import GUARANTEES, Level, Record, StrPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._environment import Environment
-    from ._types import Level, StrPath
     from ._verdicts import Verdict
 
 
@@ -68,12 +67,12 @@ def inspect_guarantees(path: StrPath) -> GuaranteeReport:
     """Report which guarantees hold for a file, without writing anything.
 
     Args:
-        path: A file or directory; where it does not exist, its nearest existing parent is judged.
+        path: A file or directory; if it does not exist, its nearest existing parent is judged.
 
     Returns:
-        The environment and the level of each guarantee. A place that cannot be entered or asked is
-        reported as ``unknown``. A file that is itself a mount point gets its directory's report,
-        with the guarantees that a mount point loses marked ``Unsupported``.
+        The environment and the level of each guarantee. A location that cannot be entered or
+        queried is reported as ``unknown``. A file that is itself a mount point gets the report of
+        its directory, with the guarantees that such a file loses marked ``Unsupported``.
 
     Raises:
         TypeError: ``path`` is not a path.

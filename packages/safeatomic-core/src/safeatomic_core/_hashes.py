@@ -7,6 +7,8 @@ which is faster than the interpreter's own modules; so only SHA-256 is loaded wi
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +29,18 @@ _OWN = {
     "sha3_384": ("_sha3",),
     "sha3_512": ("_sha3",),
 }
-UNLOADABLE = (ImportError, OSError)  # not found, or found and not readable
+
+
+def unloadable() -> tuple[type[Exception], ...]:
+    """Return what an ``except`` clause around an import is to catch: not found, or not readable.
+
+    A time-out that a signal handler raises meanwhile is often an OSError as well, without an
+    ``errno``. It is to arrive, as `system_error` explains.
+    """
+    raised = sys.exception()
+    if isinstance(raised, OSError) and raised.errno is None:
+        return (ImportError,)
+    return (ImportError, OSError)
 
 
 def new_hash(algo: str) -> _Hash:
@@ -38,7 +51,7 @@ def new_hash(algo: str) -> _Hash:
     """
     try:
         import hashlib  # see above
-    except UNLOADABLE:
+    except unloadable():
         return _own(algo)
     if algo == "sha256":  # the default, without the search through OpenSSL's tables
         return hashlib.sha256(usedforsecurity=False)
@@ -62,7 +75,7 @@ def hashlib_loads() -> bool:
     """Tell whether hashlib is loaded, or can be."""
     try:
         import hashlib  # noqa: F401 - see above
-    except UNLOADABLE:
+    except unloadable():
         return False
     return True
 
@@ -79,7 +92,7 @@ def _find(algo: str) -> Callable[[], _Hash] | None:
     for name in _OWN.get(algo, ()):
         try:
             return getattr(__import__(name), algo)  # type: ignore[no-any-return]
-        except UNLOADABLE:
+        except unloadable():
             continue
     return None
 

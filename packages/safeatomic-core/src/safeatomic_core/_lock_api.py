@@ -24,14 +24,12 @@ from ._posix import kernel
 from ._settle import recover
 from ._stack import require_stack
 from ._target import LOCK_SUFFIX, Naming, Target, check_path, still_named
-from ._types import WRITER_EXCLUSION, Record
+from ._types import WRITER_EXCLUSION, Alive, Record, Safety, StrPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
-
-    from ._types import Alive, Safety, StrPath
 
     _T = TypeVar("_T")
 
@@ -92,10 +90,10 @@ def try_acquire_lock(
 ) -> bool:
     """Take the lock of a file and keep it until `release_lock`, or until the process ends.
 
-    A dead holder's lock is taken over. The lock belongs to this process, not to its children. What
-    runs in the same context uses it: a write, a stream, a move or the recording of a checksum works
-    under it, checks it before it publishes, and leaves it held. Other threads and tasks of the
-    process, including those that were started inside, are excluded like everyone else.
+    A dead holder's lock is taken over. The lock belongs to this process, not to its children. Calls
+    in the same context use it: a write, a stream, a move or the recording of a checksum works under
+    it, checks it before it publishes, and leaves it held. Other threads and tasks of the process,
+    even if they were started under the lock, are excluded like everyone else.
 
     Args:
         path: The file to lock; it need not exist, its directory must.
@@ -107,8 +105,8 @@ def try_acquire_lock(
             warns, ``"best_effort"`` says nothing.
 
     Returns:
-        True if the lock is now held, False if somebody else (or this context already) holds it.
-        Release only what was taken.
+        True if this call took the lock, False if somebody else (or this context already) holds it.
+        Release the lock only if this returned True.
 
     Raises:
         LockError: Locks cannot work here; the message says why. The target is unchanged.
@@ -153,16 +151,16 @@ def try_acquire_lock(
 def release_lock(path: StrPath) -> bool:
     """Release a lock that this process took with `try_acquire_lock`.
 
-    That works from everywhere in the process; release only what you have taken. Where the lock of
-    the running context was taken away, this forgets it and touches no other.
+    Any thread of the process can call it, so release only a lock that you took. If the lock of the
+    running context was taken away, this call forgets it and removes nobody else's.
 
     Returns:
-        True if it was ours and is released; False if this process holds no lock there, or lost it
-        to `force_release_lock`. In a forked child, always False: the lock is the parent's.
+        True if the lock was released; False if this process holds no lock there, or lost it to
+        `force_release_lock`. In a forked child always False, because the lock is the parent's.
 
     Raises:
-        OSError: The directory cannot be opened, and no lock was taken under this path. Or the lock
-            file cannot be removed; it is dead, and the next writer takes it over. The target is
+        OSError: The directory cannot be opened, and no lock was taken under this path; or the lock
+            file cannot be removed, but is dead, and the next writer takes it over. The target is
             unchanged.
     """
     target = Target(check_path(path))
@@ -187,15 +185,15 @@ def release_lock(path: StrPath) -> bool:
 def force_release_lock(path: StrPath) -> bool:
     """Remove a lock even if its holder is alive: that writer fails before it publishes.
 
-    Only what looks like a lock is removed: a file of at most 4096 bytes that is empty, all NULs or
-    one line, and not a JSON document without a ``pid``. ``Pipfile.lock`` is not a lock. Before a
-    lock is removed, the directory is flushed, and orphaned temps in it are removed.
+    Only a file that looks like a lock is removed: it has at most 4096 bytes, is empty, all NULs or
+    one line, and is not a JSON document without a ``pid`` (as ``Pipfile.lock`` is). First the
+    directory is flushed, and orphaned temps in it are removed.
 
     Returns:
         True if a lock was removed, False if there was none.
 
     Raises:
-        LockError: What stands in its place does not look like a lock. It is left alone.
+        LockError: The file at the lock's name does not look like a lock. It is left alone.
         OSError: The lock file cannot be read or removed. The target is unchanged.
     """
 
@@ -217,7 +215,7 @@ def force_release_lock(path: StrPath) -> bool:
 
 
 def is_locked(path: StrPath) -> bool:
-    """Tell whether a file is locked: whether its lock file is there, its holder alive or dead.
+    """Return whether a file is locked: whether its lock file exists, its holder alive or dead.
 
     Raises:
         OSError: The directory cannot be opened, or the lock file cannot be examined for a reason
@@ -229,7 +227,7 @@ def is_locked(path: StrPath) -> bool:
 def inspect_lock(path: StrPath) -> LockInfo:
     """Report what is known of a file's lock.
 
-    Nothing is changed. Anything may stand in the lock's place: that is reported, not raised.
+    Nothing is changed. If the lock's name is taken by something else, that is reported, not raised.
 
     Raises:
         OSError: The directory cannot be opened, or the lock file cannot be examined for a reason
@@ -239,7 +237,7 @@ def inspect_lock(path: StrPath) -> LockInfo:
 
 
 def get_lock_age(path: StrPath) -> float | None:
-    """Return the seconds since a file's lock was taken; None if it is not locked or does not say.
+    """Return the seconds since a file's lock was taken; None if there is none or it does not say.
 
     Raises:
         OSError: The directory cannot be opened, or the lock file cannot be examined for a reason
@@ -249,13 +247,13 @@ def get_lock_age(path: StrPath) -> float | None:
 
 
 def is_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
-    """Tell whether a file's lock was left behind by a dead holder.
+    """Return whether a file's lock was left behind by a dead holder.
 
     Args:
         path: The file the lock is for.
-        max_age_s: Also call stale a lock whose holder's life cannot be known (a foreign lock of
-            another host) when it is older than this many seconds. A holder that is known to live
-            is never stale, and neither is a corrupt lock file.
+        max_age_s: If it cannot be determined whether the holder is alive (a foreign lock of another
+            host), a lock older than this many seconds counts as stale, too. The lock of a holder
+            that is known to be alive is never stale, and neither is a corrupt lock file.
 
     Raises:
         ValueError: ``max_age_s`` is negative or not finite.
@@ -268,7 +266,7 @@ def is_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
 
 
 def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool:
-    """Remove a file's lock if, and only if, `is_stale_lock` is true of it.
+    """Remove a file's lock if `is_stale_lock` is true of it, and only then.
 
     Before the lock is removed, the directory is flushed, and orphaned temps in it are removed.
 
@@ -277,11 +275,11 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
         max_age_s: See `is_stale_lock`.
 
     Returns:
-        True if a stale lock was removed; False also where a shared flock of somebody's keeps it.
+        True if a stale lock was removed; False also if another process keeps a flock on it.
 
     Raises:
         ValueError: ``max_age_s`` is negative or not finite.
-        OSError: The directory cannot be opened or the lock file not removed. The target is
+        OSError: The directory cannot be opened, or the lock file cannot be removed. The target is
             unchanged.
     """
     max_age_s = _check_age(max_age_s)

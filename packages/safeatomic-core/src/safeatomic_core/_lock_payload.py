@@ -10,7 +10,7 @@ import os
 import time
 
 from ._digests import hash_bytes
-from ._hashes import UNLOADABLE
+from ._hashes import unloadable
 
 VERSION = 1
 CAP = 4096  # bytes; ours are about 250, and a file that is longer is not a lock of ours
@@ -103,7 +103,7 @@ def parse_json(raw: bytes) -> object:
         return None
     try:
         import json  # slow to import; what this library writes is read without it
-    except UNLOADABLE:
+    except unloadable():
         # Nobody's document is to be taken for a damaged lock, which may be removed.
         document = raw.lstrip()[:1] in (b"{", b"[") and b'"pid"' not in raw
         return {"unread": raw} if document else None
@@ -168,7 +168,9 @@ def parse_timestamp(text: object) -> float | None:
 
         moment = datetime.fromisoformat(text)
         return None if moment.tzinfo is None else moment.timestamp()
-    except (ValueError, OverflowError, *UNLOADABLE):
+    except (ValueError, OverflowError):
+        return None
+    except unloadable():
         return None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ._hashes import UNLOADABLE
+from ._hashes import unloadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def warning(message: str, *args: object) -> None:
     """Report something the user should see, such as metadata that could not be kept."""
     try:
         import logging
-    except UNLOADABLE:  # in a chroot the installation cannot be read, at the end nothing can
+    except unloadable():  # in a chroot the installation cannot be read, at the end nothing can
         kept = _kept[0]
         if kept is not None:
             kept.getLogger("safeatomic").warning(message, *args, stacklevel=2)
@@ -60,7 +60,7 @@ def warn(message: str, category: type[Warning]) -> None:
         import warnings
 
         warnings.warn(message, category, stacklevel=2)
-    except UNLOADABLE:  # the interpreter is going down
+    except unloadable():  # the interpreter is going down
         return
 
 
@@ -72,7 +72,7 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     """
     try:
         from warnings import warn  # wanted by few calls
-    except UNLOADABLE:
+    except unloadable():
         from _warnings import warn  # the same function, in the interpreter itself
 
     # What skip_file_prefixes of warnings.warn() does from Python 3.12 on.

@@ -39,6 +39,7 @@ _CAPABILITY = "security.capability"
 _OF_THE_CONTENT = frozenset({"security.ima", "security.evm"})
 # EINVAL: this user namespace, a container, has no number for that owner (user_namespaces(7)).
 _NOT_OURS_TO_GIVE = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
+_NOT_LISTED = ("extended attributes", True)
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 _READ_WRITE = 0o6
 
@@ -268,7 +269,7 @@ def _copy_xattrs(
             wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
         except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
             return False, _copy_from_open(target, fd, _Copying(chosen, lost))
-        present: list[str] = kernel.listxattr(fd)
+        present = _present(fd, lost)
     except system_error() as error:
         if error.errno in _NO_XATTRS:
             return False, None
@@ -279,6 +280,17 @@ def _copy_xattrs(
     at, dir_fd = target.name, target.dir_fd
     _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, copying)
     return ACCESS not in wanted and ACCESS not in present, copying.capability
+
+
+def _present(fd: int, lost: list[Loss]) -> list[str]:
+    """Return the names of a temp's attributes; where a sandbox refuses, of the possible one."""
+    try:
+        names: list[str] = kernel.listxattr(fd)
+    except PermissionError:
+        if _NOT_LISTED not in lost:
+            lost.append(_NOT_LISTED)
+        return [ACCESS]
+    return names
 
 
 def _copy_from_open(target: Target, fd: int, copying: _Copying) -> bytes | None:
@@ -292,8 +304,8 @@ def _copy_from_open(target: Target, fd: int, copying: _Copying) -> bytes | None:
             wanted = kernel.listxattr(opened)
         except (FileNotFoundError, PermissionError):
             # The target was just removed, or may not be read; or a security module says no.
-            copying.lost.append(("extended attributes", True))
-        present: list[str] = kernel.listxattr(fd)
+            copying.lost.append(_NOT_LISTED)
+        present = _present(fd, copying.lost)
         _copy(wanted, present, lambda name: kernel.getxattr(source.fd, name), fd, copying)
 
     closing(source, copy)

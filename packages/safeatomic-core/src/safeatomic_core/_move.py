@@ -26,7 +26,9 @@ from ._posix import O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, kernel
 from ._rename import are_one_entry, rename_new, unlink_former
 from ._retirement import Retirement
 from ._settle import settle_directory
+from ._sidecar_file import may_be_ours
 from ._target import LOCK_SUFFIX, SIDECAR_SUFFIX, Target, check_path, identity, require_regular_fd
+from ._types import Concurrency, Safety, StrPath  # noqa: TC001 - at run time, too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 
     from ._digests import Digest
     from ._lock import Fence
-    from ._types import Concurrency, Safety, StrPath
+
+
+_STAYS = "%r: its sidecar stays behind (%s)"
 
 
 def move_atomic(
@@ -51,16 +55,16 @@ def move_atomic(
 ) -> None:
     """Rename a file within one filesystem, atomically and durably, with its checksum sidecar.
 
-    Both files are locked meanwhile. The source's content is flushed before, both directories
-    after the rename. A sidecar of the destination's that would not describe the arriving content is
-    removed. Another program's file at a sidecar's name stays where it is.
+    Both names are locked meanwhile. The source's content is flushed before the rename, and both
+    directories are flushed after it. If the destination has a sidecar that would not describe the
+    new content, it is removed. Another program's file at a sidecar's name stays where it is.
 
     Args:
         src: The file to move. A symbolic link is followed.
         dst: Its new path; the directory must exist and be on the same filesystem.
         force: Replace an existing destination; otherwise it is refused, in one step of the kernel.
-        preserve_metadata: Makes no difference: a rename carries the file itself along, with its
-            mode, owner and attributes. It is taken so that options can be passed through.
+        preserve_metadata: Has no effect, because a rename keeps mode, owner and attributes. It is
+            accepted so that you can pass the same options as for a write.
         concurrency: As for `write_atomic_bytes`; ``"lock"`` takes the locks of both names.
         retries: As for `write_atomic_bytes`, for each of the two locks.
         delay: As for `write_atomic_bytes`.
@@ -70,17 +74,17 @@ def move_atomic(
     Raises:
         CrossDeviceAtomicityError: The two are on different devices, under every ``safety``. Both
             are unchanged.
-        FileExistsError: The destination exists and ``force`` is False, or the checksum has no place
-            there, because another program's file has its name. Both are unchanged.
+        FileExistsError: The destination exists and ``force`` is False; or another program's file
+            has the name of the destination's sidecar. Both are unchanged.
         FileNotFoundError: The source or the destination's directory is missing. Nothing changed.
-        LockError: One of the two is locked by somebody else. Both are unchanged.
+        LockError: Somebody else holds one of the locks. Both are unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. Both are unchanged.
         TypeError: An argument of the wrong type. Both are unchanged.
         ValueError: An argument out of range, or two names that belong to each other: a file and its
             own sidecar or lock, or two spellings of one name where case is ignored. Both are
             unchanged.
-        OSError: A system call failed. The note says whether the file was moved, and whether a part
-            of the source stayed behind.
+        OSError: A system call failed. The note says whether the file was moved, and whether
+            anything of the source stayed behind.
     """
     check_flag(force, "force")
     policy = Policy.of(
@@ -103,7 +107,6 @@ class _Move(Change):
         self._force = force
         self._source = Descriptor()
         self._source_lock: Fence | None = None
-        self._acquired: Target | None = None  # whose lock is being asked for
         self._carried: tuple[Digest, ...] | None = None  # what the source's sidecar records
         self._linked = False  # the destination is a second link of the source so far
         self._source_sidecar_undurable = False  # gone, but perhaps not for good
@@ -112,10 +115,12 @@ class _Move(Change):
         self._src = Target(check_path(src, "src"))
         self._src.must_exist = True
         self.target = Target(check_path(dst, "dst"))
+        self._at = self._src  # which of the two the present call is about
 
     def run(self) -> None:
         """Do the steps in their order."""
         pass_gate(self._src, self.policy, op="move")
+        self._at = self.target
         pass_gate(self.target, self.policy, op="move")
         self._refuse_relatives()
         self._refuse_early()
@@ -136,7 +141,7 @@ class _Move(Change):
 
     def harden(self) -> None:
         """Flush the source's content: its writer may not have done so."""
-        self.step = _trace.HARDEN
+        self.step, self._at = _trace.HARDEN, self._src
         flags = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
         fd = self._source.open(kernel.open, self._src.name, flags, dir_fd=self._src.dir_fd)
         status = require_regular_fd(fd, self._src.path)
@@ -146,8 +151,7 @@ class _Move(Change):
     def announce(self) -> None:
         """Let the destination's sidecar say what arrives, or take away one that would be wrong."""
         self._carried = self._recorded()
-        self.step = _trace.ANNOUNCE
-        dst = self.target
+        self._at = dst = self.target
         if self._carried is not None:
             (algo, digest), rest = self._carried[0], self._carried[1:]
             self.announcement = Announcement(dst, self.token(dst))
@@ -157,13 +161,13 @@ class _Move(Change):
             self.announcement.announce(self.sync_directory)
         else:
             self.announcement = Announcement(dst, self.token(dst))
-            if self.announcement.find_ours():
+            if may_be_ours(dst) and self.announcement.find_ours():
                 self.require_locks()
                 self.announcement.retire(self.sync_directory)
 
     def publish(self) -> None:
         """Rename, if both locks are still ours."""
-        self.step = _trace.PUBLISH
+        self.step, self._at = _trace.PUBLISH, self._src  # which a rename names first
         self.require_locks()
         src, dst = self._src, self.target
         self.publishing = True
@@ -179,25 +183,26 @@ class _Move(Change):
 
     def settle(self) -> None:
         """Flush the destination first: at no moment may a crash show the file in neither place."""
-        self.step = _trace.SETTLE
+        self.step, self._at = _trace.SETTLE, self.target
         assert self.announcement is not None  # noqa: S101 - made by announce()
         self.announcement.drop_displaced()
         self.settled = settle_directory(self.target, self.policy.safety, renamed_fd=self._source.fd)
         self._report(_trace.SETTLE, {"durable": self.settled})
         if self._linked:
+            self._at = self._src
             unlink_former(self._src, self._source.fd)
             self._linked = False
 
     def seal(self) -> None:
         """Cut off what the destination held before."""
-        self.step = _trace.SEAL
+        self.step, self._at = _trace.SEAL, self.target
         assert self.announcement is not None  # noqa: S101 - callers have just looked
         self.announcement.seal()
         self._report(_trace.SEAL, {})
 
     def leave_source(self) -> None:
         """Make durable that the source is gone, its sidecar included."""
-        self.step = _trace.SETTLE
+        self.step, self._at = _trace.SETTLE, self._src
         settled, self.settled = self.settled, False
         src = self._src
         record = -1
@@ -243,11 +248,7 @@ class _Move(Change):
         """Return the path of the caller's that an error is about."""
         if error is self._left:
             return self._src.path + SIDECAR_SUFFIX
-        name = error.filename if isinstance(error.filename, str) else ""
-        if name.startswith((self._src.path, self.target.path)):
-            return name
-        about = self.about(error)
-        return str(about.named(error).filename) if name else about.path
+        return str(self.about(error).named(error).filename)
 
     def outcome(self) -> str:
         """Say what became of the two names."""
@@ -261,25 +262,11 @@ class _Move(Change):
 
     def about(self, error: OSError) -> Target:
         """Return which of the two names an error is about."""
-        src, dst = self._src, self.target
-        if self.step == _trace.ACQUIRE and self._acquired is not None:
-            return self._acquired
         if error is self._left:
-            return src
-        name = error.filename if isinstance(error.filename, str) else ""
+            return self._src
         if self.step == _trace.PUBLISH and error.errno in (errno.EACCES, errno.EPERM):
-            return dst if hinders(dst) else src  # a rename is of both, and names the first
-        if not name:  # a call on a descriptor: the step tells which
-            return src if self.step == _trace.HARDEN else dst
-        if name.startswith((src.path, dst.path)):
-            longer = sorted((src, dst), key=lambda target: -len(target.path))
-            return next(target for target in longer if name.startswith(target.path))
-        # Both names may begin alike: "a" and "a.txt".
-        if name.startswith(src.name) and not (
-            name.startswith(dst.name) and len(dst.name) > len(src.name)
-        ):
-            return src
-        return dst
+            return self.target if hinders(self.target) else self._src  # a rename is of both
+        return self._at
 
     def lost_lock(self) -> str:
         """Say what a lock that was taken away means here."""
@@ -310,6 +297,7 @@ class _Move(Change):
     def _refuse_early(self) -> None:
         """Refuse what the rename would refuse, before a lock is taken or a sidecar written."""
         src, dst = self._src, self.target
+        self._at = src
         if src.status is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), src.path)
         if dst.directory().st_dev != src.directory().st_dev:
@@ -322,6 +310,7 @@ class _Move(Change):
                 )
             if not self._force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), dst.path)
+            self._at = dst
             require_permission(dst)
 
     def _refuse_relatives(self) -> None:
@@ -349,13 +338,12 @@ class _Move(Change):
     def _acquire_both(self) -> None:
         """Lock both, in an order that two opposite moves share."""
         for target in sorted((self._src, self.target), key=place_of):
-            self._acquired = target
+            self._at = target
             try:
                 self.acquire(target)
             finally:
                 if target is self._src and self.locks:
                     self._source_lock = self.locks[-1]
-        self._acquired = None
 
     def _recorded(self) -> tuple[Digest, ...] | None:
         """Return what the source's sidecar says of it; None if there is none.
@@ -364,6 +352,8 @@ class _Move(Change):
         not a record of ours stays where it is.
         """
         self.step = _trace.ANNOUNCE
+        if not may_be_ours(self._src):
+            return None
         self._source_sidecar = Retirement(self._src, self.token(self._src))
         record = self._source_sidecar.recorded()
         if record is None:
@@ -377,9 +367,10 @@ class _Move(Change):
         """Remove the source's sidecar; one that cannot be removed changes nothing for the file."""
         assert self._source_sidecar is not None  # noqa: S101 - it says what is carried
         try:
-            self._source_sidecar.take_away()
+            if not self._source_sidecar.take_away(again=False):
+                _log.warning(_STAYS, self._src.path, "another program has replaced it")
         except FileExistsError as error:
-            _log.warning("%r: its sidecar stays behind (%s)", self._src.path, error)
+            _log.warning(_STAYS, self._src.path, error)
         except system_error() as error:
             self._left = error  # raised once everything else is done
         self._source_sidecar.drop_displaced()

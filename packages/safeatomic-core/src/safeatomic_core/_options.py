@@ -66,8 +66,8 @@ def defaults() -> Defaults:
 class safeatomic_config:  # noqa: N801 - reads as the function it is used as
     """Set defaults for options that do not affect any guarantee.
 
-    They hold for the calls inside a ``with`` block or a decorated function. One object may be used
-    by several threads and tasks at a time, and by one block inside another.
+    They apply to the calls inside a ``with`` block or a decorated function. Several threads and
+    tasks may use one object at the same time, and blocks may be nested.
 
     Args:
         encoding: Text encoding of `read_atomic`, `write_atomic` and the format helpers;
@@ -79,7 +79,7 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
             ``delay`` is the longest wait; a lock that becomes free is taken within some 50 ms.
 
     Raises:
-        TypeError: An option that is not one of the four; those that matter to a guarantee are
+        TypeError: An option that is not one of the four; options that affect a guarantee can be
             given at the call only. Nothing has been touched.
         ValueError: A value that the option does not allow. Nothing has been touched.
 

@@ -56,11 +56,14 @@ LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 F_DUPFD_CLOEXEC: int = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # linux/fcntl.h
 STANDARD = 3  # numbers below are those of the standard streams
-# How "not here" is reported (open(2), link(2), flock(2), fsync(2), rename(2)); ENOLCK by an NFS
-# mount without its lock daemon.
+_EFTYPE = 79  # <sys/errno.h> of the BSDs and macOS; Python has no name for it
+# How "not here" is reported (open(2), link(2), flock(2), fsync(2), rename(2)).
 NOT_SUPPORTED = frozenset(
-    {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOLCK}
+    {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY}
 )
+# ENOLCK of flock(2) can be temporary: a lock service of NFS does not answer, or memory is short
+# (fcntl(2)). A lock fails with it; a temp goes without, since some mounts never have a service.
+NO_FLOCK = NOT_SUPPORTED | {errno.ENOLCK}
 
 
 def _missing(name: str, code: int = errno.ENOSYS) -> Callable[..., Any]:
@@ -92,6 +95,16 @@ def _fsync(fd: int) -> None:
 _F_FULLFSYNC = 51  # <sys/fcntl.h> of macOS; Python exposes it under that platform only
 
 
+def _fchmod(fd: int, mode: int) -> None:
+    """Set a mode, without the sticky bit where only root may give it to a file (BSD chmod(2))."""
+    try:
+        os.fchmod(fd, mode)
+    except system_error() as error:
+        if error.errno != _EFTYPE or not mode & stat.S_ISVTX:
+            raise
+        os.fchmod(fd, mode & ~stat.S_ISVTX)  # it lets nobody in; ADR 16 says what is lost
+
+
 def _opener_of_anonymous(flag: int) -> Callable[..., int]:
     """Return what creates a file without a name (``O_TMPFILE``, Linux 3.11), in one C call."""
     missing = _missing("O_TMPFILE", errno.EOPNOTSUPP)
@@ -103,18 +116,17 @@ def _link_anonymous(fd: int, name: str, dir_fd: int) -> None:
     os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=dir_fd, follow_symlinks=True)
 
 
-def _exists_at(name: str, dir_fd: int) -> bool:
-    """Tell whether a name is there, whatever it is; one that is too long cannot be.
+def _exists_at(name: str, dir_fd: int) -> int:
+    """Return the mode of what has a name, 0 if nothing has; one that is too long cannot be there.
 
     Not by `os.access`, which takes every error for a no: an EIO would hide a sidecar.
     """
     try:
-        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode
     except system_error() as error:
         if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             raise
-        return False
-    return True
+        return 0
 
 
 def _listxattr_at(name: str, dir_fd: int) -> list[str]:
@@ -171,7 +183,11 @@ _renameat2: Callable[[int, str, str, int, int], None] | None = None
 
 
 def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
-    """Look up the C function; ENOSYS when this libc has none, or ctypes cannot be loaded."""
+    """Return the C function, or one that raises ENOSYS where libc or ctypes cannot give it.
+
+    Raises:
+        OSError: ENOSYS: no descriptor is left to load ctypes with.
+    """
     # RENAME_NOREPLACE and RENAME_EXCHANGE (linux/fs.h), RENAME_EXCL and RENAME_SWAP (macOS).
     name, flags = ("renameatx_np", (4, 2)) if sys.platform == "darwin" else ("renameat2", (1, 2))
     try:
@@ -184,17 +200,14 @@ def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
     # executable.
     except (ImportError, OSError, TypeError, MemoryError) as error:
         _log.debug("no %s (%s)", name, error)
-        return _or_missing(name, None)
+        missing = _missing(name)
+        if any(os.strerror(code) in str(error) for code in (errno.EMFILE, errno.ENFILE)):
+            missing()  # raises: this is not remembered, since the next call may find it
+        return missing
     function = getattr(libc, name, None)
     if function is None:
         return _or_missing(name, None)
-    function.argtypes = [
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_uint,
-    ]
+    function.argtypes = [*(ctypes.c_int, ctypes.c_char_p) * 2, ctypes.c_uint]
 
     def renameat2(which: int, src: str, dst: str, src_dir_fd: int, dst_dir_fd: int) -> None:
         old, new = os.fsencode(src), os.fsencode(dst)
@@ -283,7 +296,9 @@ class Kernel:
     access = staticmethod(_access)
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
-    fchmod = staticmethod(_or_missing("fchmod", getattr(os, "fchmod", None)))
+    fchmod = staticmethod(
+        _fchmod if "bsd" in sys.platform else _or_missing("fchmod", getattr(os, "fchmod", None))
+    )
     fchown = staticmethod(_or_missing("fchown", getattr(os, "fchown", None)))
     listxattr = staticmethod(_or_missing("listxattr", getattr(os, "listxattr", None)))
     listxattr_at = staticmethod(

@@ -34,7 +34,7 @@ from ._posix import kernel
 from ._recording import record_present
 from ._rename import rename_new
 from ._settle import settle_directory
-from ._sidecar_file import is_there
+from ._sidecar_file import may_be_ours
 from ._target import Target, check_path, unchanged
 from ._temp_file import Temp, start_writeback, unlink_if_there
 from ._verdicts import is_mount_point
@@ -186,7 +186,7 @@ class Write(Change):
             assert self.announcement is not None  # noqa: S101 - looked at after Acquire
             self.announcement.draft(self.policy.algo, self._digest, self.sync_directory)
             return
-        if not is_there(self.target):
+        if not may_be_ours(self.target):
             return  # as for most files
         announcement = self._announcement()
         self.announcement = announcement  # known to close() first

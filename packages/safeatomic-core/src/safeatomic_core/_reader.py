@@ -10,6 +10,7 @@ from ._errors import system_error
 from ._posix import kernel
 from ._reading import Opened, Options
 from ._target import check_path
+from ._types import Safety, StrPath  # noqa: TC001 - at run time, too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-    from ._types import Safety, StrPath
-
     _T = TypeVar("_T")
 
 _BUFFER = 65536  # bytes that a stream reads ahead
@@ -27,22 +26,22 @@ _CLOSED = "the program closed the descriptor of this reader"
 
 
 class AtomicReader(io.BufferedReader):
-    """A binary file object on one version of a file, which later writes do not disturb.
+    """A binary file object on one version of a file, which later writes do not change.
 
-    With ``check_checksum=True`` the content is hashed once, in constant memory, when the reader is
-    made, on the descriptor that is then read. Like any open file it is closed by ``close()`` or a
-    ``with`` block. It may be shared between threads only under a lock of theirs. A program that
-    closed its descriptor gets an error instead of what another file has at that number by then.
+    With ``check_checksum=True``, making the reader hashes the content once, in constant memory, on
+    the descriptor from which it is then read. Close it with ``close()`` or a ``with`` block, like
+    any open file. Threads may share it only under a lock of their own. If the program closed its
+    descriptor, reading raises an error, even if another file has that number by then.
 
     Args:
         path: The file. A symbolic link is followed.
-        check_checksum: Compare the content with the sidecar before anything is handed out.
+        check_checksum: Verify the content against the sidecar before any of it is returned.
         checksum_algo: Require this algorithm; by default, the recorded one is used.
         safety: As for `read_atomic_bytes`.
 
     Raises:
         ChecksumMismatchError: The bytes are not the ones that were written. Nothing was changed.
-        FileNotFoundError: The file is missing, or its sidecar, if that was to be checked.
+        FileNotFoundError: The file is missing; or, with ``check_checksum``, its sidecar is.
         SafeAtomicError: The file at the sidecar's name does not describe the file, or names an
             algorithm this Python does not have; or the file was replaced during each of 1,000
             attempts to check it. Nothing was changed.

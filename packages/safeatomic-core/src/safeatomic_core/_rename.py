@@ -90,11 +90,11 @@ def _look_like_one_entry(src: Target, dst: Target) -> bool:
 def lacks_rename_flag(error: OSError, call: Callable[[str, str, int, int], None]) -> bool:
     """Tell whether a rename failed because its flag is not known here, by kernel or filesystem.
 
-    An old seccomp filter answers EPERM, and so does a directory where nothing may be renamed (it is
-    sticky, immutable, append-only). A filter answers before anything is looked at, the kernel knows
-    that no file has an empty name (path_resolution(7)).
+    A seccomp filter answers EPERM or EACCES, and so does a directory where nothing may be renamed
+    (it is sticky, immutable, append-only, closed). A filter answers before anything is looked at,
+    the kernel knows that no file has an empty name (path_resolution(7)).
     """
-    if error.errno != errno.EPERM:
+    if error.errno not in (errno.EPERM, errno.EACCES):
         return error.errno in NOT_SUPPORTED
     try:
         call("", "", -1, -1)

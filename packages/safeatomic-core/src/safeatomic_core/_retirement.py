@@ -93,8 +93,12 @@ class Retirement:
         sync_directory()
         self._report("barrier")
 
-    def take_away(self) -> bool:
+    def take_away(self, *, again: bool = True) -> bool:
         """Move a sidecar of ours aside; False if what stands there is not ours, and stays.
+
+        Args:
+            again: If it is no longer the one that was recognised, recognise it anew. Without that
+                it stays: a writer that takes no lock has made it for a file of its own.
 
         Raises:
             FileExistsError: Other programs changed it in each attempt. It is left in place.
@@ -111,6 +115,8 @@ class Retirement:
                 return True
             self.retired = False
             self._report("put-back")
+            if not again:
+                return False
             self._drop_present()
         raise taken(self._target, RESTLESS)
 

@@ -18,7 +18,7 @@ from ._checksum_record import CAP, Checksum, MalformedError, checksum_of, parse_
 from ._descriptor import Descriptor, shows
 from ._errors import SafeAtomicError, system_error
 from ._forks import Held
-from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
+from ._posix import LOCK_EX, LOCK_NB, NO_FLOCK, kernel
 from ._target import READ_FLAGS, SIDECAR_SUFFIX, identity, kind_of
 
 TYPE_CHECKING = False
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LIST = 16 * 2**20  # bytes of somebody else's list that are read
 _CHUNK = 262144  # bytes read at a time
+_LEFT = "%r: it %s, and is left as it is"
 # Errors of open(2) that say something of the file: a link, a socket, somebody else's.
 _ABOUT_WHAT_IS_THERE = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM})
 
@@ -140,7 +141,7 @@ class Sidecar:
             return False
         except system_error() as error:
             # EBADF: NFS wants a descriptor to write to (flock(2)). Nobody can prove anything then.
-            if error.errno not in NOT_SUPPORTED | {errno.EBADF}:
+            if error.errno not in NO_FLOCK | {errno.EBADF}:
                 raise
         return True
 
@@ -173,7 +174,7 @@ class Sidecar:
         """
         name = target.name + SIDECAR_SUFFIX
         if self.status is None:
-            return self.exists == kernel.exists_at(name, target.dir_fd)
+            return self.exists == bool(kernel.exists_at(name, target.dir_fd))
         try:
             status = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -186,7 +187,7 @@ class Sidecar:
         if self.kind == "list":
             _log.warning("%r: it %s; its line for the file goes stale", name, self.flaw)
         elif self.flaw is not None:
-            _log.info("%r: it %s, and is left as it is", name, self.flaw)
+            _log.info(_LEFT, name, self.flaw)
 
     def close(self) -> None:
         """Close the file, and with it the flock; until then its inode number means nothing else."""
@@ -317,16 +318,22 @@ def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def is_there(target: Target) -> bool:
-    """Tell whether anything stands at the name of a target's sidecar.
+def may_be_ours(target: Target) -> bool:
+    """Tell whether a regular file has the name of a target's sidecar; anything else is left.
+
+    It is not opened for that: the writer of a FIFO would no longer wait for a reader (fifo(7)).
 
     Raises:
         OSError: That cannot be found out.
     """
     try:
-        return kernel.exists_at(target.name + SIDECAR_SUFFIX, target.dir_fd)
+        mode = kernel.exists_at(target.name + SIDECAR_SUFFIX, target.dir_fd)
     except system_error() as error:
         raise unreadable(target, error) from error
+    if mode and not stat.S_ISREG(mode):
+        _log.info(_LEFT, target.path + SIDECAR_SUFFIX, f"is {kind_of(mode)}")
+        return False
+    return bool(mode)
 
 
 def not_a_record(target: Target, flaw: str) -> SafeAtomicError:

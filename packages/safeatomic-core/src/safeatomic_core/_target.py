@@ -252,9 +252,11 @@ class Target:
         name = error.filename
         if error.errno is None or (isinstance(name, str) and name.startswith(self.path)):
             return error
-        suffix = ""
-        if isinstance(name, str) and self.name and name.startswith(self.name):
-            suffix = name.removeprefix(self.name)  # of a sidecar
+        sidecar, suffix = self.name + SIDECAR_SUFFIX, ""
+        if sidecar in (name, error.filename2):  # a rename of a record names its temp first
+            suffix = SIDECAR_SUFFIX
+        elif name == self.name + LOCK_SUFFIX:
+            suffix = LOCK_SUFFIX
         return OSError(error.errno, error.strerror, self.path + suffix)
 
     def is_open(self) -> bool:

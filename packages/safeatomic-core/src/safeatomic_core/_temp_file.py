@@ -20,7 +20,7 @@ from ._forks import Held
 from ._posix import (
     LOCK_EX,
     LOCK_NB,
-    NOT_SUPPORTED,
+    NO_FLOCK,
     O_CLOEXEC,
     O_NOFOLLOW,
     POSIX_FADV_DONTNEED,
@@ -90,7 +90,8 @@ class Temp(Held):
                 self.name = ""
                 continue
             except system_error():
-                self.name = ""  # nothing was made, so nothing is to be discarded
+                if self.fd < 0:  # else it was made, and could not get another number
+                    self.name = ""  # nothing was made, so nothing is to be discarded
                 raise
             if self._claim(fd):
                 return
@@ -104,13 +105,13 @@ class Temp(Held):
         except BlockingIOError:
             return False
         except system_error() as error:
-            if error.errno not in NOT_SUPPORTED:
+            if error.errno not in NO_FLOCK:
                 raise  # without flock no sweeper can prove anything either
         status = kernel.fstat(fd)
         self.shows(status)
         self.owner = (status.st_uid, status.st_gid)
         # Some filesystems in user space count no links at all: there the name itself is asked.
-        return status.st_nlink > 0 or kernel.exists_at(self.name, self.dir_fd)
+        return status.st_nlink > 0 or bool(kernel.exists_at(self.name, self.dir_fd))
 
     def write_all(self, data: memoryview | bytes) -> None:
         """Write every byte at the descriptor's position, however short the single writes are."""

@@ -7,16 +7,17 @@ dataclass because importing `dataclasses` costs more than importing the whole of
 
 from __future__ import annotations
 
+from os import PathLike
+
 TYPE_CHECKING = False  # type checkers take this name as true; importing typing is slow
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
     from types import MappingProxyType
     from typing import Any, Literal, TypeAlias, TypeVar, dataclass_transform
 
     _T = TypeVar("_T")
 
-    StrPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    StrPath: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
     Buffer: TypeAlias = bytes | bytearray | memoryview
     Safety: TypeAlias = Literal["strict", "warn", "best_effort"]
     Concurrency: TypeAlias = Literal["lock", "none"]
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     Alive: TypeAlias = Literal["yes", "no", "unknown"]
     CheckStatus: TypeAlias = Literal["pass", "warn", "fail", "unknown"]
 else:
+    # What `typing.get_type_hints` finds at run time, where a Literal would take `typing` to make.
+    StrPath = str | bytes | PathLike[str] | PathLike[bytes]
+    Buffer = bytes | bytearray | memoryview
+    Safety = Concurrency = Level = Alive = CheckStatus = str
     MappingProxyType = type(vars(type))  # as `types` itself finds it, which not everybody imports
 
     def dataclass_transform(**_options: object) -> Callable[[_T], _T]:

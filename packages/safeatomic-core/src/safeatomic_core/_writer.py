@@ -17,6 +17,7 @@ from ._options import Policy, resolve_encoding
 from ._posix import kernel
 from ._protocol import Write
 from ._text import Texts
+from ._types import Concurrency, Safety, StrPath  # noqa: TC001 - at run time, too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,35 +27,34 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from ._types import Concurrency, Safety, StrPath
 
 _BUFFER = 131072  # bytes gathered before a system call
 _MOVED_NOTHING = (errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)  # lseek(2), ftruncate(2)
 
 
 class AtomicWriter(io.BufferedWriter):
-    """A binary file object that replaces a file when it is committed, and otherwise not at all.
+    """A binary file object that replaces a file when you commit it, and otherwise not at all.
 
-    Made to be used in a ``with`` block: leaving it commits, an exception aborts. Whatever writes
-    to a binary file can write to it; closing it inside the block (as `io.TextIOWrapper` does)
-    neither publishes nor discards. A writer that is dropped without `commit` or `abort`, even as
-    the program ends, aborts with a `ResourceWarning`, and a warning in the log if content is lost.
+    Use it in a ``with`` block: leaving the block commits, an exception aborts. Code that writes to
+    a binary file can write to it; closing it inside the block (as `io.TextIOWrapper` does) neither
+    publishes nor discards. If a writer is dropped without `commit` or `abort`, it aborts with a
+    `ResourceWarning`, and logs a warning if content is lost; so it does when the program ends.
 
-    The lock is held from the construction to the last step, so *read, modify, write* is one block::
+    The lock is held from construction to the last step, so *read, modify, write* is one block::
 
         with AtomicWriter(path) as file:
             file.write(changed(read_atomic_bytes(path)))
 
-    The lock is taken and the temporary file made at once, so that what cannot work fails before
-    the content is produced. Memory use does not depend on the size. A writer belongs to the process
-    that made it; it may be shared between threads only under a lock of theirs.
+    The constructor takes the lock and makes the temporary file, so that what cannot work fails
+    before you produce the content. Memory use does not depend on the size. A writer belongs to the
+    process that made it. Threads may share it only under a lock of their own.
 
     Args:
         path: The file; it need not exist, its directory must. A symbolic link is followed.
         concurrency: As for `write_atomic_bytes`.
         preserve_metadata: As for `write_atomic_bytes`.
-        write_checksum: As for `write_atomic_bytes`; hashing happens while writing, a second pass
-            over the temporary file only if the stream was rewound or `fileno` was asked for.
+        write_checksum: As for `write_atomic_bytes`. The content is hashed while it is written;
+            only if the stream was rewound or `fileno` was called, it is read and hashed again.
         checksum_algo: As for `write_atomic_bytes`.
         retries: As for `write_atomic_bytes`.
         delay: As for `write_atomic_bytes`.
@@ -64,8 +64,8 @@ class AtomicWriter(io.BufferedWriter):
         overwrite: As for `write_atomic_bytes`.
 
     Raises:
-        FileExistsError: The target exists, with ``overwrite=False``; or its checksum cannot be
-            recorded, because another program's file has the sidecar's name. The target is
+        FileExistsError: The target exists, and ``overwrite`` is False; or another program's file
+            has the sidecar's name, so that the checksum cannot be recorded. The target is
             unchanged.
         LockError: Somebody else holds the lock. The target is unchanged.
         UnsupportedEnvironmentError: Under ``safety="strict"``. The target is unchanged.
@@ -147,7 +147,7 @@ class AtomicWriter(io.BufferedWriter):
         return super().raw
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write bytes, which nobody changes meanwhile, at the position.
+        """Write bytes at the position; nobody may change the buffer meanwhile.
 
         Returns:
             How many bytes were given.
@@ -176,7 +176,7 @@ class AtomicWriter(io.BufferedWriter):
         return count
 
     def flush(self) -> None:
-        """Hand what is buffered to the kernel; publishes nothing. Raises what `write` does."""
+        """Hand buffered bytes to the kernel; publish nothing. Raises what `write` raises."""
         if not self.closed and self._write is not None:
             write = self._check_undecided()
             with self._explaining():
@@ -212,8 +212,8 @@ class AtomicWriter(io.BufferedWriter):
     def fileno(self) -> int:
         """Return the temporary file's descriptor, for writing through it.
 
-        What is buffered is flushed first. The descriptor stays the writer's to close. A mode that
-        is set through it with `os.fchmod` is the mode of the published file.
+        Buffered bytes are flushed first. Do not close the descriptor: it is the writer's. A mode
+        that you set through it with `os.fchmod` becomes the mode of the published file.
         """
         write = self._check_open()
         self.flush()
@@ -222,7 +222,7 @@ class AtomicWriter(io.BufferedWriter):
         return write.temp.fd
 
     def text(self, encoding: str | None = None, newline: str | None = None) -> io.TextIOWrapper:
-        r"""Return another text stream over the writer, which `commit` and `close` flush.
+        r"""Return a new text stream over the writer; `commit` and `close` flush it.
 
         Args:
             encoding: Text encoding; by default that of `safeatomic_config`, else UTF-8.
@@ -267,13 +267,12 @@ class AtomicWriter(io.BufferedWriter):
             ValueError: The writer is committed or aborted already.
             SafeAtomicError: This is a forked child; the writer is its parent's. The target is
                 unchanged.
-            LockError: The lock was forced away. The target is unchanged.
-            OSError: A system call failed, now or in an earlier `write` or `truncate`, which may
-                have left out any part of what was given. The target is unchanged; or new,
-                durability unconfirmed, if the flush of the directory failed; or new, if the
-                checksum could not be sealed; or, if it is itself a mount point and was written in
-                place under ``"warn"`` or ``"best_effort"``, a mixture of old and new, with the
-                complete new content in the copy that the message names. The note says which.
+            LockError: The lock was taken away. The target is unchanged.
+            OSError: A system call failed, now or in an earlier `write` or `truncate`. The note says
+                whether the target is unchanged; or new, durability unconfirmed (the directory could
+                not be flushed); or new (only the checksum could not be sealed); or a mixture of old
+                and new (only under ``"warn"`` or ``"best_effort"``, if the file is itself a mount
+                point; the message names the copy that has the complete new content).
         """
         write = self._check_undecided()
         try:

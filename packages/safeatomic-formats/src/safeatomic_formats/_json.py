@@ -41,11 +41,11 @@ def atomic_json_dump(
 ) -> None:
     """Replace a file with an object written as JSON, completely or not at all.
 
-    The text ends with a newline. Not-a-number and the infinities are refused unless asked for,
-    since JSON has none and few other readers accept what Python writes for them.
+    The text ends with a newline. Not-a-number and the infinities are refused by default, because
+    JSON does not have them, and few other readers accept what Python writes for them.
 
-    The text is published only if it reads back as the object, given what JSON can represent: a
-    tuple comes back as a list, a number as a key becomes a string, and a subclass its base. The
+    The text is published only if it reads back as the object, as far as JSON can represent it: a
+    tuple comes back as a list, a number as a key as a string, and a subclass as its base. This
     check costs one `json.loads` and a comparison.
 
     Args:
@@ -55,9 +55,9 @@ def atomic_json_dump(
         sort_keys: Write the keys of every object in sorted order.
         ensure_ascii: Escape whatever is not ASCII.
         allow_nan: Write ``NaN``, ``Infinity`` and ``-Infinity``, which `atomic_json_load` reads.
-        default: Called with each object that has no form in JSON, returns one that has; see
-            `json.dumps`. With it, or with ``cls``, the check is that the text is JSON and that no
-            two keys of one object are equal.
+        default: Called with each object that has no form in JSON; returns one that has; see
+            `json.dumps`. With ``default`` or ``cls``, the text need not read back as the object: it
+            must be JSON, and no two keys of one object may be equal.
         cls: The subclass of `json.JSONEncoder` to use.
         encoding: Text encoding; JSON for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
@@ -73,11 +73,11 @@ def atomic_json_dump(
         overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
-        TypeError: The object, or a key in it, has no form in JSON; or an option is not what it must
-            be; or ``sort_keys`` meets keys that have no order. The target is unchanged.
+        TypeError: The object, or a key in it, has no form in JSON; an option has the wrong type; or
+            ``sort_keys`` finds keys that have no order. The target is unchanged.
         ValueError: ``indent`` is a text other than white space, a float is not finite, the object
-            contains itself, or the text would not read back, as with the keys ``1`` and ``"1"`` in
-            one object; the message names the place. The target is unchanged.
+            contains itself, or the text would not read back (for example because an object has the
+            keys ``1`` and ``"1"``); the message names the place. The target is unchanged.
         RecursionError: The object is nested too deeply: for the interpreter's recursion limit, or,
             in a thread with a small stack, at more than one level for every 2 KiB of it (what a
             ``cls`` of yours adds is not counted). The target is unchanged.
@@ -131,9 +131,9 @@ def atomic_json_load(
 ) -> Any:
     """Return the content of a JSON file, from one consistent version of it.
 
-    The text is understood as `json.loads` understands it: of a key that occurs twice in one object
-    the last value counts, and ``NaN``, ``Infinity`` and ``-Infinity``, which some writers produce,
-    are accepted. A byte order mark is ignored.
+    The text is understood as by `json.loads`: if a key occurs twice in one object, the last value
+    counts, and ``NaN``, ``Infinity`` and ``-Infinity``, which some writers produce, are accepted. A
+    byte order mark is ignored.
 
     Args:
         path: The file.

@@ -35,30 +35,29 @@ def atomic_yaml_dump_ruamel(
 ) -> None:
     """Replace a YAML file with an object that `atomic_yaml_load_ruamel` returned, layout and all.
 
-    A document that was not changed is written byte for byte as it was loaded (without a byte order
-    mark). Of a changed one, the lines that the change is not about stay as they are wherever the
-    result says what the object says. On the lines that are written anew, comments, order, anchors,
-    quotes, indents and line ends stay; not kept there: spaces inside a line, blank lines and
-    comments inside ``[]`` or ``{}``, how ``null`` was spelt, and where a plain text over several
-    lines broke. What is new is indented as most of the document is, and stands above the blank
-    lines and comments that belong to what follows. Comments above a removed entry stay, those in it
-    go; those in an emptied list or mapping move behind it. None, which is what a file of only
-    comments says, a lone value and a set carry no layout: if the file says the same already, its
-    text stays. Plain objects are written in block style.
+    An unchanged document is written byte for byte as it was loaded (without a byte order mark). If
+    you change it, only the lines of the change are written again, or as many around it as it takes
+    to write what the object says; all other lines stay. Lines that are written again keep comments,
+    order, anchors, quotes, indents and line ends. They lose spaces inside a line, blank lines and
+    comments inside ``[]`` or ``{}``, the spelling of ``null``, and the line breaks of a plain text
+    over several lines. New lines are indented like most of the document, and come before blank
+    lines and comments that belong to what follows. Comments above a removed entry stay, and
+    comments in it go; comments in an emptied list or mapping move behind it. None (the content of a
+    file with only comments), a lone value and a set remember no layout: if the file already says
+    the same, its text stays. Plain objects are written in block style.
 
-    The text is published only if it reads back as the object, given what YAML 1.2 can say: a tuple
-    comes back as a list and a subclass as its base. What ruamel.yaml would write wrongly is
-    refused. The check costs one load and a comparison; keeping the lines of a document that was
-    loaded costs one more load and rendering, the first time.
+    The text is published only if it reads back as the object, as far as YAML 1.2 can represent it:
+    a tuple comes back as a list, and a subclass as its base. If ruamel.yaml would write something
+    wrongly, it is refused. The check costs one load and a comparison; the first dump of a loaded
+    document costs one more load and rendering, which keep its lines.
 
     Args:
         path: The file; it need not exist, its directory must.
         obj: What `atomic_yaml_load_ruamel` returned, changed or not, or a plain object.
-        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is: the layout is then what it
-            makes of the object. The check is that its text is YAML in which no key occurs twice,
-            and that it is neither empty nor of another kind than the object, if that is of a plain
-            class. Threads may share it: they wait for each other. Nothing of a dump that failed
-            shows in the next one.
+        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is: it alone decides the layout.
+            The check is then that its text is YAML in which no key occurs twice, and, for an object
+            of a plain class, that it is neither empty nor of another kind. Threads may share it:
+            they wait for each other. A dump that failed does not affect the next one.
         encoding: Text encoding; YAML for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.
@@ -76,8 +75,8 @@ def atomic_yaml_dump_ruamel(
         ImportError: ruamel.yaml is not installed; the message holds the command that installs it.
             The target is unchanged.
         TypeError: ``yaml_instance`` is not a `ruamel.yaml.YAML`. The target is unchanged.
-        ruamel.yaml.error.YAMLError: The object holds what YAML has no safe form for. The target
-            is unchanged.
+        ruamel.yaml.error.YAMLError: The object contains a value that has no safe form in YAML. The
+            target is unchanged.
         ValueError: The text would not read back, or ruamel.yaml cannot write the object; the
             message names the place in the object. Or ``yaml_instance`` is at work on another
             document in this thread. The target is unchanged.
@@ -125,13 +124,13 @@ def atomic_yaml_load_ruamel(
     """Return the content of a YAML file, with its comments and layout, from one consistent version.
 
     Mappings and sequences come as subclasses of dict and list that remember how they were written.
-    A key that occurs twice is an error. Use `atomic_yaml_load` for input that you do not trust: the
-    work here is not bounded, and it is some twenty times slower.
+    A key that occurs twice is an error. Use `atomic_yaml_load` for input that you do not trust:
+    here the work is not bounded, and it takes some twenty times as long.
 
     Args:
         path: The file. A byte order mark is ignored.
-        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is, by one thread at a time; what
-            it returns is returned.
+        yaml_instance: A configured `ruamel.yaml.YAML`, used as it is, by one thread at a time; the
+            function returns what it returns.
         encoding: Text encoding; by default ``"utf-8"``.
         check_checksum: Compare the bytes with the checksum sidecar.
         checksum_algo: Require this algorithm; by default, the recorded one is used.

@@ -33,8 +33,8 @@ def atomic_toml_dump(
 
     The file is UTF-8, whatever `safeatomic_config` says, because TOML is.
 
-    The text is published only if it reads back as the mapping, given what TOML can represent: a
-    tuple comes back as a list, a `decimal.Decimal` as a float, a subclass as its base. The check
+    The text is published only if it reads back as the mapping, as far as TOML can represent it: a
+    tuple comes back as a list, a `decimal.Decimal` as a float, a subclass as its base. This check
     costs one `tomllib.loads` and a comparison.
 
     Args:
@@ -56,11 +56,12 @@ def atomic_toml_dump(
         overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
-        TypeError: The object is not a mapping, has a key that is not a str, or holds what TOML has
-            no form for; or ``multiline_strings`` is not a bool. The target is unchanged.
-        ValueError: A value is out of TOML's range, such as an int of more than 64 bits, a time of
-            day with an offset or an offset with seconds, or the text would not read back; the
-            message names the place. The target is unchanged.
+        TypeError: The object is not a mapping, has a key that is not a str, or contains a value
+            that has no form in TOML; or ``multiline_strings`` is not a bool. The target is
+            unchanged.
+        ValueError: TOML cannot express a value (an int of more than 64 bits, a time of day with an
+            offset, an offset with seconds), or the text would not read back; the message names the
+            place. The target is unchanged.
         RecursionError: The object is nested deeper than 1,000 levels (or than the interpreter's
             recursion limit allows, by default some 240; or, in a thread with a small stack, one
             level for every 2 KiB of it), or contains itself. The target is unchanged.

@@ -31,12 +31,12 @@ def atomic_yaml_dump(
 ) -> None:
     """Replace a file with an object written as YAML, completely or not at all.
 
-    Only plain data is written (what `yaml.safe_dump` takes, and subclasses of it), non-ASCII text
-    as itself. The text is the same whether PyYAML was built with libyaml or not.
+    Only plain data is written (what `yaml.safe_dump` takes, and subclasses of it); non-ASCII text
+    is not escaped. The text is the same whether PyYAML was built with libyaml or not.
 
-    The text is published only if `atomic_yaml_load` reads it back as the object, given what YAML
-    can say: a tuple comes back as a list and a subclass as its base. The check costs one load and a
-    comparison.
+    The text is published only if `atomic_yaml_load` reads it back as the object, as far as YAML can
+    represent it: a tuple comes back as a list, and a subclass as its base. This check costs one
+    load and a comparison.
 
     Args:
         path: The file; it need not exist, its directory must.
@@ -59,11 +59,12 @@ def atomic_yaml_dump(
         overwrite: False to fail with FileExistsError if the file exists.
 
     Raises:
-        TypeError: A value that ruamel.yaml loaded has a tag, or an option is not what it must be.
-            The target is unchanged.
-        yaml.YAMLError: The object holds what YAML has no safe form for. The target is unchanged.
-        ValueError: The text would not read back, as with a tuple as a key; the message names the
-            place. The target is unchanged.
+        TypeError: A value that ruamel.yaml loaded has a tag, or an option has the wrong type. The
+            target is unchanged.
+        yaml.YAMLError: The object contains a value that has no safe form in YAML. The target is
+            unchanged.
+        ValueError: The text would not read back (for example because a key is a tuple); the message
+            names the place. The target is unchanged.
         RecursionError: The object is nested too deeply: at some 300 levels with the interpreter's
             default recursion limit, at 1,000 with any. The target is unchanged.
         UnicodeEncodeError: The encoding lacks a character. The target is unchanged.
@@ -103,11 +104,11 @@ def atomic_yaml_load(
 ) -> Any:
     """Return the content of a YAML file, from one consistent version of it.
 
-    The text is understood as `yaml.safe_load` understands it (YAML 1.1; of a key that occurs twice
-    the last value counts), with or without libyaml. Tags that would build anything but plain data
-    are refused. Aliases of one anchor give one shared object. Input that would exhaust the machine
-    is refused: more than 1,000 levels, and merge keys (``<<``) that copy more than 100,000 entries
-    in all. Reading takes no more stack for a deep document than for a flat one.
+    The text is understood as by `yaml.safe_load` (YAML 1.1; if a key occurs twice, the last value
+    counts), with or without libyaml. Tags for anything but plain data are refused. Aliases of one
+    anchor give one shared object. Input that would exhaust the machine is refused: more than 1,000
+    levels, and merge keys (``<<``) that copy more than 100,000 entries in all. A deep document
+    takes no more stack than a flat one.
 
     Args:
         path: The file. A byte order mark is ignored.
@@ -117,8 +118,8 @@ def atomic_yaml_load(
         safety: ``"strict"``, ``"warn"`` or ``"best_effort"``.
 
     Raises:
-        yaml.YAMLError: The text is not YAML, is more than one document, holds a tag that is not
-            plain data or a value that does not fit its type; a note names the file.
+        yaml.YAMLError: The text is not YAML, has more than one document, a tag that is not plain
+            data, or a value that does not fit its type; a note names the file.
         RecursionError: The text is nested too deeply.
         UnicodeDecodeError: The bytes are not text in this encoding.
         Exception: Whatever `safeatomic_core.read_atomic` raises.

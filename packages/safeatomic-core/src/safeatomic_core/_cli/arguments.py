@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 
 from .._version import __version__
@@ -30,8 +29,6 @@ Exit status:
   128+N  signal N ended safeatomic, or the command it ran
 A command that is run by 'lock' or 'edit' otherwise keeps its own status."""
 _RUNNERS = ("lock", "edit")
-_MOST = 2**63 - 1  # retries that the library counts
-_POLL = 0.05  # seconds between two attempts under --wait
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -57,26 +54,47 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parsed: argparse.Namespace
     parsed, extra = parser.parse_known_args(given)
     if extra:
-        _refuse(parsed, extra, separated=bool(command))
+        _take(parsed, extra, separated=bool(command))
     if given[0] in _RUNNERS:
         _set_command(parsed, command, given)
-    _settle_waiting(parsed)
+    options.settle_waiting(parsed)
     return parsed
 
 
-def _refuse(parsed: argparse.Namespace, extra: list[str], *, separated: bool) -> NoReturn:
-    """Say what is wrong with arguments that are too many.
+def _take(parsed: argparse.Namespace, extra: list[str], *, separated: bool) -> None:
+    """Take the paths that follow an option behind the first ones, which argparse leaves over.
 
     Args:
         parsed: What was understood.
         extra: What was not.
         separated: Whether the command to run stands behind ``--``.
     """
+    at = extra.index("--") if "--" in extra else len(extra)
+    unknown = [text for text in extra[:at] if text.startswith("-") and text != "-"]
+    paths = extra[:at] + extra[at + 1 :]
+    if unknown or not hasattr(parsed, "paths"):
+        if paths:
+            _refuse(parsed, unknown, paths, separated=separated)
+    else:
+        parsed.paths += paths
+
+
+def _refuse(
+    parsed: argparse.Namespace, unknown: list[str], extra: list[str], *, separated: bool
+) -> NoReturn:
+    """Say what is wrong with arguments that are too many.
+
+    Args:
+        parsed: What was understood.
+        unknown: Options among them.
+        extra: What was not understood.
+        separated: Whether the command to run stands behind ``--``.
+    """
     parser: Parser = parsed.parser
     if getattr(parsed, "command", None) and not separated:  # the option is the command's
         parser.error("put '--' before the command")
-    if extra[0].startswith("-") and extra[0] != "-":
-        parser.error(f"unknown option {extra[0]!r}")
+    if unknown:
+        parser.error(f"unknown option {unknown[0]!r}")
     if parsed.run is commands.write:
         first, second = map(shlex.quote, (parsed.path, extra[0]))
         parser.error(
@@ -104,19 +122,6 @@ def _set_command(parsed: argparse.Namespace, command: list[str], given: list[str
     parsed.command = command or parsed.command
     if not parsed.command:
         parsed.parser.error("no command is given; put it after '--'")
-
-
-def _settle_waiting(parsed: argparse.Namespace) -> None:
-    """Turn --wait into retries."""
-    wait = getattr(parsed, "wait", None)
-    if wait is None:
-        return
-    if parsed.retries is not None:
-        parsed.parser.error("--wait and --retries exclude each other")
-    if not parsed.delay:
-        parsed.delay = _POLL
-    attempts = wait / parsed.delay
-    parsed.retries = _MOST if attempts >= _MOST else math.ceil(attempts)
 
 
 def build_parser() -> Parser:

@@ -72,30 +72,45 @@ def _bash(parser: argparse.ArgumentParser) -> str:
         if _values(action):
             reply = f'compgen -W "{" ".join(_values(action))}" -- "$word"'
             values.append(f"        {names}) mapfile -t COMPREPLY < <({reply}); return ;;")
-        elif action.nargs != 0 and action.metavar not in _FILES:
-            values.append(f"        {names}) COMPREPLY=(); return ;;")
+        elif action.nargs != 0:
+            reply = "_safeatomic_files; " if action.metavar in _FILES else ""
+            values.append(f"        {names}) {reply}return ;;")
     words = " ".join(
         [*commands, "help", *(o for action in _options(parser) for o in action.option_strings)]
     )
     return f"""\
 # bash completion for safeatomic {__version__}
+_safeatomic_files() {{
+    # Readline's own: the output of compgen cannot hold a name with a line end.
+    compopt -o bashdefault -o default
+}}
 _safeatomic() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} words i
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         if [[ ${{COMP_WORDS[i]}} == -- ]]; then
             if [[ ${{COMP_WORDS[1]}} == @(lock|edit) ]] && ((i == COMP_CWORD - 1)); then
+                compopt -o filenames
                 mapfile -t COMPREPLY < <(compgen -c -- "$word")
             else
-                mapfile -t COMPREPLY < <(compgen -f -- "$word")
+                _safeatomic_files
             fi
             return
         fi
     done
+    # "--option=value" is three words, or two while there is no value.
+    if [[ $word == '=' ]]; then
+        word=
+    elif [[ $before == '=' ]]; then
+        before=${{COMP_WORDS[COMP_CWORD-2]}}
+    fi
     case $before in
 {chr(10).join(values)}
     esac
-    if ((COMP_CWORD == 1)) || [[ ${{COMP_WORDS[1]}} == help ]]; then
+    if [[ ${{COMP_WORDS[1]}} == help ]]; then
+        mapfile -t COMPREPLY < <(compgen -W '{" ".join(commands)}' -- "$word")
+        return
+    elif ((COMP_CWORD == 1)); then
         mapfile -t COMPREPLY < <(compgen -W '{words}' -- "$word")
         return
     fi
@@ -106,10 +121,10 @@ _safeatomic() {{
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
     else
-        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        _safeatomic_files
     fi
 }}
-complete -o filenames -F _safeatomic safeatomic
+complete -F _safeatomic safeatomic
 """
 
 
@@ -128,19 +143,30 @@ def _zsh(parser: argparse.ArgumentParser) -> str:
         names.append(f"        {shlex.quote(f'{name}:{summary}')}")
         specs = [*_zsh_options(sub), *_zsh_positionals(sub)]
         lines = " \\\n".join(f"                {shlex.quote(spec)}" for spec in specs)
-        cases.append(f"        {name})\n            _arguments -S \\\n{lines}\n            ;;")
+        runs = any(action.metavar in _COMMANDS for action in _positionals(sub))
+        behind = "            _safeatomic_command && return\n" if runs else ""
+        body = f"{behind}            _arguments -S \\\n{lines}"
+        cases.append(f"        {name})\n{body}\n            ;;")
     globals_ = " ".join(shlex.quote(spec) for spec in _zsh_options(parser))
     return f"""\
 #compdef safeatomic
 # zsh completion for safeatomic {__version__}
+_safeatomic_command() {{
+    integer dashes=${{words[(i)--]}}
+    (( dashes < CURRENT )) || return
+    shift dashes words
+    (( CURRENT -= dashes ))
+    _normal
+    return 0
+}}
 _safeatomic() {{
-    local -a commands
-    commands=(
+    local -a ours  # not "commands", in which zsh has all that there are
+    ours=(
 {chr(10).join(names)}
         'help:explain a command'
     )
     if (( CURRENT == 2 )); then
-        _describe -t commands command commands
+        _describe -t commands command ours
         _arguments {globals_}
         return
     fi
@@ -152,7 +178,7 @@ _safeatomic() {{
     shift words
     (( CURRENT-- ))
     case $command in
-        help) _describe -t commands command commands ;;
+        help) _describe -t commands command ours ;;
 {chr(10).join(cases)}
     esac
 }}
@@ -163,8 +189,16 @@ _safeatomic "$@"
 def _zsh_options(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in _options(parser):
         text = (action.help or "").replace("[", "(").replace("]", ")").replace(":", "\\:")
+        again = "*" if isinstance(action.default, list) else ""  # it may be given repeatedly
         for option in action.option_strings:
-            yield f"{option}[{text}]" + _zsh_value(action)
+            yield f"{again}{option}{_zsh_joint(action, option)}[{text}]" + _zsh_value(action)
+
+
+def _zsh_joint(action: argparse.Action, option: str) -> str:
+    """Return what tells zsh that the value may follow in the same word, too."""
+    if action.nargs == 0:
+        return ""
+    return "=" if option.startswith("--") else "+"
 
 
 def _zsh_value(action: argparse.Action) -> str:
@@ -178,26 +212,35 @@ def _zsh_value(action: argparse.Action) -> str:
 
 def _zsh_positionals(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in _positionals(parser):
-        if action.metavar in _COMMANDS:
-            yield "*::command:_normal"
-        else:
+        if action.metavar not in _COMMANDS:
             yield f"{'*' if action.nargs else ''}:{action.metavar}:_files"
+
+
+# Not __fish_seen_subcommand_from: a file may have the name of a command.
+_FISH_USES = """\
+function __safeatomic_uses
+    set -l words (commandline -opc)
+    while string match -q -- '*=*' "$words[1]"
+        set -e words[1]
+    end
+    contains -- "$words[2]" $argv
+end"""
 
 
 def _fish(parser: argparse.ArgumentParser) -> str:
     commands = subcommands(parser)
-    lines = [f"# fish completion for safeatomic {__version__}"]
+    lines = [f"# fish completion for safeatomic {__version__}", _FISH_USES]
     lines += [_fish_line("-n __fish_use_subcommand", action) for action in _options(parser)]
     for name, (_, summary) in [*commands.items(), ("help", (parser, "explain a command"))]:
         text = _fish_quoted(summary)
         lines.append(f"complete -c safeatomic -n __fish_use_subcommand -f -a {name} -d {text}")
     names = _fish_quoted(" ".join(commands))
-    lines.append(f"complete -c safeatomic -n '__fish_seen_subcommand_from help' -f -a {names}")
+    lines.append(f"complete -c safeatomic -n '__safeatomic_uses help' -f -a {names}")
     for name, (sub, _) in commands.items():
-        condition = f"-n '__fish_seen_subcommand_from {name}'"
+        condition = f"-n '__safeatomic_uses {name}'"
         lines += [_fish_line(condition, action) for action in _options(sub)]
     lines.append(
-        "complete -c safeatomic -n '__fish_seen_subcommand_from lock edit; and test "
+        "complete -c safeatomic -n '__safeatomic_uses lock edit; and test "
         "(commandline -opc)[-1] = --' -x -a '(__fish_complete_command)'"
     )
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from .._options import check_algorithm, check_delay, check_retries
 from .._types import SAFETY
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TypeVar
 
     _T = TypeVar("_T")
+
+_MOST = 2**63 - 1  # retries that the library counts
+_POLL = 0.05  # seconds between two attempts under --wait
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,6 +53,8 @@ class Parser(argparse.ArgumentParser):
             if text == "--":
                 break
             name = text.partition("=")[0]
+            if name[:2] != "--":
+                name = name[:2]  # what follows is its value, or further options
             if name[:1] == "-" != text and name not in self._option_string_actions:
                 return text
         return None
@@ -97,6 +103,19 @@ def add_waiting(parser: Parser) -> None:
         metavar="N",
         help="exit status if somebody else holds the lock (default: 1)",
     )
+
+
+def settle_waiting(parsed: argparse.Namespace) -> None:
+    """Turn --wait into retries."""
+    wait = getattr(parsed, "wait", None)
+    if wait is None:
+        return
+    if parsed.retries is not None:
+        parsed.parser.error("--wait and --retries exclude each other")
+    if not parsed.delay:
+        parsed.delay = _POLL
+    attempts = wait / parsed.delay
+    parsed.retries = _MOST if attempts >= _MOST else math.ceil(attempts)
 
 
 def add_safety(parser: Parser) -> None:

@@ -156,7 +156,7 @@ def _abandon(stream: TextIO) -> None:
 
 def name(path: str) -> str:
     """Return a path as it is shown: on one line, and so that two paths never look the same."""
-    return one_line(path.replace("\\", "\\\\"))
+    return one_line(path.replace("\\", "\\\\")) or "''"
 
 
 def one_line(text: str) -> str:

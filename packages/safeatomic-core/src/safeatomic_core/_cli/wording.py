@@ -98,7 +98,7 @@ def explained(error: BaseException, options: Container[str]) -> str:
 
 def _shown(path: str) -> str:
     """Return a path so that, when what cannot be printed is escaped, no two look the same."""
-    return path.replace("\\", "\\\\")
+    return path.replace("\\", "\\\\") or "''"
 
 
 def own_words(text: str, options: Container[str] | None) -> str:

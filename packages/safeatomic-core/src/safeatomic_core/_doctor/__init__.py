@@ -8,21 +8,21 @@ environment is an answer, never an exception.
 from __future__ import annotations
 
 import os
+from _collections_abc import Iterable  # noqa: TC003 - at run time; .abc is slow to import
 
 from .._errors import system_error
 from .._guarantees import inspect_guarantees, unknown_report
-from .._hashes import UNLOADABLE
+from .._hashes import unloadable
 from .._options import check_flag
 from .._target import check_path
-from .._types import Record
+from .._types import CheckStatus, Level, Record, StrPath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import TextIO
 
     from .._environment import Environment
-    from .._types import CheckStatus, Level, StrPath
 
 SCHEMA = 1  # of DoctorReport.to_dict(); a field that is removed or changes its meaning raises it
 
@@ -33,7 +33,7 @@ class DoctorCheck(Record):
     Attributes:
         name: What was checked, in snake_case; the documentation's page on the doctor lists them.
         status: ``"pass"``, ``"warn"``, ``"fail"`` or ``"unknown"`` (skipped, or not determined).
-        detail: What was seen and, unless it passed, what to do.
+        detail: What was found and, unless the check passed, what to do.
     """
 
     name: str
@@ -49,7 +49,7 @@ class DoctorReport(Record):
 
     Attributes:
         path: The path that was examined, as text.
-        environment: Where it is.
+        environment: The location of that path.
         guarantees: Level of each guarantee there, by name.
         checks: Every check, in a fixed order.
         ok: Whether no check failed.
@@ -65,17 +65,17 @@ class DoctorReport(Record):
         return self.summary()
 
     def summary(self, *, colour: bool = False) -> str:
-        """Return the report as text: what failed, then what deserves a look, the verdict last.
+        """Return the report as text: first what failed, then the warnings, and last the verdict.
 
-        Lines have at most 80 columns, unless a path or a command is longer: neither is broken. The
-        details of what passed are in `checks`.
+        Lines have at most 80 columns, unless a path or a command is longer: these are not broken.
+        The details of the checks that passed are in `checks`.
 
         Args:
-            colour: Mark each status with a colour of the terminal, whatever `NO_COLOR` says.
+            colour: Colour each status for a terminal, whatever `NO_COLOR` says.
         """
         try:
             from .layout import lines  # textwrap and re, slower to import than this package
-        except UNLOADABLE:
+        except unloadable():
             return "\n".join(map(str, self.checks))
         return "\n".join(lines(self, colour=colour))
 
@@ -108,13 +108,13 @@ def doctor(
 
     Args:
         path: A file, which need not exist, or a directory.
-        destructive: Also try out creating, flushing, replacing, locking and checking, on files of
-            its own beside the file, which itself is never touched. They are removed again.
-        require: Names of guarantees, in PascalCase or snake_case, without which the report is not
-            ``ok``; each must be ``Guaranteed``. One name may be given as a plain string.
+        destructive: Also try out how to create, flush, replace, lock and check files, with test
+            files beside yours. They are removed again, and your file is never touched.
+        require: Names of guarantees, in PascalCase or snake_case. The report is ``ok`` only if each
+            is ``Guaranteed``. You may give one name as a plain string.
 
     Returns:
-        The report. Whatever is wrong with the environment is in it, not raised.
+        The report. Problems of the environment are in it, and are not raised.
 
     Raises:
         TypeError: An argument of the wrong type. Nothing was touched.
@@ -129,7 +129,7 @@ def doctor(
     required = _check_require(require)
     try:
         from .examination import examine  # a third of the package, and few programs want it
-    except UNLOADABLE as error:
+    except unloadable() as error:
         return _unexamined(text, error)
     report, lines = examine(text, required, destructive=destructive)
     return DoctorReport(

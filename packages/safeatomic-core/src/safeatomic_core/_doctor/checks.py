@@ -121,7 +121,10 @@ def parent_trust(place: Place) -> Finding:
     text = _owner_of(place)
     sticky = bool(mode & stat.S_ISVTX)
     if mode & stat.S_IWOTH and not sticky:
-        fix = "take that away ('chmod o-w'), or set the sticky bit ('chmod +t')"
+        fix = (
+            f"take that away ({command('chmod o-w', place.directory)}), "
+            f"or set the sticky bit ({command('chmod +t', place.directory)})"
+        )
         if os.geteuid() not in (0, owner):
             fix = "ask its owner to take that away, or write elsewhere"
         return warned(f"{text}: anybody may replace or delete files here; {fix}")
@@ -260,7 +263,7 @@ def leftovers(place: Place) -> Finding:
         )
     copies = sorted(name for name in names if name.startswith(COPY_PREFIX))
     if copies:
-        repair = quoted(f"cat {typed(place.join(copies[0]))} > FILE")
+        repair = quoted(f"cat {typed(place.join(copies[0]))} > FILE && sync FILE")
         parts.append(
             f"{len(copies)} complete {'copy' if len(copies) == 1 else 'copies'} of what was being "
             "written in place: unless that is still going on, the file is a mixture, which "

@@ -115,6 +115,11 @@ def _probe(place: Place, skipped: str | None) -> list[Line]:
     probes = Probes(place)
     if skipped is not None:
         return [(name, "unknown", skipped) for name, _ in probes.all()]
+    return closing(probes, lambda: _try(probes))
+
+
+def _try(probes: Probes) -> list[Line]:
+    """Run the probes, and remove what they made."""
     lines = []
     try:
         lines = [_run(name, probe) for name, probe in probes.all()]

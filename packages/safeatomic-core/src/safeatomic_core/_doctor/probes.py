@@ -34,7 +34,7 @@ _ROLES = ("create", "sync", "replace", "source", "destination", "flock", "lock",
 
 
 class Probes:
-    """One round of probes in one directory; `clean` afterwards, whatever happened.
+    """One round of probes in one directory; `clean` and `close` afterwards, whatever happened.
 
     They work in a directory of their own that nobody else may enter, and reach it through its
     descriptor. Whoever owns the directory above may rename it or put a link in its place: what root
@@ -69,7 +69,15 @@ class Probes:
         Raises:
             OSError: One of them could not be removed; all of them were tried.
         """
-        return closing(self._room, self._clean)
+        try:
+            return self._clean()
+        finally:
+            if self.cleaned:  # else an interrupt came, and the next call needs the directory
+                self._room.close()
+
+    def close(self) -> None:
+        """Close the probes' directory, if no clean-up has come to an end."""
+        self._room.close()
 
     def _clean(self) -> Finding:
         whole = False
