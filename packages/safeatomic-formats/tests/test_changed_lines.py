@@ -84,6 +84,11 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d["k"][1].update({0: {"q": 1}}),
         "k: &a\n   # c\n  -  {a: 1} # d\n  - 0:\n      q: 1\n",
     ),
+    "block scalar that begins with spaces in a wide indent": (
+        "a:\n    b: |4\n          x\n        y\nc:   1\n",
+        lambda d: d["a"].update(d=copy.deepcopy(d["a"]["b"])),
+        "a:\n    b: |4\n          x\n        y\n    d: |4\n          x\n        y\nc:   1\n",
+    ),
     "entry added to a mapping that is indented as a whole": (
         f"--- !t\n{WHOLE}",
         lambda d: d.update(e={"f": 1}),

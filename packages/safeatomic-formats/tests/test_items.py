@@ -76,3 +76,10 @@ def test_comments_go_with_their_items(
     change(document["l"])
     for _ in range(2):
         assert _layout.render(document, nothing_there) == f"l:\n{changed}z: 1\n"
+
+
+def test_a_comment_stays_where_it_was_written_behind_a_block_scalar() -> None:
+    document: Any = _layout.load("- x # c\n\n# below\n- |\n  y\n")
+    document[0], document[1] = document[1], document[0]
+    text = _layout.render(document, nothing_there)
+    assert _layout.render(document, nothing_there) == text

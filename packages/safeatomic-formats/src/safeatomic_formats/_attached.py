@@ -119,8 +119,9 @@ def _fit_line_break(node: Any, places: Places) -> None:
         text = "\n" + " " * behind.start_mark.column + text
     elif is_block and not was_block and text.startswith("\n"):
         text = text[1:]
-    if text != behind.value:
-        token = CommentToken(text, CommentMark(0), None) if text else None
+    column = behind.start_mark.column if text == behind.value else 0
+    if text != behind.value or is_block:  # the emitter would move the object's own to the left
+        token = CommentToken(text, CommentMark(column), None) if text else None
         node.comment = [token, *node.comment[1:]]
 
 

@@ -128,6 +128,16 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
             self.no_newline = False
         super().expect_block_mapping_key(first)
 
+    def determine_block_hints(self, text: Any) -> Any:
+        """Return what stands behind the mark of a block scalar; ruamel.yaml always indents by 2."""
+        hints, indent, indicator = super().determine_block_hints(text)
+        outer = self.indents.values[-1][0] if self.indents.values else None
+        if hints[:1].isdigit() and outer is not None:
+            if self.indents.last_seq():
+                outer += self._open[len(self.indents.values) - 2].dash
+            hints = f"{self.indent - outer}{indicator}"
+        return hints, indent, indicator
+
     def expect_node(self, root: bool = False, **context: Any) -> None:
         """Write a node; comments above a document that is all brackets stand by themselves."""
         event = self.event
