@@ -1,8 +1,8 @@
-"""Running a workload on a filesystem while the device records, with marks at every step.
+"""Run a workload on a filesystem while the device records, with marks at every step.
 
-A `Session` is what a workload's script talks to. It performs operations between marks, lets the
-library's trace hook mark each step, disturbs the filesystem after each system call that
-changes something, and can kill an operation in a forked child right after a step of its choice.
+A workload's script uses a `Session`. It performs operations between marks, lets the library's trace
+hook mark each step, disturbs the filesystem after each system call that changes something, and can
+kill an operation in a forked child right after a chosen step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .operations import AnyOperation
     from .worlds import Value
 
-# Calls after which the disk may look different; noise after the others would show nothing new.
+# Calls that may change the disk; noise after other calls would show nothing new.
 _CHANGING = frozenset(
     {"write", "pwrite", "ftruncate", "fsync", "fchmod", "fchown", "setxattr", "rename"}
     | {"rename_noreplace", "rename_exchange", "link", "link_anonymous", "unlink"}
