@@ -110,7 +110,7 @@ class Session:
     def kill(self, operation: AnyOperation, *after: After) -> None:
         """Begin an operation in a child that is killed after one of its steps.
 
-        The child kills itself with SIGKILL, so that nothing of it runs on and the kernel drops its
+        The child kills itself with SIGKILL, so that it stops at once and the kernel drops its
         flocks.
         """
         self._device.mark({"begin": operation.number})
@@ -128,7 +128,7 @@ class Session:
         self._device.mark({"gone": operation.number, "process": child})
 
     def do_at_once(self, *sequences: Sequence[AnyOperation]) -> None:
-        """Perform several sequences of operations, each in a process of its own."""
+        """Perform several sequences of operations, each in its own process."""
         children = []
         for sequence in sequences:
             child = os.fork()
@@ -150,7 +150,7 @@ class Session:
 
     @contextlib.contextmanager
     def _traced(self, operation: AnyOperation, after: Sequence[After]) -> Iterator[None]:
-        """Mark every step of an operation, and do what is to be done after some of them."""
+        """Mark every step of an operation, and do the planned actions after some of them."""
 
         def hook(step: str, facts: dict[str, object]) -> None:
             if step == _trace.HARDEN:
