@@ -291,10 +291,12 @@ class AtomicWriter(io.BufferedWriter):
         write.step = _trace.FILL
         write.require_descriptors()
         self._close()
-        if not self._closing and self._room < _BUFFER:  # closed through `raw`, and not flushed
+        texts = self._texts
+        if texts is not None:
+            texts.require_whole(self._path)
+        # Closed through `raw`, or by a close() whose flush an interrupt cut short.
+        if self._room < _BUFFER or (texts is not None and texts.holding):
             raise SafeAtomicError(f"{self._path!r}: its raw stream was closed {_UNFLUSHED}")
-        if self._texts is not None:
-            self._texts.require_whole(self._path)
         if self._failure is not None:  # content that somebody went on with after an error
             raise self._failure
         write.filled(*self._measured(write))
