@@ -213,7 +213,8 @@ class AtomicWriter(io.BufferedWriter):
         """Return the temporary file's descriptor, for writing through it.
 
         Buffered bytes are flushed first. Do not close the descriptor: it is the writer's. A mode
-        that you set through it with `os.fchmod` becomes the mode of the published file.
+        or access ACL that you set through it (`os.fchmod`, `os.setxattr`) becomes that of the
+        published file.
         """
         write = self._check_open()
         self.flush()
