@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -319,3 +320,29 @@ def test_one_requirement_may_be_a_plain_string_and_none_is_repeated(target: Path
     )
     twice = doctor(target, require=iter(["AtomicVisibility", "AtomicVisibility"]))
     assert len(twice.checks) == len(LOOKS) + len(PROBES) + 1
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="elsewhere the stack is not counted in frames"
+)
+def test_near_the_end_of_the_stack_it_raises_what_every_call_does(
+    target: Path,
+) -> None:
+    def below(frames: int) -> DoctorReport:
+        return below(frames - 1) if frames else doctor(target)
+
+    doctor(target)
+    raised = set()
+    limit = sys.getrecursionlimit()
+    frame, used = sys._getframe(), 0
+    while frame.f_back is not None:
+        frame, used = frame.f_back, used + 1
+    for left in range(2, 100):
+        sys.setrecursionlimit(used + 400)
+        try:
+            below(400 - left)
+        except Exception as error:
+            raised.add(type(error))
+        finally:
+            sys.setrecursionlimit(limit)
+    assert raised == {RecursionError}

@@ -117,6 +117,26 @@ def test_text_that_an_interrupt_may_have_cost_is_not_published_without(
     assert target.read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("interrupt", [Late, KeyboardInterrupt, SystemExit])
+def test_what_interrupts_one_that_is_dropped_arrives_with_the_commit(
+    target: Path, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> None:
+    """A finalizer swallows what is raised in it, a request to stop as well."""
+
+    def write(self: AtomicWriter, data: Any) -> int:
+        raise interrupt
+
+    with pytest.raises(interrupt) as caught, AtomicWriter(target) as file:
+        text = file.text()
+        text.write("accepted")
+        with monkeypatch.context() as patch:
+            patch.setattr(AtomicWriter, "write", write)
+            del text
+            gc.collect()
+    assert "the target is unchanged" in caught.value.__notes__[0]
+    assert target.read_bytes() == b"old"
+
+
 def test_an_interrupt_that_costs_no_accepted_text_does_no_harm(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

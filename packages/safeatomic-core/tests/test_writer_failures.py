@@ -19,6 +19,7 @@ from safeatomic_core import (
     read_atomic_bytes,
     release_lock,
     try_acquire_lock,
+    write_atomic_bytes,
 )
 from safeatomic_core._posix import kernel
 
@@ -170,3 +171,44 @@ def test_a_forked_child_is_told_that_it_flushes_nothing(target: Path) -> None:
     assert exit_code(pid) == 7
     file.commit()
     assert target.read_bytes() == b"the parent's"
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_what_replaced_the_temporary_file_is_not_published(
+    target: Path, checked: bool, listing: Listing
+) -> None:
+    """As an editor of every file of a directory does, which has seen a part of the content."""
+    write_atomic_bytes(target, b"old", write_checksum=checked)
+    before = listing()
+    file = AtomicWriter(target, write_checksum=checked)
+    file.write(b"the beginning")
+    file.flush()
+    (temp,) = target.parent.glob(".safeatomic-tmp-*")
+    copy = target.with_name("copy")
+    copy.write_bytes(temp.read_bytes())
+    copy.rename(temp)
+    file.write(b" and the end")
+    with pytest.raises(FileNotFoundError, match="was removed or replaced during the write"):
+        file.commit()
+    assert read_atomic_bytes(target, check_checksum=checked) == b"old"
+    assert listing() == before
+
+
+def test_a_target_that_was_closed_meanwhile_is_told_from_the_temporary_file(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = AtomicWriter(target)
+    really = kernel.open
+
+    def refuse(name: str, flags: int, *args: Any, **at: Any) -> int:
+        if flags & os.O_WRONLY and name == target.name:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), name)
+        return really(name, flags, *args, **at)
+
+    monkeypatch.setattr(kernel, "access", lambda name, *_: name != target.name)
+    monkeypatch.setattr(kernel, "open", refuse)
+    with pytest.raises(PermissionError, match="cannot open the target") as caught:
+        file.commit()
+    assert caught.value.__notes__ == ["safeatomic: Gate failed; the target is unchanged"]
+    assert "The file " in str(caught.value)
+    assert "open file" not in str(caught.value)

@@ -206,10 +206,15 @@ def _of_missing(name: str, step: str, target: Target) -> str:
     """Say what vanished."""
     if is_temp_name(name):
         return (
-            "The temporary file was removed during the write, perhaps by a cleaning job; write "
-            "again"
+            "The temporary file was removed or replaced during the write, perhaps by a cleaning "
+            "job; write again"
         )
     if step == _trace.GATE:
+        try:
+            kernel.stat(os.path.dirname(_place(target)))  # which a link may lead into
+        except system_error() as error:
+            if error.errno == errno.ENOENT:
+                return _of_path(errno.ENOENT, target)
         return "There is no such file"
     if target.must_exist and name == target.name:
         return "The file was moved or deleted meanwhile, by another program"

@@ -57,11 +57,11 @@ class Metadata:
         self._target, self._temp, self._policy = target, temp, policy
         self._private = False  # whether the temp was made for its owner alone
         self._given: int | None = None  # the mode that it had when the caller got its descriptor
-        self._marked = False  # whether that mode may bear a mark
+        self._marked = False  # whether that mode may have the sticky bit, set by `expose`
         self.without_acl = False
 
     def create_temp(self) -> None:
-        """Create the temp, from its first byte readable by nobody who may not read the file."""
+        """Create the temp, which at no time is readable by those who may not read the file."""
         target = self._target
         keeps = self._policy.preserve_metadata and target.status is not None
         if keeps or target.is_mount_point:
@@ -72,7 +72,7 @@ class Metadata:
             self._temp.create(_NEW_FILE_MODE if mode is None else mode)
 
     def hide(self) -> None:
-        """Make the temp its owner's alone, as it is from the beginning beside a mount point."""
+        """Let only the owner read the temp, as if Gate had seen the mount point."""
         if not self._private:
             kernel.fchmod(self._temp.fd, _OVERWRITE_MODE)
 
@@ -123,7 +123,7 @@ class Metadata:
 def preserve(target: Target, temp: Temp, chosen: int | None = None) -> bool:
     """Give a temp the metadata of the file it is going to replace.
 
-    The owner goes last: once the file is somebody else's, less may be done to it.
+    The owner is changed last: of somebody else's file, less may be changed.
 
     Args:
         target: The target, whose ``status`` is that of the file to be replaced.
@@ -294,7 +294,7 @@ def _present(fd: int, lost: list[Loss]) -> list[str]:
 
 
 def _copy_from_open(target: Target, fd: int, copying: _Copying) -> bytes | None:
-    """Make them those of the target where they are to be had from an open file only."""
+    """Do the same through an open file, where the way through ``/proc`` is closed."""
     source = Descriptor()
 
     def copy() -> None:

@@ -35,7 +35,7 @@ from ._recording import record_present
 from ._rename import rename_new
 from ._settle import settle_directory
 from ._sidecar_file import may_be_ours
-from ._target import Target, check_path, unchanged
+from ._target import Target, check_path, identity, still_named, unchanged
 from ._temp_file import Temp, start_writeback, unlink_if_there
 from ._verdicts import is_mount_point
 
@@ -105,11 +105,12 @@ class Write(Change):
     def fill(self, data: memoryview | bytes) -> None:
         """Write the whole content, hashing it on the way."""
         self.step = _trace.FILL
-        changeable = isinstance(data, memoryview) and not data.readonly
+        # Another thread may change a buffer, and another process what a read-only map shows.
+        changeable = isinstance(data, memoryview) and not isinstance(data.obj, bytes)
         if self.policy.write_checksum and not changeable:
             self._hash_aside(data)
         self.temp.write_all(data)
-        if self.policy.write_checksum and changeable:  # by another thread: hash what was written
+        if self.policy.write_checksum and changeable:  # hash what was written
             self._digest = hash_fd(self.temp.fd, self.policy.algo)
         self.filled(len(data))
 
@@ -137,7 +138,12 @@ class Write(Change):
         self.target.lasting = False
 
     def look_again(self) -> None:
-        """See what is to be replaced as it is now, after a stream has taken its time."""
+        """See what is to be replaced, and with what, after a stream has taken its time."""
+        temp = self.temp
+        if not still_named(temp.dir_fd, temp.name, identity(kernel.fstat(temp.fd))):
+            # A program that edits every file of a directory leaves a part of the content there.
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), temp.name)
+        self.step = _trace.GATE
         self.target.look_again()
         self.require_target()
         if self.announcement is not None:

@@ -20,11 +20,13 @@ class Texts:
 
     Attributes:
         torn: Whether an interrupt may have cost text that one of them had accepted.
+        unheard: What was raised while one that was dropped handed text on, where nobody hears it.
     """
 
     def __init__(self) -> None:
         self._open: list[ref[_Text]] = []
         self.torn = False
+        self.unheard: BaseException | None = None
 
     def wrap(self, writer: BinaryIO, encoding: str, newline: str | None) -> io.TextIOWrapper:
         """Return one more; it lives as long as the program keeps it."""
@@ -44,7 +46,10 @@ class Texts:
 
         Raises:
             SafeAtomicError: A stream was interrupted while it handed text on.
+            BaseException: What interrupted one that was dropped, which had no caller to tell.
         """
+        if self.unheard is not None:
+            raise self.unheard
         if self.torn:
             raise SafeAtomicError(
                 f"{path!r}: a signal handler's exception interrupted a text stream while it handed "
@@ -53,7 +58,7 @@ class Texts:
 
 
 class _Text(io.TextIOWrapper):
-    """One text stream; that it is dropped does not close the writer.
+    """One text stream; dropping it does not close the writer.
 
     `io.TextIOWrapper` forgets what it holds before it hands that on: what interrupts the writer
     then costs lines that were accepted long before.
@@ -83,8 +88,11 @@ class _Text(io.TextIOWrapper):
 
     def close(self) -> None:
         """Close the writer as well; not where this is only dropped."""
-        if self._finalizing:  # as CPython's finalizer says, which no Python code of ours is part of
-            self.detach()
+        if self._finalizing:  # set by CPython's finalizer, which runs no Python code of ours
+            try:
+                self.detach()
+            except BaseException as error:  # noqa: BLE001 - the finalizer would swallow it
+                self._texts.unheard = error.with_traceback(None)  # which would keep this alive
         else:
             super().close()
 

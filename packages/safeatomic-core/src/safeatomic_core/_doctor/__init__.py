@@ -14,6 +14,7 @@ from .._errors import system_error
 from .._guarantees import inspect_guarantees, unknown_report
 from .._hashes import unloadable
 from .._options import check_flag
+from .._stack import require_stack
 from .._target import check_path
 from .._types import CheckStatus, Level, Record, StrPath
 
@@ -127,6 +128,7 @@ def doctor(
     text = check_path(path)
     check_flag(destructive, "destructive")
     required = _check_require(require)
+    require_stack()  # else ctypes makes an error of its own of the RecursionError
     try:
         from .examination import examine  # a third of the package, and few programs want it
     except unloadable() as error:
