@@ -73,7 +73,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "255 -> 256",
     ): "the range of a random number",
     (
-        "_cli/arguments.py",
+        "_cli/options.py",
         "parsed.retries = _MOST if attempts >= _MOST else math.ceil(attempts)",
         ">= -> >",
     ): "no number of such a size is equal to it",

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,17 @@ def test_nobody_is_told_to_make_the_directory_of_a_missing_file(
     text = advice_of(lambda: call(*names, safety="best_effort"))
     assert f"There is no such file, and no directory '{tmp_path}/no'" in text
     assert "create it" not in text
+
+
+def test_a_link_into_a_directory_that_is_missing_names_it(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("no/such")
+    (tmp_path / "chain").symlink_to("link")
+    for name in ("link", "chain"):
+        text = advice_of(partial(write, tmp_path / name))
+        assert f"is a link to '{tmp_path}/no/such'" in text
+        assert f"The directory '{tmp_path}/no' does not exist; create it first" in text
+    (tmp_path / "no").mkdir()
+    write(tmp_path / "chain")
 
 
 def test_where_the_working_directory_cannot_be_looked_at_it_is_not_said_to_be_gone(

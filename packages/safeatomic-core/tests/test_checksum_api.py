@@ -111,6 +111,21 @@ def test_the_time_of_a_record_is_that_of_its_file(target: Path) -> None:
     assert str(info) == f"{target}: sha256 {ABC}, recorded 1970-01-02T00:00:00Z"
 
 
+@pytest.mark.parametrize("seconds", [10**17, -(10**17), 2**38, -(2**38)])
+def test_a_time_that_no_calendar_can_write_is_not_known(
+    target: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    def fstat(fd: int) -> os.stat_result:
+        status = os.fstat(fd)
+        return os.stat_result((*status[:8], seconds, status[9]))
+
+    write_checksum_file(target)
+    monkeypatch.setattr(kernel, "fstat", fstat, raising=False)  # a tmpfs keeps any time
+    info = get_checksum_info(target)
+    assert info is not None
+    assert info.timestamp is None
+
+
 def test_a_missing_file_has_no_checksum(tmp_path: Path, listing: Any) -> None:
     with pytest.raises(FileNotFoundError):
         write_checksum_file(tmp_path / "missing")

@@ -23,6 +23,8 @@ from safeatomic_core._posix import kernel
     ("text", "shown"),
     [
         ("\udc80\udcff", "\\x80\\xff"),
+        ("\x85\udc85\xa0\udca0", "\\u0085\\x85\\u00a0\\xa0"),
+        ("\x7f\xff", "\\x7f\xff"),
         ("\udc7f\udd00", "\\udc7f\\udd00"),
         ("a\nb\x1b[2J\u202e", "a\\nb\\x1b[2J\\u202e"),
     ],
@@ -134,6 +136,7 @@ def test_a_bar_makes_way_for_each_line(
     for name in ("say", "complain"):
         monkeypatch.setattr(output, name, noted)
     monkeypatch.setattr(checksums, "record_checksums", one_after_the_other)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(progress, "LONG", 0)
     main([command, *[str(target)] * 3])

@@ -13,6 +13,23 @@ from safeatomic_core._cli import main, progress
 from safeatomic_core._cli.progress import Progress, size_of_stream
 
 
+@pytest.fixture(autouse=True)
+def able_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def test_a_terminal_that_cannot_remove_a_bar_gets_lines_if_asked(
+    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "LONG", 0)
+    monkeypatch.setenv("TERM", "dumb")
+    assert main(["checksum", "-q", str(target)]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["checksum", "-q", "--progress", str(target)]) == 0
+    assert capsys.readouterr().err == f"safeatomic: [{'#' * 25}] 100 %\n"
+
+
 def test_much_work_shows_its_progress_on_a_terminal(
     target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from typing import Any
 
 import pytest
 
-from safeatomic_core._doctor import process
+from safeatomic_core._doctor import process, storage
 
 pytestmark = pytest.mark.skipif(
     not os.path.exists("/proc/self/maps"), reason="no /proc/self/maps here"
@@ -115,6 +116,17 @@ def test_a_provider_that_cannot_be_found_is_an_error(
 def test_a_device_without_quota_is_an_error() -> None:
     with pytest.raises(OSError, match=r"[Bb]lock device|No such process|not implemented|permitted"):
         process.quota("/dev/null", 0, os.geteuid())
+
+
+@pytest.mark.parametrize("platform", ["darwin", "freebsd14"])
+def test_a_quotactl_with_other_arguments_is_not_called(
+    platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(ctypes, "CDLL", None)
+    with pytest.raises(OSError, match="other arguments") as caught:
+        process.quota("/dev/disk", 0, 7)
+    assert caught.value.errno not in storage._NO_QUOTA  # it is not known that there is none
 
 
 def test_limits_of_a_quota_are_given_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_the_filesystem_is_judged_by_its_guarantees(
 
 
 def test_options_that_cannot_be_seen_leave_durability_open(at: At, tmp_path: Path) -> None:
-    mount = environment.Mount(1, "8:1", "/", None, (), "ext4", "/dev/sda1")
+    mount = environment.Mount(1, "8:1", None, (), "ext4", "/dev/sda1")
     report = guarantees._report_on(verdicts.judge(mount, os.makedev(8, 1)))
     place = at(tmp_path / "f", report)
     assert storage.durability(place, report)[0] == "warn"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
-import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -167,67 +167,66 @@ def test_a_warning_points_at_the_callers_line(fake: Any) -> None:
     assert (caught[0].filename, caught[0].lineno) == (__file__, line)
 
 
-def call_through(module: str, filename: str, function: Callable[[], None]) -> None:
-    """Call a function through a frame of another file, as a sibling package would."""
-    code = compile("def run(function): function()", filename, "exec")
-    names: dict[str, Callable[[Callable[[], None]], None]] = {}
+def caller_in(module: str) -> Callable[[object, type[Warning]], None]:
+    """Return a function of a module that calls what it is given to warn with."""
+    code = compile("def run(warn, category): warn('something', category)", module, "exec")
+    names: dict[str, Any] = {"__name__": module}
     exec(code, names)
-    names["run"](function)
-    assert module
+    run: Callable[[object, type[Warning]], None] = names["run"]
+    return run
 
 
-@pytest.mark.parametrize("sibling", ["safeatomic", "safeatomic_formats"])
-def test_frames_of_the_sibling_packages_are_skipped(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sibling: str
-) -> None:
-    module = types.ModuleType(sibling)
-    module.__file__ = str(tmp_path / sibling / "__init__.py")
-    monkeypatch.setitem(sys.modules, sibling, module)
+@pytest.mark.parametrize(
+    "module", ["safeatomic", "safeatomic_formats", "safeatomic_formats._json", _log.__name__]
+)
+def test_frames_of_this_package_and_its_siblings_are_skipped(module: str) -> None:
     with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        call_through(
-            sibling,
-            str(tmp_path / sibling / "_json.py"),
-            lambda: _log.warn_caller("something", UnsupportedEnvironmentWarning),
-        )
-    # The lambda is this file's; what matters is that a frame of the sibling's would be skipped.
-    assert caught[0].filename == __file__
-    assert os.path.join(str(tmp_path / sibling), "") in _log._own_directories()
-
-
-def test_a_sibling_frame_directly_above_is_skipped(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    module = types.ModuleType("safeatomic_formats")
-    module.__file__ = str(tmp_path / "safeatomic_formats" / "__init__.py")
-    monkeypatch.setitem(sys.modules, "safeatomic_formats", module)
-    code = compile(
-        "def dump(warn, category): warn('something', category)",
-        str(tmp_path / "safeatomic_formats" / "_json.py"),
-        "exec",
-    )
-    names: dict[str, Callable[[object, type[Warning]], None]] = {}
-    exec(code, names)
-    with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        names["dump"](_log.warn_caller, UnsupportedEnvironmentWarning)
+        caller_in(module)(_log.warn_caller, UnsupportedEnvironmentWarning)
         line = sys._getframe().f_lineno - 1
     assert (caught[0].filename, caught[0].lineno) == (__file__, line)
 
 
-def test_a_neighbour_with_a_longer_name_is_not_skipped(tmp_path: Path) -> None:
-    own = _log._own_directories()[0]
-    other = own.rstrip(os.sep) + "_extras" + os.sep + "tool.py"
-    code = compile("def run(warn, category): warn('something', category)", other, "exec")
-    names: dict[str, Callable[[object, type[Warning]], None]] = {}
-    exec(code, names)
+@pytest.mark.parametrize("module", ["safeatomic_extras.tool", "app._vendor.safeatomic_core._gate"])
+def test_a_neighbour_with_a_longer_name_is_not_skipped(module: str) -> None:
     with pytest.warns(UnsupportedEnvironmentWarning) as caught:
-        names["run"](_log.warn_caller, UnsupportedEnvironmentWarning)
-    assert caught[0].filename == other
+        caller_in(module)(_log.warn_caller, UnsupportedEnvironmentWarning)
+    assert caught[0].filename == module
 
 
-def test_a_module_without_a_file_is_no_sibling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "safeatomic", types.ModuleType("safeatomic"))
-    monkeypatch.delitem(sys.modules, "safeatomic_formats", raising=False)
-    assert len(_log._own_directories()) == 1
+def test_a_program_without_files_is_warned_at_its_own_line(tmp_path: Path) -> None:
+    code = f"""
+import importlib.abc, importlib.machinery, os, sys, warnings
+
+root = {str(Path(_log.__file__).parent.parent)!r}
+
+class InMemory(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] != "safeatomic_core":
+            return None
+        package = os.path.isdir(self.place(name))
+        return importlib.machinery.ModuleSpec(name, self, is_package=package)
+    def place(self, name):
+        return os.path.join(root, *name.split("."))
+    def is_package(self, name):
+        return os.path.isdir(self.place(name))
+    def get_source(self, name):
+        return None
+    def exec_module(self, module):
+        place = self.place(module.__name__)
+        file = place + "/__init__.py" if os.path.isdir(place) else place + ".py"
+        with open(file, encoding="utf-8") as source:
+            exec(compile(source.read(), module.__name__, "exec"), module.__dict__)
+
+sys.meta_path.insert(0, InMemory())
+import safeatomic_core
+from safeatomic_core import _log
+assert not hasattr(_log, "__file__")
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    _log.warn_caller("something", UserWarning)
+assert caught[0].filename == "<string>", caught[0]
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 def test_an_error_filter_turns_the_warning_into_an_error(fake: Any) -> None:

@@ -365,3 +365,23 @@ def test_a_target_that_cannot_be_made_shorter_again_keeps_its_copy(
     assert caught.value.errno == errno.EIO
     (copy,) = (name for name in listing() if name.startswith(COPY_PREFIX))
     assert (seen.parent / copy).read_bytes() == b"the new content"
+
+
+def test_a_target_that_takes_no_byte_keeps_its_copy(
+    seen: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, calls = kernel.pwrite, 0
+
+    def take_nothing(fd: int, data: bytes, offset: int) -> int:
+        nonlocal calls
+        if not os.path.samestat(os.fstat(fd), os.stat(seen)):
+            return int(really(fd, data, offset))
+        calls += 1
+        assert calls < 10, "repeated for ever"
+        return 0
+
+    monkeypatch.setattr(kernel, "pwrite", take_nothing, raising=False)
+    with pytest.raises(OSError, match="mixture") as caught:
+        write_atomic_bytes(seen, b"the new content", safety="best_effort")
+    assert caught.value.errno == errno.ENOSPC
+    assert [name for name in listing() if name.startswith(COPY_PREFIX)]

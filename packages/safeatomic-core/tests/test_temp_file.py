@@ -145,6 +145,24 @@ def test_short_writes_are_continued(
     temp.discard()
 
 
+def test_a_filesystem_that_takes_no_byte_is_full(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def take_nothing(*_args: object) -> int:
+        nonlocal calls
+        calls += 1
+        assert calls < 10, "repeated for ever"
+        return 0
+
+    monkeypatch.setattr(kernel, "write", take_nothing, raising=False)
+    with pytest.raises(OSError, match="unchanged") as caught:
+        write_atomic_bytes(target, b"new")
+    assert caught.value.errno == errno.ENOSPC
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
 def test_an_orphan_is_found_and_removed(tmp_path: Path, dir_fd: int) -> None:
     path = orphan(tmp_path)
     (tmp_path / "other.tmp").write_bytes(b"x")

@@ -23,7 +23,7 @@ def darwin(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def mount_of_statfs(fd: int) -> environment.Mount:
         asked.append(fd)
-        return environment.Mount(-1, "", "", "/", ("local",), "apfs", "/dev/disk3s5")
+        return environment.Mount(-1, "", "/", ("local",), "apfs", "/dev/disk3s5")
 
     monkeypatch.setattr(environment, "PLATFORM", "darwin")
     monkeypatch.setattr(environment, "_process_findings", tuple)

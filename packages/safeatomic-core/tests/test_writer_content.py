@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import AtomicWriter, verify_checksum
+from safeatomic_core import AtomicWriter, SafeAtomicError, verify_checksum
 from safeatomic_core._posix import kernel
 
 
@@ -121,6 +121,28 @@ def test_what_is_decided_is_closed(target: Path, end: Callable[[AtomicWriter], N
     end(file)
     assert file.closed
     assert raw.closed
+
+
+@pytest.mark.parametrize("write_checksum", [False, True])
+def test_what_was_not_flushed_before_raw_was_closed_is_not_left_out_silently(
+    target: Path, listing: Callable[[], list[str]], write_checksum: bool
+) -> None:
+    file = AtomicWriter(target, write_checksum=write_checksum)
+    file.write(b"new")
+    file.raw.close()
+    with pytest.raises(SafeAtomicError, match="raw stream was closed"):
+        file.commit()
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
+def test_what_was_flushed_before_raw_was_closed_is_published(target: Path) -> None:
+    file = AtomicWriter(target)
+    file.write(b"new")
+    file.flush()
+    file.raw.close()
+    file.commit()
+    assert target.read_bytes() == b"new"
 
 
 def test_a_buffer_that_was_hashed_is_free_while_an_error_is_handled(

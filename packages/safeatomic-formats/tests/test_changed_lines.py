@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
+from ruamel.yaml.scalarstring import FoldedScalarString
+
 from safeatomic_formats import _layout
 
 BRACKETS = "a: [1,   2,\n  3]\nb: [4,   5,\n  6]\n# about c\nc: [7,   8,\n  9]\n"
@@ -58,6 +60,46 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         WHOLE,
         lambda d: (d.update(a=2), d["b"].append(2)),
         "  a: 2 # x\n  # c\n  b:\n    - 1\n    - 2\n  d:   4\n",
+    ),
+    "brackets below a comment behind the marker": (
+        "--- # c\na: [1,   2,\n  3] # d\n",
+        lambda d: d["a"].append(4),
+        "--- # c\na: [1, 2, 3, 4] # d\n",
+    ),
+    "mapping in place of a null that is spelt": (
+        "--- # c\nk0 :   null  # d\nk1 :   1\n",
+        lambda d: d.update(k0={"q": 1}),
+        "--- # c\nk0:          # d\n  q: 1\nk1 :   1\n",
+    ),
+    "list in place of a block scalar with a comment at its mark": (
+        "a:   |  # c\n  one\nb:   [1,\n  2]\n",
+        lambda d: d.update(a=[1]),
+        "a: # c\n- 1\nb:   [1,\n  2]\n",
+    ),
+    "number in place of a block scalar with a comment at its mark": (
+        "a:   >  # c\n  one\n# d\nb:   2\n",
+        lambda d: d.update(a=1),
+        "a: 1 # c\n# d\nb:   2\n",
+    ),
+    "mapping in an item behind brackets with a comment": (
+        "k: &a\n   # c\n  -  {a: 1} # d\n  - 0:   {a: 1,\n       c: [x]}\n",
+        lambda d: d["k"][1].update({0: {"q": 1}}),
+        "k: &a\n   # c\n  -  {a: 1} # d\n  - 0:\n      q: 1\n",
+    ),
+    "block scalar that begins with spaces in a wide indent": (
+        "a:\n    b: |4\n          x\n        y\nc:   1\n",
+        lambda d: d["a"].update(d=copy.deepcopy(d["a"]["b"])),
+        "a:\n    b: |4\n          x\n        y\n    d: |4\n          x\n        y\nc:   1\n",
+    ),
+    "text in brackets that begins with a colon": (
+        "a: [1]\nb:   {c: 1}\n",
+        lambda d: (d["a"].append(":  x"), d["b"].update({":*y": ":z"})),
+        "a: [1, ':  x']\nb: {c: 1, ':*y': ':z'}\n",
+    ),
+    "folded text that ends in blank lines": (
+        "a:   1\nb:   2\n",
+        lambda d: d.update(a=FoldedScalarString("x\n\n")),
+        'a: "x\\n\\n"\nb:   2\n',
     ),
     "entry added to a mapping that is indented as a whole": (
         f"--- !t\n{WHOLE}",

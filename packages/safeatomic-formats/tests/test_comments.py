@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
+from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
+
 from safeatomic_formats import _layout
 from safeatomic_formats._comments import above_what_follows
 from safeatomic_formats._lines import differences
@@ -145,6 +147,69 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d["a"].update({"v": 1, "t": "z"}),
         "a:\n  t: |-\n    z\n\n  # about u\n  u: |\n    # y\n  v: 1\n\nb: 1\n",
     ),
+    "mapping in place of a value above a comment": (
+        "a:\n  x: 1\n  # below\nb: 2\n",
+        lambda d: d["a"].update(x={"y": 2}),
+        "a:\n  x:\n    y: 2\n  # below\nb: 2\n",
+    ),
+    "list in place of a value above a comment": (
+        "a:\n  x: 1 # one\n  # below\n  y: 3\n",
+        lambda d: d["a"].update(x=["y", {"z": 1}]),
+        "a:\n  x:   # one\n  - y\n  - z: 1\n  # below\n  y: 3\n",
+    ),
+    "list in place of an item above a comment": (
+        "- k\n\n# below\n- z\n",
+        lambda d: d.__setitem__(0, ["p", "q"]),
+        "- - p\n  - q\n\n# below\n- z\n",
+    ),
+    "list in place of a mapping with a comment in it": (
+        "a:\n  x: # e\n    # f\n    q: 1\n  # d\n",
+        lambda d: d["a"].update(x=["y"]),
+        "a:\n  x: # e\n    # f\n  - y\n  # d\n",
+    ),
+    "number in place of a block scalar": (
+        "a:\n  x: |\n    t\n  # below\n  y: |\n    t\n\n\n  # end\n",
+        lambda d: d["a"].update({"x": 5, "y": 6}),
+        "a:\n  x: 5\n  # below\n  y: 6\n\n\n  # end\n",
+    ),
+    "list in place of a block scalar": (
+        "a:\n  - >\n    t\n  # below\n  - |\n    t\n\n  # end\n",
+        lambda d: (d["a"].__setitem__(0, [5]), d["a"].__setitem__(1, [6])),
+        "a:\n  -   - 5\n  # below\n  -   - 6\n\n  # end\n",
+    ),
+    "block scalar in place of a number": (
+        "a: 1\n\n# about b\nb: 2\n",
+        lambda d: d.update(a=LiteralScalarString("x\ny\n")),
+        "a: |\n  x\n  y\n\n# about b\nb: 2\n",
+    ),
+    "block scalar above a comment further to the right": (
+        "a:\n  b: 1 # one\n      # deep\n  c:\n  - 2\n      # deep\n",
+        lambda d: (
+            d["a"].update(b=LiteralScalarString("x\n")),
+            d["a"]["c"].__setitem__(0, LiteralScalarString("y\n")),
+        ),
+        "a:\n  b: |\n    x\n   # one\n  # deep\n  c:\n  - |\n    y\n  # deep\n",
+    ),
+    "block scalar that ends in blank lines": (
+        "a: 1\n\n# about b\nb: |\n  x\n\n# end\n",
+        lambda d: d.update(a=LiteralScalarString("y\n\n"), b=LiteralScalarString("z\n\n")),
+        "a: |+\n  y\n\n# about b\nb: |+\n  z\n\n# end\n",
+    ),
+    "empty block scalars": (
+        "a: 1 # one\nb: 2\n# end\n",
+        lambda d: d.update(a=LiteralScalarString(""), b=FoldedScalarString("")),
+        "a: '' # one\nb: ''\n# end\n",
+    ),
+    "comment further to the left than what is added": (
+        "a:\n  b:\n    x: 1\n  # below\n# end\n",
+        lambda d: d["a"]["b"].update(y=2),
+        "a:\n  b:\n    x: 1\n    y: 2\n  # below\n# end\n",
+    ),
+    "mapping with comments in place of an item with comments": (
+        "l:\n  - 1 # c\n  # d\nm: 1\no: 2\np: 3\nn: # f\n    # z\n    y: 1\n",
+        lambda d: d["l"].__setitem__(0, d["n"]),
+        "l:\n  - &id001 # f\n    # z\n    y: 1\n  # d\nm: 1\no: 2\np: 3\nn: *id001\n",
+    ),
 }
 
 
@@ -161,6 +226,7 @@ def test_comments_stay(
     if copied:
         document = copy.deepcopy(document)
     change(document)
+    assert _layout.render(document, nothing_there) == changed
     assert _layout.render(document, nothing_there) == changed
 
 

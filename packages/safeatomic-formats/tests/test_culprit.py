@@ -218,3 +218,46 @@ def test_an_error_is_the_same_where_nothing_can_be_imported_any_more(
     monkeypatch.setitem(sys.modules, "signal", None)  # as in a chroot, before anything wanted it
     with pytest.raises(Exception, match=r"obj\['a'\]"):
         DUMPS[name](tmp_path / "document", {"a": object()})
+
+
+class OwnError(Exception):
+    """An error that no library knows."""
+
+
+class Unspeakable:
+    """Has no text."""
+
+    error: Exception = OwnError("no text")
+
+    def __repr__(self) -> str:
+        raise self.error
+
+
+UNSPEAKABLE = {"as a value": [Unspeakable()], "as a key": {Unspeakable(): 1}}
+
+
+@pytest.mark.parametrize("error", [OwnError("no text"), ValueError("no text"), OSError("no text")])
+@pytest.mark.parametrize("value", UNSPEAKABLE.values(), ids=UNSPEAKABLE)
+@pytest.mark.parametrize("language", DUMPS)
+def test_an_object_whose_text_fails_is_refused_like_any_other(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    language: str,
+    value: object,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr(Unspeakable, "error", error)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - each library has its own
+        DUMPS[language](tmp_path / "document", {"a": value})
+    assert type(caught.value).__name__ in ("TypeError", "RepresenterError")
+    assert "obj['a']" in str(caught.value)
+    assert "no text" not in str(caught.value)
+    assert "the target is unchanged" in caught.value.__notes__[-1]
+
+
+def test_an_object_whose_text_fails_is_refused_by_a_converter_too(tmp_path: Path) -> None:
+    ruamel_yaml = pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
+    with pytest.raises(ruamel_yaml.representer.RepresenterError, match="<Unspeakable>"):
+        formats.atomic_yaml_dump_ruamel(
+            tmp_path / "document", [Unspeakable()], yaml_instance=ruamel_yaml.YAML()
+        )

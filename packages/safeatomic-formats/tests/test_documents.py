@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import collections
 import contextvars
-import copy
-import enum
-import inspect
 import json
 import tomllib
 from collections.abc import Callable
@@ -17,7 +13,6 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-import safeatomic_core
 import safeatomic_formats
 from safeatomic_core import (
     ChecksumMismatchError,
@@ -27,7 +22,6 @@ from safeatomic_core import (
     safeatomic_config,
     try_acquire_lock,
 )
-from safeatomic_formats import _documents
 
 ruamel_error: type[Exception] | None
 try:
@@ -257,104 +251,6 @@ def test_a_document_that_is_there_can_be_kept(kind: Format, target: Path) -> Non
     assert target.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "error"),
-    [
-        ("concurrency", "maybe", ValueError),
-        ("preserve_metadata", "yes", TypeError),
-        ("write_checksum", 1, TypeError),
-        ("checksum_algo", "md17", ValueError),
-        ("retries", -1, ValueError),
-        ("delay", "soon", TypeError),
-        ("session", 5, TypeError),
-        ("safety", "loose", ValueError),
-        ("mode", 0o1000, ValueError),
-        ("overwrite", None, TypeError),
-    ],
-)
-def test_every_option_of_a_dump_reaches_the_core(
-    kind: Format, target: Path, option: str, value: object, error: type[Exception]
-) -> None:
-    with pytest.raises(error, match=option):
-        kind.dump(target, DOCUMENT, **{option: value})
-    assert names(target.parent) == []
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "error"),
-    [
-        ("check_checksum", 1, TypeError),
-        ("checksum_algo", "md17", ValueError),
-        ("safety", "loose", ValueError),
-    ],
-)
-def test_every_option_of_a_load_reaches_the_core(
-    kind: Format, target: Path, option: str, value: object, error: type[Exception]
-) -> None:
-    kind.dump(target, DOCUMENT)
-    with pytest.raises(error, match=option):
-        kind.load(target, **{option: value})
-
-
-def test_options_arrive_unchanged(
-    kind: Format, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: dict[str, object] = {}
-    monkeypatch.setattr(
-        _documents, "write_atomic", lambda _path, _text, **options: seen.update(options)
-    )
-    options: dict[str, object] = {
-        "concurrency": "none",
-        "preserve_metadata": False,
-        "write_checksum": True,
-        "checksum_algo": "blake2b",
-        "retries": 7,
-        "delay": 0.5,
-        "session": "nightly",
-        "safety": "warn",
-        "mode": 0o600,
-        "overwrite": False,
-    }
-    kind.dump(target, DOCUMENT, **options)
-    encoding = seen.pop("encoding")
-    assert seen == options
-    assert encoding == ("utf-8" if kind is FORMATS["toml"] else None)
-
-
-@pytest.mark.parametrize("option", ["encoding", "checksum_algo", "retries", "delay"])
-def test_options_left_out_are_the_configured_ones(
-    kind: Format, target: Path, monkeypatch: pytest.MonkeyPatch, option: str
-) -> None:
-    seen: dict[str, object] = {}
-    monkeypatch.setattr(
-        _documents, "write_atomic", lambda _path, _text, **options: seen.update(options)
-    )
-    kind.dump(target, DOCUMENT)
-    if not (option == "encoding" and kind is FORMATS["toml"]):
-        assert seen[option] is None
-
-
-@pytest.mark.parametrize("name", safeatomic_formats.__all__)
-def test_the_options_are_those_of_the_core(name: str) -> None:
-    function = getattr(safeatomic_formats, name)
-    model = safeatomic_core.write_atomic if "dump" in name else safeatomic_core.read_atomic
-    wanted = dict(inspect.signature(model).parameters)
-    del wanted["path"]
-    wanted.pop("data", None)
-    if "toml" in name:
-        del wanted["encoding"]
-    given = inspect.signature(function).parameters
-    assert {name: given[name] for name in wanted} == wanted
-
-
-@pytest.mark.parametrize("name", safeatomic_formats.__all__)
-def test_every_argument_is_documented(name: str) -> None:
-    function = getattr(safeatomic_formats, name)
-    documentation = inspect.getdoc(function) or ""
-    for argument in inspect.signature(function).parameters:
-        assert f"\n    {argument}: " in documentation
-
-
 def nested(depth: int) -> object:
     value: object = 1
     for _ in range(depth):
@@ -382,91 +278,3 @@ def test_a_document_nested_too_deeply_is_a_clear_error(
         kind.load(target)
     assert any(str(target) in note for note in caught.value.__notes__)
     assert any("nested too deeply" in note for note in caught.value.__notes__)
-
-
-class Colour(enum.StrEnum):
-    RED = "red"
-
-
-class Size(enum.IntEnum):
-    BIG = 3
-
-
-SUBCLASSES: dict[str, tuple[object, object]] = {
-    "OrderedDict": (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
-    "defaultdict": (collections.defaultdict(list, a=[1]), {"a": [1]}),
-    "StrEnum": (Colour.RED, "red"),
-    "IntEnum": (Size.BIG, 3),
-    "tuple": ((1, ("a",)), [1, ["a"]]),
-}
-
-
-@pytest.mark.parametrize(("value", "plain"), SUBCLASSES.values(), ids=SUBCLASSES)
-def test_what_one_format_takes_for_plain_data_all_do(
-    kind: Format, target: Path, value: object, plain: object
-) -> None:
-    kind.dump(target, {"k": value, "l": [value]})
-    assert kind.load(target) == {"k": plain, "l": [plain]}
-
-
-@pytest.mark.skipif(ruamel_error is None, reason="ruamel.yaml is not installed")
-def test_what_ruamel_yaml_loaded_can_be_written_in_every_format(kind: Format, target: Path) -> None:
-    target.write_text("# c\na: 'x'\nb: &b [1, {c: 2.50}]\nd: *b\ne: &yes true\nf: |\n  text\n")
-    kind.dump(target, safeatomic_formats.atomic_yaml_load_ruamel(target))
-    loaded = kind.load(target)
-    shared = [1, {"c": 2.5}]
-    assert loaded == {"a": "x", "b": shared, "d": shared, "e": True, "f": "text\n"}
-    assert "true" in target.read_text()
-
-
-COPIES: dict[str, Callable[[Any], Any]] = {
-    "deep copy": copy.deepcopy,
-    "copy": copy.copy,
-    "of a plain dict": dict,
-    "united": lambda document: document | {"new": 1},
-    "slices": lambda document: {"x": document["q"][1:], "y": document["q"][::-1]},
-    "a deep copy of a part": lambda document: {"x": copy.deepcopy(document["m"])},
-    "sum": lambda document: {"x": document["q"] + [5]},
-    "tuple": lambda document: {"x": tuple(document["q"])},
-}
-
-
-@pytest.mark.skipif(ruamel_error is None, reason="ruamel.yaml is not installed")
-@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
-def test_parts_and_copies_of_what_ruamel_yaml_loaded_can_be_written(
-    kind: Format, target: Path, duplicate: Callable[[Any], Any]
-) -> None:
-    target.write_text(
-        "a: &a 'x'\nb: &b {k: 1, l: [1, 2.50]}\nm:\n  <<: *b\n  n: 0x1F\n"
-        "q: &q\n  - 1\n  - two\n  - &y true\nr: *q\nf: >-\n  folded\n  text\n# end\n"
-    )
-    document = duplicate(safeatomic_formats.atomic_yaml_load_ruamel(target))
-    kind.dump(target, document)
-    assert kind.load(target) == json.loads(json.dumps(document))
-
-
-OWN = {
-    "indent": {"json"},
-    "sort_keys": {"json", "yaml"},
-    "ensure_ascii": {"json"},
-    "allow_nan": {"json"},
-    "default": {"json"},
-    "cls": {"json"},
-    "default_flow_style": {"yaml"},
-    "yaml_instance": {"ruamel"},
-    "multiline_strings": {"toml"},
-    "encoding": {"json", "yaml", "ruamel"},
-}
-
-
-@pytest.mark.parametrize("option", OWN)
-@pytest.mark.parametrize("name", FORMATS)
-def test_an_option_of_another_format_is_refused_by_name(
-    name: str, option: str, target: Path
-) -> None:
-    if name in OWN[option]:
-        assert option in inspect.signature(FORMATS[name].dump).parameters
-        return
-    with pytest.raises(TypeError, match=option):
-        FORMATS[name].dump(target, {}, **{option: None})
-    assert names(target.parent) == []

@@ -105,3 +105,47 @@ def test_entries_are_paired_with_all_lines_of_their_values() -> None:
         (3, 4, 6, 8),
         (4, 5, 8, 10),
     ]
+
+
+def test_every_second_value_may_change_beside_a_line_that_is_added() -> None:
+    base = [f"k{number}: v\n" for number in range(5_000)]
+    other = [line if number % 2 else f"k{number}: x\n" for number, line in enumerate(base)]
+    other.insert(2_500, "new: 1\n")
+    expected = [
+        (number, number + 1, number + (number >= 2_500), number + (number >= 2_500) + 1)
+        for number in range(0, 5_000, 2)
+    ]
+    expected.insert(1_250, (2_500, 2_500, 2_500, 2_501))
+    assert differences(base, other, by_key=True) == expected
+
+
+def test_all_values_may_change_beside_a_line_that_is_added() -> None:
+    base = [f"k{number}: v\n" for number in range(5_000)]
+    other = [f"k{number}: x\n" for number in range(5_000)]
+    other.insert(2_500, "new: 1\n")
+    regions = differences(base, other, by_key=True)
+    assert (2_500, 2_500, 2_500, 2_501) in regions
+    assert len(regions) == 5_001
+
+
+REPEATED = {
+    "values that repeat": ["- name: x\n", "  port: 1\n"],
+    "items that repeat": ["- x\n", "- y\n"],
+}
+
+
+@pytest.mark.parametrize("lines", REPEATED.values(), ids=REPEATED)
+def test_many_changes_among_lines_that_repeat_take_no_more_time(lines: list[str]) -> None:
+    base = lines * 10_000
+    other = [line if number % 4 else f"{line[:-2]}{number}\n" for number, line in enumerate(base)]
+    begun = time.process_time()
+    assert len(differences(base, other, by_key=True)) == 5_000
+    assert time.process_time() - begun < 10  # it takes less than one
+
+
+def test_time_grows_with_the_length_where_little_agrees() -> None:
+    base = [f"k{number}: v\n" for number in range(90_000)]
+    other = [line if number % 450 < 3 else f"x{number}\n" for number, line in enumerate(base)]
+    begun = time.process_time()
+    assert patched(base, other) == other
+    assert time.process_time() - begun < 10  # it takes less than one

@@ -1,13 +1,43 @@
-"""An option that is not what it must be is named, and nothing else is."""
+"""Options reach the core as they came; one that is not what it must be is named."""
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from safeatomic_formats import atomic_json_dump, atomic_toml_dump, atomic_yaml_dump
+import safeatomic_core
+import safeatomic_formats
+from safeatomic_formats import (
+    _documents,
+    atomic_json_dump,
+    atomic_json_load,
+    atomic_toml_dump,
+    atomic_toml_load,
+    atomic_yaml_dump,
+    atomic_yaml_load,
+)
+
+
+class Format(NamedTuple):
+    dump: Callable[..., None]
+    load: Callable[..., Any]
+
+
+FORMATS = {
+    "json": Format(atomic_json_dump, atomic_json_load),
+    "yaml": Format(atomic_yaml_dump, atomic_yaml_load),
+    "toml": Format(atomic_toml_dump, atomic_toml_load),
+}
+if importlib.util.find_spec("ruamel") is not None:
+    FORMATS["ruamel"] = Format(
+        safeatomic_formats.atomic_yaml_dump_ruamel, safeatomic_formats.atomic_yaml_load_ruamel
+    )
+DOCUMENT = {"name": "x", "list": [1, 2.5, True]}
 
 A_BOOL = r"must be a bool \(True or False\), not"
 WRONG: dict[str, tuple[Any, object, type[Exception], str]] = {
@@ -44,3 +74,142 @@ def test_a_wrong_option_is_not_blamed_on_the_document(
 def test_no_flow_style_of_its_own_is_allowed(tmp_path: Path) -> None:
     atomic_yaml_dump(tmp_path / "document", {"a": [1]}, default_flow_style=None)
     assert (tmp_path / "document").read_text() == "a: [1]\n"
+
+
+@pytest.fixture(params=FORMATS)
+def kind(request: pytest.FixtureRequest) -> Format:
+    return FORMATS[request.param]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "document"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("concurrency", "maybe", ValueError),
+        ("preserve_metadata", "yes", TypeError),
+        ("write_checksum", 1, TypeError),
+        ("checksum_algo", "md17", ValueError),
+        ("retries", -1, ValueError),
+        ("delay", "soon", TypeError),
+        ("session", 5, TypeError),
+        ("safety", "loose", ValueError),
+        ("mode", 0o1000, ValueError),
+        ("overwrite", None, TypeError),
+    ],
+)
+def test_every_option_of_a_dump_reaches_the_core(
+    kind: Format, target: Path, option: str, value: object, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=option):
+        kind.dump(target, DOCUMENT, **{option: value})
+    assert names(target.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("check_checksum", 1, TypeError),
+        ("checksum_algo", "md17", ValueError),
+        ("safety", "loose", ValueError),
+    ],
+)
+def test_every_option_of_a_load_reaches_the_core(
+    kind: Format, target: Path, option: str, value: object, error: type[Exception]
+) -> None:
+    kind.dump(target, DOCUMENT)
+    with pytest.raises(error, match=option):
+        kind.load(target, **{option: value})
+
+
+def test_options_arrive_unchanged(
+    kind: Format, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(
+        _documents, "write_atomic", lambda _path, _text, **options: seen.update(options)
+    )
+    options: dict[str, object] = {
+        "concurrency": "none",
+        "preserve_metadata": False,
+        "write_checksum": True,
+        "checksum_algo": "blake2b",
+        "retries": 7,
+        "delay": 0.5,
+        "session": "nightly",
+        "safety": "warn",
+        "mode": 0o600,
+        "overwrite": False,
+    }
+    kind.dump(target, DOCUMENT, **options)
+    encoding = seen.pop("encoding")
+    assert seen == options
+    assert encoding == ("utf-8" if kind is FORMATS["toml"] else None)
+
+
+@pytest.mark.parametrize("option", ["encoding", "checksum_algo", "retries", "delay"])
+def test_options_left_out_are_the_configured_ones(
+    kind: Format, target: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(
+        _documents, "write_atomic", lambda _path, _text, **options: seen.update(options)
+    )
+    kind.dump(target, DOCUMENT)
+    if not (option == "encoding" and kind is FORMATS["toml"]):
+        assert seen[option] is None
+
+
+@pytest.mark.parametrize("name", safeatomic_formats.__all__)
+def test_the_options_are_those_of_the_core(name: str) -> None:
+    function = getattr(safeatomic_formats, name)
+    model = safeatomic_core.write_atomic if "dump" in name else safeatomic_core.read_atomic
+    wanted = dict(inspect.signature(model).parameters)
+    del wanted["path"]
+    wanted.pop("data", None)
+    if "toml" in name:
+        del wanted["encoding"]
+    given = inspect.signature(function).parameters
+    assert {name: given[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("name", safeatomic_formats.__all__)
+def test_every_argument_is_documented(name: str) -> None:
+    function = getattr(safeatomic_formats, name)
+    documentation = inspect.getdoc(function) or ""
+    for argument in inspect.signature(function).parameters:
+        assert f"\n    {argument}: " in documentation
+
+
+OWN = {
+    "indent": {"json"},
+    "sort_keys": {"json", "yaml"},
+    "ensure_ascii": {"json"},
+    "allow_nan": {"json"},
+    "default": {"json"},
+    "cls": {"json"},
+    "default_flow_style": {"yaml"},
+    "yaml_instance": {"ruamel"},
+    "multiline_strings": {"toml"},
+    "encoding": {"json", "yaml", "ruamel"},
+}
+
+
+@pytest.mark.parametrize("option", OWN)
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_option_of_another_format_is_refused_by_name(
+    name: str, option: str, target: Path
+) -> None:
+    if name in OWN[option]:
+        assert option in inspect.signature(FORMATS[name].dump).parameters
+        return
+    with pytest.raises(TypeError, match=option):
+        FORMATS[name].dump(target, {}, **{option: None})
+    assert names(target.parent) == []

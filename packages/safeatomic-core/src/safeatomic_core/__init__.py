@@ -56,7 +56,7 @@ this drawing and holds it:
     _posix                  the table of system calls
     _options                the options of a call: checks, defaults, Policy
     _errors  _types  _trace  _log
-    _stack                  room on the stack for what ends a change
+    _stack                  room on the stack for what ends a change, or a look at a checksum
     _hashes                 hash objects, of hashlib or of the interpreter's own
 
 The names below are the whole public surface.

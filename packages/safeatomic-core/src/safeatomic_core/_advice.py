@@ -210,6 +210,11 @@ def _of_missing(name: str, step: str, target: Target) -> str:
             "job; write again"
         )
     if step == _trace.GATE:
+        try:
+            kernel.stat(os.path.dirname(_place(target)))  # which a link may lead into
+        except system_error() as error:
+            if error.errno == errno.ENOENT:
+                return _of_path(errno.ENOENT, target)
         return "There is no such file"
     if target.must_exist and name == target.name:
         return "The file was moved or deleted meanwhile, by another program"

@@ -14,7 +14,7 @@ import stat
 from . import _log
 from ._checksum_record import Checksum, agreeing, carried, format_record
 from ._descriptor import Descriptor, closing
-from ._digests import hash_fd, memoized
+from ._digests import digest_of_fd, hash_fd
 from ._posix import kernel
 from ._readership import Readers, admit, readers_at, readers_of
 from ._retirement import RESTLESS, ROUNDS, Retirement
@@ -218,7 +218,7 @@ class Announcement(Retirement):
             require_regular_fd(fd, target.path)
             if record is None:
                 return ((algo, hash_fd(fd, algo)),)
-            match = agreeing(record, memoized(fd))
+            match = agreeing(record, digest_of_fd(fd))
             return () if match is None else (match,)
 
         return closing(opened, hash_present)

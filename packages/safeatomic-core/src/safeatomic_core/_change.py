@@ -120,7 +120,7 @@ class Change:
     # ----------------------------------------------------------------------------- what it holds
 
     def enter(self, target: Target) -> None:
-        """Do the locks' part of Gate: nobody interrupts oneself, and a lock that is held fences.
+        """Do the locks' part of Gate: refuse a nested change, find the lock that fences this one.
 
         Raises:
             LockError: The running context is changing the name already. Nothing was touched.
@@ -135,7 +135,7 @@ class Change:
         """Take the lock of a name, or use the one that the running context holds."""
         self.step = _trace.ACQUIRE
         policy = self.policy
-        # Known to close() before it is taken: an interrupt in between must not leave it held.
+        # Before the lock is taken close() must know of it: no interrupt may leave it held.
         begin(target, self._marks)
         own = own_lock(target)
         if own is not None:
@@ -217,7 +217,8 @@ class Change:
                 inode = identity(kernel.fstat(fd))
                 self.published = still_named(self.target.dir_fd, self.target.name, inode)
             except system_error() as error:
-                _log.debug("%r: could not find out whether it is published (%s)", *self._why(error))
+                path = self.target.path
+                _log.debug("%r: could not find out whether it is published (%s)", path, error)
 
     def undo(self) -> None:
         """Put the sidecar back; never masks the error that is under way, harmless when done twice.
@@ -239,7 +240,7 @@ class Change:
             elif not announcement.roll_back(self._flush_renamed):
                 self._leave_locks()
         except (system_error(), LockError) as error:
-            _log.warning("%r: could not clean up (%s)", *self._why(error))
+            _log.warning("%r: could not clean up (%s)", self.target.path, error)
 
     def close(self) -> None:
         """Do the Release step, which fails in the log only, then close every descriptor."""
@@ -264,7 +265,7 @@ class Change:
         try:
             resource.discard()
         except system_error() as error:
-            _log.warning("%r: could not clean up (%s)", *self._why(error))
+            _log.warning("%r: could not clean up (%s)", self.target.path, error)
 
     def _discard_announcement(self) -> None:
         assert self.announcement is not None  # noqa: S101 - entered for one only
@@ -294,9 +295,6 @@ class Change:
 
     def _flush_renamed(self, renamed: int) -> None:
         flush_renamed(self.target, renamed)
-
-    def _why(self, error: Exception) -> tuple[str, Exception]:
-        return self.target.path, error
 
 
 class Explaining:

@@ -16,6 +16,7 @@ from ._posix import kernel
 from ._reading import read_with, verify_file
 from ._recording import Batch, record_present, require_present
 from ._sidecar_file import Looks, not_a_record
+from ._stack import require_stack
 from ._target import RESOLUTIONS, SIDECAR_SUFFIX, Target, check_path, visit
 from ._types import Buffer, Concurrency, Record, Safety, StrPath
 
@@ -172,7 +173,7 @@ def write_checksum_file(
 
 
 def _as_path(text: str) -> Path:
-    """Return a path, or the text where no such object can be had: the record is made by now."""
+    """Return a path; its text where pathlib cannot be loaded, since the record is made by now."""
     try:
         from pathlib import Path  # slow to import, and only this function returns one
     except unloadable():
@@ -285,6 +286,7 @@ def get_checksum_info(path: StrPath) -> ChecksumInfo | None:
         SafeAtomicError: The file at the sidecar's name is empty, or does not describe the file.
         OSError: The directory or the sidecar cannot be read.
     """
+    require_stack()
     looks = Looks()
 
     def look(target: Target) -> tuple[Sidecar, bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ._digests import HEXADECIMAL, digest_length
 
-# What ``sha256sum --check`` and its like tell the algorithm by.
+# By the length of the digest ``sha256sum --check`` and its like recognise the algorithm.
 BY_LENGTH = {32: "md5", 40: "sha1", 56: "sha224", 64: "sha256", 96: "sha384", 128: "sha512"}
 UNTAGGED = frozenset(BY_LENGTH.values())
 
@@ -131,7 +131,7 @@ def parse_digest(word: bytes) -> str | None:
     """Return a digest in lower case; None if the word is not one."""
     given = word.decode("ascii", "replace")
     digest = given.lower()
-    # All upper case is some tools' way; mixed case is a flipped bit.
+    # Some tools write all of it in upper case; mixed case comes from a flipped bit.
     if given not in (digest, given.upper()) or not HEXADECIMAL.issuperset(digest):
         return None
     return digest if len(digest) >= _SHORTEST else None

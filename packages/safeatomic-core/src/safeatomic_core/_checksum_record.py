@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._digests import Digest
 
-CAP = 65536  # bytes that a record may have; most have a hundred
+CAP = 65536  # bytes; a longer file is not a record, and most records have a hundred
 _MOST_PREVIOUS = 100  # digests carried along when writers die over corrupt data again and again
 
 
@@ -57,7 +57,7 @@ class Checksum:
 
 def format_record(name: str, record: Checksum) -> tuple[bytes, int]:
     """Return a sidecar's bytes, and how many of them remain when it is sealed."""
-    shown = "./-" if name == "-" else name  # which tools take for the standard input
+    shown = "./-" if name == "-" else name  # tools take "-" for the standard input
     sealed = format_line(os.fsencode(shown), record.algo, record.digest)
     lines = [f"# previous={algo}:{digest}\n" for algo, digest in record.previous]
     return sealed + "".join(lines).encode(), len(sealed)
@@ -78,8 +78,8 @@ def parse_record(
     """
     if len(raw) > CAP:
         raise MalformedError(f"is longer than {CAP} bytes")
-    # Seal truncates by zeroing: a crash inside it, or a read beside it, can meet NULs where a line
-    # of previous digests is being cut off. What stands before them is the sealed record.
+    # A truncation zeroes first: after a crash during Seal, or in a read at the same time, there can
+    # be NULs in place of the previous digests. What stands before the NULs is the sealed record.
     body, nul, _ = raw.partition(b"\0")
     if nul:
         body = body[: body.rfind(b"\n") + 1]

@@ -18,7 +18,7 @@ from ._posix import kernel
 from ._target import LOCK_SUFFIX, identity
 
 try:
-    from posix import environ  # what `os.environ` shows, which raises twice for what is not there
+    from posix import environ  # the dictionary behind `os.environ`, whose own `get` is slower
 except ImportError:  # Windows
     environ = {}
 

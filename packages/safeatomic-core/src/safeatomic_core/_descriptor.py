@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Descriptor:
-    """Owner of at most one open descriptor, which no interrupt can come between and it."""
+    """Owner of at most one open descriptor; no interrupt can separate the two."""
 
     __slots__ = ("_held",)
 
@@ -48,7 +48,7 @@ class Descriptor:
     def open(self, opener: Callable[..., int], *args: object, dir_fd: int | None = None) -> int:
         """Open it: call ``opener`` as `os.open` is called, and keep what it returns.
 
-        What was open before is closed then; ``dir_fd`` may be that.
+        What this owner had open before is closed afterwards, so ``dir_fd`` may be that.
         """
         call = opener if dir_fd is None else partial(opener, dir_fd=dir_fd)
         held = self._held

@@ -50,30 +50,27 @@ def hash_fd(fd: int, algo: str, on_hashed: Callable[[int], None] | None = None) 
 
 def digest_of_bytes(data: bytes) -> Callable[[str], str]:
     """Return a function that gives the digest of bytes, hashing once for each algorithm."""
-    known: dict[str, str] = {}
-
-    def digest_of(algo: str) -> str:
-        if algo not in known:
-            known[algo] = hash_bytes(data, algo)
-        return known[algo]
-
-    return digest_of
+    return _remembering(lambda algo: hash_bytes(data, algo))
 
 
-def memoized(fd: int, on_hashed: Callable[[int], None] | None = None) -> Callable[[str], str]:
+def digest_of_fd(fd: int, on_hashed: Callable[[int], None] | None = None) -> Callable[[str], str]:
     """Return a function that gives an open file's digest, hashing once for each algorithm."""
+    return _remembering(lambda algo: hash_fd(fd, algo, on_hashed))
+
+
+def _remembering(hash_by: Callable[[str], str]) -> Callable[[str], str]:
     known: dict[str, str] = {}
 
     def digest_of(algo: str) -> str:
         if algo not in known:
-            known[algo] = hash_fd(fd, algo, on_hashed)
+            known[algo] = hash_by(algo)
         return known[algo]
 
     return digest_of
 
 
 def digest_length(algo: str) -> int | None:
-    """Return the hexadecimal digits of an algorithm, None for one that this Python has not."""
+    """Return how many hexadecimal digits an algorithm has; None if this Python lacks it."""
     try:
         return _lengths[algo]
     except KeyError:
@@ -105,7 +102,7 @@ class HashAside:
         self._done = allocate_lock()
 
     def start(self, data: memoryview | bytes) -> None:
-        """Begin. Whoever knows of this object can wait from here on, whatever interrupts it."""
+        """Begin to hash. From here on `hexdigest` waits for it, whatever interrupts this."""
         self._done.acquire()
         if is_finalizing():  # up to Python 3.11 a thread that is started now never runs
             self._work(data)
@@ -137,7 +134,7 @@ class HashAside:
 
 
 def update(made: _Hash, data: ReadableBuffer) -> None:
-    """Show a hash object some bytes."""
+    """Feed bytes into a hash object."""
     view = check_data(data)
     try:
         made.update(view)

@@ -66,13 +66,12 @@ class Environment(Record):
 class Mount:
     """One line of the mount table."""
 
-    __slots__ = ("device", "fstype", "number", "options", "point", "root", "source")
+    __slots__ = ("device", "fstype", "number", "options", "point", "source")
 
     def __init__(
         self,
         number: int,
         device: str,
-        root: str,
         point: str | None,
         options: tuple[str, ...],
         fstype: str,
@@ -80,7 +79,6 @@ class Mount:
     ) -> None:
         self.number = number
         self.device = device
-        self.root = root
         self.point = point
         self.options = options
         self.fstype = fstype
@@ -201,7 +199,7 @@ def _find_suppressor() -> str:
 
 
 def mount_number(dir_fd: int | None) -> int | None:
-    """Return the number of the mount of an open directory, None where the kernel tells none."""
+    """Return the number of an open directory's mount; None where the kernel does not tell it."""
     if dir_fd is None:
         return None
     try:
@@ -285,7 +283,6 @@ def parse_mount(line: bytes) -> Mount | None:
     return Mount(
         number,
         os.fsdecode(fields[2]),
-        _mounts.unescaped(fields[3]),
         _mounts.unescaped(fields[4]),
         tuple(options),
         _mounts.unescaped(fstype),
@@ -340,7 +337,7 @@ def _mount_by_magic(dir_fd: int) -> Mount | None:
     magic = int.from_bytes(raw[:_LONG], sys.byteorder) & 0xFFFFFFFF
     if magic not in _MAGIC:
         return None
-    return Mount(-1, "", "", None, (), _MAGIC[magic], "")
+    return Mount(-1, "", None, (), _MAGIC[magic], "")
 
 
 # ------------------------------------------------------------------------------------ macOS and BSD
@@ -365,4 +362,4 @@ def mount_of_statfs(dir_fd: int) -> Mount | None:
     fstype, point, source = (os.fsdecode(text.partition(b"\0")[0]) for text in texts)
     bits = int.from_bytes(flags, "little")  # the first word's; only its low bits are looked at
     options = tuple(word for bit, word in _STATFS_FLAGS if bits & bit)
-    return Mount(-1, "", "", point, options, fstype, source)
+    return Mount(-1, "", point, options, fstype, source)

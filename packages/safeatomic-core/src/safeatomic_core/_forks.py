@@ -57,7 +57,7 @@ class Held(Descriptor):
     """Owner of at most one descriptor that no forked child may keep.
 
     Attributes:
-        lasting: Whether the program runs while it is open, and may close what it finds.
+        lasting: Whether code of the program runs while it is open; it may close any descriptor.
     """
 
     __slots__ = ("_born", "lasting")
@@ -70,7 +70,7 @@ class Held(Descriptor):
     def open(self, opener: Callable[..., int], *args: object, dir_fd: int | None = None) -> int:
         """Open it: call ``opener`` as `os.open` is called, and keep what it returns.
 
-        Its user, who is going to ask what was opened, says so by `shows`.
+        The caller, who looks at what was opened in any case, passes that to `shows`.
         """
         call = opener if dir_fd is None else partial(opener, dir_fd=dir_fd)
         try:
@@ -91,7 +91,7 @@ class Held(Descriptor):
         return fd
 
     def shows(self, status: os.stat_result) -> None:
-        """Take note of what was opened, so that a number that was reused meanwhile is noticed."""
+        """Take note of what was opened, to notice if another file gets the number later."""
         if self._held and self._held[0] in _held:
             _held[self._held[0]] = status.st_dev, status.st_ino
 

@@ -105,7 +105,7 @@ def gate(
     verdict = _verdicts.verdict_on(dev, dir_fd)
     if (
         target is not None
-        and verdict.mounted_names  # as the table shows them; nobody is asked for each write
+        and verdict.mounted_names  # from the table, without one more call for each write
         and target.name in verdict.mounted_names
         and _verdicts.is_mount_point(target.dir_fd, target.name)
     ):

@@ -203,7 +203,7 @@ def end(mark: Mark) -> None:
 
 
 def take(lock: Lock, session: str | None, retries: int, delay: float) -> bool:
-    """Take a lock, with retries if asked for; False if it is held. Nobody waits for oneself."""
+    """Take a lock, with retries if asked for; False if it is held. No thread waits for itself."""
     if lock.attempt(session):
         return True
     if retries == 0 or _held_in_this_thread(lock):

@@ -19,7 +19,7 @@ from ._descriptor import Descriptor, shows
 from ._errors import system_error
 from ._posix import NOT_SUPPORTED, kernel
 from ._target import READ_FLAGS, identity, require_regular_fd, still_named
-from ._temp_file import unlink_if_there
+from ._temp_file import progress, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,5 +145,5 @@ class InPlace:
                 raise OSError(errno.EIO, "the staged content is shorter than it was")
             done = 0
             while done < len(chunk):
-                done += kernel.pwrite(self._handle.fd, chunk[done:], offset + done)
+                done += progress(kernel.pwrite(self._handle.fd, chunk[done:], offset + done))
             offset += len(chunk)

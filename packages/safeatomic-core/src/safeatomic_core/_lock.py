@@ -26,7 +26,7 @@ from ._lock_readers import admit
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._settle import recover
 from ._target import LOCK_SUFFIX, identity, still_named
-from ._temp_file import Temp, unlink_if_there
+from ._temp_file import Temp, progress, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 _MODE = stat.S_IRUSR | stat.S_IWUSR | CRASH_MARK
-# Each round removes one dead lock or sees one vanish; this many in a row is a crowd, not a corpse.
+# Each round removes one dead lock or sees one vanish; so many in a row are other processes' doing.
 _ROUNDS = 64
 # Kernels and filesystems that do not know O_TMPFILE say so in these ways (open(2)). EPERM is also
 # what it says in a directory that was removed, where a file with a name gets ENOENT.
@@ -176,7 +176,7 @@ class Lock:
         """
         if self._handle is not None:
             if not self._held.valid():
-                return False  # and with the descriptor went the flock
+                return False  # the flock went with the descriptor
             if not self._handle.valid():
                 return dir_fd >= 0 and still_named(dir_fd, self.name, self.inode)
         return still_named(self.dir_fd, self.name, self.inode)
@@ -298,12 +298,9 @@ class Lock:
     def _fill(self, fd: int) -> int:
         """Write the payload, completely: nobody is to meet a lock that does not say what it is."""
         data = payload(self._session, self.token)
-        done = 0
+        done: int = kernel.pwrite(fd, data, 0)
         while done < len(data):
-            written = kernel.pwrite(fd, data[done:], done)
-            if written <= 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
-            done += written
+            done += progress(kernel.pwrite(fd, data[done:], done))
         return done
 
     def _link(self) -> bool:
@@ -373,7 +370,7 @@ class Lock:
         # its barrier (rule R2 in formal/notes-checksum.md), or beside an orphaned temp: it goes
         # last, or we may die here and the next writer would know nothing of it.
         recover(self.target, self._safety, stale.token)
-        # That takes a flush, and a caller that uses force waits for no flock.
+        # That took a flush, and force_release_lock() does not wait for our flock: look again.
         if still_named(self.dir_fd, self.name, stale.inode):
             try:
                 kernel.unlink(self.name, dir_fd=self.dir_fd)

@@ -76,7 +76,7 @@ class LockInfo(Record):
         since = "" if age is None else f", {age_text(age)} ago"
         if self.pid is None:
             return f"{self.path}: locked (alive: {self.alive})"
-        host = repr(str(self.hostname))[1:-1]  # anybody's text: neither a line's end nor an escape
+        host = repr(str(self.hostname))[1:-1]  # may be any text: show no line end, no escape
         return f"{self.path}: locked by process {self.pid} on {host}{since} (alive: {self.alive})"
 
 
@@ -140,7 +140,7 @@ def try_acquire_lock(
     except system_error() as error:
         raise refused(error, "take the lock", _trace.ACQUIRE, target) from error
     finally:
-        if not done:  # what raises has taken nothing
+        if not done:  # a call that raises must not leave a lock taken
             try:
                 finish(ends)
             finally:
@@ -169,7 +169,7 @@ def release_lock(path: StrPath) -> bool:
         try:
             target.open()
         except system_error():
-            # A directory that was removed or renamed meanwhile keeps nobody from releasing.
+            # The lock can be released though its directory was removed or renamed meanwhile.
             kept = kept_by_path(target.path)
             if kept is None:
                 raise
@@ -287,8 +287,8 @@ def release_stale_lock(path: StrPath, *, max_age_s: float | None = None) -> bool
     def release(target: Target, found: Found) -> bool:
         if not _is_stale(found.exists, found.alive, found.age_s(), max_age_s):
             return False
-        # Under its flock no other process can be replacing it; a lock that got a new life
-        # between the look and the flock shows by its name, and is left alone.
+        # While we have its flock no other process can replace the lock. If one did so before,
+        # `_remove` sees another inode at the name, and leaves it alone.
         return _join_takeover(found) and _remove(target, found)
 
     return _examine(path, release)
@@ -376,8 +376,8 @@ def _check_age(max_age_s: float | None) -> float | None:
 def _remove(target: Target, found: Found) -> bool:
     """Unlink a lock; False if somebody else was quicker."""
     name = target.name + LOCK_SUFFIX
-    # With the lock goes the only sign of what its holder may have left behind, undurable (rule R2
-    # in formal/notes-checksum.md) or orphaned.
+    # The lock is the only sign of what its holder may have left behind: a change that is not
+    # durable (rule R2 in formal/notes-checksum.md), or temps. So clean up first.
     recover(target, "best_effort", found.token if found.takeable else "")
     if not still_named(target.dir_fd, name, found.inode):
         return False

@@ -148,23 +148,7 @@ class Found:
         if self.trouble is not None:
             return self._describe_closed(sticky)
         if self.corrupt:
-            unlike = unlike_a_lock(self)
-            if unlike is not None:
-                return (
-                    f"{unlike} has the name of its lock, which counts as held; if that is not the "
-                    "lock of another program, move it away"
-                )
-            if not self.size:
-                return (
-                    "its lock file is empty, as flock(1), filelock and portalocker leave theirs; "
-                    "if none of them is using it, remove it with force_release_lock() or "
-                    "'safeatomic unlock --force'"
-                )
-            return (
-                "its lock file is not a lock of this library (damaged or another tool's); "
-                "inspect it, and if it is not needed, remove it with force_release_lock() or "
-                "'safeatomic unlock --force'"
-            )
+            return self._describe_corrupt()
         age = self.age_s()
         since = "" if age is None else f" for {age_text(age)}"
         who = "unknown process"
@@ -198,6 +182,26 @@ class Found:
                 "belong in a directory of their group that is not sticky"
             )
         return f"{whose} and cannot be examined ({self.trouble}), so its holder may be alive"
+
+    def _describe_corrupt(self) -> str:
+        """Say what stands at the lock's name instead of a lock of this library."""
+        unlike = unlike_a_lock(self)
+        if unlike is not None:
+            return (
+                f"{unlike} has the name of its lock, which counts as held; if that is not the "
+                "lock of another program, move it away"
+            )
+        if not self.size:
+            return (
+                "its lock file is empty, as flock(1), filelock and portalocker leave theirs; "
+                "if none of them is using it, remove it with force_release_lock() or "
+                "'safeatomic unlock --force'"
+            )
+        return (
+            "its lock file is not a lock of this library (damaged or another tool's); "
+            "inspect it, and if it is not needed, remove it with force_release_lock() or "
+            "'safeatomic unlock --force'"
+        )
 
     def _open(self, dir_fd: int, name: str) -> None:
         status = kernel.stat(name, dir_fd=dir_fd, follow_symlinks=False)

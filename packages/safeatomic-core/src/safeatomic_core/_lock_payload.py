@@ -23,9 +23,6 @@ _DEEPEST = 64  # levels of brackets; more of them is not a payload, and would us
 def payload(session: str | None, token: str) -> bytes:
     """Return the line that a lock taken now by this process holds.
 
-    Its form is fixed, so that it can be written and read where imports no longer work,
-    after a chroot for example.
-
     Args:
         session: Text whose SHA-256 goes into it, or None.
         token: 16 hexadecimal digits.
@@ -44,7 +41,7 @@ def payload(session: str | None, token: str) -> bytes:
     ).encode()
 
 
-_this_second = (-1, "", "")  # what does not change with every write: the second, the host, the time
+_this_second = (-1, "", "")  # the second, the host's name and the time, kept for a whole second
 
 
 def _look_around(seconds: int) -> tuple[str, str]:

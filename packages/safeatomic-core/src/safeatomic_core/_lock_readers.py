@@ -45,7 +45,7 @@ _OWNER_REMOVES = stat.S_IWUSR | stat.S_IXUSR
 
 
 def admit(fd: int, made: os.stat_result, directory: os.stat_result, dir_fd: int, mark: int) -> None:
-    """Let those read a fresh lock who may remove it.
+    """Make a fresh lock readable by those who may remove it.
 
     Args:
         fd: The lock, which nobody else has seen yet.
@@ -61,14 +61,14 @@ def admit(fd: int, made: os.stat_result, directory: os.stat_result, dir_fd: int,
     gives = owner == 0 and directory.st_uid not in (0, OVERFLOW)
     alone = not gives and not directory.st_mode & _SHARED and not _owner_removes(directory, owner)
     if alone and stat.S_IMODE(made.st_mode) == _OWN | mark:
-        return  # an everyday directory: nobody else can remove anything in it
+        return  # as in most directories, nobody else can remove anything here
     _drop_inherited_acl(fd)
     group = made.st_gid == directory.st_gid
     if not group and not directory.st_mode & stat.S_ISVTX:
         group = _chown(fd, -1, directory.st_gid)
     grant = _Grant(fd, directory, dir_fd, mark, group=group)
     grant.to_writers(directory.st_uid if gives else owner)
-    # The owner goes last: a user who has given a file away may not be permitted to change its mode.
+    # The owner is changed last: who has given a file away may not be permitted to change its mode.
     if gives and not _give_away(fd, directory.st_uid, owner):
         grant.to_writers(owner)
 
@@ -157,7 +157,7 @@ def _read_acl(dir_fd: int) -> Entries | None:
     """Return the entries of a directory's access ACL; None when it has none that counts."""
     try:
         entries = parse(_raw_acl(dir_fd))
-    except FileNotFoundError:  # no /proc: it may have one
+    except FileNotFoundError:  # no /proc: it may have one that cannot be read
         return {}
     except system_error():
         return None

@@ -7,7 +7,6 @@ since then nobody can have asked for them.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from ._hashes import unloadable
@@ -33,11 +32,12 @@ def warning(message: str, *args: object) -> None:
 
 
 def keep() -> None:
-    """Keep what is loaded of logging by now, for the end of the interpreter."""
+    """Remember the logging module if it is loaded, for warnings at the interpreter's end."""
     _kept[0] = sys.modules.get("logging")
 
 
 _kept: list[ModuleType | None] = [None]
+_OWN = tuple(f"{name}." for name in (__package__, "safeatomic", "safeatomic_formats"))
 
 
 def info(message: str, *args: object) -> None:
@@ -55,7 +55,7 @@ def debug(message: str, *args: object) -> None:
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Issue a warning where nobody's line can be named; none where nothing can be imported."""
+    """Issue a warning that is about no line of the caller's; none where imports no longer work."""
     try:
         import warnings
 
@@ -68,31 +68,20 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     """Issue a warning that points at the caller's own line.
 
     That is the innermost frame outside this package and the two that are built on it, wherever they
-    are: installed, in a checkout, or vendored under another name.
+    are: installed, in a checkout, vendored under another name, or in a program that has no files.
     """
     try:
         from warnings import warn  # wanted by few calls
     except unloadable():
         from _warnings import warn  # the same function, in the interpreter itself
 
-    # What skip_file_prefixes of warnings.warn() does from Python 3.12 on.
-    own = _own_directories()
+    # What skip_file_prefixes of warnings.warn() does from Python 3.12 on, where there are files.
     level = 1
     frame = sys._getframe(0)  # noqa: SLF001 - the documented way to see one's callers
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(_OWN):
         frame = frame.f_back
         level += 1
     try:
         warn(message, category, stacklevel=level)
     except ImportError:  # of what shows the warning: the interpreter is going down
         return
-
-
-def _own_directories() -> tuple[str, ...]:
-    """Return the directories whose code is not the caller's, each with a final separator."""
-    files = [__file__]
-    for name in ("safeatomic", "safeatomic_formats"):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is not None:
-            files.append(file)
-    return tuple(os.path.join(os.path.dirname(file), "") for file in files)

@@ -78,11 +78,11 @@ class Metadata:
         self._private = False  # whether the temp was made for its owner alone
         self._given: int | None = None  # the mode that it had when the caller got its descriptor
         self._acl: Entries | None = None  # what chmod(2) leaves of the ACL that it had then
-        self._marked = False  # whether that mode may bear a mark
+        self._marked = False  # whether that mode may have the sticky bit, set by `expose`
         self.without_acl = False
 
     def create_temp(self) -> None:
-        """Create the temp, from its first byte readable by nobody who may not read the file."""
+        """Create the temp, which at no time is readable by those who may not read the file."""
         target = self._target
         keeps = self._policy.preserve_metadata and target.status is not None
         if keeps or target.is_mount_point:
@@ -93,7 +93,7 @@ class Metadata:
             self._temp.create(_NEW_FILE_MODE if mode is None else mode)
 
     def hide(self) -> None:
-        """Make the temp its owner's alone, as it is from the beginning beside a mount point."""
+        """Let only the owner read the temp, as if Gate had seen the mount point."""
         if not self._private:
             kernel.fchmod(self._temp.fd, _OVERWRITE_MODE)
 
@@ -151,7 +151,7 @@ def preserve(
 ) -> bool:
     """Give a temp the metadata of the file it is going to replace.
 
-    The owner goes last: once the file is somebody else's, less may be done to it.
+    The owner is changed last: of somebody else's file, less may be changed.
 
     Args:
         target: The target, whose ``status`` is that of the file to be replaced.
@@ -178,7 +178,7 @@ def preserve(
             if mode & stat.S_ISGID:
                 lost.append(("the set-group-ID bit", True))
                 mode &= ~stat.S_ISGID
-    without_acl, cleared = _copy_xattrs(target, fd, _Copying(chosen, lost, keeps_acl=keeps_acl))
+    without_acl, cleared = _copy_xattrs(target, fd, chosen, lost, keeps_acl)
     if uid == status.st_uid:
         kernel.fchmod(fd, mode)
     else:
@@ -286,7 +286,9 @@ def _set(fd: int, name: str, value: bytes, lost: list[Loss]) -> None:
         _forgive(error, name, lost)
 
 
-def _copy_xattrs(target: Target, fd: int, copying: _Copying) -> tuple[bool, bytes | None]:
+def _copy_xattrs(
+    target: Target, fd: int, chosen: int | None, lost: list[Loss], keeps_acl: bool
+) -> tuple[bool, bytes | None]:
     """Make the temp's extended attributes those of the target.
 
     Returns:
@@ -296,14 +298,16 @@ def _copy_xattrs(target: Target, fd: int, copying: _Copying) -> tuple[bool, byte
         try:
             wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
         except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
+            copying = _Copying(chosen, lost, keeps_acl=keeps_acl)
             return False, _copy_from_open(target, fd, copying)
-        present = _present(fd, copying.lost)
+        present = _present(fd, lost)
     except system_error() as error:
         if error.errno in _NO_XATTRS:
             return False, None
         raise
     if not (wanted or present):
         return True, None
+    copying = _Copying(chosen, lost, keeps_acl=keeps_acl)
     at, dir_fd = target.name, target.dir_fd
     _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, copying)
     return ACCESS not in wanted and ACCESS not in present, copying.capability
@@ -321,7 +325,7 @@ def _present(fd: int, lost: list[Loss]) -> list[str]:
 
 
 def _copy_from_open(target: Target, fd: int, copying: _Copying) -> bytes | None:
-    """Make them those of the target where they are to be had from an open file only."""
+    """Do the same through an open file, where the way through ``/proc`` is closed."""
     source = Descriptor()
 
     def copy() -> None:

@@ -37,7 +37,7 @@ _NO_SUCH_FD = 2**31 - 1
 
 def read_proc(path: str) -> bytes:
     """Read a whole file of ``/proc`` or ``/sys``, whose size is not known beforehand."""
-    opened: list[int] = []  # no interrupt comes between opening and owning: see `Descriptor`
+    opened: list[int] = []  # filled by the call that opens, for the reason given in `_descriptor`
     closing = map(os.close, opened)
     chunks = []
     try:
@@ -49,8 +49,8 @@ def read_proc(path: str) -> bytes:
     return b"".join(chunks)
 
 
-# Opens a directory for looking at only; ``O_PATH`` needs no permission on it (open(2)). Not a
-# function of Python's, in which an interrupt could come between: see `Descriptor`.
+# Opens a directory only to look at it; ``O_PATH`` needs no permission on it (open(2)). Not written
+# in Python, where an interrupt could separate the descriptor from its owner (`_descriptor`).
 open_directory: Callable[[str], int] = partial(os.open, flags=O_PATH | O_DIRECTORY)
 
 
@@ -63,7 +63,7 @@ _AT_SYMLINK_NOFOLLOW = 0x100
 
 
 def attributes(dir_fd: int, name: str = "") -> int | None:
-    """Return the attributes of a directory, or of a name in it; None where nobody knows them.
+    """Return the attributes of a directory, or of a name in it; None where they are not known.
 
     By ``statx``, which opens nothing: a file that this user may not read has attributes, too.
     """
@@ -263,7 +263,7 @@ class MountWatch:
             raise
 
     def unchanged(self) -> bool:
-        """Tell whether the table is still as first read; after a no, throw this away."""
+        """Tell whether the table is still as first read; if not, this watch is of no more use."""
         if self._born != generation():
             return False
         try:
@@ -334,7 +334,7 @@ class _Table(Descriptor):
         self._inode = os.fstat(fd).st_ino
 
     def close(self) -> None:
-        """Close it, unless the program has; what was interrupted is done by `close_lost`."""
+        """Close it, unless the program has closed it; `close_lost` finishes what is interrupted."""
         if not self._is_ours():
             self.release()
         super().close()

@@ -16,7 +16,7 @@ from ._announcement import Announcement
 from ._change import Change, carry_out
 from ._checksum_record import agreeing
 from ._descriptor import Descriptor
-from ._digests import memoized
+from ._digests import digest_of_fd
 from ._errors import UNCHANGED, CrossDeviceAtomicityError, system_error
 from ._gate import pass_gate
 from ._held_locks import place_of
@@ -359,7 +359,7 @@ class _Move(Change):
         if record is None:
             return None
         if record.previous:
-            match = agreeing(record, memoized(self._source.fd))
+            match = agreeing(record, digest_of_fd(self._source.fd))
             return record.digests if match is None else (match,)
         return record.digests
 

@@ -368,7 +368,7 @@ def check_data(data: object) -> memoryview | bytes:
     except TypeError:
         return _copied(data)
     finally:
-        view.release()  # at once, also where no count of references would do it
+        view.release()  # at once, also on interpreters that do not count references
 
 
 def _copied(data: object) -> bytes:

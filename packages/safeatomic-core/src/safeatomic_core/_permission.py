@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._target import Target
 
 _SHARED = stat.S_IWGRP | stat.S_IWOTH
-# Neither truncates nor waits for anybody. It is asked second: opening wakes watchers and leases.
+# Opens without truncating and without waiting. Tried only after a no: it wakes watchers and leases.
 _PROBE = READ_FLAGS | os.O_WRONLY
 
 
@@ -41,7 +41,7 @@ def require_permission(target: Target) -> None:
     _refuse_in_shared_directory(target, status)
     if kernel.access(target.name, os.W_OK, target.dir_fd):
         return
-    # A no is confirmed: an old seccomp filter denies faccessat2 itself (docker before 20.10).
+    # Confirm the no: an old seccomp filter denies faccessat2 itself (docker before 20.10).
     probe = Descriptor()
     try:
         closing(
@@ -73,7 +73,7 @@ def _refuse_in_shared_directory(target: Target, status: os.stat_result) -> None:
 
 
 def _may_replace_all_the_same(error: OSError, target: Target, status: os.stat_result) -> bool:
-    """Tell whether a file is one that its directory's owner has to be able to replace.
+    """Tell whether the directory's owner may replace a file that this user may not write.
 
     Root leaves such files in a user's directory (a run under sudo), and containers leave files of
     users that have no number here.

@@ -56,6 +56,7 @@ LOCK_SH, LOCK_EX, LOCK_NB = 1, 2, 4
 MOST_LINKS = 40  # as many as the kernel follows (path_resolution(7))
 F_DUPFD_CLOEXEC: int = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # linux/fcntl.h
 STANDARD = 3  # numbers below are those of the standard streams
+_BSD = sys.platform == "darwin" or "bsd" in sys.platform
 _EFTYPE = 79  # <sys/errno.h> of the BSDs and macOS; Python has no name for it
 # How "not here" is reported (open(2), link(2), flock(2), fsync(2), rename(2)).
 NOT_SUPPORTED = frozenset(
@@ -296,9 +297,7 @@ class Kernel:
     access = staticmethod(_access)
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
-    fchmod = staticmethod(
-        _fchmod if "bsd" in sys.platform else _or_missing("fchmod", getattr(os, "fchmod", None))
-    )
+    fchmod = staticmethod(_or_missing("fchmod", _fchmod if _BSD else getattr(os, "fchmod", None)))
     fchown = staticmethod(_or_missing("fchown", getattr(os, "fchown", None)))
     listxattr = staticmethod(_or_missing("listxattr", getattr(os, "listxattr", None)))
     listxattr_at = staticmethod(

@@ -105,11 +105,12 @@ class Write(Change):
     def fill(self, data: memoryview | bytes) -> None:
         """Write the whole content, hashing it on the way."""
         self.step = _trace.FILL
-        changeable = isinstance(data, memoryview) and not data.readonly
+        # Another thread may change a buffer, and another process what a read-only map shows.
+        changeable = isinstance(data, memoryview) and not isinstance(data.obj, bytes)
         if self.policy.write_checksum and not changeable:
             self._hash_aside(data)
         self.temp.write_all(data)
-        if self.policy.write_checksum and changeable:  # by another thread: hash what was written
+        if self.policy.write_checksum and changeable:  # hash what was written
             self._digest = hash_fd(self.temp.fd, self.policy.algo)
         self.filled(len(data))
 

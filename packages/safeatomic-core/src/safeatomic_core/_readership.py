@@ -153,11 +153,11 @@ def admit(record: Temp, readers: Readers) -> None:
         if error.errno not in _NOT_TO_BE_HAD:
             raise
         _log.debug("the record does not have the group or the ACL of the data (%s)", error)
-        given = everybody  # who read it then, whatever its group
+        given = everybody  # everybody may read it then, whatever its group
     if not given:
         if not _give_names(record, readers):
             kernel.fchmod(fd, readers.mode & stat.S_IRWXU)
-    elif readers.acl is None:  # which brings the mode along
+    elif readers.acl is None:  # else the ACL has set the mode as well
         kernel.fchmod(fd, readers.mode)
     if record.owner[0] == readers.owner:
         return
@@ -220,7 +220,7 @@ def _naming(readers: Readers, owner: int, group: int) -> Entries:
         entries = {(GROUP_OBJ, NOBODY): mode >> 3 & READ, (OTHER, NOBODY): mode & READ}
     if group != readers.group:
         entries[GROUP, readers.group] = entries[GROUP_OBJ, NOBODY]
-        # Of a member of several groups one entry that permits is enough.
+        # For a member of several groups one entry that permits is enough.
         others = min(may for (tag, _), may in entries.items() if tag in (GROUP, OTHER))
         entries[GROUP_OBJ, NOBODY] = entries.get((GROUP, group), others)
     if owner != readers.owner:

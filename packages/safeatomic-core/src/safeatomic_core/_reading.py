@@ -8,7 +8,7 @@ import stat
 
 from . import _trace, _verdicts
 from ._descriptor import Descriptor, closing
-from ._digests import digest_of_bytes, memoized
+from ._digests import digest_of_bytes, digest_of_fd
 from ._errors import SafeAtomicError, system_error
 from ._gate import gate
 from ._options import check_algorithm, check_flag, check_safety, defaults
@@ -156,7 +156,7 @@ class Opened:
             with self.naming():
                 self.open()
                 verification = self.verification()
-                if verification is None or verification.agrees(memoized(self.fd, on_hashed)):
+                if verification is None or verification.agrees(digest_of_fd(self.fd, on_hashed)):
                     return
             self.close()
         raise _never_at_rest(self._target.path)
@@ -164,8 +164,8 @@ class Opened:
     def _open_by_path(self) -> bool:
         """Open a regular file by its path if nothing else has to be found out; tell whether it did.
 
-        A sidecar, a link as the last component and an unknown filesystem need the directory, where
-        a file that is not to be opened by its path is looked up as well.
+        It does not where the directory is needed: for a sidecar, for a link as the last component,
+        on an unknown filesystem, and for what the path alone cannot open.
         """
         path = self._target.path
         try:
@@ -235,9 +235,9 @@ class Opened:
         """Return everything from the descriptor's position on."""
         if self._size >= _LONGEST_READ:  # more than one call returns, and too much to hold twice
             return kernel.raw_stream(self.fd, "rb").readall() or b""
-        # One byte more than the size tells the end of the file without a second, empty read. Those
-        # of the kernel have no size, and some give all that they hold at the first read and nothing
-        # at the next (__do_proc_dointvec in kernel/sysctl.c).
+        # Asking for one byte more than the size shows the end of the file without a second, empty
+        # read. Files of the kernel have no size, and some give everything at the first read and
+        # nothing at the next (__do_proc_dointvec in kernel/sysctl.c).
         data = kernel.read(self.fd, self._size + 1 if self._size else _CHUNK)
         if len(data) == self._size:
             return data

@@ -62,7 +62,7 @@ class Batch:
             try:
                 found[name] = self._flush(name)
             except system_error():
-                pass  # its own recording comes to that, and reports it
+                pass  # recording it fails in the same way, and reports that
         self._durable = found if settle_directory(self._target, self._safety) else {}
 
     def _flush(self, name: str) -> tuple[int, int]:
@@ -129,7 +129,7 @@ def record_present(
             settle_directory(change.target, change.policy.safety, renamed_fd=announcement.fd)
 
     opened, recorded = Descriptor(), False
-    while not recorded:  # other content takes the name meanwhile, perhaps, and is what it looks at
+    while not recorded:  # again if other content has taken the name meanwhile
         recorded = closing(
             opened, lambda: _record(change, opened, batch, sync_directory, on_hashed)
         )

@@ -54,7 +54,10 @@ def unlink_former(target: Target, fd: int) -> None:
 
 
 def rename_to_free(src: str, dst: str, dir_fd: int) -> None:
-    """Rename to a name that must be free; where nothing holds that, it is asked just before."""
+    """Rename to a name that must be free.
+
+    Where no system call refuses to replace a file, look just before; a window stays.
+    """
     try:
         linked = rename_new(src, dst, dir_fd, dir_fd)
     except system_error() as error:

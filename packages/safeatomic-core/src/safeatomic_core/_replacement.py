@@ -20,7 +20,7 @@ from ._errors import system_error
 from ._posix import kernel
 from ._rename import NO_LINK, lacks_rename_flag, rename_new, rename_to_free
 from ._target import SIDECAR_SUFFIX, identity, still_named
-from ._temp_file import NAMES, SUM_PREFIX, Temp, fresh_name, unlink_if_there
+from ._temp_file import NAMES, SUM_PREFIX, Temp, fresh_name, progress, unlink_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class Replacement:
             return
         offset = 0
         while chunk := kernel.pread(present.fd, CAP, offset):
-            offset += kernel.pwrite(self._copy.fd, chunk, offset)
+            offset += progress(kernel.pwrite(self._copy.fd, chunk, offset))
         kernel.ftruncate(self._copy.fd, offset)
 
     def _not_done(self) -> bool:

@@ -122,10 +122,14 @@ class Sidecar:
         return self._handle.fd
 
     @property
-    def timestamp(self) -> str:
-        """When it was written last, ISO 8601 in UTC."""
+    def timestamp(self) -> str | None:
+        """When it was written last, ISO 8601 in UTC; None for a year that this cannot write."""
         assert self.status is not None  # noqa: S101 - asked of what was read
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.status.st_mtime))
+        try:
+            moment = time.gmtime(self.status.st_mtime)
+        except (OverflowError, system_error()):  # gmtime(3); a tmpfs keeps any time
+            return None
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", moment) if 999 < moment.tm_year < 10000 else None
 
     def hold(self) -> bool:
         """Flock it, so that no sweep takes it for an orphan; False if somebody else does."""
@@ -227,14 +231,14 @@ class Sidecar:
                 return
             try:
                 self.record = self.claim = parse_record(
-                    raw, hint, lambda name: _leads(name, target)
+                    raw, hint, lambda name: _is_name_of(name, target)
                 )
             except MalformedError as flaw:
                 self.flaw = str(flaw)
             else:
                 self.kind = "ours"
                 return
-        found = _Found(os.fsencode(target.name), hint)
+        found = _ForeignList(os.fsencode(target.name), hint)
         if found.read(self.fd):
             self.kind, self.claim, self.flaw = "list", found.claim, "is another program's list"
         elif found.blank:
@@ -267,7 +271,7 @@ class Looks:
             del self._made[-1]
 
 
-class _Found:
+class _ForeignList:
     """What the lines of somebody else's list say of one file."""
 
     def __init__(self, name: bytes, hint: str) -> None:
@@ -365,7 +369,7 @@ def unreadable(target: Target, error: OSError) -> OSError:
     )
 
 
-def _leads(name: bytes, target: Target) -> bool:
+def _is_name_of(name: bytes, target: Target) -> bool:
     """Tell whether a name in a line is one of the target: its own, or another of its inode.
 
     Raises:

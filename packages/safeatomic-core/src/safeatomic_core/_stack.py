@@ -1,4 +1,4 @@
-"""Room on the stack for what ends a change."""
+"""Room on the stack for what ends a change, or a look at a checksum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def require_stack() -> None:
         RecursionError: It has not.
     """
     try:
-        # Frames are not all that counts, but no frame stands for as much as four.
+        # The limit counts calls in C as well, but fewer than four for each frame: with fewer frames
+        # than a quarter of it there is room.
         sys._getframe(sys.getrecursionlimit() // 4)  # noqa: SLF001 - says so without a walk here
     except ValueError:
         return  # there are not that many

@@ -58,7 +58,7 @@ class Target:
         may_be_nameless: Whether an open file that no name here shows will do, for reading.
         nameless: Whether that is what the path leads to; `path` alone opens it.
         must_exist: Whether the call is about a file that is there already; used in messages only.
-        lasting: Whether the program runs while this is open, and may close what it finds.
+        lasting: Whether code of the program runs while this is open; it may close any descriptor.
     """
 
     must_exist = False
@@ -199,7 +199,7 @@ class Target:
         return self.status
 
     def leads_elsewhere(self) -> bool:
-        """Tell whether the path leads elsewhere by now: what has gone from here may be there.
+        """Tell whether the path leads elsewhere by now, where what has vanished here may be.
 
         The directory must still be open, or its number would be used again.
         """
@@ -301,7 +301,7 @@ class Naming:
 
 
 def check_path(path: StrPath, argument: str = "path") -> str:
-    """Return a path as text, refusing what can be none."""
+    """Return a path as text; refuse what cannot be a path."""
     if type(path) is str:
         text = path
     else:

@@ -40,7 +40,7 @@ _HEX = frozenset("0123456789abcdef")
 _LENGTH = len(PREFIX) + 16 + len(SUFFIX)
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | O_NOFOLLOW | O_CLOEXEC
-NAMES = 100  # 64 random bits never collide by chance; this ends a loop that something else feeds
+NAMES = 100  # tried at most; 64 random bits never collide by chance, but a loop has to end
 
 
 class Temp(Held):
@@ -62,8 +62,9 @@ class Temp(Held):
 
         Args:
             dir_fd: The directory.
-            token: The token of the lock it is written under, 16 hexadecimal digits. They are the
-                temp's: who takes a dead writer's lock over knows by it whose orphan it is.
+            token: The token of the lock it is written under, 16 hexadecimal digits. The name
+                contains them, and so tells who takes over a dead writer's lock which orphan is
+                that writer's.
             prefix: What the name begins with.
             lasting: See `Held`.
         """
@@ -122,7 +123,7 @@ class Temp(Held):
         with memoryview(data) as view:
             while written < len(view):
                 with view[written:] as rest:
-                    written += kernel.write(fd, rest)
+                    written += progress(kernel.write(fd, rest))
 
     def discard(self) -> None:
         """Remove the file if it is there, then close it; the flock goes last."""
@@ -136,6 +137,17 @@ class Temp(Held):
             self.name = ""  # only now: what an interrupt cuts short is done once more
         finally:
             self.close()
+
+
+def progress(written: int) -> int:
+    """Return how many bytes a write took; one that takes none would be repeated for ever.
+
+    A filesystem in user space may answer so. It is taken for a full one, as SQLite does
+    (``unixWrite`` in os_unix.c).
+    """
+    if written <= 0:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return written
 
 
 def fresh_name(prefix: str, token: str) -> str:
@@ -204,15 +216,14 @@ def orphans(
     Args:
         dir_fd: The directory.
         remove: Unlink them as well.
-        named: Tokens of dead locks that were taken over. They prove whose a temp is that may not be
-            opened, since it is another user's.
+        named: Tokens of dead locks that were taken over. They prove that a temp is an orphan which
+            cannot be opened, because it is another user's.
         refused: Gets the error of each proven orphan that could not be removed.
 
     Returns:
         Name, size in bytes and owner of each orphan (removed or not). What cannot be opened,
-        flocked or removed is not a proven orphan and is left out; so is what stands at the name of
-        a record's temp and has not the form of a record: it is somebody else's file that was
-        displaced.
+        flocked or removed is not a proven orphan and is left out. So is a file that has the name of
+        a record's temp but not the form of a record: another program's file, which was displaced.
     """
     found = []
     for name in sorted(kernel.listdir(dir_fd)):

@@ -58,7 +58,7 @@ class Texts:
 
 
 class _Text(io.TextIOWrapper):
-    """One text stream; that it is dropped does not close the writer.
+    """One text stream; dropping it does not close the writer.
 
     `io.TextIOWrapper` forgets what it holds before it hands that on: what interrupts the writer
     then costs lines that were accepted long before.
@@ -88,7 +88,7 @@ class _Text(io.TextIOWrapper):
 
     def close(self) -> None:
         """Close the writer as well; not where this is only dropped."""
-        if self._finalizing:  # as CPython's finalizer says, which no Python code of ours is part of
+        if self._finalizing:  # set by CPython's finalizer, which runs no Python code of ours
             try:
                 self.detach()
             except BaseException as error:  # noqa: BLE001 - the finalizer would swallow it

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Verdict:
-    """What a filesystem promises, with what the gate asks of it worked out beforehand.
+    """What a filesystem promises, and the answers that Gate needs, worked out in advance.
 
     Attributes:
         environment: The place.
@@ -169,7 +169,7 @@ def remembered(dev: int) -> Verdict | None:
 
 
 def recall(path: str) -> tuple[Verdict | None, int | None]:
-    """Return the verdict on a path, or None, without opening anything; and its device if known."""
+    """Return what is remembered of a path's filesystem, or None; and its device number if known."""
     try:
         found = kernel.stat(path)
         dev: int | None = found.st_dev
@@ -214,18 +214,11 @@ def look(dev: int, dir_fd: int | None, path: str, *, whole: bool = False) -> Ver
                 _environment.raise_shortage(error)
                 break
             mount = _environment.find_mount(table, dev, dir_fd, path, number)
-            verdict = judge(mount, dev)
-            verdict.shared = not ended or _environment.count_mounts(table, mount) > 1
-            if ended:
-                verdict.mounted_names = _environment.names_of_mounts(table)
-            # A file has another number than its directory where it is mounted over, which is a
-            # second mount of that number; and on an overlay it may have that of a filesystem
-            # underneath (Documentation/filesystems/overlayfs.rst).
-            verdict.holds_for_files = not verdict.shared and b" - overlay " not in table
+            verdict = _judge_in(table, mount, dev, ended=ended)
             # Asked only now: a change while the table was being read makes the verdict a guess.
             if watch.unchanged():
-                # A mount outside the table ends unseen, and an automount point changes by being
-                # used.
+                # Nobody notices the end of a mount outside the table, and an automount point
+                # changes when it is used.
                 if mount is not None and mount.number >= 0 and mount.fstype != "autofs":
                     watch.entries[dev] = verdict
                 _put_back(watch)
@@ -253,6 +246,19 @@ def _take_watch() -> _mounts.MountWatch:
         if not current:
             watch.close()
     return watch if current else _mounts.MountWatch()
+
+
+def _judge_in(table: bytes, mount: _environment.Mount | None, dev: int, *, ended: bool) -> Verdict:
+    """Grade a mount, and note what else the mount table says, which may have been read in part."""
+    verdict = judge(mount, dev)
+    verdict.shared = not ended or _environment.count_mounts(table, mount) > 1
+    if ended:
+        verdict.mounted_names = _environment.names_of_mounts(table)
+    # A file has another number than its directory where it is mounted over, which is a
+    # second mount of that number; and on an overlay it may have that of a filesystem
+    # underneath (Documentation/filesystems/overlayfs.rst).
+    verdict.holds_for_files = not verdict.shared and b" - overlay " not in table
+    return verdict
 
 
 def _put_back(watch: _mounts.MountWatch) -> None:

@@ -18,6 +18,7 @@ from ._checksum_record import agreeing
 from ._digests import digest_length
 from ._errors import ChecksumMismatchError, SafeAtomicError
 from ._sidecar_file import Looks, Sidecar, not_a_record
+from ._stack import require_stack
 from ._target import SIDECAR_SUFFIX, still_named
 
 TYPE_CHECKING = False
@@ -62,6 +63,7 @@ class Verification:
         Raises:
             OSError: The sidecar cannot be read.
         """
+        require_stack()
         self._first = self._look()
         if _trace.hook is not None:
             claim = self._first.claim

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _BUFFER = 131072  # bytes gathered before a system call
+_UNFLUSHED = "before the writer had handed it all that was written. Write again"
 _MOVED_NOTHING = (errno.EINVAL, errno.EFBIG, errno.EOVERFLOW)  # lseek(2), ftruncate(2)
 
 
@@ -183,6 +184,7 @@ class AtomicWriter(io.BufferedWriter):
                 if not self._closing:
                     write.require_temp()
                 super().flush()
+            self._room = _BUFFER
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move the position; return it, in bytes from the start."""
@@ -290,6 +292,8 @@ class AtomicWriter(io.BufferedWriter):
         write.step = _trace.FILL
         write.require_descriptors()
         self._close()
+        if not self._closing and self._room < _BUFFER:  # closed through `raw`, and not flushed
+            raise SafeAtomicError(f"{self._path!r}: its raw stream was closed {_UNFLUSHED}")
         if self._texts is not None:
             self._texts.require_whole(self._path)
         if self._failure is not None:  # content that somebody went on with after an error

@@ -36,8 +36,11 @@ def above_what_follows(
     for start, end, first, last in regions:
         inserted = changed[first:last]
         if start == end:
-            top = _below(base, end) if _ends_something(base, end, inserted) else end
-            top = max(top, passed)
+            if _ends_something(base, end, inserted):
+                # A comment that stands further to the left is not in the same collection.
+                top = max(_below(base, end, _column(_next_content(inserted, 0)) - 1), passed)
+            else:
+                top = end
             lines += changed[taken : first - (end - top)]
         else:
             top = max(_below(base, end, _column(base[start])), start)
@@ -59,7 +62,7 @@ def _below(base: list[str], end: int, least: int = 0) -> int:
     Args:
         base: The lines.
         end: The line after the comments.
-        least: Where an entry stands that goes: a comment as far to the left as that is not in it.
+        least: The last column in which a comment is not in what stands above it.
     """
     column = max(_column(_next_content(base, end)), least)
     top = end

@@ -8,12 +8,9 @@ renderings, and only after an error.
 from __future__ import annotations
 
 import re
-from _signal import (  # type: ignore[import-not-found]  # signal itself is slow to import
-    getsignal,
-    valid_signals,
-)
 from collections.abc import Mapping
 
+from ._interrupts import interrupted
 from ._readback import innermost, place, shown
 
 TYPE_CHECKING = False
@@ -73,16 +70,15 @@ def misfit(error: Exception) -> tuple[str, Any]:
 _LONGEST = 40  # characters of a value in a message
 
 
-def interrupted(error: BaseException) -> bool:
-    """Tell whether a signal handler raised an error, as one does that limits a call in time."""
-    handlers = map(getsignal, valid_signals())
-    codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
+def unrepresented(error: Exception) -> str | None:
+    """Return the message about an object that ruamel.yaml refused, if the object's text failed."""
     traceback = error.__traceback__
     while traceback is not None:
-        if traceback.tb_frame.f_code in codes:
-            return True
+        frame = traceback.tb_frame
+        if frame.f_code.co_name == "represent_undefined" and "data" in frame.f_locals:
+            return f"cannot represent an object: {shown(frame.f_locals['data'])}"
         traceback = traceback.tb_next
-    return False
+    return None
 
 
 def name_text(error: UnicodeEncodeError, document: object) -> None:

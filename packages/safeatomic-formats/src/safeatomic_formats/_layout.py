@@ -18,11 +18,14 @@ from collections.abc import Mapping
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RepresenterError
 
 from . import _depth, _instance
 from ._comments import above_what_follows
-from ._culprit import interrupted, misfit
+from ._culprit import misfit, unrepresented
 from ._indents import measure
+from ._interrupts import interrupted
+from ._items import note
 from ._merge import merge
 from ._plain import moment, tag_of
 from ._readback import check, same_scalar, unreadable
@@ -82,6 +85,7 @@ def load(text: str, instance: Any = None) -> object:
     if isinstance(document, CommentedMap | CommentedSeq):
         # On the object with the line numbers, because ruamel.yaml copies that along.
         setattr(document.lc, _ATTRIBUTE, Layout(text, document))
+        note(document)
     return document
 
 
@@ -159,6 +163,7 @@ def _merged(layout: Layout, base: str, changed: str, *, all_kept: bool) -> Itera
     """Yield texts for a changed document, each with more lines that are written anew."""
     settle = functools.partial(above_what_follows, all_kept=all_kept)
     yield merge(base, layout.text, changed, settle=settle)
+    yield merge(base, layout.text, changed, settle=settle, goes_on=True)
     yield merge(base, layout.text, changed)
     for levels in range(_LEVELS, 0, -1):
         yield merge(base, layout.text, changed, _entries(base, levels), settle)
@@ -255,7 +260,10 @@ def _emit(document: object, layout: Layout) -> str:
     yaml.explicit_start = layout.marked
     yaml.version = layout.version
     yaml.tags = layout.tags or None
-    return "".join(f"{line}\n" for line in layout.comments) + _dumped(yaml, document)
+    text = _dumped(yaml, document)
+    if isinstance(document, Mapping | list | tuple) and text.endswith("\n...\n"):
+        text = text.removesuffix("...\n")  # behind a block scalar that keeps its blank lines
+    return "".join(f"{line}\n" for line in layout.comments) + text
 
 
 def _dumped(yaml: Any, document: object) -> str:
@@ -266,7 +274,16 @@ def _written(write: Callable[[io.StringIO], object]) -> str:
     stream = io.StringIO()
     try:
         write(stream)
-    except _SLIPS as error:
+    except YAMLError:
+        raise
+    except Exception as error:
+        if interrupted(error):
+            raise
+        refused = unrepresented(error)
+        if refused is not None:
+            raise RepresenterError(refused) from error
+        if not isinstance(error, _SLIPS):
+            raise
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"ruamel.yaml cannot write this document ({reason})") from error
     return stream.getvalue()

@@ -14,8 +14,10 @@ from difflib import Match, SequenceMatcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
+    from typing import TypeVar
 
+    _T = TypeVar("_T", bound=Hashable)
     Region = tuple[int, int, int, int]  # from, to in the base; from, to in the other
 
 _WINDOW = 400  # lines of each text
@@ -38,7 +40,7 @@ def differences(
         by_entry: Whether entries of the same name are paired, each with all lines of its value.
     """
     regions: list[Region] = []
-    for i, j, k, m in _aligned([_said(line) for line in base], [_said(line) for line in other]):
+    for i, j, k, m in aligned([_said(line) for line in base], [_said(line) for line in other]):
         parts = [(0, j - i, 0, m - k)]
         if by_key:
             parts = _by_key(base[i:j], other[k:m])
@@ -51,15 +53,14 @@ def differences(
 
 def _by_key(base: list[str], other: list[str]) -> list[Region]:
     """Return the parts that begin with the same keys, where that is more than one."""
-    if len(base) == len(other) or not 0 < len(base) * len(other) <= _WINDOW**2:
+    if len(base) == len(other) or not base or not other:
         return [(0, len(base), 0, len(other))]
-    keys, others = [_key(line) for line in base], [_key(line) for line in other]
-    return _parts(SequenceMatcher(None, keys, others, autojunk=False).get_matching_blocks())
+    return list(aligned([_key(line) for line in base], [_key(line) for line in other]))
 
 
 def _by_entry(base: list[str], other: list[str]) -> list[Region]:
     """Return the parts that begin with the same entries, and the comments behind each of them."""
-    if len(base) == len(other) or not base or not other:
+    if not base or not other or _are_alike(base, other):
         return [(0, len(base), 0, len(other))]
     openings: dict[str, list[int]] = {}
     for n, line in enumerate(other):
@@ -87,10 +88,17 @@ def _content_end(lines: list[str], start: int, end: int) -> int:
 
 def _line_for_line(base: list[str], other: list[str], part: Region) -> list[Region]:
     i, j, k, m = part
-    pairs = list(zip(range(i, j), range(k, m), strict=False))
-    if j - i == m - k and all(is_content(base[a]) == is_content(other[b]) for a, b in pairs):
+    if _are_alike(base[i:j], other[k:m]):
+        pairs = zip(range(i, j), range(k, m), strict=True)
         return [(a, a + 1, b, b + 1) for a, b in pairs if base[a] != other[b]]
     return [part] if base[i:j] != other[k:m] else []
+
+
+def _are_alike(base: list[str], other: list[str]) -> bool:
+    """Whether lines are as many, and the same ones of them comments or blank."""
+    return len(base) == len(other) and all(
+        is_content(a) == is_content(b) for a, b in zip(base, other, strict=True)
+    )
 
 
 def is_content(line: str) -> bool:
@@ -110,7 +118,7 @@ def _opening(line: str) -> str:
     start = 0 if dashes is None else dashes.end()
     if dashes is not None and (line[start] in "'\"[{" or ":" not in line[start:]):
         return line[:start]
-    return line.partition(":")[0]
+    return line.partition(":")[0].rstrip()
 
 
 _DASHES = re.compile(r" *(?:- +)+(?=\S)")
@@ -121,36 +129,95 @@ def _said(line: str) -> str:
     return "".join(line.partition(" #")[0].split()) or line
 
 
-def _aligned(ours: list[str], theirs: list[str]) -> Iterator[Region]:
+def aligned(ours: list[str], theirs: list[str]) -> Iterator[Region]:
     """Yield the parts of both texts that belong together, all of them in their order."""
     end, last = len(ours), len(theirs)
     while end and last and ours[end - 1] == theirs[last - 1]:
         end, last = end - 1, last - 1
+    landmarks: Iterator[tuple[int, int]] | None = None
     i = k = 0
     while i < end or k < last:
         n = 0
         while i + n < end and k + n < last and ours[i + n] == theirs[k + n]:
             n += 1
         parts = [(i, i + n, k, k + n)] if n else _in_window(ours, theirs, (i, end, k, last))
+        if not parts:
+            landmarks = _landmarks(ours, theirs) if landmarks is None else landmarks
+            ahead = ((a, b) for a, b in landmarks if a >= i and b >= k)
+            a, b = next(ahead, (end, last))
+            parts = [(i, a, k, b) if a < end and b < last else (i, end, k, last)]
         yield from parts
         _, i, _, k = parts[-1]
     yield end, len(ours), last, len(theirs)
 
 
 def _in_window(ours: list[str], theirs: list[str], rest: Region) -> list[Region]:
-    """Return the next parts that belong together, of which the first differs."""
+    """Return the next parts that belong together, of which the first differs; none if unknown."""
     i, end, k, last = rest
     j, m = min(i + _WINDOW, end), min(k + _WINDOW, last)
-    matcher = SequenceMatcher(None, ours[i:j], theirs[k:m], autojunk=False)
-    blocks = matcher.get_matching_blocks()  # with an empty one at the end
-    if (j, m) != (end, last):
-        # At the end of a window, what agrees may belong to something behind it.
-        sure = [n for n, block in enumerate(blocks) if block.size >= _AGREED]
-        early = [n for n in sure if blocks[n].a < (j - i) * 3 // 4]
-        if not sure:
-            return [_up_to_what_occurs_once(ours, theirs, rest)]
-        del blocks[(early[-1] if early else sure[0]) + 1 :]
+    window, other = ours[i:j], theirs[k:m]
+    unique = _unique(window, other)
+    blocks = _level(window, other, unique, whole=end - i == last - k)
+    if not blocks:
+        matcher = SequenceMatcher(None, window, other, autojunk=False)
+        blocks = matcher.get_matching_blocks()  # with an empty one at the end
+        if (j, m) != (end, last):
+            # At the end of a window, what agrees may belong to something behind it.
+            sure = [n for n, block in enumerate(blocks) if _is_sure(block, unique)]
+            early = [n for n in sure if blocks[n].a < (j - i) * 3 // 4]
+            if not sure:
+                return []
+            del blocks[(early[-1] if early else sure[0]) + 1 :]
     return [(i + a, i + b, k + c, k + d) for a, b, c, d in _parts(blocks)]
+
+
+def _unique(ours: list[_T], theirs: list[_T]) -> dict[int, int]:
+    """Return the places of the lines that occur once in both texts."""
+    once = [{line for line, n in Counter(lines).items() if n == 1} for lines in (ours, theirs)]
+    places = {line: n for n, line in enumerate(theirs) if line in once[0] and line in once[1]}
+    return {n: places[line] for n, line in enumerate(ours) if line in places}
+
+
+def _is_sure(block: Match, unique: dict[int, int]) -> bool:
+    """Whether lines agree by no accident."""
+    return block.size >= _AGREED or any(
+        unique.get(block.a + n) == block.b + n for n in range(block.size)
+    )
+
+
+def _level(
+    ours: list[str], theirs: list[str], unique: dict[int, int], *, whole: bool
+) -> list[Match]:
+    """Return what agrees as far as lines of the same number belong together; nothing if unknown.
+
+    That is the work that `difflib` takes longest for: many values changed among many lines that
+    say the same.
+
+    Args:
+        ours: Lines of a text.
+        theirs: Lines of another version of it.
+        unique: The places of the lines that occur once in both.
+        whole: Whether the rests of both texts are of the same length.
+    """
+    end = min([len(ours), len(theirs), *(min(a, b) for a, b in unique.items() if a != b)])
+    pairs = zip(ours[:end], theirs[:end], strict=True)
+    end = next((n for n, pair in enumerate(pairs) if _stem(pair[0]) != _stem(pair[1])), end)
+    if not whole or end < len(ours) or any(a != b for a, b in unique.items()):
+        end = max((a + 1 for a in unique if a < end), default=0)
+    blocks = [Match(n, n, 1) for n in range(end) if ours[n] == theirs[n]]
+    return [*blocks, Match(end, end, 0)] if end else []
+
+
+def _stem(line: str) -> str:
+    """Return a line, or a key, up to where the value begins."""
+    key, colon, _ = line.partition(":")
+    return "-" if line.startswith("-") and not colon else key
+
+
+def _landmarks(ours: list[str], theirs: list[str]) -> Iterator[tuple[int, int]]:
+    """Return where the same few lines begin that are unmistakable in both texts."""
+    a, b = (list(zip(*(text[n:] for n in range(_AGREED)), strict=False)) for text in (ours, theirs))
+    return iter(_unique(a, b).items())
 
 
 def _parts(blocks: list[Match]) -> list[Region]:
@@ -164,16 +231,3 @@ def _parts(blocks: list[Match]) -> list[Region]:
         if block.size:
             parts.append((block.a, a, block.b, b))
     return parts
-
-
-def _up_to_what_occurs_once(ours: list[str], theirs: list[str], rest: Region) -> Region:
-    """Return the part up to the first few lines that are unmistakable in both texts."""
-    i, end, k, last = rest
-    texts = []
-    for lines, start, stop in ((ours, i, end), (theirs, k, last)):
-        texts.append([tuple(lines[n : n + _AGREED]) for n in range(start, stop - _AGREED + 1)])
-    counts = [Counter(text) for text in texts]
-    for n, few in enumerate(texts[0]):
-        if counts[0][few] == counts[1][few] == 1:
-            return i, i + n, k, k + texts[1].index(few)
-    return rest

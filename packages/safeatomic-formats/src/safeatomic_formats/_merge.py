@@ -27,6 +27,8 @@ def merge(
     changed: str,
     parts: Sequence[int] = (),
     settle: Settle | None = None,
+    *,
+    goes_on: bool = False,
 ) -> str:
     """Return the kept text with the change from base to changed.
 
@@ -41,6 +43,8 @@ def merge(
             change is about is then taken from the changed text as a whole.
         settle: Called with the lines of the base and of the changed text and with where they
             differ; returns the latter two as they are to be.
+        goes_on: Whether lines that are only added go on with the line above them, which is then
+            taken from the changed text as well: it may have said that there is nothing below it.
     """
     texts = [text.splitlines(keepends=True) for text in (base, kept, changed)]
     lines, ours, theirs = (_ended(text) for text in texts)
@@ -49,6 +53,8 @@ def merge(
     change = differences(lines, theirs, by_key=True)
     if settle is not None:
         theirs, change = settle(lines, theirs, change)
+    if goes_on:
+        change = _with_lines_above(change)
     change = _widened(change, parts, len(lines))
     for start, end, mine, other in _chunks(differences(lines, ours, by_entry=True), change):
         merged += lines[done:start]
@@ -65,6 +71,15 @@ def _ended(lines: list[str]) -> list[str]:
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
     return lines
+
+
+def _with_lines_above(regions: list[Region]) -> list[Region]:
+    """Return regions of which none only adds lines, where there is a line above."""
+    wide: list[Region] = []
+    for start, stop, first, last in regions:
+        above = int(start == stop > (wide[-1][1] if wide else 0))
+        wide.append((start - above, stop, first - above, last))
+    return wide
 
 
 def _widened(regions: list[Region], parts: Sequence[int], end: int) -> list[Region]:

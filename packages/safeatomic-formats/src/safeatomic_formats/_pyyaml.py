@@ -7,7 +7,8 @@ from yaml.constructor import ConstructorError
 from yaml.scanner import ScannerError
 
 from . import _pyyaml_read
-from ._culprit import interrupted, misfit
+from ._culprit import misfit
+from ._interrupts import interrupted
 from ._plain import without_ruamel
 from ._pyyaml_read import PureLoader as PureLoader
 from ._pyyaml_write import DisagreementError, PureDumper

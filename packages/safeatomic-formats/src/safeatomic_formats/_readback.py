@@ -14,6 +14,8 @@ import sys
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
+from ._interrupts import interrupted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -250,14 +252,16 @@ def _short(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value for a message, also one that has no text: an int may have too many digits."""
+    """Return a value for a message, also one that has no text.
+
+    An int may have too many digits, and an object of the program's may raise whatever it likes.
+    """
     try:
         text = repr(value)
-    except _HAS_NO_TEXT:
+    except Exception as error:
+        if interrupted(error):
+            raise
         text = f"<{type(value).__name__}>"
         if isinstance(value, int):
             text = f"<{type(value).__name__} of {value.bit_length():,} bits>"
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-_HAS_NO_TEXT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)

@@ -1,6 +1,6 @@
 """ruamel.yaml's round-trip classes, corrected where they write what does not read back.
 
-- an empty collection with comments keeps them behind its ``[]`` or ``{}``, not in front of it;
+- comments stand where the entries are that they are attached to (`_attached`, `_items`);
 - each collection is indented as it was, a new one as most of the document is;
 - a text with a line break of Unicode is quoted: unquoted, the line break reads back as another one;
 - a merge key stands only where it brings in what the object has, in a deep copy as well;
@@ -17,18 +17,17 @@ import types
 from collections.abc import Mapping
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import CommentMark
 from ruamel.yaml.events import CollectionStartEvent
-from ruamel.yaml.nodes import CollectionNode, MappingNode, SequenceNode
 from ruamel.yaml.representer import RepresenterError
 from ruamel.yaml.scalarstring import FoldedScalarString, ScalarString
 from ruamel.yaml.timestamp import TimeStamp
-from ruamel.yaml.tokens import CommentToken
 
 from . import _depth
+from ._attached import Places, settle, together
 from ._indents import Indent
 from ._indents import of as indent_of
 from ._inherited import Sources
+from ._items import with_own_comments
 from ._plain import loads_utc
 from ._readback import plain
 
@@ -124,10 +123,20 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         super().expect_block_sequence_item(first)
 
     def expect_block_mapping_key(self, first: bool = False) -> None:
-        """Begin an entry on a line of its own, even after a value that is empty brackets."""
-        if not first and self.column:
+        """Begin an entry on a line of its own, even after a value that is brackets."""
+        if (not first or self.mapping_context) and self.column:
             self.no_newline = False
         super().expect_block_mapping_key(first)
+
+    def determine_block_hints(self, text: Any) -> Any:
+        """Return what stands behind the mark of a block scalar; ruamel.yaml always indents by 2."""
+        hints, indent, indicator = super().determine_block_hints(text)
+        outer = self.indents.values[-1][0] if self.indents.values else None
+        if hints[:1].isdigit() and outer is not None:
+            if self.indents.last_seq():
+                outer += self._open[len(self.indents.values) - 2].dash
+            hints = f"{self.indent - outer}{indicator}"
+        return hints, indent, indicator
 
     def expect_node(self, root: bool = False, **context: Any) -> None:
         """Write a node; comments above a document that is all brackets stand by themselves."""
@@ -169,8 +178,9 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         """Write a document."""
         self._sources = Sources(data)
         self.indents: dict[object, Indent] = {}
+        self._places = Places()
         node = self.represent_data(data)
-        _settle_comments(node)
+        settle(node, self._places)
         self.serializer.serialize(node)
         self.represented_objects: dict[int, Any] = {}
         self.object_keeper: list[Any] = []
@@ -183,9 +193,20 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def represent_sequence(self, tag: Any, sequence: Any, flow_style: Any = None) -> Any:
         """Return the node of a list."""
-        return self._indented(super().represent_sequence(tag, sequence, flow_style), sequence)
+        written = with_own_comments(sequence)
+        return self._indented(super().represent_sequence(tag, written, flow_style), written)
+
+    def merge_comments(self, node: Any, comments: Any) -> Any:
+        """Give an item the comments of its place, which ruamel.yaml refuses if it has its own."""
+        if comments is None or node.comment is None:
+            return super().merge_comments(node, comments)
+        node.comment = together(comments, node.comment)
+        return node
 
     def _indented(self, node: Any, collection: object) -> Any:
+        if node.comment:
+            node.comment = [*node.comment]  # ruamel.yaml changes it, and it is the object's
+        self._places.note(collection, node.comment)
         indent = indent_of(collection)
         if indent is not None:
             self.indents[node] = indent
@@ -201,7 +222,8 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def represent_folded_scalarstring(self, data: Any) -> Any:
         """Return the node of a folded text, in which ruamel.yaml marks the folds with BEL."""
-        if _NEEDS_QUOTES.search(data):
+        made = not hasattr(data, "fold_pos")  # by the program: line breaks at its end would double
+        if _NEEDS_QUOTES.search(data) or (made and data.endswith("\n\n")):
             return self.represent_scalar(_STR, str.__str__(data), anchor=data.yaml_anchor(any=True))
         return super().represent_folded_scalarstring(data)
 
@@ -215,10 +237,12 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         if isinstance(value, str):
             if _SURROGATE.search(value):
                 raise RepresenterError(f"half of a surrogate pair is not text: {value!r}")
-            if style != ">" and _NEEDS_QUOTES.search(value):
+            if style in ("|", ">") and not value:
+                style = "'"  # a comment below would become its text
+            elif style != ">" and _NEEDS_QUOTES.search(value):
                 style = '"'
-            elif value.startswith("?") and style in (None, ""):
-                style = "'"  # inside brackets it would become a key
+            elif value.startswith(("?", ":")) and style in (None, ""):
+                style = "'"  # inside brackets it would become a key, or end one
         return super().represent_scalar(tag, value, style=style, anchor=anchor)
 
 
@@ -262,48 +286,3 @@ def converter(anchors: frozenset[str] = frozenset(), **attributes: Any) -> Any:
     yaml.Serializer = type("Serializer", (Serializer,), {"anchors_of_text": anchors})
     yaml.Emitter = type("Emitter", (Emitter,), attributes)
     return yaml
-
-
-def _settle_comments(root: Any) -> None:
-    """Make the comments of collections ready to be written.
-
-    Those of an empty one are put behind it: in front of it, they would move it to column 0. Above
-    an item of a list they are written before its dash, and stay. And what an earlier call wrote
-    counts as not written yet.
-    """
-    todo = [root]
-    items: set[int] = set()
-    seen: set[int] = set()
-    while todo:
-        node = todo.pop()
-        if not isinstance(node, CollectionNode) or id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, SequenceNode):
-            todo += node.value
-            items |= set(map(id, node.value))
-        elif isinstance(node, MappingNode):
-            todo += (part for pair in node.value for part in pair)
-        for token in _tokens(node.comment or ()):
-            token.reset()
-        if node is root or node.value or not any(node.comment or ()):
-            continue
-        behind, text = node.comment[0], ""
-        above = node.comment[1] if id(node) in items else None
-        for token in _tokens(node.comment[1 if above is None else 2 :]):
-            text += " " * (0 if token.value.startswith("\n") else token.start_mark.column)
-            text += token.value
-        if text:
-            line = "\n" if behind is None else behind.value
-            mark = CommentMark(0) if behind is None else behind.start_mark
-            behind = CommentToken(line + text, mark, None)
-        node.flow_style = True
-        node.comment = [behind, above]
-
-
-def _tokens(comments: Any) -> Any:
-    for comment in comments:
-        if isinstance(comment, list):
-            yield from _tokens(comment)
-        elif comment is not None:
-            yield comment

@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
-from ._culprit import interrupted
 from ._depth import check_object
+from ._interrupts import interrupted
 from ._plain import without_ruamel
 from ._readback import check, place, plain, same_scalar, shown, unreadable
 

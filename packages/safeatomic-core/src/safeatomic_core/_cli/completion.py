@@ -61,6 +61,13 @@ def _values(action: argparse.Action) -> list[str]:
     return [str(choice) for choice in action.choices or _SUGGESTED.get(str(action.metavar), ())]
 
 
+_BASH_FILES = """\
+_safeatomic_files() {
+    # Readline's own: the output of compgen cannot hold a name with a line end.
+    compopt -o bashdefault -o default
+}"""
+
+
 def _bash(parser: argparse.ArgumentParser) -> str:
     commands = subcommands(parser)
     cases, values = [], []
@@ -80,10 +87,7 @@ def _bash(parser: argparse.ArgumentParser) -> str:
     )
     return f"""\
 # bash completion for safeatomic {__version__}
-_safeatomic_files() {{
-    # Readline's own: the output of compgen cannot hold a name with a line end.
-    compopt -o bashdefault -o default
-}}
+{_BASH_FILES}
 _safeatomic() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} words i
     COMPREPLY=()

@@ -166,7 +166,10 @@ def one_line(text: str) -> str:
 
 def _escaped(char: str) -> str:
     code = ord(char)
-    return f"\\x{code - 0xDC00:02x}" if code in _BYTE else repr(char)[1:-1]
+    if code in _BYTE:
+        return f"\\x{code - 0xDC00:02x}"
+    # Not as a byte, which is something else.
+    return f"\\u{code:04x}" if 0x80 <= code <= 0xFF else repr(char)[1:-1]
 
 
 def _encodable(text: str, stream: TextIO) -> str:

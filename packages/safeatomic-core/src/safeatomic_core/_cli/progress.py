@@ -1,7 +1,8 @@
 """A bar on standard error while much is read, written or hashed.
 
-It is drawn where standard error is a terminal and there is much to do. ``--progress`` asks for it
-anyway: where there is no terminal, one line for each tenth is printed instead.
+It is drawn where standard error is a terminal, not a dumb one that cannot remove it, and there is
+much to do. ``--progress`` asks for it anyway: where there is no such terminal, one line for each
+tenth is printed instead.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Progress:
         self._done = 0
         self._shown = -1
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._terminal = self._terminal and os.environ.get("TERM") != "dumb"
         long = total is None or total >= LONG
         self._active = sys.stderr is not None and (asked or (self._terminal and long and not quiet))
 

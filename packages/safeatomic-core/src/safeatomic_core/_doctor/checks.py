@@ -246,7 +246,7 @@ def name_length(place: Place) -> Finding:
 
 
 def leftovers(place: Place) -> Finding:
-    """Look for what writers left behind that are dead, and what a killed doctor did."""
+    """Look for what dead writers left behind, and a doctor that was killed."""
     need_directory(place)
     if not place.listable:
         return unknown("the directory may not be listed by this user")
@@ -290,7 +290,7 @@ def leftovers(place: Place) -> Finding:
 
 
 def _is_displaced(place: Place, name: str) -> bool:
-    """Tell whether a file has the name of a sidecar's temp, and no writer that lives."""
+    """Tell whether a file has the name of a sidecar's temp, and its writer is dead."""
     if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
         return False
     opened = Descriptor()

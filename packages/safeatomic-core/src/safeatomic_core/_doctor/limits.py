@@ -92,7 +92,7 @@ class _Owners:
 
 
 def _descriptors(place: Place) -> Finding | None:
-    """Say whether there are descriptors enough; None if there are."""
+    """Say whether a write finds too few descriptors; None if there are enough."""
     owners = _Owners()
     return closing(owners, lambda: _open_all(owners.all, place))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 from .._mounts import read_proc
 
@@ -90,6 +91,8 @@ def quota(device: str, kind: int, number: int) -> tuple[int, ...]:
     Raises:
         OSError: There is no quota on that device (ESRCH), or it cannot be asked for.
     """
+    if sys.platform != "linux":
+        raise OSError(errno.EINVAL, "the quotactl of this system takes other arguments", device)
     import ctypes  # slow to import
 
     libc = ctypes.CDLL(None, use_errno=True)

@@ -108,7 +108,7 @@ class Place:
     def _open(self) -> None:
         flags = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
         if not self._way:
-            # What was resolved holds no link; one that is there by now leads somewhere else.
+            # The resolved path has no links; one that is there by now leads somewhere else.
             flags |= O_NOFOLLOW
         way = self._way or self.directory
         try:

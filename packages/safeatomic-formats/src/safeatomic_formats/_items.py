@@ -1,0 +1,125 @@
+"""Comments of a list's items, written at the items that they were loaded with.
+
+ruamel.yaml keeps the comments of a list by the numbers of its items. It moves them along where an
+item is inserted or removed, but counts a negative number (`pop()`, ``del items[-1]``) wrongly, and
+leaves them where they are when items change places. So the items that a list was loaded with are
+noted beside its line number, which ruamel.yaml copies along, and where comments stand at other
+items than their own, all of them are put back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ruamel.yaml.comments import Comment, CommentedBase, CommentedSeq
+from ruamel.yaml.tokens import CommentToken
+
+from ._lines import aligned
+from ._readback import plain, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_ATTRIBUTE = "safeatomic_items"
+
+
+class Items:
+    """What the items of a list were, and their comments. It does not change."""
+
+    def __init__(self, sequence: Any) -> None:
+        self.names = [_name(item) for item in sequence]
+        places = ((_place(entry), number) for number, entry in sequence.ca.items.items())
+        self.numbers = {place: number for place, number in places if place is not None}
+
+    def __deepcopy__(self, _memo: object) -> Items:
+        return self
+
+
+def note(document: object) -> None:
+    """Note at each list with comments what its items are."""
+    todo: list[Any] = [document]
+    seen: set[int] = set()
+    while todo:
+        value = todo.pop()
+        if not isinstance(value, dict | list | tuple) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        todo += value.values() if isinstance(value, dict) else value
+        if isinstance(value, CommentedSeq) and value.ca.items:
+            setattr(value.lc, _ATTRIBUTE, Items(value))
+
+
+def with_own_comments(sequence: Any) -> Any:
+    """Return a list with its comments at the items that they are of: itself, or a copy."""
+    loaded = getattr(getattr(sequence, "lc", None), _ATTRIBUTE, None)
+    if loaded is None or not sequence.ca.items:
+        return sequence
+    names = [_name(item) for item in sequence]
+    entries = {n: (loaded.numbers.get(_place(e)), e) for n, e in sequence.ca.items.items()}
+    present = set(names)
+    if not any(
+        _is_astray(number, own, names, loaded.names, present)
+        for number, (own, _) in entries.items()
+        if own is not None
+    ):
+        return sequence
+    now = _numbers_now(loaded.names, names)
+    comments = Comment()
+    comments.comment = sequence.ca.comment
+    comments.end = sequence.ca.end
+    for number, (own, entry) in entries.items():
+        target = number if own is None else now.get(own, -1)
+        if target >= 0:
+            comments.items[target] = entry
+    copy = CommentedSeq(sequence)
+    sequence.copy_attributes(copy)
+    setattr(copy, Comment.attrib, comments)
+    return copy
+
+
+def _is_astray(
+    number: int, own: int, names: list[str], loaded: list[str], present: set[str]
+) -> bool:
+    """Whether the comments of an item stand at another one, which has not taken its place."""
+    if 0 <= number < len(names) and names[number] == loaded[own]:
+        return False
+    return number != own or loaded[own] in present
+
+
+def _numbers_now(loaded: list[str], names: list[str]) -> dict[int, int]:
+    """Return the numbers that items have now, by those that they were loaded with."""
+    now: dict[int, int] = {}
+    for i, j, k, m in aligned(loaded, names):
+        if j - i == m - k:
+            now.update(zip(range(i, j), range(k, m), strict=True))
+    counts = [Counter(loaded), Counter(names)]
+    places = {name: number for number, name in enumerate(names)}
+    for number, name in enumerate(loaded):
+        if counts[0][name] == counts[1][name] == 1:
+            now[number] = places[name]  # it may have changed its place
+    taken: dict[int, int] = {}
+    for number, place in now.items():
+        if place not in taken or loaded[number] == names[place]:
+            taken[place] = number
+    return {number: place for place, number in taken.items()}
+
+
+def _name(item: Any) -> str:
+    """Return what tells an item from others: where it stood, or what it says."""
+    if isinstance(item, CommentedBase) and item.lc.line is not None:
+        return f"at {item.lc.line} {item.lc.col}"
+    if isinstance(item, dict | list | tuple | set):
+        return f"new {id(item)}"
+    value = plain(getattr(item, "value", item))
+    return f"{type(value).__name__} {value if isinstance(value, str) else shown(value)}"
+
+
+def _place(entry: Any) -> tuple[int, int] | None:
+    """Return where comments of an item stood in the text; None if they are of the program's."""
+    for part in entry:
+        for token in part if isinstance(part, list) else [part]:
+            if isinstance(token, CommentToken):
+                line = getattr(token.start_mark, "line", None)
+                return None if line is None else (line, token.start_mark.column)
+    return None
