@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
+from ruamel.yaml.scalarstring import FoldedScalarString
+
 from safeatomic_formats import _layout
 
 BRACKETS = "a: [1,   2,\n  3]\nb: [4,   5,\n  6]\n# about c\nc: [7,   8,\n  9]\n"
@@ -88,6 +90,16 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         "a:\n    b: |4\n          x\n        y\nc:   1\n",
         lambda d: d["a"].update(d=copy.deepcopy(d["a"]["b"])),
         "a:\n    b: |4\n          x\n        y\n    d: |4\n          x\n        y\nc:   1\n",
+    ),
+    "text in brackets that begins with a colon": (
+        "a: [1]\nb:   {c: 1}\n",
+        lambda d: (d["a"].append(":  x"), d["b"].update({":*y": ":z"})),
+        "a: [1, ':  x']\nb: {c: 1, ':*y': ':z'}\n",
+    ),
+    "folded text that ends in blank lines": (
+        "a:   1\nb:   2\n",
+        lambda d: d.update(a=FoldedScalarString("x\n\n")),
+        'a: "x\\n\\n"\nb:   2\n',
     ),
     "entry added to a mapping that is indented as a whole": (
         f"--- !t\n{WHOLE}",

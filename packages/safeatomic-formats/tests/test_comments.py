@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
-from ruamel.yaml.scalarstring import LiteralScalarString
+from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
 from safeatomic_formats import _layout
 from safeatomic_formats._comments import above_what_follows
@@ -181,6 +181,24 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         "a: 1\n\n# about b\nb: 2\n",
         lambda d: d.update(a=LiteralScalarString("x\ny\n")),
         "a: |\n  x\n  y\n\n# about b\nb: 2\n",
+    ),
+    "block scalar above a comment further to the right": (
+        "a:\n  b: 1 # one\n      # deep\n  c:\n  - 2\n      # deep\n",
+        lambda d: (
+            d["a"].update(b=LiteralScalarString("x\n")),
+            d["a"]["c"].__setitem__(0, LiteralScalarString("y\n")),
+        ),
+        "a:\n  b: |\n    x\n   # one\n  # deep\n  c:\n  - |\n    y\n  # deep\n",
+    ),
+    "block scalar that ends in blank lines": (
+        "a: 1\n\n# about b\nb: |\n  x\n\n# end\n",
+        lambda d: d.update(a=LiteralScalarString("y\n\n"), b=LiteralScalarString("z\n\n")),
+        "a: |+\n  y\n\n# about b\nb: |+\n  z\n\n# end\n",
+    ),
+    "empty block scalars": (
+        "a: 1 # one\nb: 2\n# end\n",
+        lambda d: d.update(a=LiteralScalarString(""), b=FoldedScalarString("")),
+        "a: '' # one\nb: ''\n# end\n",
     ),
     "comment further to the left than what is added": (
         "a:\n  b:\n    x: 1\n  # below\n# end\n",

@@ -215,7 +215,8 @@ class AtomicWriter(io.BufferedWriter):
         """Return the temporary file's descriptor, for writing through it.
 
         Buffered bytes are flushed first. Do not close the descriptor: it is the writer's. A mode
-        that you set through it with `os.fchmod` becomes the mode of the published file.
+        or access ACL that you set through it (`os.fchmod`, `os.setxattr`) becomes that of the
+        published file.
         """
         write = self._check_open()
         self.flush()
@@ -291,8 +292,7 @@ class AtomicWriter(io.BufferedWriter):
         write.step = _trace.FILL
         write.require_descriptors()
         self._close()
-        texts = self._texts
-        if texts is not None:
+        if (texts := self._texts) is not None:
             texts.require_whole(self._path)
         # Closed through `raw`, or by a close() whose flush an interrupt cut short.
         if self._room < _BUFFER or (texts is not None and texts.holding):

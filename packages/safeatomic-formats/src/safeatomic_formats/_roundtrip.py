@@ -222,7 +222,8 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def represent_folded_scalarstring(self, data: Any) -> Any:
         """Return the node of a folded text, in which ruamel.yaml marks the folds with BEL."""
-        if _NEEDS_QUOTES.search(data):
+        made = not hasattr(data, "fold_pos")  # by the program: line breaks at its end would double
+        if _NEEDS_QUOTES.search(data) or (made and data.endswith("\n\n")):
             return self.represent_scalar(_STR, str.__str__(data), anchor=data.yaml_anchor(any=True))
         return super().represent_folded_scalarstring(data)
 
@@ -236,10 +237,12 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         if isinstance(value, str):
             if _SURROGATE.search(value):
                 raise RepresenterError(f"half of a surrogate pair is not text: {value!r}")
-            if style != ">" and _NEEDS_QUOTES.search(value):
+            if style in ("|", ">") and not value:
+                style = "'"  # a comment below would become its text
+            elif style != ">" and _NEEDS_QUOTES.search(value):
                 style = '"'
-            elif value.startswith("?") and style in (None, ""):
-                style = "'"  # inside brackets it would become a key
+            elif value.startswith(("?", ":")) and style in (None, ""):
+                style = "'"  # inside brackets it would become a key, or end one
         return super().represent_scalar(tag, value, style=style, anchor=anchor)
 
 
