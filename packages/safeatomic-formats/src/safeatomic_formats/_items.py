@@ -1,10 +1,10 @@
-"""Comments of a list's items, written at the items that they were loaded with.
+"""Keep the comments of a list at the items with which they were loaded.
 
-ruamel.yaml keeps the comments of a list by the numbers of its items. It moves them along where an
-item is inserted or removed, but counts a negative number (`pop()`, ``del items[-1]``) wrongly, and
-leaves them where they are when items change places. So the items that a list was loaded with are
-noted beside its line number, which ruamel.yaml copies along, and where comments stand at other
-items than their own, all of them are put back.
+ruamel.yaml stores the comments of a list by the numbers of its items. It moves them when an item is
+inserted or removed, but mishandles a negative number (`pop()`, ``del items[-1]``), and does not
+move them when items change places. So the loaded items of a list are stored beside its line number,
+which ruamel.yaml copies with the list. If a comment is at an item that is not its own, all comments
+are put back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ATTRIBUTE = "safeatomic_items"
 
 
 class Items:
-    """What the items of a list were, and their comments. It does not change."""
+    """The loaded items of a list, and their comments; immutable."""
 
     def __init__(self, sequence: Any) -> None:
         self.names = [_name(item) for item in sequence]
@@ -37,7 +37,7 @@ class Items:
 
 
 def note(document: object) -> None:
-    """Note at each list with comments what its items are."""
+    """Store the items of each list that has comments."""
     todo: list[Any] = [document]
     seen: set[int] = set()
     while todo:
@@ -51,7 +51,7 @@ def note(document: object) -> None:
 
 
 def with_own_comments(sequence: Any) -> Any:
-    """Return a list with its comments at the items that they are of: itself, or a copy."""
+    """Return a list with each comment at its own item: the list itself, or a copy."""
     loaded = getattr(getattr(sequence, "lc", None), _ATTRIBUTE, None)
     if loaded is None or not sequence.ca.items:
         return sequence
@@ -81,14 +81,14 @@ def with_own_comments(sequence: Any) -> Any:
 def _is_astray(
     number: int, own: int, names: list[str], loaded: list[str], present: set[str]
 ) -> bool:
-    """Whether the comments of an item stand at another one, which has not taken its place."""
+    """Whether the comments of an item are at another one that has not replaced it."""
     if 0 <= number < len(names) and names[number] == loaded[own]:
         return False
     return number != own or loaded[own] in present
 
 
 def _numbers_now(loaded: list[str], names: list[str]) -> dict[int, int]:
-    """Return the numbers that items have now, by those that they were loaded with."""
+    """Return the present numbers of items, by the numbers that they were loaded with."""
     now: dict[int, int] = {}
     for i, j, k, m in aligned(loaded, names):
         if j - i == m - k:
@@ -97,7 +97,7 @@ def _numbers_now(loaded: list[str], names: list[str]) -> dict[int, int]:
     places = {name: number for number, name in enumerate(names)}
     for number, name in enumerate(loaded):
         if counts[0][name] == counts[1][name] == 1:
-            now[number] = places[name]  # it may have changed its place
+            now[number] = places[name]  # the item may have changed its place
     taken: dict[int, int] = {}
     for number, place in now.items():
         if place not in taken or loaded[number] == names[place]:
@@ -106,7 +106,7 @@ def _numbers_now(loaded: list[str], names: list[str]) -> dict[int, int]:
 
 
 def _name(item: Any) -> str:
-    """Return what tells an item from others: where it stood, or what it says."""
+    """Return a key that identifies an item: its place in the text, or its value."""
     if isinstance(item, CommentedBase) and item.lc.line is not None:
         return f"at {item.lc.line} {item.lc.col}"
     if isinstance(item, dict | list | tuple | set):
@@ -116,7 +116,7 @@ def _name(item: Any) -> str:
 
 
 def _place(entry: Any) -> tuple[int, int] | None:
-    """Return where comments of an item stood in the text; None if they are of the program's."""
+    """Return where an item's comments stood in the text; None if the program added them."""
     for part in entry:
         for token in part if isinstance(part, list) else [part]:
             if isinstance(token, CommentToken):

@@ -1,10 +1,10 @@
-"""ruamel.yaml's round-trip classes, corrected where they write what does not read back.
+"""ruamel.yaml's round-trip classes, corrected where their text does not read back.
 
-- comments stand where the entries are that they are attached to (`_attached`, `_items`);
-- each collection is indented as it was, a new one as most of the document is;
-- a text with a line break of Unicode is quoted: unquoted, the line break reads back as another one;
-- a merge key stands only where it brings in what the object has, in a deep copy as well;
-- subclasses of the plain types are written as those, an ordered dict as the mapping that it is.
+- comments stand at the entries to which they are attached (`_attached`, `_items`);
+- each collection is indented as it was, and a new one like most of the document;
+- a text with a line break of Unicode is quoted: unquoted, it reads back as another line break;
+- a merge key is written only if the object has the entries that it brings in, in a deep copy too;
+- subclasses of the plain types are written as their base, and an ordered dict as a mapping.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# No line is ever folded: where a long line broke is not recorded, so a limit would break others.
+# No line is folded: ruamel.yaml does not record where a long line broke, so a limit would break
+# lines at other places.
 WIDTH = 2**31 - 1
-# Levels, whatever the stack: ruamel.yaml takes time as the square of them.
+# Levels, for any size of the stack: the time of ruamel.yaml grows with their square.
 MAX_DEPTH = 1_000
 
-_CLASSES: Any = YAML(typ="rt", pure=True)  # which classes they are differs between versions
+_CLASSES: Any = YAML(typ="rt", pure=True)  # the classes differ between versions
 _STR = "tag:yaml.org,2002:str"
 _NEEDS_QUOTES = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Serializer(_CLASSES.Serializer):  # type: ignore[misc]
-    """The serializer, which tells the emitter what an event is of, and keeps anchors."""
+    """The serializer; it passes each collection's indent to the emitter, and keeps anchors."""
 
     anchors_of_text: frozenset[str] = frozenset()
 
@@ -59,7 +60,7 @@ class Serializer(_CLASSES.Serializer):  # type: ignore[misc]
         super().serialize_node(node, parent, index)
 
     def _keep_anchors(self) -> None:
-        """Write the anchors of the text also where no alias names them, if each is of one node."""
+        """Keep the anchors of the text that no alias names, if each belongs to one node."""
         named: dict[str, list[Any]] = {}
         for node in self.anchors:
             anchor = getattr(node.anchor, "value", None)
@@ -80,7 +81,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._given: dict[object, Indent] = {}  # by the event that begins a collection
-        self._open: list[Indent] = []  # of all that is begun and not ended
+        self._open: list[Indent] = []  # of the open collections
 
     def emit(self, event: Any) -> None:
         """Take the next event."""
@@ -110,26 +111,26 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         self.best_sequence_indent = innermost.dash + innermost.item
 
     def expect_block_sequence(self) -> None:
-        """Begin a list, which stands below its key even after a comment that is written already."""
+        """Begin a list below its key, even if a comment has been written after the key."""
         if self.mapping_context and self.column:
             self.no_newline = False
         super().expect_block_sequence()
 
     def expect_block_sequence_item(self, first: bool = False) -> None:
-        """Begin an item on a line of its own, even after an item that is empty brackets."""
+        """Begin an item on a new line, even after an item that is empty brackets."""
         if not first and self.column:
             self.no_newline = False
         self._indent_as_the_innermost()
         super().expect_block_sequence_item(first)
 
     def expect_block_mapping_key(self, first: bool = False) -> None:
-        """Begin an entry on a line of its own, even after a value that is brackets."""
+        """Begin an entry on a new line, even after a value in brackets."""
         if (not first or self.mapping_context) and self.column:
             self.no_newline = False
         super().expect_block_mapping_key(first)
 
     def determine_block_hints(self, text: Any) -> Any:
-        """Return what stands behind the mark of a block scalar; ruamel.yaml always indents by 2."""
+        """Return the hints behind a block scalar's mark; ruamel.yaml assumes an indent of 2."""
         hints, indent, indicator = super().determine_block_hints(text)
         outer = self.indents.values[-1][0] if self.indents.values else None
         if hints[:1].isdigit() and outer is not None:
@@ -139,7 +140,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         return hints, indent, indicator
 
     def expect_node(self, root: bool = False, **context: Any) -> None:
-        """Write a node; comments above a document that is all brackets stand by themselves."""
+        """Write a node; comments above a document in brackets get lines of their own."""
         event = self.event
         if root and isinstance(event, CollectionStartEvent) and event.flow_style:
             comment = event.comment
@@ -187,7 +188,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         self.alias_key = None
 
     def represent_mapping(self, tag: Any, mapping: Any, flow_style: Any = None) -> Any:
-        """Return the node of a mapping, with the entries that no merge key brings in."""
+        """Return the node of a mapping, without the entries that a merge key brings in."""
         written = self._sources.as_written(mapping)
         return self._indented(super().represent_mapping(tag, written, flow_style), mapping)
 
@@ -205,7 +206,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def _indented(self, node: Any, collection: object) -> Any:
         if node.comment:
-            node.comment = [*node.comment]  # ruamel.yaml changes it, and it is the object's
+            node.comment = [*node.comment]  # a copy: ruamel.yaml changes it
         self._places.note(collection, node.comment)
         indent = indent_of(collection)
         if indent is not None:
@@ -213,7 +214,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         return node
 
     def represent_datetime(self, data: Any) -> Any:
-        """Return the node of a time stamp, in its zone also if a deep copy has lost that."""
+        """Return the node of a time stamp, in its zone even if a deep copy has lost the zone."""
         written = vars(data)["_yaml"]
         if data.tzinfo is None and written.get("tz") and not loads_utc():
             value = data.isoformat("T" if written["t"] else " ") + written["tz"]
@@ -233,7 +234,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         return self.represent_scalar("tag:yaml.org,2002:binary", text)
 
     def represent_scalar(self, tag: Any, value: Any, style: Any = None, anchor: Any = None) -> Any:
-        """Return the node of a scalar; what only double quotes keep gets them."""
+        """Return the node of a scalar, with double quotes if nothing else preserves it."""
         if isinstance(value, str):
             if _SURROGATE.search(value):
                 raise RepresenterError(f"half of a surrogate pair is not text: {value!r}")
@@ -251,7 +252,7 @@ def _represent_subclass(representer: Any, value: object) -> Any:
 
 
 def _represent_text(representer: Any, value: Any) -> Any:
-    if isinstance(value, ScalarString):  # a style of ruamel.yaml's that it does not know
+    if isinstance(value, ScalarString):  # a style that this ruamel.yaml does not know
         return representer.represent_scalar(_STR, value)
     return representer.represent_data(plain(value))
 
@@ -275,7 +276,7 @@ def converter(anchors: frozenset[str] = frozenset(), **attributes: Any) -> Any:
     """Return a fresh converter (it keeps state, so threads must not share one).
 
     Args:
-        anchors: Those that are written also where no alias names them.
+        anchors: The anchors that are written even if no alias names them.
         **attributes: Set on the emitter.
     """
     yaml: Any = YAML(typ="rt", pure=True)
