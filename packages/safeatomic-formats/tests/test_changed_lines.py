@@ -66,6 +66,11 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d["a"].append(4),
         "--- # c\na: [1, 2, 3, 4] # d\n",
     ),
+    "item over several lines below a comment behind the marker": (
+        "--- # c\n-   one\n  two\n-   3\n",
+        lambda d: d.pop(0),
+        "--- # c\n-   3\n",
+    ),
     "mapping in place of a null that is spelt": (
         "--- # c\nk0 :   null  # d\nk1 :   1\n",
         lambda d: d.update(k0={"q": 1}),
