@@ -192,12 +192,12 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
     ),
     "block scalar that ends in blank lines": (
         "a: 1\n\n# about b\nb: |\n  x\n\n# end\n",
-        lambda d: d.update(a=LiteralScalarString("y\n\n"), b=LiteralScalarString("z\n\n")),
+        lambda d: d.update({"a": LiteralScalarString("y\n\n"), "b": LiteralScalarString("z\n\n")}),
         "a: |+\n  y\n\n# about b\nb: |+\n  z\n\n# end\n",
     ),
     "empty block scalars": (
         "a: 1 # one\nb: 2\n# end\n",
-        lambda d: d.update(a=LiteralScalarString(""), b=FoldedScalarString("")),
+        lambda d: d.update({"a": LiteralScalarString(""), "b": FoldedScalarString("")}),
         "a: '' # one\nb: ''\n# end\n",
     ),
     "comment further to the left than what is added": (
