@@ -152,6 +152,14 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
             self.no_newline = False
         super().expect_block_mapping_key(first)
 
+    def choose_scalar_style(self) -> Any:
+        """Return the style of a scalar; inside brackets a folded text goes without its folds."""
+        style = super().choose_scalar_style()
+        if self.event.style == ">" != style and "\a" in self.event.value:
+            self.event.value, self.analysis = self.event.value.replace("\a", ""), None
+            style = super().choose_scalar_style()
+        return style
+
     def determine_block_hints(self, text: Any) -> Any:
         """Return what stands behind the mark of a block scalar; ruamel.yaml always indents by 2."""
         hints, indent, indicator = super().determine_block_hints(text)
