@@ -66,6 +66,11 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d["a"].append(4),
         "--- # c\na: [1, 2, 3, 4] # d\n",
     ),
+    "item over several lines below a comment behind the marker": (
+        "--- # c\n-   one\n  two\n-   3\n",
+        lambda d: d.pop(0),
+        "--- # c\n-   3\n",
+    ),
     "mapping in place of a null that is spelt": (
         "--- # c\nk0 :   null  # d\nk1 :   1\n",
         lambda d: d.update(k0={"q": 1}),
@@ -95,6 +100,16 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         "a: [1]\nb:   {c: 1}\n",
         lambda d: (d["a"].append(":  x"), d["b"].update({":*y": ":z"})),
         "a: [1, ':  x']\nb: {c: 1, ':*y': ':z'}\n",
+    ),
+    "folded text that moves into brackets": (
+        "a: [1]\nb:   >\n  one\n  two\nc:   1\n",
+        lambda d: d["a"].append(d.pop("b")),
+        'a: [1, "one two\\n"]\nc:   1\n',
+    ),
+    "folded text that becomes a key": (
+        "a: >-\n  one\n  two\nb:   1\n",
+        lambda d: d.insert(1, d["a"], 2),
+        'a: >-\n  one\n  two\n"one two": 2\nb:   1\n',
     ),
     "folded text that ends in blank lines": (
         "a:   1\nb:   2\n",

@@ -45,14 +45,14 @@ class Places:
             token = entry[2 if isinstance(collection, Mapping) else 0]
             if place is None or not isinstance(token, CommentToken):
                 continue
-            column, line = token.start_mark.column, getattr(token.start_mark, "line", None)
+            line = getattr(token.start_mark, "line", None)
             if line is None:
                 continue  # added by the program
             outer = place[1] if len(place) > 2 else (collection.lc.col or 0)
             self._columns[id(token)] = outer
             if len(place) > 2 and line < place[2]:
                 self._of_collections[id(token)] = token  # a value below its key is a collection
-            elif column == 0 or (column <= place[1] and token.value.startswith("#")):
+            elif _is_behind_block(token):
                 self._behind_blocks[id(token)] = token
 
     def of_collection(self, token: Any) -> bool:
@@ -66,6 +66,21 @@ class Places:
     def behind_block(self, token: Any) -> bool:
         """Whether a comment stood behind a block scalar."""
         return id(token) in self._behind_blocks
+
+
+def _is_behind_block(token: Any) -> bool:
+    """Whether a loaded comment stood behind a block scalar, whose last line break is the scalar's.
+
+    Behind any other value, that line break is the first one of the comment.
+    """
+    mark, text = token.start_mark, getattr(token.start_mark, "buffer", None)
+    if text is None:  # loaded by the program from a stream
+        return bool(mark.column == 0)
+    start = mark.pointer
+    while start and text[start - 1] in " \n":
+        start -= 1
+    breaks: int = text.count("\n", start, mark.pointer)
+    return breaks > len(token.value) - len(token.value.lstrip("\n"))
 
 
 def together(of_place: list[Any], own: list[Any]) -> list[Any]:
