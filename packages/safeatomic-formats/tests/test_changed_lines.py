@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
+from ruamel.yaml.scalarstring import FoldedScalarString
+
 from safeatomic_formats import _layout
 
 BRACKETS = "a: [1,   2,\n  3]\nb: [4,   5,\n  6]\n# about c\nc: [7,   8,\n  9]\n"
@@ -64,6 +66,11 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d["a"].append(4),
         "--- # c\na: [1, 2, 3, 4] # d\n",
     ),
+    "item over several lines below a comment behind the marker": (
+        "--- # c\n-   one\n  two\n-   3\n",
+        lambda d: d.pop(0),
+        "--- # c\n-   3\n",
+    ),
     "mapping in place of a null that is spelt": (
         "--- # c\nk0 :   null  # d\nk1 :   1\n",
         lambda d: d.update(k0={"q": 1}),
@@ -88,6 +95,26 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         "a:\n    b: |4\n          x\n        y\nc:   1\n",
         lambda d: d["a"].update(d=copy.deepcopy(d["a"]["b"])),
         "a:\n    b: |4\n          x\n        y\n    d: |4\n          x\n        y\nc:   1\n",
+    ),
+    "text in brackets that begins with a colon": (
+        "a: [1]\nb:   {c: 1}\n",
+        lambda d: (d["a"].append(":  x"), d["b"].update({":*y": ":z"})),
+        "a: [1, ':  x']\nb: {c: 1, ':*y': ':z'}\n",
+    ),
+    "folded text that moves into brackets": (
+        "a: [1]\nb:   >\n  one\n  two\nc:   1\n",
+        lambda d: d["a"].append(d.pop("b")),
+        'a: [1, "one two\\n"]\nc:   1\n',
+    ),
+    "folded text that becomes a key": (
+        "a: >-\n  one\n  two\nb:   1\n",
+        lambda d: d.insert(1, d["a"], 2),
+        'a: >-\n  one\n  two\n"one two": 2\nb:   1\n',
+    ),
+    "folded text that ends in blank lines": (
+        "a:   1\nb:   2\n",
+        lambda d: d.update(a=FoldedScalarString("x\n\n")),
+        'a: "x\\n\\n"\nb:   2\n',
     ),
     "entry added to a mapping that is indented as a whole": (
         f"--- !t\n{WHOLE}",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
-from ruamel.yaml.scalarstring import LiteralScalarString
+from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
 from safeatomic_formats import _layout
 from safeatomic_formats._comments import above_what_follows
@@ -182,6 +182,24 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d.update(a=LiteralScalarString("x\ny\n")),
         "a: |\n  x\n  y\n\n# about b\nb: 2\n",
     ),
+    "block scalar above a comment further to the right": (
+        "a:\n  b: 1 # one\n      # deep\n  c:\n  - 2\n      # deep\n",
+        lambda d: (
+            d["a"].update(b=LiteralScalarString("x\n")),
+            d["a"]["c"].__setitem__(0, LiteralScalarString("y\n")),
+        ),
+        "a:\n  b: |\n    x\n   # one\n  # deep\n  c:\n  - |\n    y\n  # deep\n",
+    ),
+    "block scalar that ends in blank lines": (
+        "a: 1\n\n# about b\nb: |\n  x\n\n# end\n",
+        lambda d: d.update({"a": LiteralScalarString("y\n\n"), "b": LiteralScalarString("z\n\n")}),
+        "a: |+\n  y\n\n# about b\nb: |+\n  z\n\n# end\n",
+    ),
+    "empty block scalars": (
+        "a: 1 # one\nb: 2\n# end\n",
+        lambda d: d.update({"a": LiteralScalarString(""), "b": FoldedScalarString("")}),
+        "a: '' # one\nb: ''\n# end\n",
+    ),
     "comment further to the left than what is added": (
         "a:\n  b:\n    x: 1\n  # below\n# end\n",
         lambda d: d["a"]["b"].update(y=2),
@@ -191,6 +209,36 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         "l:\n  - 1 # c\n  # d\nm: 1\no: 2\np: 3\nn: # f\n    # z\n    y: 1\n",
         lambda d: d["l"].__setitem__(0, d["n"]),
         "l:\n  - &id001 # f\n    # z\n    y: 1\n  # d\nm: 1\no: 2\np: 3\nn: *id001\n",
+    ),
+    "indented comment behind a block scalar that becomes a mapping": (
+        "a: 1\nb: >\n    text\n  # c\n\n  # d\n",
+        lambda d: d.update(b={"x": 1}),
+        "a: 1\nb:\n  x: 1\n  # c\n\n  # d\n",
+    ),
+    "indented comment behind a block scalar that becomes a number": (
+        "a: |\n    text\n  # c\nb: 1\n",
+        lambda d: d.update(a=1),
+        "a: 1\n  # c\nb: 1\n",
+    ),
+    "comment behind the dash of an item below a block scalar": (
+        "- |\n  text\n- # c\n  a: 1\n- 2\n",
+        lambda d: d[1].update(a=3),
+        "- |\n  text\n# c\n- a: 3\n- 2\n",
+    ),
+    "comment behind the dash of an item that is emptied": (
+        "l:\n  - x\n  - # c\n    a: 1\n  - 2\n",
+        lambda d: d["l"][1].clear(),
+        "l:\n  - x\n  # c\n  - {}\n  - 2\n",
+    ),
+    "comment at the mark of a block scalar in a list": (
+        "- | # c\n  text\n- 1 # one\n# d\n- 2 # two\n",
+        lambda d: (d.__setitem__(0, LiteralScalarString("new\n")), d.__setitem__(2, 3)),
+        "- | # c\n  new\n- 1 # one\n# d\n- 3 # two\n",
+    ),
+    "list with a comment at the mark of a block scalar that is emptied": (
+        "k:\n- |- # c\n    text\n- {  }\n# d\n\nj: 1\n",
+        lambda d: d["k"].clear(),
+        "k: []\n# d\n\nj: 1\n",
     ),
 }
 

@@ -148,6 +148,18 @@ class Size(int, enum.Enum):  # whose str() is not its number
     BIG = 3
 
 
+class Clock(dt.time):
+    def isoformat(self, timespec: str = "auto") -> str:
+        return f"at {super().isoformat(timespec)}"
+
+    __str__ = isoformat
+
+
+class Money(Decimal):
+    def __str__(self) -> str:
+        return f"{super().__str__()} EUR"
+
+
 def test_subclasses_are_written_as_their_base(target: Path) -> None:
     document = {
         Colour.RED: Colour.RED,
@@ -157,6 +169,8 @@ def test_subclasses_are_written_as_their_base(target: Path) -> None:
         "point": (1, 2),
         "proxy": types.MappingProxyType({"a": 1}),
         "decimal": Decimal("0.1"),
+        "clock": Clock(1, 2, 3, 4),
+        "money": Money("1.50"),
     }
     atomic_toml_dump(target, document)
     assert atomic_toml_load(target) == {
@@ -167,6 +181,8 @@ def test_subclasses_are_written_as_their_base(target: Path) -> None:
         "point": [1, 2],
         "proxy": {"a": 1},
         "decimal": 0.1,
+        "clock": dt.time(1, 2, 3, 4),
+        "money": 1.5,
     }
 
 

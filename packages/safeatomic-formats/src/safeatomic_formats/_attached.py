@@ -26,6 +26,7 @@ class Places:
     def __init__(self) -> None:
         self._of_collections: dict[int, Any] = {}  # with the objects, so that no id is reused
         self._behind_blocks: dict[int, Any] = {}
+        self._columns: dict[int, int] = {}
 
     def note(self, collection: Any, comments: Any) -> None:
         """Record the comments of a collection.
@@ -44,21 +45,42 @@ class Places:
             token = entry[2 if isinstance(collection, Mapping) else 0]
             if place is None or not isinstance(token, CommentToken):
                 continue
-            column, line = token.start_mark.column, getattr(token.start_mark, "line", None)
+            line = getattr(token.start_mark, "line", None)
             if line is None:
                 continue  # added by the program
+            outer = place[1] if len(place) > 2 else (collection.lc.col or 0)
+            self._columns[id(token)] = outer
             if len(place) > 2 and line < place[2]:
                 self._of_collections[id(token)] = token  # a value below its key is a collection
-            elif column == 0 or (column <= place[1] and token.value.startswith("#")):
+            elif _is_behind_block(token):
                 self._behind_blocks[id(token)] = token
 
     def of_collection(self, token: Any) -> bool:
         """Whether a comment stood behind the key of a collection."""
         return id(token) in self._of_collections
 
+    def outer_column(self, token: Any) -> int:
+        """Return where the key or dash stands that a comment is behind, or a column left of it."""
+        return self._columns.get(id(token), 0)
+
     def behind_block(self, token: Any) -> bool:
         """Whether a comment stood behind a block scalar."""
         return id(token) in self._behind_blocks
+
+
+def _is_behind_block(token: Any) -> bool:
+    """Whether a loaded comment stood behind a block scalar, whose last line break is the scalar's.
+
+    Behind any other value, that line break is the first one of the comment.
+    """
+    mark, text = token.start_mark, getattr(token.start_mark, "buffer", None)
+    if text is None:  # loaded by the program from a stream
+        return bool(mark.column == 0)
+    start = mark.pointer
+    while start and text[start - 1] in " \n":
+        start -= 1
+    breaks: int = text.count("\n", start, mark.pointer)
+    return breaks > len(token.value) - len(token.value.lstrip("\n"))
 
 
 def together(of_place: list[Any], own: list[Any]) -> list[Any]:
@@ -117,12 +139,22 @@ def _fit_line_break(node: Any, places: Places) -> None:
     is_block = getattr(node, "style", None) in ("|", ">")
     if was_block and not is_block:
         text = "\n" + " " * behind.start_mark.column + text
-    elif is_block and not was_block and text.startswith("\n"):
-        text = text[1:]
-    column = behind.start_mark.column if text == behind.value else 0
+    elif is_block and not was_block:
+        text = _to_the_left(text, places.outer_column(behind)).removeprefix("\n")
+    if is_block and (node.value == "\n" or node.value.endswith("\n\n")):
+        text = text.lstrip("\n")  # blank lines would be the scalar's
+    column = behind.start_mark.column if text.startswith("#") and not was_block else 0
     if text != behind.value or is_block:  # the emitter would move the object's own to the left
         token = CommentToken(text, CommentMark(column), None) if text else None
         node.comment = [token, *node.comment[1:]]
+
+
+def _to_the_left(text: str, column: int) -> str:
+    """Return comments with none so far to the right that a block scalar would take it in."""
+    first, *lines = text.split("\n")
+    left = (line.lstrip(" ") for line in lines)
+    pairs = zip(lines, left, strict=True)
+    return "\n".join([first, *(" " * min(len(a) - len(b), column) + b for a, b in pairs)])
 
 
 def _leave_header(node: Any) -> None:

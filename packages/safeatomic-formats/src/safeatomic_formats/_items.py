@@ -1,10 +1,7 @@
 """Keep the comments of a list at the items with which they were loaded.
 
 ruamel.yaml stores the comments of a list by the numbers of its items. It moves them when an item is
-inserted or removed, but mishandles a negative number (`pop()`, ``del items[-1]``), and does not
-move them when items change places. So the loaded items of a list are stored beside its line number,
-which ruamel.yaml copies with the list. If a comment is at an item that is not its own, all comments
-are put back.
+item is inserted or removed, but counts a negative number (`pop()`, ``del items[-1]``) wrongly, and
 """
 
 from __future__ import annotations
@@ -52,9 +49,28 @@ def note(document: object) -> None:
 
 def with_own_comments(sequence: Any) -> Any:
     """Return a list with each comment at its own item: the list itself, or a copy."""
-    loaded = getattr(getattr(sequence, "lc", None), _ATTRIBUTE, None)
-    if loaded is None or not sequence.ca.items:
+    if not isinstance(sequence, CommentedSeq) or not sequence.ca.items:
         return sequence
+    entries = _own(sequence)
+    if any(map(_has_header, entries.values())):
+        entries = {n: _with_header(entry) for n, entry in entries.items()}
+    elif entries is sequence.ca.items:
+        return sequence
+    comments = Comment()
+    comments.comment = sequence.ca.comment
+    comments.end = sequence.ca.end
+    comments.items.update(entries)
+    copy = CommentedSeq(sequence)
+    sequence.copy_attributes(copy)
+    setattr(copy, Comment.attrib, comments)
+    return copy
+
+
+def _own(sequence: Any) -> Any:
+    """Return the comments of a list's items by their numbers: as they are, or put back."""
+    loaded = getattr(sequence.lc, _ATTRIBUTE, None)
+    if loaded is None:
+        return sequence.ca.items
     names = [_name(item) for item in sequence]
     entries = {n: (loaded.numbers.get(_place(e)), e) for n, e in sequence.ca.items.items()}
     present = set(names)
@@ -63,19 +79,34 @@ def with_own_comments(sequence: Any) -> Any:
         for number, (own, _) in entries.items()
         if own is not None
     ):
-        return sequence
+        return sequence.ca.items
     now = _numbers_now(loaded.names, names)
-    comments = Comment()
-    comments.comment = sequence.ca.comment
-    comments.end = sequence.ca.end
-    for number, (own, entry) in entries.items():
-        target = number if own is None else now.get(own, -1)
-        if target >= 0:
-            comments.items[target] = entry
-    copy = CommentedSeq(sequence)
-    sequence.copy_attributes(copy)
-    setattr(copy, Comment.attrib, comments)
-    return copy
+    targets = {n: n if own is None else now.get(own, -1) for n, (own, _) in entries.items()}
+    return {targets[n]: entry for n, (_, entry) in entries.items() if targets[n] >= 0}
+
+
+class _Header(str):
+    """A comment at the mark of a block scalar.
+
+    ruamel.yaml resets the comments of a list before it writes them. A text cannot be reset, and
+    then it writes none of them.
+    """
+
+    __slots__ = ()
+
+    def reset(self) -> None:
+        """Count as not written yet, which a text always does."""
+
+
+def _has_header(entry: Any) -> bool:
+    return any(isinstance(part, str) for part in (entry[1] if len(entry) > 1 else None) or ())
+
+
+def _with_header(entry: Any) -> Any:
+    if not _has_header(entry):
+        return entry
+    above = [_Header(part) if isinstance(part, str) else part for part in entry[1]]
+    return [entry[0], above, *entry[2:]]
 
 
 def _is_astray(

@@ -260,7 +260,10 @@ def _emit(document: object, layout: Layout) -> str:
     yaml.explicit_start = layout.marked
     yaml.version = layout.version
     yaml.tags = layout.tags or None
-    return "".join(f"{line}\n" for line in layout.comments) + _dumped(yaml, document)
+    text = _dumped(yaml, document)
+    if isinstance(document, Mapping | list | tuple) and text.endswith("\n...\n"):
+        text = text.removesuffix("...\n")  # behind a block scalar that keeps its blank lines
+    return "".join(f"{line}\n" for line in layout.comments) + text
 
 
 def _dumped(yaml: Any, document: object) -> str:

@@ -115,13 +115,16 @@ def _key(line: str) -> str:
 def _opening(line: str) -> str:
     """Return a line up to where the value of its entry or item begins."""
     dashes = _DASHES.match(line)
-    start = 0 if dashes is None else dashes.end()
-    if dashes is not None and (line[start] in "'\"[{" or ":" not in line[start:]):
-        return line[:start]
-    return line.partition(":")[0].rstrip()
+    if dashes is None:
+        return line.partition(":")[0].rstrip()
+    opening, rest = _BEHIND_DASH.sub("", dashes[0]), line[dashes.end() :]
+    if rest[0] in "'\"[{" or ":" not in rest:
+        return opening
+    return opening + rest.partition(":")[0].rstrip()
 
 
 _DASHES = re.compile(r" *(?:- +)+(?=\S)")
+_BEHIND_DASH = re.compile(r"(?<=-) +")  # as wide as ruamel.yaml makes it
 
 
 def _said(line: str) -> str:

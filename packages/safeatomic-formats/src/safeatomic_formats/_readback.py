@@ -124,6 +124,9 @@ def plain(value: Any) -> Any:
         return dt.datetime.combine(value.date(), value.timetz())
     if isinstance(value, dt.date):
         return dt.date(value.year, value.month, value.day)
+    if isinstance(value, dt.time):
+        clock = (value.hour, value.minute, value.second, value.microsecond)
+        return dt.time(*clock, tzinfo=value.tzinfo, fold=value.fold)
     return value
 
 

@@ -17,10 +17,12 @@ import types
 from collections.abc import Mapping
 
 from ruamel.yaml import YAML
-from ruamel.yaml.events import CollectionStartEvent
+from ruamel.yaml.error import CommentMark
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.representer import RepresenterError
 from ruamel.yaml.scalarstring import FoldedScalarString, ScalarString
 from ruamel.yaml.timestamp import TimeStamp
+from ruamel.yaml.tokens import CommentToken
 
 from . import _depth
 from ._attached import Places, settle, together
@@ -121,13 +123,43 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         if not first and self.column:
             self.no_newline = False
         self._indent_as_the_innermost()
+        if not isinstance(self.event, CollectionEndEvent):
+            self._left_of_the_item((self.indent or 0) + self.sequence_dash_offset)
         super().expect_block_sequence_item(first)
+
+    def _left_of_the_item(self, dash: int) -> None:
+        """Write comments above an item at its dash: further in they are in a block scalar above."""
+        comment = self.event.comment
+        if not comment or len(comment) < 2 or not comment[1]:
+            return
+        above = [
+            CommentToken(token.value, CommentMark(dash), None)
+            if isinstance(token, CommentToken) and token.start_mark.column > dash
+            else token
+            for token in comment[1]
+        ]
+        self.event.comment = [comment[0], above, *comment[2:]]
+
+    def write_pre_comment(self, event: Any) -> Any:
+        """Write the comments above a node, of which one at the mark of a block scalar is not."""
+        above = event.comment[1] if event.comment and len(event.comment) > 1 else None
+        if isinstance(event, ScalarEvent) and any(isinstance(part, str) for part in above or ()):
+            return False
+        return super().write_pre_comment(event)
 
     def expect_block_mapping_key(self, first: bool = False) -> None:
         """Begin an entry on a new line, even after a value in brackets."""
         if (not first or self.mapping_context) and self.column:
             self.no_newline = False
         super().expect_block_mapping_key(first)
+
+    def choose_scalar_style(self) -> Any:
+        """Return the style of a scalar; inside brackets a folded text goes without its folds."""
+        style = super().choose_scalar_style()
+        if self.event.style == ">" != style and "\a" in self.event.value:
+            self.event.value, self.analysis = self.event.value.replace("\a", ""), None
+            style = super().choose_scalar_style()
+        return style
 
     def determine_block_hints(self, text: Any) -> Any:
         """Return the hints behind a block scalar's mark; ruamel.yaml assumes an indent of 2."""
@@ -223,7 +255,8 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def represent_folded_scalarstring(self, data: Any) -> Any:
         """Return the node of a folded text, in which ruamel.yaml marks the folds with BEL."""
-        if _NEEDS_QUOTES.search(data):
+        made = not hasattr(data, "fold_pos")  # by the program: line breaks at its end would double
+        if _NEEDS_QUOTES.search(data) or (made and data.endswith("\n\n")):
             return self.represent_scalar(_STR, str.__str__(data), anchor=data.yaml_anchor(any=True))
         return super().represent_folded_scalarstring(data)
 
@@ -237,10 +270,12 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         if isinstance(value, str):
             if _SURROGATE.search(value):
                 raise RepresenterError(f"half of a surrogate pair is not text: {value!r}")
-            if style != ">" and _NEEDS_QUOTES.search(value):
+            if style in ("|", ">") and not value:
+                style = "'"  # a comment below would become its text
+            elif style != ">" and _NEEDS_QUOTES.search(value):
                 style = '"'
-            elif value.startswith("?") and style in (None, ""):
-                style = "'"  # inside brackets it would become a key
+            elif value.startswith(("?", ":")) and style in (None, ""):
+                style = "'"  # inside brackets it would become a key, or end one
         return super().represent_scalar(tag, value, style=style, anchor=anchor)
 
 

@@ -81,7 +81,7 @@ def _plain(value: Any, where: Step | None, depth: int) -> object:
         return table
     if isinstance(value, list | tuple):
         return [_plain(entry, (where, index), depth + 1) for index, entry in enumerate(value)]
-    value = plain(value)
+    value = Decimal(value) if isinstance(value, Decimal) else plain(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(
             f"{place(where)}: {shown(value)} is not an integer of 64 bits, as TOML's are"
