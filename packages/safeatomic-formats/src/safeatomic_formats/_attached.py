@@ -60,7 +60,7 @@ class Places:
         return id(token) in self._of_collections
 
     def outer_column(self, token: Any) -> int:
-        """Return where the key or dash stands that a comment is behind, or a column left of it."""
+        """Return the column of the key or dash before a comment, or one further left."""
         return self._columns.get(id(token), 0)
 
     def behind_block(self, token: Any) -> bool:
@@ -69,9 +69,9 @@ class Places:
 
 
 def _is_behind_block(token: Any) -> bool:
-    """Whether a loaded comment stood behind a block scalar, whose last line break is the scalar's.
+    """Whether a loaded comment stood behind a block scalar.
 
-    Behind any other value, that line break is the first one of the comment.
+    A block scalar includes its last line break; behind any other value, the comment does.
     """
     mark, text = token.start_mark, getattr(token.start_mark, "buffer", None)
     if text is None:  # loaded by the program from a stream
@@ -142,7 +142,7 @@ def _fit_line_break(node: Any, places: Places) -> None:
     elif is_block and not was_block:
         text = _to_the_left(text, places.outer_column(behind)).removeprefix("\n")
     if is_block and (node.value == "\n" or node.value.endswith("\n\n")):
-        text = text.lstrip("\n")  # blank lines would be the scalar's
+        text = text.lstrip("\n")  # blank lines would become part of the scalar
     column = behind.start_mark.column if text.startswith("#") and not was_block else 0
     if text != behind.value or is_block:  # the emitter would move the object's own to the left
         token = CommentToken(text, CommentMark(column), None) if text else None
@@ -150,7 +150,7 @@ def _fit_line_break(node: Any, places: Places) -> None:
 
 
 def _to_the_left(text: str, column: int) -> str:
-    """Return comments with none so far to the right that a block scalar would take it in."""
+    """Move comments left so far that a block scalar does not take them in."""
     first, *lines = text.split("\n")
     left = (line.lstrip(" ") for line in lines)
     pairs = zip(lines, left, strict=True)

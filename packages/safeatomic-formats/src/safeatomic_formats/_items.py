@@ -1,7 +1,10 @@
 """Keep the comments of a list at the items with which they were loaded.
 
 ruamel.yaml stores the comments of a list by the numbers of its items. It moves them when an item is
-item is inserted or removed, but counts a negative number (`pop()`, ``del items[-1]``) wrongly, and
+inserted or removed, but mishandles a negative number (`pop()`, ``del items[-1]``), and does not
+move them when items change places. So the loaded items of a list are stored beside its line number,
+which ruamel.yaml copies with the list. If a comment is at an item that is not its own, all comments
+are put back.
 """
 
 from __future__ import annotations
@@ -67,7 +70,7 @@ def with_own_comments(sequence: Any) -> Any:
 
 
 def _own(sequence: Any) -> Any:
-    """Return the comments of a list's items by their numbers: as they are, or put back."""
+    """Return the comments of a list by the numbers of its items, put back if necessary."""
     loaded = getattr(sequence.lc, _ATTRIBUTE, None)
     if loaded is None:
         return sequence.ca.items
@@ -88,14 +91,14 @@ def _own(sequence: Any) -> Any:
 class _Header(str):
     """A comment at the mark of a block scalar.
 
-    ruamel.yaml resets the comments of a list before it writes them. A text cannot be reset, and
-    then it writes none of them.
+    ruamel.yaml resets the comments of a list before it writes them, and writes none of them if one
+    is a text, which has no `reset`.
     """
 
     __slots__ = ()
 
     def reset(self) -> None:
-        """Count as not written yet, which a text always does."""
+        """Do nothing: a text never counts as written."""
 
 
 def _has_header(entry: Any) -> bool:

@@ -128,7 +128,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         super().expect_block_sequence_item(first)
 
     def _left_of_the_item(self, dash: int) -> None:
-        """Write comments above an item at its dash: further in they are in a block scalar above."""
+        """Move comments above an item to its dash: further right, a block scalar takes them in."""
         comment = self.event.comment
         if not comment or len(comment) < 2 or not comment[1]:
             return
@@ -141,7 +141,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         self.event.comment = [comment[0], above, *comment[2:]]
 
     def write_pre_comment(self, event: Any) -> Any:
-        """Write the comments above a node, of which one at the mark of a block scalar is not."""
+        """Write the comments above a node, but not a comment at a block scalar's mark."""
         above = event.comment[1] if event.comment and len(event.comment) > 1 else None
         if isinstance(event, ScalarEvent) and any(isinstance(part, str) for part in above or ()):
             return False
@@ -154,7 +154,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         super().expect_block_mapping_key(first)
 
     def choose_scalar_style(self) -> Any:
-        """Return the style of a scalar; inside brackets a folded text goes without its folds."""
+        """Return the style of a scalar; a folded text inside brackets loses its folds."""
         style = super().choose_scalar_style()
         if self.event.style == ">" != style and "\a" in self.event.value:
             self.event.value, self.analysis = self.event.value.replace("\a", ""), None
@@ -255,7 +255,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def represent_folded_scalarstring(self, data: Any) -> Any:
         """Return the node of a folded text, in which ruamel.yaml marks the folds with BEL."""
-        made = not hasattr(data, "fold_pos")  # by the program: line breaks at its end would double
+        made = not hasattr(data, "fold_pos")  # by the program; line breaks at its end would double
         if _NEEDS_QUOTES.search(data) or (made and data.endswith("\n\n")):
             return self.represent_scalar(_STR, str.__str__(data), anchor=data.yaml_anchor(any=True))
         return super().represent_folded_scalarstring(data)
@@ -271,11 +271,11 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
             if _SURROGATE.search(value):
                 raise RepresenterError(f"half of a surrogate pair is not text: {value!r}")
             if style in ("|", ">") and not value:
-                style = "'"  # a comment below would become its text
+                style = "'"  # otherwise a comment below would become its text
             elif style != ">" and _NEEDS_QUOTES.search(value):
                 style = '"'
             elif value.startswith(("?", ":")) and style in (None, ""):
-                style = "'"  # inside brackets it would become a key, or end one
+                style = "'"  # otherwise, inside brackets, it would become a key or end one
         return super().represent_scalar(tag, value, style=style, anchor=anchor)
 
 
