@@ -280,3 +280,19 @@ def test_no_line_is_lost_or_made_up(base: list[str], changed: list[str], all_kep
         patched += base[done:start] + settled[first:last]
         done = end
     assert patched + base[done:] == settled
+
+
+def test_a_dump_leaves_the_comments_of_the_object_as_they_are() -> None:
+    document: Any = _layout.load(
+        "a: {\n  x: {}, # c\n }\nb: &s # d\n  - &t 1 # e\nc: *t # f\n"
+        "s: !!set\n  # g\n  ? x # h\no: !!omap\n  # i\n  - x: 1 # j\n"
+    )
+    commented = [document, *(document[key] for key in "abso")]
+    before = [repr(collection.ca) for collection in commented]
+    for _ in range(2):
+        _layout.render(document, nothing_there)
+    assert [repr(collection.ca) for collection in commented] == before
+    document["a"].clear()
+    text = _layout.render(document, nothing_there)
+    assert text.count("# c") == 1
+    assert _layout.render(document, nothing_there) == text

@@ -8,7 +8,7 @@ added where a block scalar (``|`` or ``>``), which brings its own, goes or comes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from ruamel.yaml.error import CommentMark
@@ -83,7 +83,7 @@ def _is_behind_block(token: Any) -> bool:
     return breaks > len(token.value) - len(token.value.lstrip("\n"))
 
 
-def together(of_place: list[Any], own: list[Any]) -> list[Any]:
+def together(of_place: Sequence[Any], own: Sequence[Any]) -> list[Any]:
     """Return the comments of an item: those of its place, and its own where that has none."""
     both: list[Any] = []
     for here, there in zip_longest(of_place, own):

@@ -17,6 +17,7 @@ import types
 from collections.abc import Mapping
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import Comment, CommentedSet
 from ruamel.yaml.error import CommentMark
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.representer import RepresenterError
@@ -221,7 +222,18 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
     def represent_mapping(self, tag: Any, mapping: Any, flow_style: Any = None) -> Any:
         """Return the node of a mapping, with the entries that no merge key brings in."""
         written = self._sources.as_written(mapping)
-        return self._indented(super().represent_mapping(tag, written, flow_style), mapping)
+        with _OwnComments(mapping):
+            return self._indented(super().represent_mapping(tag, written, flow_style), mapping)
+
+    def represent_omap(self, tag: Any, omap: Any, flow_style: Any = None) -> Any:
+        """Return the node of an ordered mapping."""
+        with _OwnComments(omap):
+            return self._indented(super().represent_omap(tag, omap, flow_style), omap)
+
+    def represent_commented_set(self, setting: Any) -> Any:
+        """Return the node of a set that was loaded."""
+        with _OwnComments(setting):
+            return self._indented(super().represent_set(setting), setting)
 
     def represent_sequence(self, tag: Any, sequence: Any, flow_style: Any = None) -> Any:
         """Return the node of a list."""
@@ -230,9 +242,9 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def merge_comments(self, node: Any, comments: Any) -> Any:
         """Give an item the comments of its place, which ruamel.yaml refuses if it has its own."""
-        if comments is None or node.comment is None:
-            return super().merge_comments(node, comments)
-        node.comment = together(comments, node.comment)
+        if comments is None:
+            return node
+        node.comment = together(comments, node.comment or ())
         return node
 
     def _indented(self, node: Any, collection: object) -> Any:
@@ -278,6 +290,21 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         return super().represent_scalar(tag, value, style=style, anchor=anchor)
 
 
+class _OwnComments:
+    """Leaves a collection's list of comments as it was; ruamel.yaml adds those at its end to it."""
+
+    def __init__(self, collection: Any) -> None:
+        self._comments = getattr(getattr(collection, Comment.attrib, None), "comment", None) or []
+        self._length = len(self._comments)
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, *_: object) -> None:
+        """Take away what was added."""
+        del self._comments[self._length :]
+
+
 def _represent_subclass(representer: Any, value: object) -> Any:
     return representer.represent_data(plain(value))
 
@@ -288,6 +315,7 @@ def _represent_text(representer: Any, value: Any) -> Any:
     return representer.represent_data(plain(value))
 
 
+Representer.add_representer(CommentedSet, Representer.represent_commented_set)
 Representer.add_representer(FoldedScalarString, Representer.represent_folded_scalarstring)
 Representer.add_representer(TimeStamp, Representer.represent_datetime)
 Representer.add_representer(bytes, Representer.represent_binary)
