@@ -188,7 +188,7 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
             d["a"].update(b=LiteralScalarString("x\n")),
             d["a"]["c"].__setitem__(0, LiteralScalarString("y\n")),
         ),
-        "a:\n  b: |\n    x\n   # one\n  # deep\n  c:\n  - |\n    y\n  # deep\n",
+        "a:\n  b: |\n    x\n  # one\n  # deep\n  c:\n  - |\n    y\n  # deep\n",
     ),
     "block scalar that ends in blank lines": (
         "a: 1\n\n# about b\nb: |\n  x\n\n# end\n",
@@ -235,6 +235,11 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: (d.__setitem__(0, LiteralScalarString("new\n")), d.__setitem__(2, 3)),
         "- | # c\n  new\n- 1 # one\n# d\n- 3 # two\n",
     ),
+    "block scalar with comments below it that moves to the left": (
+        "a:\n  b:\n    r: |\n      x\n\n    # c\n    # d\n    s: 1\nt: 2\n",
+        lambda d: d.insert(0, "b", d.pop("a")["b"]),
+        "b:\n  r: |\n    x\n\n  # c\n  # d\n  s: 1\nt: 2\n",
+    ),
     "list with a comment at the mark of a block scalar that is emptied": (
         "k:\n- |- # c\n    text\n- {  }\n# d\n\nj: 1\n",
         lambda d: d["k"].clear(),
@@ -280,6 +285,12 @@ def test_no_line_is_lost_or_made_up(base: list[str], changed: list[str], all_kep
         patched += base[done:start] + settled[first:last]
         done = end
     assert patched + base[done:] == settled
+
+
+def test_a_part_with_a_comment_behind_a_block_scalar_can_be_written_by_itself() -> None:
+    document: Any = _layout.load("a:\n  - r: >-\n      x\n\n    # c\n    s: 1\n  # d\n  - 1\n")
+    text = _layout.render(document["a"][0], nothing_there)
+    assert text == "r: >-\n  x\n\n# c\ns: 1\n  # d\n"
 
 
 def test_a_dump_leaves_the_comments_of_the_object_as_they_are() -> None:

@@ -26,7 +26,7 @@ from ruamel.yaml.timestamp import TimeStamp
 from ruamel.yaml.tokens import CommentToken
 
 from . import _depth
-from ._attached import Places, settle, together
+from ._attached import Places, left_of_text, settle, together
 from ._indents import Indent
 from ._indents import of as indent_of
 from ._inherited import Sources
@@ -164,12 +164,25 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
     def determine_block_hints(self, text: Any) -> Any:
         """Return what stands behind the mark of a block scalar; ruamel.yaml always indents by 2."""
         hints, indent, indicator = super().determine_block_hints(text)
-        outer = self.indents.values[-1][0] if self.indents.values else None
+        outer = self._outer_column()
         if hints[:1].isdigit() and outer is not None:
-            if self.indents.last_seq():
-                outer += self._open[len(self.indents.values) - 2].dash
             hints = f"{self.indent - outer}{indicator}"
         return hints, indent, indicator
+
+    def process_scalar(self) -> None:
+        """Write a scalar; comments behind a block scalar stay left of its text."""
+        comment = self.event.comment
+        if self.style in ("|", ">") and comment and comment[0]:
+            behind = left_of_text(comment[0], self.indent or 0, self._outer_column() or 0)
+            self.event.comment = [behind, *comment[1:]]
+        super().process_scalar()
+
+    def _outer_column(self) -> Any:
+        """Return where the key or the dash of a scalar stands; None at the root."""
+        column = self.indents.values[-1][0] if self.indents.values else None
+        if column is not None and self.indents.last_seq():
+            column += self._open[len(self.indents.values) - 2].dash
+        return column
 
     def expect_node(self, root: bool = False, **context: Any) -> None:
         """Write a node; comments above a document that is all brackets stand by themselves."""
