@@ -240,6 +240,21 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d.insert(0, "b", d.pop("a")["b"]),
         "b:\n  r: |\n    x\n\n  # c\n  # d\n  s: 1\nt: 2\n",
     ),
+    "number in place of an alias": (
+        "a: &x 1 # one\nb: *x   # two\nc: 3\n",
+        lambda d: d.update(b=2),
+        "a: &x 1 # one\nb: 2    # two\nc: 3\n",
+    ),
+    "number in place of an anchor": (
+        "a: &x 1 # one\nb: *x   # two\nc: 3\n",
+        lambda d: d.update(a=2),
+        "a: 2    # one\nb: &x 1 # two\nc: 3\n",
+    ),
+    "number in place of an alias, with a comment below its anchor": (
+        "a: &x 1\n# c\nb:\n  d: *x\ne: 3\n",
+        lambda d: d["b"].update(d=2),
+        "a: &x 1\n# c\nb:\n  d: 2\ne: 3\n",
+    ),
     "list with a comment at the mark of a block scalar that is emptied": (
         "k:\n- |- # c\n    text\n- {  }\n# d\n\nj: 1\n",
         lambda d: d["k"].clear(),
