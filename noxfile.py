@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 import tomllib
 from pathlib import Path
@@ -344,13 +345,20 @@ def pytest(
     figures = report.with_suffix(".json")
     for old in (report, figures):
         old.unlink(missing_ok=True)
-    session.run(
-        *(prefix or []),
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        f"--junitxml={report}",
-        *arguments,
-        *(session.posargs if options is None else options),
-        env={"SAFEATOMIC_DIST": str(DIST), "SAFEATOMIC_FIGURES": str(figures)},
-    )
+    # A folder for each run: pytest removes old ones at its end, and two runs that do so at the same
+    # time get into each other's way.
+    with tempfile.TemporaryDirectory(prefix="safeatomic-", ignore_cleanup_errors=True) as room:
+        session.run(
+            *(prefix or []),
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            f"--junitxml={report}",
+            *arguments,
+            *(session.posargs if options is None else options),
+            env={
+                "PYTEST_DEBUG_TEMPROOT": room,
+                "SAFEATOMIC_DIST": str(DIST),
+                "SAFEATOMIC_FIGURES": str(figures),
+            },
+        )

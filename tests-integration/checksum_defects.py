@@ -1,4 +1,4 @@
-"""Writers of the checksum pair with one idea taken out, each with what shows that it is missing."""
+"""Writers of the checksum pair with one idea removed, each with operations that show the defect."""
 
 from __future__ import annotations
 

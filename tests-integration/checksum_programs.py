@@ -1,4 +1,4 @@
-"""What processes do to a file and its checksum, logged as they do it, and killed at any step."""
+"""Processes that change a file and its checksum, with a log, and are killed at any step."""
 
 from __future__ import annotations
 

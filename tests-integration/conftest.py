@@ -1,6 +1,6 @@
-"""What the integration tests share: the ``--long`` option and the figures of the summary.
+"""Shared parts of the integration tests: the ``--long`` option and the figures of the summary.
 
-The figures are printed when a run ends, and left as JSON in the file that ``SAFEATOMIC_FIGURES``
+The figures are printed when a run ends, and written as JSON to the file that ``SAFEATOMIC_FIGURES``
 names, for the summary of all sessions (`.ci/summary.py`).
 """
 

@@ -1,9 +1,9 @@
-"""What Debian's archive offers besides the release that this machine runs: kernels, interpreters.
+"""Kernels and interpreters from suites of Debian other than this machine's.
 
-Nothing is installed. Packages of other suites are fetched from the mirror that apt is configured
-for, with settings of their own, so that neither apt's lists nor dpkg's records change; apt verifies
-the signatures as ever. What was unpacked is kept in the folder that ``SAFEATOMIC_CACHE`` names, and
-nothing is fetched where that variable is not set: a test run does not fill anybody's disk unasked.
+Nothing is installed. Packages are fetched from apt's configured mirror, with separate settings, so
+that neither apt's lists nor dpkg's records change; apt verifies the signatures as usual. The
+unpacked packages stay in the folder that ``SAFEATOMIC_CACHE`` names. Without that variable nothing
+is fetched, so that a test run fills no disk without permission.
 """
 
 from __future__ import annotations

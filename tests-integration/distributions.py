@@ -1,4 +1,4 @@
-"""Where the built distributions are, for the tests that look into them or install them."""
+"""The built distributions, for the tests that examine or install them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Another program that puts its own file at the sidecar's name, before a chosen system call.
 
-It takes no lock and knows nothing of us, like ``sha256sum * > data.sha256``. Whatever it does, its
-file must be there afterwards, and the data must be old or new, as the call said.
+It takes no lock and does not know this library, like ``sha256sum * > data.sha256``. In every case
+its file must exist afterwards, and the data must be old or new, as the call reported.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Processes that act on one lock under the trace hook, and the log that they write together.
 
-They play at the same time, may be killed before any system call, and wait for each other at gates.
+They run at the same time, may be killed before any system call, and wait for each other at gates.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """A door between processes: whoever waits at it goes on once it was opened."""
+    """A gate between processes: those that wait at it continue once it is opened."""
 
     def __init__(self) -> None:
         self._out, self._in = os.pipe()

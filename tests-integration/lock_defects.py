@@ -1,4 +1,4 @@
-"""Users of the lock with one idea taken out, for the traces that the model must reject."""
+"""Users of the lock with one idea removed, for the traces that the model must reject."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def publish_without_check() -> None:
 
 
 def none_without_check() -> None:
-    """What is written with concurrency="none" knows nothing of the lock that is held."""
+    """A write with concurrency="none" ignores the lock that is held."""
     swap(_change, "fence_of", lambda _target: None)
 
 

@@ -1,7 +1,7 @@
 """A small filesystem in user space: the kernel's FUSE protocol over ``/dev/fuse``, nothing else.
 
-Directories and regular files in memory, complete enough for the library's own operations. It
-stands for all the filesystems whose promises depend on a server that the kernel knows nothing of.
+It keeps directories and regular files in memory, and supports the library's own operations. It
+stands for all filesystems whose promises depend on a server that the kernel cannot examine.
 The wire format is that of <linux/fuse.h>, protocol 7.31.
 """
 

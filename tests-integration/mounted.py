@@ -1,7 +1,7 @@
 """Real filesystems for the tests and for the table in the documentation.
 
-Each is made, mounted and used by a child process in a mount namespace of its own, on a tmpfs that
-only this namespace has. When the child ends, however it ends, the kernel unmounts everything,
+A child process makes, mounts and uses each one in a mount namespace of its own, on a tmpfs that
+only this namespace has. When the child ends, for any reason, the kernel unmounts everything,
 detaches the loop devices and frees the images: nothing can be left behind.
 """
 

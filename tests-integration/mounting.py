@@ -1,4 +1,4 @@
-"""Running tests on mounted filesystems, and skipping those whose filesystem cannot be mounted."""
+"""Run tests on mounted filesystems, and skip those whose filesystem cannot be mounted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kind_named(name: str) -> Kind:
 
 
 def on(name: str, work: Path, function: Callable[[Path], _T]) -> _T:
-    """Run a function on a mounted filesystem, or skip with the reason why it cannot be mounted."""
+    """Run a function on a mounted filesystem; if it cannot be mounted, skip with the reason."""
     try:
         return run_on(kind_named(name), work, function)
     except NotPossibleError as reason:

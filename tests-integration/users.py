@@ -1,7 +1,7 @@
 """Other users, as real processes: fork and change the ids.
 
-Needs root; the directories above pytest's are root's alone, so places are made where every user may
-enter.
+This needs root. The directories above pytest's belong to root alone, so test directories are made
+in a place that every user may enter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Put a copy of the core into another package, the way a tool that vendors it does.
+"""Put a copy of the core into another package, as a vendoring tool does.
 
 ``python tests-integration/vendoring.py SRC [SITE]`` copies ``SRC/safeatomic_core`` to
 ``SITE/host/_vendor/safeatomic_core`` (SITE is this interpreter's site-packages if left out) and

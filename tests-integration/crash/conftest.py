@@ -1,4 +1,4 @@
-"""The laboratory that the crash tests share, and what this machine lacks for it."""
+"""The laboratory that the crash tests share, and the check for what it needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ANNOUNCED: pytest.StashKey[list[Spec]] = pytest.StashKey()
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note every scenario that is going to be asked for, so that workers need not wait."""
+    """Announce every scenario that the tests will request, so that workers need not wait."""
     announced: list[Spec] = []
     for item in items:
         callspec = getattr(item, "callspec", None)
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest, tally: Counter[str]) -> Iterator[Lab]:
-    """Workers that run scenarios; nothing of them may be left in the end."""
+    """Workers that run scenarios; none of their resources may be left at the end."""
     require_devices()
     announced = request.config.stash[_ANNOUNCED]
     laboratory = Lab()
@@ -50,7 +50,7 @@ def lab(request: pytest.FixtureRequest, tally: Counter[str]) -> Iterator[Lab]:
 
 
 def require_devices() -> None:
-    """Skip where crash images cannot be made, and say why; on CI as root that is a failure."""
+    """Skip if crash images cannot be made, and say why; on CI as root this is a failure."""
     lacks = filesystems.missing()
     if not lacks:
         return

@@ -1,4 +1,4 @@
-"""The calls that the scenarios make where one line does not say them."""
+"""The calls of the scenarios that take more than one line."""
 
 from __future__ import annotations
 

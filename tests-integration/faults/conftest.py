@@ -1,4 +1,4 @@
-"""A place to work in for thousands of short runs, and the log they write."""
+"""A working directory for thousands of short runs, and the log that they write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Records(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[Records]:
-    """What the library logs, without pytest keeping every line of thousands of runs."""
+    """The library's log; pytest does not keep every line of thousands of runs."""
     logger = logging.getLogger("safeatomic")
     before = logger.propagate, logger.level
     handler = Records()
@@ -45,7 +45,7 @@ def log() -> Iterator[Records]:
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Iterator[Path]:
-    """An empty directory for thousands of short-lived files: in memory where that can be had."""
+    """An empty directory for thousands of short-lived files, in memory if possible."""
     memory = "/dev/shm"
     if not os.access(memory, os.W_OK):
         yield tmp_path
@@ -64,7 +64,7 @@ class Stage:
         self.root = ""
 
     def begin(self, start: Start) -> Recorder:
-        """Make a start in a fresh directory, which replaces the one before."""
+        """Set up a start in a fresh directory, which replaces the previous one."""
         self.clear()
         self._count += 1
         self.root = str(self._scratch / str(self._count))

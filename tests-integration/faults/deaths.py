@@ -1,4 +1,4 @@
-"""What stands for the death of a process whose writer lives on in this one."""
+"""Simulate the death of a process whose writer is in this process."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def without_last_wishes() -> AbstractContextManager[object]:
-    """Let changes begin that are not closed when they are dropped: a dead process closes none."""
+    """Keep dropped changes from being closed, because a dead process closes none."""
     return mock.patch.object(_change, "_close_abandoned", _nothing)
 
 
 def bury(descriptors: Iterable[int]) -> None:
-    """Close what a dead process had open, and forget what only its memory knew.
+    """Close the descriptors of a dead process, and discard the state in its memory.
 
-    Descriptors are all that the kernel ends. The marks of changes under way, the locks that were
-    kept, and the writers that were not decided are gone with the process, and nothing is undone.
+    The kernel closes only descriptors. The marks of changes under way, the kept locks and the
+    undecided writers are gone with the process, and nothing is undone.
     """
     close(descriptors)
     _abandoned._guards.clear()
@@ -32,11 +32,11 @@ def bury(descriptors: Iterable[int]) -> None:
 
 
 def close(descriptors: Iterable[int]) -> None:
-    """Close descriptors that are nobody's any more."""
+    """Close descriptors that no longer have an owner."""
     for fd in list(descriptors):
         _forks._held.pop(fd, None)
         os.close(fd)
 
 
 def _nothing(*_: object) -> None:
-    """Take no part in what a dropped change held: a mock would keep it."""
+    """Do nothing, and keep no reference to a dropped change, as a mock would."""

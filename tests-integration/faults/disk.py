@@ -1,7 +1,7 @@
-"""A disk that may lose or reorder everything POSIX lets it, fed with recorded system calls.
+"""A simulated disk that may lose or reorder everything that POSIX permits.
 
-`Disk` replays what a `Recorder` wrote down up to any point, and lists every state in which a crash
-at that point may leave the files. It is stricter than any kernel:
+`Disk` replays the system calls that a `Recorder` recorded, up to any point, and lists every state
+in which a crash at that point may leave the files. It is stricter than any kernel:
 
 - an fsync of a file makes that file's data and metadata durable, an fsync of a directory that
   directory's entries, and nothing else ever does (fsync(2), POSIX.1-2017 fsync());
@@ -11,11 +11,11 @@ at that point may leave the files. It is stricter than any kernel:
 - every name of every directory shows, independently, any one of the files it has pointed to since
   that directory was last flushed, or none if there was none at some time.
 
-Three things are taken for granted. A sector is written as a whole (a lock's payload is one
-sector). The mode with which a file is created is there when its name is. And a rename that nobody
-flushed does not lose the old name before the new one is there. Whether an fsync of the old
-directory alone may do so, when a rename leads to another directory, is for the caller to say:
-POSIX does not forbid it, and no kernel that is known does it.
+It assumes three things. A sector is written as a whole (a lock's payload is one sector). A file has
+the mode with which it was created as soon as its name exists. And an unflushed rename does not lose
+the old name before the new one exists. For a rename to another directory, the caller chooses
+whether an fsync of the old directory alone may do so: POSIX does not forbid it, and no known kernel
+does it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SAMPLE = 60
 
 @dataclass
 class _Inode:
-    """A file: what is on disk, and the changes that are not there for sure."""
+    """A file: its content on disk, and the changes that may not have reached the disk."""
 
     durable: File
     pending: list[Op] = field(default_factory=list)
@@ -53,7 +53,7 @@ _Value = tuple[int | None, int | None]
 
 @dataclass
 class _Entry:
-    """A name: what is on disk, and what it has pointed to since its directory was flushed."""
+    """A name: its state on disk, and the files it has shown since its directory was flushed."""
 
     durable: int | None = None
     pending: list[_Value] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Disk:
         self._contents: dict[int, list[File]] = {}
 
     def apply(self, op: Op) -> None:
-        """Take one more effect into memory, or everything it flushes to the disk."""
+        """Apply one more effect in memory; a flush brings its changes to the disk."""
         args = op.args
         if op.kind == "create":
             self._inodes[args[0]] = _Inode(File(mode=args[1]))
@@ -115,7 +115,7 @@ class Disk:
             self._contents.pop(args[0], None)
 
     def states(self) -> Iterator[State]:
-        """List what a crash may leave; temps are there whenever they can be."""
+        """List the states that a crash may leave; temps exist wherever they may."""
         names = sorted(self._names)
         options = [self._options(name) for name in names]
         for choice in itertools.product(*options):
@@ -132,7 +132,7 @@ class Disk:
                 }
 
     def _bring_along(self, renames: list[int]) -> None:
-        """Make the arrival of renames durable whose departure is."""
+        """If the old name of a rename is durably gone, make its new name durable."""
         for rename in renames:
             dst, number = self._arrivals[rename]
             entry = self._names[dst]
@@ -164,7 +164,7 @@ class Disk:
         return True
 
     def _files(self, number: int) -> list[File]:
-        """List what a file may hold after a crash."""
+        """List the contents that a file may have after a crash."""
         known = self._contents.get(number)
         if known is None:
             inode = self._inodes[number]
@@ -206,7 +206,7 @@ def _is_record(name: Name) -> bool:
 
 
 def _units(op: Op) -> list[Op]:
-    """Split a change into what reaches the disk as a whole: sectors, and the size."""
+    """Split a change into the units that reach the disk as a whole: sectors, and the size."""
     if op.kind != "write":
         return [op]
     number, offset, data = op.args

@@ -1,4 +1,4 @@
-"""What recorded system calls mean to a disk, and what a disk may hold."""
+"""The effects of recorded system calls on a disk, and the files of a disk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which error each system call can return, and who says so.
+"""The errors that each system call can return, with their sources.
 
-The name of a manual page without further words means its ERRORS section (Linux man-pages 6).
-Filesystems return more than the pages list; what is added for that reason says where it was seen.
+A manual page without further words stands for its ERRORS section (Linux man-pages 6).
+Filesystems return more errors than the pages list; for these, a comment says where they were seen.
 EINTR stands for a handler that raises: Python itself repeats a call that was merely interrupted
 (PEP 475), except close(2).
 """
@@ -136,7 +136,7 @@ ERRNOS: dict[str, tuple[int, ...]] = {
     "kill": (e.EPERM, e.ESRCH),  # kill(2)
 }
 
-# Not an error but an answer about the world: what the name is, or that it is not there.
+# These errors are answers: they say what the name is, or that it does not exist.
 ANSWERS = frozenset(
     {
         ("open", e.ENOENT),

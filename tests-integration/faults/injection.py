@@ -1,9 +1,9 @@
 """Make the N-th system call fail.
 
-The seam's entries are replaced (`safeatomic_core._posix.intercept`); each call is counted, and the
-one that is to fail raises instead of being done, or after it was done. ``close`` always closes, and
-then raises, as the kernel does (close(2)). ``fsync`` is not carried out: these tests look at what
-is visible, and thousands of flushes would be all they did.
+The seam's entries are replaced (`safeatomic_core._posix.intercept`) and each call is counted. The
+chosen call raises, either instead of its effect or after it. ``close`` always closes and then
+raises, as the kernel does (close(2)). ``fsync`` is left out: these tests check only the visible
+state, and would spend nearly all their time on thousands of flushes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LIVELOCK = 20_000  # calls; the longest scenario makes about 150
 
 
 class LivelockError(BaseException):
-    """A call went on and on."""
+    """A call did not end."""
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Injection:
             try:
                 raise error
             finally:
-                del error  # else its traceback would keep itself alive, and what clears up waits
+                del error  # its traceback would refer to itself and delay the clean-up
 
         return stand_in
 
@@ -98,7 +98,7 @@ class Injection:
         possible = ERRNOS[name]
         if not possible:
             return None  # it never fails
-        # Not EINTR unless asked for: what repeats an interrupted call would do so for ever.
+        # EINTR only on request: code that repeats an interrupted call would never end.
         other = next(one for one in possible if one != errno.EINTR)
         code = self.code if self.code in possible else other
         filename = args[0] if args and isinstance(args[0], str) else None
@@ -112,7 +112,7 @@ def _really(name: str, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 
 def unsynced(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Leave flushes out and change nothing else; for `intercept`."""
+    """Skip flushes and change nothing else; for `intercept`."""
     return _flush_nothing if name == "fsync" else call
 
 

@@ -1,7 +1,7 @@
-"""What must hold after a fault, whatever it was.
+"""The rules that must hold after any fault.
 
-`take` looks at a directory with nothing but plain system calls; `judge` compares two looks and the
-exception in between, and says in words what is wrong.
+`take` reads the state of a directory with plain system calls only; `judge` compares the states
+before and after, and the exception in between, and describes what is wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Entry:
-    """A name: what a plain look at it shows."""
+    """A name, and its state as read by plain system calls."""
 
     content: bytes
     owner: tuple[int, int]
@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def metadata(self) -> tuple[object, ...]:
-        """What an overwritten file keeps."""
+        """The metadata that an overwritten file keeps."""
         return self.owner, self.mode, self.xattr
 
 
@@ -93,7 +93,7 @@ def locks(tree: Tree) -> list[str]:
 
 
 def pair_flaw(tree: Tree, name: str) -> str | None:
-    """Say what is wrong between a file and its sidecar; None when they agree or one is missing."""
+    """Say how a file and its sidecar disagree; None if they agree or one is missing."""
     raw = tree.get(name + SIDECAR)
     content = tree.get(name)
     if raw is None:
@@ -110,7 +110,7 @@ def pair_flaw(tree: Tree, name: str) -> str | None:
 
 
 def dead(directory: str, name: str) -> bool:
-    """Tell whether a lock that was left behind is one that the next writer takes over."""
+    """Tell whether the next writer takes over a lock that was left behind."""
     parent, base = os.path.split(os.path.join(directory, name))
     fd = os.open(parent, os.O_RDONLY)
     try:
@@ -147,13 +147,13 @@ def judge(
     """Say what is wrong after a call in which something failed.
 
     Args:
-        scenario: What was called.
-        directory: Where.
-        before: What was there before.
-        error: What the call raised, None if it returned.
-        clean: Whether nothing at all may be left over; else a dead lock and orphans may.
-        sidecars_back: Whether the former sidecar must be back if nothing was published; else a
-            record that agrees with the old content will do.
+        scenario: The scenario that ran.
+        directory: The directory in which it ran.
+        before: The state before.
+        error: The exception of the call, None if it returned.
+        clean: Whether nothing may be left over; otherwise a dead lock and orphans may.
+        sidecars_back: Whether the former sidecar must be back if nothing was published; otherwise a
+            record that agrees with the old content is enough.
         metadata: Whether new content must have the old metadata.
     """
     now = take(directory)
@@ -201,7 +201,7 @@ def judge(
 
 
 def next_write_flaws(scenario: Scenario, directory: str) -> list[str]:
-    """Do the next writes, without any fault; say what does not work or is left over."""
+    """Do the next writes without a fault; say what does not work or is left over."""
     wrong: list[str] = []
     for name in scenario.targets:
         path = os.path.join(directory, name)
@@ -225,7 +225,7 @@ def next_write_flaws(scenario: Scenario, directory: str) -> list[str]:
 
 
 def open_descriptors() -> set[str]:
-    """Return what this process has open, except what the library keeps on purpose."""
+    """Return the open descriptors, except those that the library keeps on purpose."""
     found = set()
     for number in os.listdir("/proc/self/fd"):
         try:
@@ -238,7 +238,7 @@ def open_descriptors() -> set[str]:
 
 
 def close_lost(lost: list[int]) -> None:
-    """Close descriptors that an interrupt made nobody's, as the end of the process would."""
+    """Close descriptors that lost their owner by an interrupt, as the process's end would."""
     close(lost)
     lost.clear()
 
@@ -297,15 +297,14 @@ def _leftovers(
     clean: bool,
 ) -> list[str]:
     wrong = []
-    # What is visible and perhaps not durable is left to the next writer, with a dead lock as the
-    # sign of it.
+    # Visible content that may not be durable is left to the next writer; a dead lock is the sign.
     notes = getattr(error, "__notes__", ())
     unsettled = any("durability is not confirmed" in note for note in notes)
     known = {*locks(before), *temps(before)}
     if clean:
         wrong += [f"the temp {name} was left behind" for name in temps(now) if name not in known]
     for name in locks(now):
-        # What was found there may stay if the call was refused, or did not want to write.
+        # The former state may stay if the call was refused, or was not meant to write.
         if name in known and (error is not None or scenario.before == scenario.after):
             continue
         if clean and not (name in scenario.may_leave and error is not None) and not unsettled:

@@ -1,9 +1,9 @@
-"""What a crash may show: the oracle of the simulated disk.
+"""The oracle of the simulated disk: the states that a crash may show.
 
-A *world* says what each data file holds and whether its sidecar must be there. The worlds that are
-allowed at a point of a story follow from the operations that have returned, and from those that
-were begun and have not (because they are under way, or were killed); `Story` keeps count. `flaw`
-holds one state of the disk against them, with the library's own parsers of sidecars and locks.
+A *world* defines the content of each data file, and whether its sidecar must exist. The allowed
+worlds at a point of a story follow from the operations that have returned, and from those that have
+only begun (they are under way, or were killed); `Story` keeps track. `flaw` compares one state of
+the disk with these worlds, using the library's own parsers of sidecars and locks.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Version:
-    """A data file as it is meant to be.
+    """The expected state of a data file.
 
     Attributes:
         content: Its bytes.
         mode: Its permission bits.
         xattrs: Its extended attributes.
-        sidecar: Whether the sidecar must be there; where it may be missing, one that is there must
-            agree all the same.
-        corrupt: The content is not what was recorded, and nothing may ever say that it is.
+        sidecar: Whether the sidecar must exist; if it may be missing, an existing one must still
+            agree.
+        corrupt: The content does not match its record, and no sidecar may ever match it.
     """
 
     content: bytes
@@ -63,7 +63,7 @@ class Operation:
         call: Makes the call in a directory.
         target: The file it writes.
         outcome: The world after it has returned.
-        meanwhile: The worlds that may be seen between begin and return, besides before and after.
+        meanwhile: The worlds that may be visible between begin and return, besides both ends.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Operation:
 
 
 class Story:
-    """Which worlds are allowed, as operations begin and return."""
+    """The allowed worlds, as operations begin and return."""
 
     def __init__(self, start: set[World]) -> None:
         self.worlds = frozenset(start)
@@ -86,8 +86,8 @@ class Story:
         self._before = self.worlds
         self._begun = frozenset(world(operation.outcome(dict(one))) for one in self.worlds)
         if any(operation.target not in dict(one) for one in self.worlds):
-            # It may not have been there (after a move that was not settled), and then a new file
-            # is made; a crash may all the same bring back the world in which it was.
+            # The file may have been missing (after a move that was not settled), and the operation
+            # then makes a new one; a crash may still bring back the world in which it existed.
             for one in self.worlds:
                 without = {name: file for name, file in one if name != operation.target}
                 new = dict(world(operation.outcome(without))).get(operation.target)
@@ -97,11 +97,11 @@ class Story:
         self.worlds = self.worlds | self._begun | between
 
     def returned(self) -> None:
-        """The operation returned: what it did is acknowledged."""
+        """The operation returned: its effect is acknowledged."""
         self.worlds = self._begun
 
     def failed(self) -> None:
-        """The operation said that nothing has changed."""
+        """The operation reported that nothing has changed."""
         self.worlds = self._before
 
 
@@ -111,7 +111,7 @@ def write(
     Callable[[dict[Name, Version]], dict[Name, Version]],
     Callable[[dict[Name, Version]], list[dict[Name, Version]]],
 ]:
-    """Return what a write does to a world, and what may be seen meanwhile."""
+    """Return the effect of a write on a world, and the worlds that may be visible meanwhile."""
 
     def outcome(before: dict[Name, Version]) -> dict[Name, Version]:
         old = before.get(name, Version(b""))
@@ -128,7 +128,7 @@ def write(
 
 
 def record(name: Name) -> Callable[[dict[Name, Version]], dict[Name, Version]]:
-    """Return what writing a checksum file does to a world."""
+    """Return the effect of writing a checksum file on a world."""
 
     def outcome(before: dict[Name, Version]) -> dict[Name, Version]:
         return {**before, name: replace(before[name], sidecar=True, corrupt=False)}
@@ -142,7 +142,7 @@ def move(
     Callable[[dict[Name, Version]], dict[Name, Version]],
     Callable[[dict[Name, Version]], list[dict[Name, Version]]],
 ]:
-    """Return what a move does to a world, and what may be seen meanwhile."""
+    """Return the effect of a move on a world, and the worlds that may be visible meanwhile."""
 
     def outcome(before: dict[Name, Version]) -> dict[Name, Version]:
         if src not in before:  # an earlier move that was killed had done it
@@ -194,7 +194,7 @@ def flaw(state: State, worlds: frozenset[World]) -> str | None:
 
 
 def takeable(lock: File) -> bool:
-    """Tell whether a lock left by a crash will be taken over: its payload or its mark says so."""
+    """Tell, by its payload or mark, whether a lock left by a crash will be taken over."""
     if not lock.content.strip(b"\0"):
         return bool(lock.mode & CRASH_MARK)
     fields = parse(lock.content)

@@ -1,4 +1,4 @@
-"""The record of a real operation: what each of its system calls means to a disk."""
+"""The record of a real operation: the effect of each of its system calls on a disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 
 class Recorder:
-    """Writes down what the library's system calls mean to a disk.
+    """Records the effects of the library's system calls on a disk.
 
     Attributes:
         ops: What was recorded so far.
@@ -47,7 +47,7 @@ class Recorder:
         self._fail_at: int | None = None
 
     def adopt(self, state: State, *, durable: bool = True) -> None:
-        """Take note of files that are there, on disk or only in memory."""
+        """Register existing files, on disk or only in memory."""
         for name, file in sorted(state.items()):
             number = self._create(name, file.mode)
             self.ops.append(Op("write", "setup", (number, 0, file.content)))
@@ -94,7 +94,7 @@ class Recorder:
         return True
 
     def foreign(self, name: Name, content: bytes, *, flushed: bool) -> None:
-        """Let somebody else replace a file as most programs do: by a rename that is not flushed."""
+        """Replace a file as most other programs do: by a rename without a flush."""
         path = os.path.join(self._root, *name)
         with open(path + ".foreign", "wb") as file:
             file.write(content)

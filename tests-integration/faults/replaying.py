@@ -1,4 +1,4 @@
-"""Hold every state that a crash may leave, at every point of a record, against the oracle."""
+"""Compare every state that a crash may leave, at every point of a record, with the oracle."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Key = frozenset[tuple[object, object]]
 
 @dataclass
 class Verdict:
-    """What a replay found.
+    """The result of a replay.
 
     Attributes:
         points: Crash points.
-        states: States looked at, over all points.
-        distinct: Each distinct state with the worlds it was allowed to be.
-        flaws: What is wrong, with where it happened; each only once.
+        states: Number of states checked, over all points.
+        distinct: Each distinct state with its allowed worlds.
+        flaws: Each flaw once, with its place.
         sampled: Whether some states were left out.
     """
 
@@ -41,9 +41,9 @@ def replay(
     """Replay a record.
 
     Args:
-        start: What it started from.
+        start: The state before the record.
         ops: The record.
-        begin: Number of the operation from which on crashes are looked at, counted from 0.
+        begin: Number of the first operation in which crashes are checked, counted from 0.
         whole_renames: See `Disk`.
         seed: Seed of what is sampled.
     """

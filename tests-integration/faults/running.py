@@ -1,4 +1,4 @@
-"""Run one scenario with something injected, and look at what it left."""
+"""Run one scenario with an injected fault, and examine the result."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """What happened in one run of a scenario.
+    """The result of one run of a scenario.
 
     Attributes:
         directory: Where it ran.
-        before: What was there before.
-        error: What the call raised, None if it returned.
+        before: The state before.
+        error: The exception of the call, None if it returned.
         leaked: Descriptors that are open now and were not before.
     """
 
@@ -60,7 +60,7 @@ class Runner:
         _metadata._warned.clear()  # each loss is warned of once in a process
         open_before = open_descriptors()
         error: BaseException | None = None
-        # What an earlier run left to the collector must not make its calls inside this one.
+        # Garbage of an earlier run must not make system calls during this one.
         gc.disable()
         with _posix.intercept(injection.wrap):
             tracing = sys.gettrace()
@@ -74,11 +74,11 @@ class Runner:
                 sys.settrace(tracing)
         gc.enable()
         if trace is not None and error is not None:
-            # Its frames keep alive what the interrupted call could not clear up.
+            # Its frames keep objects alive that the interrupted call could not clean up.
             error = error.with_traceback(None)
             error.__context__ = None
         if scenario.owns_lock:
-            # A release that cannot even open the directory leaves the lock held, and says so.
+            # A release that cannot open the directory leaves the lock held, and reports that.
             for name in locks(take(directory)):
                 sa.release_lock(os.path.join(directory, name.removesuffix(".lock")))
         close_lost(injection.lost)
@@ -87,7 +87,7 @@ class Runner:
     def calls(self, scenario: Scenario) -> list[tuple[str, str]]:
         """Return the system calls of an undisturbed run.
 
-        The first run finds out about the filesystem and so makes calls that no later one makes.
+        The first run examines the filesystem, and so makes calls that no later run makes.
         """
         for _ in range(2):
             injection = Injection(unsupported=scenario.unsupported)

@@ -1,8 +1,8 @@
-"""The public calls, each in the situations that make it do different system calls.
+"""The public calls, each in the situations in which it makes different system calls.
 
-A scenario prepares a directory without the library's help (so that nothing is injected there and no
-lock is taken), runs one call, and knows what the files hold before and after. The tests of errors,
-interrupts and kills all go through this list.
+A scenario prepares a directory without the library (so that nothing is injected there and no lock
+is taken), runs one call, and knows the content of the files before and after. The tests of errors,
+interrupts and kills all use this list.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a scenario is, and how the situation of its call is made without the library's help."""
+"""The definition of a scenario, and the preparation of its situation without the library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER = b"what was at the destination, " * 30
 STREAMED = bytes(range(256)) * 1200
 
 MODE = 0o640
-OWNER = (12345, 12345)  # any that is not ours; root may give files away
+OWNER = (12345, 12345)  # any other user and group; root may give files away
 XATTR = ("user.safeatomic-test", b"kept")
 
 
@@ -29,21 +29,21 @@ class Scenario:
     """One public call in one situation.
 
     Attributes:
-        name: How the tests call it.
-        run: Makes the call in a directory; what it returns is not looked at.
-        before: Content of the data files at the start; a name that is left out does not exist. The
-            old content at "target" unless said.
-        after: The same when the call has succeeded; unchanged unless said.
-        checked: Names that have a checksum sidecar when the call has succeeded.
-        prepare: Does what else is to be done in the directory before.
-        reads_only: Whether the call is to change nothing, whatever happens.
-        never_raises: Whether the call reports what fails instead of raising it.
+        name: Its name in the tests.
+        run: Makes the call in a directory; its result is ignored.
+        before: Content of the data files at the start; a name that is left out does not exist. By
+            default, the old content at "target".
+        after: The same after the call has succeeded; by default unchanged.
+        checked: Names that have a checksum sidecar after the call has succeeded.
+        prepare: Makes further preparations in the directory.
+        reads_only: Whether the call must never change anything.
+        never_raises: Whether the call reports failures instead of raising them.
         owns_lock: Whether the call takes a lock by name and releases it by name.
-        replaces_sidecar: Whether a failure may leave the former sidecar replaced: where that is
-            what was asked for, and where the former one was unsealed (rule R4).
-        may_leave: Locks that may be left behind, dead: that of a source whose sidecar a crash could
+        replaces_sidecar: Whether a failure may leave the former sidecar replaced: because the call
+            asked for it, or because the former one was unsealed (rule R4).
+        may_leave: Dead locks that may be left behind: that of a source whose sidecar a crash could
             still bring back.
-        unsupported: Entries of the seam that this machine is not to have.
+        unsupported: Entries of the seam that this machine appears to lack.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Scenario:
         return tuple(sorted({*self.before, *self.after}))
 
     def set_up(self, directory: str) -> None:
-        """Make the situation in a directory that does not exist yet."""
+        """Prepare the situation in a new directory."""
         os.mkdir(directory)
         for name, content in self.before.items():
             path = os.path.join(directory, name)
@@ -76,7 +76,7 @@ class Scenario:
 
 
 def put(path: str, content: bytes, mode: int = MODE) -> None:
-    """Create a file with an owner, a mode and an extended attribute that a new one has not."""
+    """Create a file with an owner, mode and extended attribute that a new file does not get."""
     with open(path, "wb") as file:
         file.write(content)
     if os.geteuid() == 0:

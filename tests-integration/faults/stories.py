@@ -1,4 +1,4 @@
-"""The situations and operations that the simulated disk is shown."""
+"""The situations and operations for the simulated disk."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ _XATTRS = frozenset({XATTR}) if HAS_XATTRS else frozenset()
 
 @dataclass(frozen=True)
 class Start:
-    """What is there before the first operation.
+    """The state before the first operation.
 
     Attributes:
         files: The data files.
         sidecars: For each data file that has one, the contents its sidecar describes: the new one,
             then the previous ones.
-        unsynced: Data files that nobody flushed.
+        unsynced: Data files that were not flushed.
         dead_locks: Data files with the lock of a dead writer.
-        replaced: Data files that somebody renamed over without flushing the directory.
-        flushed: Whether that somebody flushed the content at least.
+        replaced: Data files that another program replaced by a rename without a directory flush.
+        flushed: Whether that program flushed the content.
     """
 
     files: Mapping[Name, Version] = field(default_factory=dict)
@@ -59,9 +59,9 @@ class Start:
 
     @property
     def not_ours(self) -> frozenset[Name]:
-        """Files that a crash may tear, because somebody else did not flush them.
+        """Files that a crash may tear, because another program did not flush them.
 
-        So it is until an operation returns that was asked to flush them, too.
+        This holds until an operation that also flushes them has returned.
         """
         return self.unsynced if self.flushed else self.unsynced | set(self.replaced)
 

@@ -1,7 +1,7 @@
-"""The places where the library goes on after an error, and why that is right.
+"""The places where the library continues after an error, and why that is right.
 
-`test_errors` holds that an injected error either surfaces or comes from one of these places, and
-that every place is one: whoever swallows an error has to enter it here.
+`test_errors` checks that an injected error either surfaces or comes from one of these places, and
+that every place in the list is used: code that swallows an error must be entered here.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Place:
-    """A seam entry and who calls it.
+    """A seam entry and its callers.
 
     Attributes:
         entry: The entry of the seam.
         callers: A regular expression for the library's functions that call it, innermost first.
         codes: The errors that may be tolerated there; None for all that the entry can return.
-        why: Why going on is right.
-        log: The level of the message that must be logged, None if nothing is said.
+        why: Why it is right to continue.
+        log: The level of the message that must be logged, None if there is none.
         metadata: Whether the new file may then lack metadata of the old one.
         sidecar: Whether a sidecar may then be where it was, or missing.
     """

@@ -221,7 +221,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_cli/commands.py", "_CHUNK = 1 << 20  # bytes copied at a time", "20 -> 21"): _BOUND,
     (
         "_cli/progress.py",
-        "LONG = 64 << 20  # bytes from which it is worth a bar",
+        "LONG = 64 << 20  # bytes from which a bar is drawn",
         "20 -> 21",
     ): _BOUND,
     (
@@ -252,7 +252,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ("_change.py", "return -1", "return -1 -> return None"): _NEVER_ASKED,
     (
         "_cli/options.py",
-        "self.color = False  # what Python 3.14 draws would get into the manual page and the docs",
+        "self.color = False  # Python 3.14's colours would get into the manual page and docs",
         "False -> True",
     ): _NEWER,
     (

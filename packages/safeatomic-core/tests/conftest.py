@@ -111,7 +111,7 @@ def src(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mounted(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The target as a mount point that only the rename finds out about."""
+    """The target as a mount point that only the rename detects."""
     really = kernel.rename
 
     def rename(src: Any, dst: Any, **kwargs: Any) -> None:
@@ -134,7 +134,7 @@ def seen(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     really = verdicts.verdict_on
 
     def verdict_on(*args: Any) -> Any:
-        verdict = copy.copy(really(*args))  # it is remembered for the tests that follow
+        verdict = copy.copy(really(*args))  # a copy: the original stays for later tests
         verdict.mounted_names = frozenset({mounted.name})
         return verdict
 
@@ -165,9 +165,9 @@ def listing(tmp_path: Path) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def signals_not_ignored() -> Iterator[None]:
-    """Let programs that a test starts end by signals, also where the tests run behind nohup or &.
+    """Let signals end the programs that a test starts, even if the tests run under nohup or &.
 
-    What is ignored stays so in a program that is started (execve(2)).
+    A started program inherits the ignored signals (execve(2)).
     """
     before = {
         number: handler
@@ -212,7 +212,7 @@ def watch() -> Iterator[mounts.MountWatch]:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeWatch]]:
-    """Let the library see a mount table of the test's own, and find mounts by device and path."""
+    """Show the library a mount table that the test writes; find mounts by device and path."""
     monkeypatch.setattr(mounts, "MountWatch", FakeWatch)
     monkeypatch.setattr(mounts, "mount_id", lambda _fd: None)
     monkeypatch.setattr(environment, "PLATFORM", "linux")
@@ -229,7 +229,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeWatch]]:
 
 @pytest.fixture
 def report_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], GuaranteeReport]:
-    """Judge the mount that a line of a mount table describes; an ext4 there has a journal."""
+    """Judge the mount in a line of a mount table; an ext4 has a journal there."""
     monkeypatch.setattr(environment, "has_journal", lambda _environment: True)
 
     def judge(line: str) -> GuaranteeReport:
@@ -245,7 +245,7 @@ def report_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], GuaranteeRepor
 def take_place_for(
     monkeypatch: pytest.MonkeyPatch, report_on: Callable[[str], GuaranteeReport]
 ) -> Callable[[str], None]:
-    """Let every call take its place for a filesystem of the test's choice."""
+    """Let every call find the filesystem that the test chooses."""
 
     def choose(fstype: str) -> None:
         report = report_on(f"1 1 8:1 / / rw - {fstype} /dev/sda1 rw")
@@ -257,7 +257,7 @@ def take_place_for(
 
 @pytest.fixture
 def guaranteed_place(take_place_for: Callable[[str], None]) -> None:
-    """Let every call take its place for one where all is guaranteed, whatever it really is."""
+    """Let every call find a place where everything is guaranteed, whatever the real one is."""
     take_place_for("ext4")
 
 
@@ -299,13 +299,13 @@ def ext4(on: Callable[[str], None]) -> None:
 
 @pytest.fixture
 def unknown_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody know the attributes of a file: a test may not set them everywhere."""
+    """Hide the attributes of files, because tests cannot set them everywhere."""
     monkeypatch.setattr(mounts, "attributes", lambda _dir_fd, _name="": None)
 
 
 @pytest.fixture(autouse=True)
 def nothing_was_warned_of() -> None:
-    """Let every test see the warnings that come once in a process."""
+    """Reset the warnings that come once in a process, so that every test sees them."""
     _metadata._warned.clear()
 
 
@@ -341,7 +341,7 @@ def _around(
     before: Callable[[], object] | None = None,
     after: Callable[[], object] | None = None,
 ) -> Iterator[None]:
-    """Do something the first time that a system call's destination has this name."""
+    """Do something at the first system call whose destination has this name."""
     real, waiting = getattr(kernel, entry), [True]
 
     def call(*args: Any, **options: Any) -> Any:
@@ -364,5 +364,5 @@ def _around(
 
 @pytest.fixture
 def around() -> Callable[..., AbstractContextManager[None]]:
-    """Return what does something beside a system call; see `_around`."""
+    """Return a function that does something beside a system call; see `_around`."""
     return _around

@@ -1,4 +1,4 @@
-"""System calls that a test lets fail."""
+"""System calls that fail in a test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def raising(code: int) -> Callable[..., Any]:
-    """Return what takes the place of one call, and fails."""
+    """Return a replacement for one call that fails."""
 
     def fail(*_args: object, **_options: object) -> Any:
         raise OSError(code, os.strerror(code))

@@ -1,4 +1,4 @@
-"""Descriptors that no forked child may keep, children, and numbers that a program uses again."""
+"""Descriptors that no forked child may keep, children, and descriptor numbers in reuse."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def exit_code(pid: int) -> int:
 
 
 def take_number(number: int, path: str | Path, flags: int = os.O_RDONLY) -> None:
-    """Open a file under the number of one of ours, as a program may that has closed ours."""
+    """Open a file under the number of our descriptor, like a program that has closed it."""
     fd = os.open(path, flags)
     os.dup2(fd, number)
     os.close(fd)

@@ -1,4 +1,4 @@
-"""What becomes of a write beside a lock, and calls from elsewhere; for the tests of held locks."""
+"""The outcome of a write beside a lock, and calls in a thread; for the tests of held locks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FENCED = "written without a lock"
 
 
 def outcome(path: Path, concurrency: Any = "lock", **options: Any) -> str:
-    """Write the file, and say what became of that."""
+    """Write the file, and return the outcome."""
     try:
         write_atomic_bytes(path, b"new", concurrency=concurrency, **options)
     except LockError as error:

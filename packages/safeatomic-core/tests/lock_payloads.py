@@ -1,4 +1,4 @@
-"""The locks that the tests place: where they are, and what they say."""
+"""The locks that the tests place: their paths and payloads."""
 
 from __future__ import annotations
 

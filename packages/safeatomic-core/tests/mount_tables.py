@@ -1,4 +1,4 @@
-"""The mount table: where it can be watched, and one that a test writes instead."""
+"""The mount table: whether it can be watched, and one that a test writes instead."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 needs_mountinfo = pytest.mark.skipif(
     not os.path.exists("/proc/self/mountinfo"), reason="no /proc/self/mountinfo here"
 )
-ATTEMPTS = 20  # somebody else on this machine may be mounting things at this very moment
+ATTEMPTS = 20  # another program on this machine may be mounting at the same time
 
 
 def can_be_watched() -> bool:
-    """Tell whether the table is readable only, as one is that reports its changes."""
+    """Tell whether the table is read-only, like every table that reports its changes."""
     with open("/proc/self/mountinfo", "rb") as table:
         poll = select.poll()
         poll.register(table, select.POLLIN | select.POLLOUT)
@@ -64,7 +64,7 @@ class FakeWatch:
 
 
 def with_own_mounts(body: Callable[[Callable[..., bool]], None]) -> None:
-    """Run in a child that has a mount namespace of its own; skip where there can be none."""
+    """Run in a child with its own mount namespace; skip if that is not possible."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def mount(source: object, point: object, fstype: str, flags: int = 0) -> bool:
@@ -91,13 +91,13 @@ def with_own_mounts(body: Callable[[Callable[..., bool]], None]) -> None:
 
 
 def _alone(libc: ctypes.CDLL) -> bool:
-    """Enter a mount namespace; one within a user namespace, if this user is not root."""
+    """Enter a new mount namespace, within a user namespace if this user is not root."""
     user, group = os.geteuid(), os.getegid()
     if user == 0:
         return bool(libc.unshare(0x20000) == 0)
     if libc.unshare(0x20000 | 0x10000000) != 0:
         return False
-    try:  # a new tmpfs takes no file of a user who has no number here
+    try:  # a new tmpfs refuses files of a user who has no number here
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")

@@ -1,4 +1,4 @@
-"""Refusals of the system, and what the error of a call says of them; for the tests of advice."""
+"""Refusals of the system, and the messages of the errors; for the tests of advice."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def write(path: Path | str, **options: Any) -> None:
 
 
 def advice_of(call: Callable[[], object]) -> str:
-    """Return what the error of a call says, with its path."""
+    """Return the message of a call's error, with its path."""
     with pytest.raises(OSError) as caught:  # noqa: PT011 - the caller looks at the text
         call()
     return str(caught.value)
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, modes: dict[str, int]) -> None:
-    """Let the user do just so much with each name, as far as `faccessat` says."""
+    """Let `faccessat` grant the user only the given permissions for each name."""
     monkeypatch.setattr(
         kernel, "access", lambda name, mode, _dir_fd: mode & modes.get(name, 0) == mode
     )

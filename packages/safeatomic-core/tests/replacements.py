@@ -1,4 +1,4 @@
-"""A record that is about to take a sidecar's place, and a system that lacks calls for that."""
+"""A record that is about to replace a sidecar, and a system that lacks calls for that."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_LINK = {"link": errno.EPERM}  # for `Missing`
 
 
 def replacement(place: Target, content: bytes = b"a" * 64 + b"  data.bin\n") -> Replacement:
-    """Return a replacement whose record is written, and not yet put anywhere."""
+    """Return a replacement whose record is written, but has no name yet."""
     made = Replacement(place, "")
     made.content = content
     made.record.create(0o600)
@@ -26,13 +26,13 @@ def replacement(place: Target, content: bytes = b"a" * 64 + b"  data.bin\n") -> 
 
 
 def look(path: Path) -> tuple[object, ...]:
-    """Return what tells a file from another one, and from itself with other content."""
+    """Return a key that changes with the file and with its content."""
     status = path.stat()
     return status.st_ino, status.st_mtime_ns, path.read_bytes()
 
 
 class Missing:
-    """Let system calls be missing, except for locks: each name with its error."""
+    """Make system calls missing, except for locks: each name with its error."""
 
     def __init__(self) -> None:
         self.missing: dict[str, int] = {}

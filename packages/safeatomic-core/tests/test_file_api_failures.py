@@ -248,3 +248,20 @@ def test_a_temp_whose_name_stays_after_its_link_is_removed_in_the_end(
         write_atomic_bytes(target, b"new", overwrite=False, concurrency="none")
     assert len(refused) == times
     assert os.listdir(tmp_path) == ["new"]
+
+
+def test_a_target_whose_name_begins_a_temp_s_is_named_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = kernel.open
+
+    def fail(name: str, *args: Any, **at: Any) -> int:
+        if "-tmp-" in name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        return really(name, *args, **at)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kernel, "open", fail, raising=False)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomic_bytes(".safeatomic", b"new")
+    assert caught.value.filename == ".safeatomic"

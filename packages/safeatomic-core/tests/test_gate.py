@@ -169,7 +169,7 @@ def test_a_warning_points_at_the_callers_line(fake: Any) -> None:
 
 def caller_in(module: str) -> Callable[[object, type[Warning]], None]:
     """Return a function of a module that calls what it is given to warn with."""
-    code = compile("def run(warn, category): warn('something', category)", module, "exec")
+    code = compile("def run(warn, category): warn('something', category)", f"<{module}>", "exec")
     names: dict[str, Any] = {"__name__": module}
     exec(code, names)
     run: Callable[[object, type[Warning]], None] = names["run"]
@@ -190,7 +190,7 @@ def test_frames_of_this_package_and_its_siblings_are_skipped(module: str) -> Non
 def test_a_neighbour_with_a_longer_name_is_not_skipped(module: str) -> None:
     with pytest.warns(UnsupportedEnvironmentWarning) as caught:
         caller_in(module)(_log.warn_caller, UnsupportedEnvironmentWarning)
-    assert caught[0].filename == module
+    assert caught[0].filename == f"<{module}>"
 
 
 def test_a_program_without_files_is_warned_at_its_own_line(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ class InMemory(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         place = self.place(module.__name__)
         file = place + "/__init__.py" if os.path.isdir(place) else place + ".py"
         with open(file, encoding="utf-8") as source:
-            exec(compile(source.read(), module.__name__, "exec"), module.__dict__)
+            exec(compile(source.read(), f"<{{module.__name__}}>", "exec"), module.__dict__)
 
 sys.meta_path.insert(0, InMemory())
 import safeatomic_core

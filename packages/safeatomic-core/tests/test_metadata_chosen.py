@@ -8,11 +8,22 @@ import stat
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from safeatomic_core import AtomicWriter, write_atomic_bytes
-from safeatomic_core._acl import ACCESS, GROUP_OBJ, MASK, NOBODY, OTHER, USER, USER_OBJ, parse
+from safeatomic_core._acl import (
+    ACCESS,
+    GROUP_OBJ,
+    MASK,
+    NOBODY,
+    OTHER,
+    USER,
+    USER_OBJ,
+    pack,
+    parse,
+)
 from safeatomic_core._posix import kernel
 from safeatomic_core._temp_file import Temp
 
@@ -87,6 +98,57 @@ def test_an_acl_lets_nobody_in_whom_the_chosen_mode_keeps_out(shared: Path) -> N
     entries = parse(os.getxattr(shared, ACCESS))
     assert entries[MASK, NOBODY] == 0
     assert entries[USER, 1001] == 4  # for the day that the mode is widened again
+
+
+@pytest.mark.parametrize("before", [None, "none", "own"], ids=["new", "without an ACL", "with one"])
+@pytest.mark.parametrize("closed_first", [True, False])
+def test_an_acl_that_is_set_through_the_descriptor_is_that_of_the_file(
+    shared: Path, before: str | None, closed_first: bool
+) -> None:
+    """Its mask stands where the group's bits are: without the ACL they would let the group in."""
+    entries = {**parse(os.getxattr(shared, ACCESS)), (GROUP_OBJ, NOBODY): 0, (USER, 1002): 4}
+    chosen = pack(entries)
+    if before is None:
+        shared.unlink()
+    elif before == "none":
+        os.removexattr(shared, ACCESS)
+    with AtomicWriter(shared) as file:
+        if closed_first:
+            os.fchmod(file.fileno(), 0o600)
+        os.setxattr(file.fileno(), ACCESS, chosen)
+        file.write(b"secret")
+    assert os.getxattr(shared, ACCESS) == chosen
+    assert mode_of(shared) == 0o640
+
+
+def test_an_acl_of_the_directory_s_is_not_taken_for_a_chosen_one(
+    shared: Path,
+) -> None:
+    """A mode that is set changes the ACL that the temporary file was born with."""
+    acl = os.getxattr(shared, ACCESS)
+    os.removexattr(shared, ACCESS)
+    try:
+        os.setxattr(shared.parent, "system.posix_acl_default", acl)
+    except OSError as error:
+        pytest.skip(f"no default ACLs here ({error})")
+    with AtomicWriter(shared) as file:
+        os.fchmod(file.fileno(), 0o644)
+    assert ACCESS not in os.listxattr(shared)
+    assert mode_of(shared) == 0o644
+
+
+@pytest.mark.parametrize(("code", "told"), [(errno.ENODATA, False), (errno.EIO, True)])
+def test_an_acl_that_cannot_be_read_is_an_error_where_the_disk_is(
+    target: Path, faults: Any, code: int, told: bool
+) -> None:
+    with AtomicWriter(target) as file:
+        faults.fail("getxattr", code)
+        if told:
+            with pytest.raises(OSError, match=os.strerror(code)):
+                file.fileno()
+        else:
+            file.fileno()
+        faults.rules.clear()
 
 
 def test_no_moment_shows_the_content_to_those_whom_the_chosen_mode_keeps_out(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -154,6 +155,30 @@ def test_a_rename_that_fails_names_the_source_where_both_have_one_name(
     with pytest.raises(OSError, match="unchanged") as caught:
         move_atomic(src, dst, force=True)
     assert caught.value.filename == str(src)
+
+
+@pytest.mark.parametrize("lost", ["here", "there"])
+@pytest.mark.parametrize("concurrency", ["lock", "none"])
+@pytest.mark.parametrize("step", ["announce", "publish"])
+def test_of_two_directories_the_removed_one_is_named(
+    ends: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    lost: str,
+    concurrency: Literal["lock", "none"],
+    step: str,
+) -> None:
+    src, dst = ends
+    do = getattr(_Move, step)
+
+    def remove_and_do(move: _Move) -> None:
+        shutil.rmtree(src.parent.with_name(lost))
+        do(move)
+
+    monkeypatch.setattr(_Move, step, remove_and_do)
+    message = f"The directory '.*{lost}' was removed; create it again"
+    with pytest.raises(FileNotFoundError, match=message) as caught:
+        move_atomic(src, dst, force=True, concurrency=concurrency)
+    assert caught.value.filename == str(src if lost == "here" else dst)
 
 
 def test_a_moved_file_that_another_program_replaces_at_once_was_moved_all_the_same(

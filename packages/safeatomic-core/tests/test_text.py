@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,52 @@ def test_what_interrupts_one_that_is_dropped_arrives_with_the_commit(
             gc.collect()
     assert "the target is unchanged" in caught.value.__notes__[0]
     assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_text_that_is_held_when_raw_is_closed_is_not_left_out_silently(
+    target: Path, *, dropped: bool
+) -> None:
+    file = AtomicWriter(target)
+    text = file.text()
+    text.write("accepted")
+    file.raw.close()
+    if dropped:
+        del text
+        gc.collect()
+    with pytest.raises(SafeAtomicError, match="raw stream was closed"):
+        file.commit()
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.skipif(not hasattr(sys, "getrefcount"), reason="nothing is dropped at once here")
+@pytest.mark.parametrize("committed", [False, True])
+def test_what_interrupts_one_that_is_dropped_keeps_no_writer_alive(
+    target: Path, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+) -> None:
+    """Its lock would stay until a collection."""
+
+    def write(self: AtomicWriter, data: Any) -> int:
+        raise Late
+
+    file = AtomicWriter(target)
+    text = file.text()
+    text.write("accepted")
+    gc.disable()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(AtomicWriter, "write", write)
+            del text
+        if committed:
+            with pytest.raises(Late):
+                file.commit()
+        else:
+            file.abort()
+        left = weakref.ref(file)
+        del file
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_an_interrupt_that_costs_no_accepted_text_does_no_harm(

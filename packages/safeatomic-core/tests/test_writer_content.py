@@ -136,6 +136,23 @@ def test_what_was_not_flushed_before_raw_was_closed_is_not_left_out_silently(
     assert listing() == ["data.bin"]
 
 
+def test_what_an_interrupt_of_close_kept_back_is_not_left_out_silently(
+    target: Path, listing: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flush(_self: AtomicWriter) -> None:
+        raise Late
+
+    file = AtomicWriter(target)
+    file.write(b"new")
+    with monkeypatch.context() as patch, pytest.raises(Late):
+        patch.setattr(AtomicWriter, "flush", flush)
+        file.close()
+    with pytest.raises(SafeAtomicError, match="raw stream was closed"):
+        file.commit()
+    assert target.read_bytes() == b"old"
+    assert listing() == ["data.bin"]
+
+
 def test_what_was_flushed_before_raw_was_closed_is_published(target: Path) -> None:
     file = AtomicWriter(target)
     file.write(b"new")

@@ -1,7 +1,7 @@
 """Crash images of real filesystems, made and judged in user space.
 
-The library claims that a write which has returned survives a crash of the machine, and that a
-crash in the middle of one leaves the old file or the new. This package puts that to the test on the
+The library claims that a write that has returned survives a crash of the machine, and that a crash
+in the middle of a write leaves the old file or the new one. This package tests these claims on the
 filesystems themselves:
 
     isolation    a mount namespace of our own, so that nothing can be left mounted

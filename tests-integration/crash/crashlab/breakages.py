@@ -1,6 +1,6 @@
-"""How the library is broken, one step of its protocol each; `mutants` says what that shows.
+"""Ways to break the library, one step of its protocol each; `mutants` lists the damage.
 
-Each function returns what breaks the running library for the length of a ``with`` block.
+Each function returns a context manager that breaks the running library in its ``with`` block.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def replace(owner: object, attribute: str, make: Callable[[Any], Any]) -> Any:
-    """Replace an attribute with what is made from it, undone by the caller's ``with``."""
+    """Replace an attribute with a value made from it; the caller's ``with`` undoes this."""
     return mock.patch.object(owner, attribute, make(getattr(owner, attribute)))
 
 

@@ -1,4 +1,4 @@
-"""Which scenarios are run: those of the default run, in a few minutes, and those of a long one."""
+"""The scenarios of the default run, which takes a few minutes, and of the long one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MUTANT_LIMIT = 150
 _LONG_CAP = 24
 _LONG_LIMIT = 2000
 
-# Options that take away what hides a mistake, or change how a commit is made.
+# Options that remove a mechanism which hides mistakes, or change how a commit is made.
 _OPTIONS = (
     ("ext4", "noauto_da_alloc", ("overwrite", "checked", "stream")),
     ("ext4", "data=writeback", ("create", "overwrite", "checked-new")),

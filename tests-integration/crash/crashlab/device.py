@@ -1,12 +1,12 @@
-"""A block device that remembers: one FUSE file whose every write and flush is logged in order.
+"""A block device that records: one FUSE file whose every write and flush is logged in order.
 
 A loop device on top of the file turns a filesystem's block requests into writes, ``fsync`` and
-``fallocate`` calls on it, and the kernel hands those to the small server below (the FUSE protocol
-as in <linux/fuse.h>, no library needed). The workload writes *marks* to a second file, so that one
-log holds both what the filesystem did and what the application knew at that moment.
+``fallocate`` calls on it. The kernel passes them to the small server below (the FUSE protocol as in
+<linux/fuse.h>, without a library). The workload writes *marks* to a second file, so that one log
+contains both the filesystem's requests and the application's knowledge at each moment.
 
-The device can also fail on purpose: from `RecordingDevice.fail` on the n-th write or flush is
-answered with EIO, once, several times or for ever; a failed write is neither stored nor logged.
+The device can also fail on purpose: after `RecordingDevice.fail`, the n-th write or flush gets EIO,
+once, several times or for ever; a failed write is neither stored nor logged.
 
     with RecordingDevice(directory, size=32 << 20) as device:
         ...                              # attach device.path to a loop device, make a filesystem
@@ -98,14 +98,14 @@ class RecordingDevice:
         try:
             unmount(self._mount_point, patience_s=5.0)
         finally:
-            # A server that is still waited for after a lazy unmount would never end by itself.
+            # After a lazy unmount that still has users, the server would never end by itself.
             with contextlib.suppress(ProcessLookupError):
                 if not _ended_within(self._server, 2.0):
                     os.kill(self._server, signal.SIGKILL)
                     os.waitpid(self._server, 0)
 
     def mark(self, fact: Mapping[str, object]) -> None:
-        """Put a fact into the log, behind every request that has reached the device so far."""
+        """Write a fact to the log, after every request that has reached the device so far."""
         os.write(self._control, b"mark " + json.dumps(fact).encode())
 
     def fail(
@@ -169,7 +169,7 @@ def save(records: Iterable[Record], path: str) -> None:
 
 
 def _ended_within(pid: int, seconds: float) -> bool:
-    """Wait for a child, but not for ever."""
+    """Wait for a child for a limited time."""
     fd = os.pidfd_open(pid)
     try:
         if not select.select([fd], [], [], seconds)[0]:
@@ -185,7 +185,7 @@ def _serve_forever(mount_point: str, content: str, log: str, size: int, tell: in
     status = 1
     try:
         die_with_parent()
-        # An interrupt from the keyboard reaches us, too, but the filesystem above still needs us.
+        # Ignore Ctrl-C, which reaches this process too: the filesystem above still needs it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         server = _Server(mount_point, content, log, size)
         os.write(tell, b"1")
@@ -270,8 +270,8 @@ class _Server:
                 self._store(offset, data)
             return struct.pack("<II", length, 0)
         if code == _FSYNC:
-            # Answering ENOSYS here would make the kernel believe that no flush is ever needed, and
-            # stop sending them: every image would look perfectly ordered.
+            # After ENOSYS the kernel would assume that flushes are never needed, and send no more:
+            # every image would then look perfectly ordered.
             if node == _DISK:
                 self._maybe_fail("flush")
                 self._put(b"F")

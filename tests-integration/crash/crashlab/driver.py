@@ -1,10 +1,9 @@
-"""Running scenarios in worker processes, and cleaning up whatever happens.
+"""Run scenarios in worker processes, and always clean up.
 
-A worker reads scenarios from its standard input, runs each in a forked child (so that every one
-starts with a fresh mount namespace and fresh caches) and answers with a report. The `Lab` hands
-scenarios out in the order in which they were announced and returns reports in the order in which
-they are asked for. Everything below it carries a tag in its environment, by which `close` proves
-that no process, mount or loop device is left.
+A worker reads scenarios from its standard input, runs each in a forked child (with a fresh mount
+namespace and fresh caches) and answers with a report. The `Lab` distributes scenarios in the order
+of their announcement and returns reports in the order of the requests. All its processes have a tag
+in their environment, by which `close` proves that no process, mount or loop device is left.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Lab:
     """Runs scenarios; use it as a context manager.
 
     Args:
-        workers: How many processes; mounting is mostly waiting, so one more than two cores.
+        workers: Number of processes; mounting is mostly waiting, so one more than two cores.
     """
 
     def __init__(self, workers: int = 3) -> None:
@@ -49,7 +48,7 @@ class Lab:
         self._reports: dict[Spec, Report] = {}
 
     def announce(self, specs: Iterable[Spec]) -> None:
-        """Say what will be asked for, so that workers need not wait."""
+        """Announce later requests, so that workers need not wait."""
         self._waiting.update(
             (spec, None) for spec in specs if spec not in self._reports and not self._runs(spec)
         )
@@ -76,7 +75,7 @@ class Lab:
         return list(self._reports.values())
 
     def close(self) -> list[str]:
-        """End the workers and say what is left of them, which is nothing if all is well."""
+        """End the workers and return what is left of them; this should be nothing."""
         workers = self._idle + [worker for worker, _ in self._busy.values()]
         for worker in workers:
             worker.kill()
@@ -150,7 +149,7 @@ class Lab:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
-            # An interrupt from the keyboard is ours to handle; without us the workers end anyway.
+            # Only this process handles Ctrl-C; the workers end with it.
             start_new_session=True,
         )
 

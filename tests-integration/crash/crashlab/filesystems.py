@@ -1,9 +1,9 @@
-"""How the three filesystems are made and mounted here, and what disturbs them.
+"""The three filesystems: how they are made and mounted here, and the noise on them.
 
 The images are as small as each mkfs allows, since every crash state is written out, mounted and
-thrown away. *Noise* is another program's activity between the library's system calls: without it a
-filesystem has no reason to write anything between two flushes, and reordering never shows; with it
-a commit may hide that a flush was forgotten. So every workload runs with and without.
+discarded. *Noise* is another program's activity between the library's system calls. Without noise a
+filesystem has no reason to write anything between two flushes, so reordering never shows. With
+noise a commit may hide a forgotten flush. So every workload runs with and without it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Filesystem(NamedTuple):
     """One kind of filesystem.
 
     Attributes:
-        name: The type, and behind a hyphen what is special.
+        name: The type and, after a hyphen, the variant.
         size: Size of the device in bytes.
         make: The mkfs command, without the device.
         clone_options: Options for mounting a copy while the original may be mounted, too.
@@ -72,7 +72,7 @@ BTRFS = Filesystem(
     ("none", "file", "commit", "mixed"),
 )
 ALL = {filesystem.name: filesystem for filesystem in (EXT4, XFS, BTRFS)}
-# No place for what has to survive: here to show that (docs/adr/0021-no-journal.md).
+# Not safe for data that must survive, and here to show that (docs/adr/0021-no-journal.md).
 NO_JOURNAL = EXT4._replace(
     name="ext4-nojournal",
     make=(*EXT4.make[:5], "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"),
@@ -103,11 +103,11 @@ def missing() -> list[str]:
 class Noise:
     """Disturbs a filesystem as another program would.
 
-    Never by sync(2): that would flush every filesystem of the machine and, with them, what we want
-    to see unflushed. The kinds are ``none``; ``file``, which creates and fsyncs an unrelated file
-    in another directory (that commits the journal of ext4 and xfs, and writes the log tree of
-    btrfs); ``commit``, with which btrfs commits its transaction; and ``mixed``, one or the other
-    or, half of the times, nothing, because what one commit reveals another may hide.
+    It never calls sync(2), which would flush every filesystem of the machine, and with them the
+    writes that must stay unflushed. The kinds are ``none``; ``file``, which creates and fsyncs an
+    unrelated file in another directory (this commits the journal of ext4 and xfs, and writes the
+    log tree of btrfs); ``commit``, with which btrfs commits its transaction; and ``mixed``, one of
+    both or, half of the time, nothing, because one commit may hide what another one reveals.
 
     Args:
         kind: The kind that the scenario asks for.

@@ -1,11 +1,12 @@
-"""From the log of a device to the states in which a power cut may leave it.
+"""Derive the states in which a power cut may leave a device from its log.
 
-A disk with a volatile cache keeps what was written before the last flush it has confirmed; of what
-was written since, it may keep any part. So the crash states are: every prefix of the log, and at
-every flush (the longest time without one) and every mark of the application (the moment from which
-more is promised) subsets of the writes not yet flushed: all of them where they are few, else none,
-all, each alone, each left out, and random ones from a seed. A write of several blocks may be torn
-between them. States with the same content are one image.
+A disk with a volatile cache keeps everything that was written before the last confirmed flush, and
+any part of what was written since. So the crash states are every prefix of the log and, at certain
+moments, subsets of the unflushed writes. These moments are every flush (just before it, most writes
+are unflushed) and every mark of the application (from then on more is promised). If the writes are
+few, all subsets are taken; otherwise none, all, each alone, each left out, and random ones from a
+seed. A write of several blocks may be torn between them. States with the same content are one
+image.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def subsets(count: int, cap: int, random_source: random.Random) -> Iterator[tupl
     )
     systematic = list(systematic)
     if len(systematic) > cap:
-        # Not the first ones only: the last writes of an epoch matter as much as the first.
+        # Choose from all of them: the last writes of an epoch matter as much as the first.
         systematic = systematic[:2] + random_source.sample(systematic[2:], max(0, cap - 2))
     randomly = (
         tuple(one for one in everything if random_source.random() < 0.5) for _ in range(cap)

@@ -1,10 +1,10 @@
-"""A mount namespace of our own: whatever is mounted here ends with the processes that use it.
+"""A private mount namespace, whose mounts end with the processes that use it.
 
 A crash test mounts thousands of filesystems. If one of them stayed behind after an interrupt or a
 bug, it would pin its loop device and its memory until a reboot. So every scenario runs in a process
-with a private mount namespace and a private tmpfs for its files, and each of its processes asks
-the kernel to be killed with its parent. When the last one is gone the kernel drops the mounts, and
-with them the loop devices, which are attached with autoclear. `leftovers` proves it.
+with a private mount namespace and a private tmpfs for its files, and the kernel kills each of its
+processes with its parent. When the last one has ended, the kernel drops the mounts and with them
+the loop devices, which are attached with autoclear. `wait_until_gone` checks that.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Mounting one crash image, looking at what it shows, and writing to it as if nothing had happened.
+"""Mount one crash image, describe what it shows, and write to it again.
 
-What is found is only described here; whether it is legitimate depends on the moment of the crash
-and is decided by `worlds`. What must hold at every moment is judged at once: the image mounts, a
-file is whole, a sidecar that is there agrees, the next write needs no help, keeps the metadata and,
-when it takes over a dead writer's lock, leaves none of its temps behind.
+This module mainly describes an image; `worlds` decides whether that is legitimate at the moment of
+the crash. Rules that hold at every moment are checked here: the image mounts, a file is whole, an
+existing sidecar agrees, and the next write needs no help, keeps the metadata and, when it takes
+over a dead writer's lock, leaves none of that writer's temps.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Findings:
         temps: How many temporary files there are.
         takeovers: How many locks of dead writers the next writes took over.
         swept: How many temps those removed.
-        left: How many temps stayed because no lock was left with them; `safeatomic clean` removes
-            such, and did.
+        left: How many temps stayed because no lock was left with them; `safeatomic clean` then
+            removed them.
     """
 
     seen: dict[str, Value | None] = field(default_factory=dict)
@@ -147,7 +147,7 @@ class Judge:
             subprocess.run([*self._filesystem.repair, self._file], check=False, capture_output=True)
 
     def _look(self, findings: Findings) -> None:
-        """Describe what is there, through the library's own readers where it is about sidecars."""
+        """Describe the image; the library's own readers read the sidecars."""
         for directory in DIRECTORIES:
             for name in os.listdir(f"{self._root}/{directory}"):
                 if name.endswith(".lock"):

@@ -1,8 +1,8 @@
-"""Loop devices by ioctl: a file becomes a block device, and stops being one by itself.
+"""Loop devices by ioctl: they make a file a block device, and detach by themselves.
 
 Autoclear is always on: the kernel detaches the device when its last user (our descriptor or the
-mount) is gone, however we end. Each device carries a tag in its ``lo_file_name``, by which
-the end of a run tells its own devices from those of other people (loop(4), <linux/loop.h>).
+mount) is gone, however we end. Each device has a tag in its ``lo_file_name``, which distinguishes
+it from other programs' devices at the end of a run (loop(4), <linux/loop.h>).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def attached(path: str, tag: str) -> Iterator[str]:
     try:
         yield device
     finally:
-        # With autoclear this only hastens what the last close does anyway.
+        # With autoclear, the last close would also do this, only later.
         with contextlib.suppress(OSError):
             fcntl.ioctl(fd, _LOOP_CLR_FD)
         os.close(fd)
@@ -70,7 +70,7 @@ def all_devices() -> list[str]:
 
 
 def _attach(path: str, tag: str) -> tuple[str, int]:
-    """Configure a free device; another process may take it first, then there is a next one."""
+    """Configure a free device; if another process takes it first, try the next one."""
     info = bytearray(_INFO_SIZE)
     struct.pack_into("<I", info, _FLAGS_AT, _FLAG_AUTOCLEAR)
     name = tag.encode()[: _NAME_SIZE - 1]

@@ -1,9 +1,9 @@
 """The library with one step of its protocol broken; the oracle must notice each of them.
 
-A crash test that finds nothing proves something only if it would have found something. Each mutant
-changes the running library (an entry of the seam, or the order of its steps), never a copy of it,
-and names the workloads that show the damage. What a mutant breaks is a rule of
-`docs/protocol.md` or `formal/notes-checksum.md`.
+A crash test that finds nothing is evidence only if it would find a defect. Each mutant changes the
+running library (an entry of the seam, or the order of its steps), never a copy of it, and names the
+workloads that show the damage. It breaks a rule of `docs/protocol.md` or
+`formal/notes-checksum.md`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Mutant:
 def applied(name: str | None) -> Iterator[None]:
     """Break the library inside a ``with`` block; None leaves it whole.
 
-    A broken one does not start the disk early either (`docs/adr/0020-early-writeback.md`): what is
-    on its way already hides that nobody waits for it. Nor does it flush a renamed file beside its
-    directory (`docs/adr/0022-overtaken-flush.md`), which makes good for a directory that is not.
+    A broken library also gives no hint for early writeback (`docs/adr/0020-early-writeback.md`),
+    because early writes hide a missing flush. Nor does it flush a renamed file beside its directory
+    (`docs/adr/0022-overtaken-flush.md`), because that hides a missing flush of the directory.
     """
     if name is None:
         yield

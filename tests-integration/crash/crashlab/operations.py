@@ -1,4 +1,4 @@
-"""The operations of the workloads: what they do, and what a crash in their middle may show."""
+"""The operations of the workloads: their effects, and the states that a crash may show."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class DeepWrite(Write):
 
 @dataclass(frozen=True)
 class FailedWrite(Write):
-    """A write whose rename fails after its sidecar was announced or retired: all is as it was."""
+    """A write whose rename fails after its sidecar was announced or retired; nothing changes."""
 
     def stages(self, world: Mapping[str, Value | None]) -> list[dict[str, Value | None]]:
         """Old, old with the sidecar announced or retired, old as it was."""
@@ -165,9 +165,9 @@ class Move:
 
 @dataclass(frozen=True)
 class Arrive:
-    """A move of a file that somebody has just written and not flushed.
+    """A move of a file that another program has just written and not flushed.
 
-    Only the destination is judged: what the source shows before is its writer's affair.
+    Only the destination is judged: the source's state before the move depends on its writer.
 
     Attributes:
         number: The operation, and the version that arrives.

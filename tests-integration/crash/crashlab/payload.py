@@ -1,4 +1,4 @@
-"""What the workloads write: contents that betray a single wrong byte, and metadata worth losing."""
+"""The data of the workloads: contents that reveal a single wrong byte, and special metadata."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Other ways to write a file, in the same harness: what people use instead of this library.
+"""Alternatives to this library for writing a file, in the same harness.
 
-Each takes the path and the bytes. Noise falls after the system calls that they make through the
-`os` module; between the truncation and the writing of a plain ``open`` there is none, since that
-happens inside the interpreter.
+Each takes the path and the bytes. Noise comes after their system calls in the `os` module. There is
+none between the truncation and the write of a plain ``open``, which happens inside the interpreter.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def write_text(path: str, data: bytes) -> None:
 
 
 def recipe(path: str, data: bytes) -> None:
-    """Write as the recipe that is passed around has it: temp, fsync, `os.replace`."""
+    """Write by the common recipe: temp, fsync, `os.replace`."""
     temporary = f"{path}.tmp"
     with open(temporary, "wb") as file:
         file.write(data)
@@ -43,7 +42,7 @@ def recipe(path: str, data: bytes) -> None:
 
 
 def recipe_without_fsync(path: str, data: bytes) -> None:
-    """Write as the recipe's shorter form has it: temp, `os.replace`."""
+    """Write by the shorter form of the recipe: temp, `os.replace`."""
     temporary = f"{path}.tmp"
     with open(temporary, "wb") as file:
         file.write(data)
@@ -51,7 +50,7 @@ def recipe_without_fsync(path: str, data: bytes) -> None:
 
 
 def recipe_with_directory(path: str, data: bytes) -> None:
-    """Write as the recipe has it, then flush the directory."""
+    """Write by the recipe, then flush the directory."""
     recipe(path, data)
     fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,8 +1,8 @@
-"""Running a workload on a filesystem while the device records, with marks at every step.
+"""Run a workload on a filesystem while the device records, with marks at every step.
 
-A `Session` is what a workload's script talks to. It performs operations between marks, lets the
-library's trace hook mark each step, disturbs the filesystem after each system call that
-changes something, and can kill an operation in a forked child right after a step of its choice.
+A workload's script uses a `Session`. It performs operations between marks, lets the library's trace
+hook mark each step, disturbs the filesystem after each system call that changes something, and can
+kill an operation in a forked child right after a chosen step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .operations import AnyOperation
     from .worlds import Value
 
-# Calls after which the disk may look different; noise after the others would show nothing new.
+# Calls that may change the disk; noise after other calls would show nothing new.
 _CHANGING = frozenset(
     {"write", "pwrite", "ftruncate", "fsync", "fchmod", "fchown", "setxattr", "rename"}
     | {"rename_noreplace", "rename_exchange", "link", "link_anonymous", "unlink"}
@@ -110,7 +110,7 @@ class Session:
     def kill(self, operation: AnyOperation, *after: After) -> None:
         """Begin an operation in a child that is killed after one of its steps.
 
-        The child kills itself with SIGKILL, so that nothing of it runs on and the kernel drops its
+        The child kills itself with SIGKILL, so that it stops at once and the kernel drops its
         flocks.
         """
         self._device.mark({"begin": operation.number})
@@ -128,7 +128,7 @@ class Session:
         self._device.mark({"gone": operation.number, "process": child})
 
     def do_at_once(self, *sequences: Sequence[AnyOperation]) -> None:
-        """Perform several sequences of operations, each in a process of its own."""
+        """Perform several sequences of operations, each in its own process."""
         children = []
         for sequence in sequences:
             child = os.fork()
@@ -150,7 +150,7 @@ class Session:
 
     @contextlib.contextmanager
     def _traced(self, operation: AnyOperation, after: Sequence[After]) -> Iterator[None]:
-        """Mark every step of an operation, and do what is to be done after some of them."""
+        """Mark every step of an operation, and do the planned actions after some of them."""
 
         def hook(step: str, facts: dict[str, object]) -> None:
             if step == _trace.HARDEN:

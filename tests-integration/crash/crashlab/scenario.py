@@ -1,7 +1,7 @@
 """One scenario from end to end: record a workload, enumerate the crash images, judge each.
 
-`run` must be called in a process that has nothing else to do: it enters a mount namespace of its
-own and forks a server for the device and, if asked to, several judges.
+Call `run` in a process that does nothing else: it enters a mount namespace of its own and forks a
+server for the device and, if asked to, several judges.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _PORTION = 24  # images judged at once in a hunt
 
 @dataclass(frozen=True)
 class Spec:
-    """Which scenario to run.
+    """The scenario to run.
 
     Attributes:
         filesystem: Name of a filesystem.
         workload: Name of a workload.
-        subject: Who writes: ``safeatomic``, ``mutant:<name>`` or ``peer:<name>``.
+        subject: The writer: ``safeatomic``, ``mutant:<name>`` or ``peer:<name>``.
         noise: Kind of noise.
         options: Mount options.
-        seed: Where random choices come from.
+        seed: The seed of random choices.
         cap: How many subsets of unflushed writes to try at one moment.
         limit: How many images to judge, a random choice; 0 for all of them.
         hunt: Judge only until a violation is found.
@@ -70,7 +70,7 @@ class Spec:
 
 
 class Sighting(NamedTuple):
-    """What an image showed at one moment.
+    """The content of an image at one moment.
 
     Attributes:
         marks: How many marks there were before it.
@@ -84,13 +84,13 @@ class Sighting(NamedTuple):
 
 @dataclass
 class Report:
-    """What came out of a scenario; everything in it can be written as JSON.
+    """The result of a scenario; everything in it can be written as JSON.
 
     Attributes:
         spec: The scenario.
         writes: Blocks written to the device while the workload ran.
         flushes: Flushes that reached the device meanwhile.
-        states: Different crash images there were.
+        states: Number of different crash images.
         images: How many of them were judged.
         points: Moments of a crash judged.
         violations: How many points were not legitimate, by kind.
@@ -155,9 +155,9 @@ def run(spec: Spec, scratch: str, tag: str, *, judges: int = 1) -> Report:
     """Run a scenario.
 
     Args:
-        spec: Which one.
+        spec: The scenario.
         scratch: An existing empty directory, over which this process mounts a tmpfs of its own.
-        tag: What marks our loop devices.
+        tag: The tag of our loop devices.
         judges: How many processes judge.
     """
     isolation.enter_private_namespace(scratch)
@@ -195,7 +195,7 @@ def run(spec: Spec, scratch: str, tag: str, *, judges: int = 1) -> Report:
 def _record(
     spec: Spec, filesystem: Filesystem, workload: Workload, scratch: str, tag: str
 ) -> list[Record]:
-    """Do the workload on a fresh filesystem and return what the device saw."""
+    """Do the workload on a fresh filesystem and return the device's log."""
     kind, _, name = spec.subject.partition(":")
     perform = peers.ALL[name] if kind == "peer" else recording.with_library
     with (
@@ -217,7 +217,7 @@ def _record(
             with mutants.applied(name if kind == "mutant" else None):
                 workload.script(session)
             device.mark({images.STOP: True})
-            # The power fails here: what unmounting writes is none of ours.
+            # The power fails here: the writes of the unmount do not count.
             return device.records()
 
 
@@ -278,7 +278,7 @@ def _judge(
 def _conclude(
     report: Report, workload: Workload, plan: Plan, findings: Mapping[int, Findings]
 ) -> Report:
-    """Compare what was found with what may be seen at each point; return the report."""
+    """Compare the findings with the allowed states at each point; return the report."""
     points = [point for point in plan.points if point.image in findings]
     report.images = len(findings)
     report.points = len(points)
@@ -315,7 +315,7 @@ def _conclude(
 
 
 def _sightings(points: Sequence[Point], findings: Mapping[int, Findings]) -> list[Sighting]:
-    """Return what was seen after each number of marks, each thing once."""
+    """Return the different sightings after each number of marks."""
     sightings = {}
     for point in points:
         found = findings[point.image]

@@ -1,10 +1,10 @@
-"""What crash images showed, as traces for the models.
+"""Turn crash images into traces for the models.
 
-A scenario's marks hold the steps that the library took and what was acknowledged; its sightings say
-what an image showed after so many of them. Together that is a trace which ends in a crash, in the
-form that `formal/trace_check.py` takes: TLC then says whether the model of the protocol, on
-the model's disk, could have left such an image. That the code's are all accepted and a mutant's
-are not validates the model's disk against real filesystems.
+A scenario's marks contain the library's steps and acknowledgements; a sighting is the content of an
+image after some number of marks. Together they are a trace that ends in a crash, in the form for
+`formal/trace_check.py`. TLC then decides whether the model of the protocol, on the model's disk,
+could have left such an image. If it accepts all traces of the code and rejects those of the
+mutants, this validates the model's disk against real filesystems.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def traces(
     for sighting in report.sightings:
         events = [event for mark in report.marks[: sighting.marks] for event in _events(mark)]
         if not events:
-            continue  # before the first step a model knows nothing
+            continue  # before the first step a model has no state
         crash = _smoke(report, sighting) if model == "smoke" else _checksum(places, sighting)
         whole = [*(_creation(report, places) if model == "checksum" else []), *events, crash]
         found[repr(whole)] = whole
@@ -51,7 +51,7 @@ def traces(
 
 
 def _events(mark: Mapping[str, Any]) -> list[Event]:
-    """Translate a mark; those that say that an operation begins mean nothing to the models."""
+    """Translate a mark; the models ignore marks for the beginning of an operation."""
     if "step" in mark:
         return [(mark["step"], mark["facts"])]
     if "ack" in mark:
@@ -62,7 +62,7 @@ def _events(mark: Mapping[str, Any]) -> list[Event]:
 
 
 def _smoke(report: Report, sighting: Sighting) -> Event:
-    """Say which of the writes so far the one file held: -1 a torn file, -2 none."""
+    """Return the number of the write whose content the file had; -1 if torn, -2 if none."""
     order: list[int] = []
     for mark in report.marks[: sighting.marks]:
         if mark.get("step") == "Gate" and mark["op"] not in order:
@@ -76,7 +76,7 @@ def _smoke(report: Report, sighting: Sighting) -> Event:
 
 
 def _checksum(places: Mapping[str, str], sighting: Sighting) -> Event:
-    """Say what data and which recorded digests each name held."""
+    """Return the data and the recorded digests at each name."""
     observed = [
         {"target": places[name], "data": digest, "recorded": recorded}
         for name, (_, digest, recorded) in sighting.seen.items()
@@ -85,7 +85,7 @@ def _checksum(places: Mapping[str, str], sighting: Sighting) -> Event:
 
 
 def _creation(report: Report, places: Mapping[str, str]) -> list[Event]:
-    """Say what was there in the beginning."""
+    """Return the events for the initial state."""
     events: list[Event] = []
     for name, value in workloads.ALL[report.spec.workload].initial.items():
         if value is not None:
@@ -97,7 +97,7 @@ def _creation(report: Report, places: Mapping[str, str]) -> list[Event]:
 
 
 def _places(report: Report) -> dict[str, str]:
-    """Return for each name of the workload how the trace calls it: device, inode and name."""
+    """Return the trace's key for each name of the workload: device, inode and name."""
     workload = workloads.ALL[report.spec.workload]
     operations = {operation.number: operation for operation in workload.operations}
     waiting: dict[int, list[str]] = {}  # names whose Gate has not been reported yet

@@ -91,7 +91,7 @@ def show_mutants(limit: int) -> None:
 
 
 def _outcome(reports: Iterable[Report]) -> str:
-    """Say in a cell what was wrong."""
+    """Return the text of a cell: the kinds of violations."""
     words = {
         "lost": "loses acknowledged writes",
         "torn": "torn files",
@@ -116,7 +116,7 @@ def _run(specs: list[Spec]) -> Iterator[Report]:
 
 @contextlib.contextmanager
 def _installed_peers() -> Iterator[None]:
-    """Install the peers into a folder that is gone afterwards."""
+    """Install the peers into a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="crash-peers-") as folder:
         requirements = _PLACE / "peers-requirements.txt"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder]
@@ -133,7 +133,7 @@ def _machine() -> str:
 
 
 def _write(name: str, lines: list[str]) -> None:
-    """Replace what stands between two markers of the document."""
+    """Replace the text between two markers of the document."""
     text = _DOCUMENT.read_text(encoding="utf-8")
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
     head, found, rest = text.partition(begin)

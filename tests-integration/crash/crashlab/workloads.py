@@ -1,8 +1,8 @@
-"""What is done to the files while the device records.
+"""The workloads, which change files while the device records.
 
-Each workload says what stands at its names in the beginning, which operations there are, and how
-they are performed. Names are in the directories ``d`` and ``e``. The sizes take turns between what
-btrfs keeps inside its tree, a few blocks, and many.
+Each workload defines the initial content of its names, its operations, and how they are performed.
+Names are in the directories ``d`` and ``e``. The sizes alternate: small enough for btrfs's tree, a
+few blocks, and many blocks.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 DIRECTORIES = ("d", "e")
 SMALL, MIDDLE, LARGE = 200, 5000, 70000  # bytes
 INITIAL_SIZE = 300  # bytes
-# Mode, owner and attribute of files that are there in the beginning, all unlike a new file's.
+# Mode, owner and attribute of the initial files, all different from a new file's.
 ONE = "640 1001:1002 one"
 OTHER = "604 1003:1004 other"
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One thing to do, and what there is to know about it.
+    """One workload.
 
     Attributes:
-        name: What it is called in reports.
+        name: Its name in reports.
         about: One line.
-        initial: What stands at each name in the beginning.
-        operations: Everything that is done.
-        script: Does it.
-        checked: Whether the writes that repair things after a crash keep sidecars.
+        initial: The initial value of each name.
+        operations: All operations.
+        script: Performs them.
+        checked: Whether the writes after a crash keep sidecars.
     """
 
     name: str
@@ -63,7 +63,7 @@ def in_turn(
 
 
 def initial_digest(value: Value) -> str:
-    """Return the SHA-256 of a file that is there in the beginning."""
+    """Return the SHA-256 of an initial file."""
     return hashlib.sha256(payload.content(value.version, INITIAL_SIZE)).hexdigest()
 
 
@@ -272,8 +272,8 @@ KILLED_CHECKED = _killed(
     (Write(4, "d/f", SMALL, checked=True),),
     checked=True,
 )
-# The commits fall where they hurt most on btrfs: one parts the dead writer's flush from its rename,
-# so that the rename is in no log; the other writes the log with the next writer's record in it.
+# The commits come at the worst moments for btrfs. One separates the dead writer's flush from its
+# rename, so that the rename is in no log; the other writes the log with the next writer's record.
 KILLED_UNLOCKED = _killed(
     "killed-unlocked",
     "checked writers without lock killed after the rename, each followed by another without lock",

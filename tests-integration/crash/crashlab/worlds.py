@@ -1,11 +1,11 @@
 """The oracle: which states of the files are legitimate at each point of the log.
 
-A *world* says for each name of the workload what stands there. An operation that was acknowledged
-has happened; one that has begun may have happened, may not, or may show one of its intermediate
-stages; one whose process was killed may have got anywhere, but does not go on. With several
-operations under way at once any order is possible. That is linearizability with crashes, and the
-tracker below follows it exactly: a set of configurations, each a world with the operations under
-way that have already taken effect in it.
+A *world* defines the value of each name of the workload. An acknowledged operation has happened.
+One that has begun may have happened or not, or may show one of its intermediate stages. One whose
+process was killed may have reached any stage, but does not continue. With several operations under
+way, any order is possible. This is linearizability with crashes, and the tracker below follows it
+exactly: it keeps a set of configurations, each a world with the operations under way that have
+already taken effect in it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Value(NamedTuple):
-    """What stands at a name.
+    """The value of a name.
 
     Attributes:
         version: Number of the content, which is the number of the operation that wrote it.
         meta: Mode, owner and attributes, as `payload.meta_of` prints them.
-        sidecar: Whether a checksum sidecar vouches for the content.
+        sidecar: Whether a checksum sidecar agrees with the content.
     """
 
     version: int
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Operation(Protocol):
-    """Something the workload does to the files.
+    """An operation of the workload on the files.
 
     Attributes:
         number: Identifies it in the marks.
@@ -46,19 +46,19 @@ class Operation(Protocol):
     def number(self) -> int: ...
 
     def stages(self, world: Mapping[str, Value | None]) -> list[dict[str, Value | None]]:
-        """Return what a crash may show from its beginning on; the last one is its full effect.
+        """Return the worlds that a crash may show after its beginning, its full effect last.
 
         Args:
-            world: What was there when it took effect.
+            world: The world in which it took effect.
         """
         ...
 
 
 class Tracker:
-    """Follows the marks of a log and knows what may be seen at the current point.
+    """Follows the marks of a log and computes the allowed worlds at the current point.
 
     Args:
-        initial: What stands at each name before the first operation.
+        initial: The value of each name before the first operation.
         operations: The workload's operations.
     """
 
@@ -77,7 +77,7 @@ class Tracker:
         self._close()
 
     def acknowledge(self, number: int) -> None:
-        """An operation has returned: from here on it has happened, whatever else is under way."""
+        """An operation has returned: it has happened, whatever else is under way."""
         self._under_way.discard(number)
         self._acknowledged.add(number)
         self._configurations = {
@@ -87,7 +87,7 @@ class Tracker:
         }
 
     def give_up(self, number: int) -> None:
-        """An operation's process was killed: it stays where it is, wherever that is."""
+        """An operation's process was killed: it stays at the stage that it has reached."""
         operation = self._operations[number]
         stopped = set()
         for world, applied in self._configurations:
@@ -131,12 +131,12 @@ class Tracker:
 def complaint(
     seen: Mapping[str, Value | None], allowed: frozenset[World], *, sidecars: bool = True
 ) -> tuple[str, str] | None:
-    """Say what is wrong with what an image shows; None if it is legitimate.
+    """Say what is wrong with the state of an image; None if it is legitimate.
 
     Args:
-        seen: What stands at each name.
-        allowed: The worlds that may be seen.
-        sidecars: Whether to look at sidecars as well.
+        seen: The value of each name.
+        allowed: The allowed worlds.
+        sidecars: Whether to check sidecars as well.
 
     Returns:
         The kind and a sentence. Kinds: ``lost`` (a name shows a version that it must not show),

@@ -3,7 +3,7 @@
 A user who can open a lock can hold its flock, and so keep a dead one alive; one who cannot open it
 cannot tell a living holder from a dead one, and is blocked for ever by the latter. So a lock is
 readable by those who may write *and* search its directory, in a sticky directory by its owner only
-(the lock's own owner always may); nobody may write it. Where mode and group cannot say that, an
+(the lock's own owner always may); nobody else may write it. Where mode and group cannot say that, an
 access ACL does, and where there are no ACLs it is readable by fewer
 (`docs/adr/0034-lock-readers.md`).
 """

@@ -12,7 +12,17 @@ import errno
 import stat
 
 from . import _log, _mounts
-from ._acl import ACCESS, OVERFLOW, with_mode
+from ._acl import (
+    ACCESS,
+    GROUP_OBJ,
+    MASK,
+    NOBODY,
+    OTHER,
+    OVERFLOW,
+    USER_OBJ,
+    parse,
+    with_mode,
+)
 from ._descriptor import Descriptor, closing
 from ._errors import system_error
 from ._posix import kernel
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from ._acl import Entries
     from ._options import Policy
     from ._target import Target
 
@@ -51,12 +62,22 @@ class Metadata:
         without_acl: Whether Harden has seen that neither file has an access ACL.
     """
 
-    __slots__ = ("_given", "_marked", "_policy", "_private", "_target", "_temp", "without_acl")
+    __slots__ = (
+        "_acl",
+        "_given",
+        "_marked",
+        "_policy",
+        "_private",
+        "_target",
+        "_temp",
+        "without_acl",
+    )
 
     def __init__(self, target: Target, temp: Temp, policy: Policy) -> None:
         self._target, self._temp, self._policy = target, temp, policy
         self._private = False  # whether the temp was made for its owner alone
         self._given: int | None = None  # the mode that it had when the caller got its descriptor
+        self._acl: Entries | None = None  # what chmod(2) leaves of the ACL that it had then
         self._marked = False  # whether that mode may have the sticky bit, set by `expose`
         self.without_acl = False
 
@@ -77,7 +98,7 @@ class Metadata:
             kernel.fchmod(self._temp.fd, _OVERWRITE_MODE)
 
     def expose(self) -> None:
-        """Take note that the caller has the temp's descriptor, and may change its mode."""
+        """Take note that the caller has the temp's descriptor, and may change its mode or ACL."""
         if self._given is None:
             fd = self._temp.fd
             # So that this mode is distinct from any that the caller sets. The bit means nothing on
@@ -85,6 +106,7 @@ class Metadata:
             self._marked = True
             kernel.fchmod(fd, stat.S_IMODE(kernel.fstat(fd).st_mode) | stat.S_ISVTX)
             self._given = stat.S_IMODE(kernel.fstat(fd).st_mode)
+            self._acl = _named_entries(fd)
 
     def put_on(self) -> None:
         """Give the temp its owner, mode and attributes: the content never shows without them."""
@@ -92,7 +114,11 @@ class Metadata:
             return  # the file itself stays
         chosen = None if self._given is None else self._chosen(self._given)
         if self._policy.preserve_metadata and self._target.status is not None:
-            self.without_acl = preserve(self._target, self._temp, chosen)
+            named = None if self._given is None else _named_entries(self._temp.fd)
+            keeps_acl = named is not None and named != self._acl
+            if keeps_acl and chosen is None:
+                chosen = stat.S_IMODE(kernel.fstat(self._temp.fd).st_mode) & ~stat.S_ISVTX
+            self.without_acl = preserve(self._target, self._temp, chosen, keeps_acl=keeps_acl)
             return
         mode = self._policy.mode if chosen is None else chosen  # the umask took bits away
         if mode is None and self._marked:
@@ -120,7 +146,9 @@ class Metadata:
                 fresh.discard()  # an interrupt may have come before the first had begun
 
 
-def preserve(target: Target, temp: Temp, chosen: int | None = None) -> bool:
+def preserve(
+    target: Target, temp: Temp, chosen: int | None = None, *, keeps_acl: bool = False
+) -> bool:
     """Give a temp the metadata of the file it is going to replace.
 
     The owner is changed last: of somebody else's file, less may be changed.
@@ -129,6 +157,7 @@ def preserve(target: Target, temp: Temp, chosen: int | None = None) -> bool:
         target: The target, whose ``status`` is that of the file to be replaced.
         temp: The temp.
         chosen: Permission bits that it is to have instead of the target's, None for those.
+        keeps_acl: It has an access ACL that it is to have instead of the target's.
 
     Returns:
         Whether neither of them was seen to have an access ACL, in a list of their attributes.
@@ -149,7 +178,7 @@ def preserve(target: Target, temp: Temp, chosen: int | None = None) -> bool:
             if mode & stat.S_ISGID:
                 lost.append(("the set-group-ID bit", True))
                 mode &= ~stat.S_ISGID
-    without_acl, cleared = _copy_xattrs(target, fd, chosen, lost)
+    without_acl, cleared = _copy_xattrs(target, fd, chosen, lost, keeps_acl)
     if uid == status.st_uid:
         kernel.fchmod(fd, mode)
     else:
@@ -225,14 +254,15 @@ def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
 class _Copying:
     """How attributes are copied, and what came of it."""
 
-    def __init__(self, chosen: int | None, lost: list[Loss]) -> None:
+    def __init__(self, chosen: int | None, lost: list[Loss], *, keeps_acl: bool) -> None:
         """Begin.
 
         Args:
             chosen: Permission bits that an access ACL is not to exceed, None for what it says.
             lost: Takes what cannot be had.
+            keeps_acl: The temp's own access ACL stays.
         """
-        self.chosen, self.lost = chosen, lost
+        self.chosen, self.lost, self.keeps_acl = chosen, lost, keeps_acl
         self.capability: bytes | None = None  # file capabilities, which chown(2) takes away again
 
     def set(self, fd: int, name: str, value_of: Callable[[str], bytes]) -> None:
@@ -257,7 +287,7 @@ def _set(fd: int, name: str, value: bytes, lost: list[Loss]) -> None:
 
 
 def _copy_xattrs(
-    target: Target, fd: int, chosen: int | None, lost: list[Loss]
+    target: Target, fd: int, chosen: int | None, lost: list[Loss], keeps_acl: bool
 ) -> tuple[bool, bytes | None]:
     """Make the temp's extended attributes those of the target.
 
@@ -268,7 +298,8 @@ def _copy_xattrs(
         try:
             wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
         except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
-            return False, _copy_from_open(target, fd, _Copying(chosen, lost))
+            copying = _Copying(chosen, lost, keeps_acl=keeps_acl)
+            return False, _copy_from_open(target, fd, copying)
         present = _present(fd, lost)
     except system_error() as error:
         if error.errno in _NO_XATTRS:
@@ -276,7 +307,7 @@ def _copy_xattrs(
         raise
     if not (wanted or present):
         return True, None
-    copying = _Copying(chosen, lost)
+    copying = _Copying(chosen, lost, keeps_acl=keeps_acl)
     at, dir_fd = target.name, target.dir_fd
     _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, copying)
     return ACCESS not in wanted and ACCESS not in present, copying.capability
@@ -329,13 +360,27 @@ def _copy(
         copying: How they are copied.
     """
     for name in wanted:
-        if name not in _OF_THE_CONTENT:
+        if name not in _OF_THE_CONTENT and not (copying.keeps_acl and name == ACCESS):
             copying.set(fd, name, value_of)
-    if ACCESS in present and ACCESS not in wanted:  # the directory's default ACL
+    if (
+        ACCESS in present and ACCESS not in wanted and not copying.keeps_acl
+    ):  # the directory's default ACL
         try:
             kernel.removexattr(fd, ACCESS)
         except system_error() as error:
             _forgive(error, ACCESS, copying.lost)
+
+
+def _named_entries(fd: int) -> Entries | None:
+    """Return what chmod(2) leaves as it is of an open file's access ACL, None if it has none."""
+    try:
+        entries = parse(kernel.getxattr(fd, ACCESS))
+    except system_error() as error:
+        if error.errno not in _NO_XATTRS | {errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL}:
+            raise
+        return None
+    set_by_chmod = (USER_OBJ, OTHER, MASK if (MASK, NOBODY) in entries else GROUP_OBJ)
+    return {key: may for key, may in entries.items() if key[0] not in set_by_chmod}
 
 
 def _forgive(error: OSError, name: str, lost: list[Loss]) -> None:

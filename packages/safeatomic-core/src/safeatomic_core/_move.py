@@ -126,8 +126,9 @@ class _Move(Change):
         self._refuse_early()
         if self._same_name():
             return
-        self.enter(self._src)
-        self.enter(self.target)
+        for target in (self._src, self.target):
+            self._at = target
+            self.enter(target)
         if self.policy.lock:
             self._acquire_both()
             self._refuse_early()
@@ -266,6 +267,10 @@ class _Move(Change):
             return self._src
         if self.step == _trace.PUBLISH and error.errno in (errno.EACCES, errno.EPERM):
             return self.target if hinders(self.target) else self._src  # a rename is of both
+        if error.errno == errno.ENOENT:  # a removed directory is why, whichever call met that
+            for target in (self._at, self.target, self._src):
+                if _lost_directory(target):
+                    return target
         return self._at
 
     def lost_lock(self) -> str:
@@ -382,3 +387,12 @@ class _Move(Change):
     def _report(self, step: str, facts: dict[str, object]) -> None:
         if _trace.hook is not None:
             _trace.hook(step, facts)
+
+
+def _lost_directory(target: Target) -> bool:
+    """Tell whether the directory of a name was removed since it was opened."""
+    try:
+        target.require_directory()
+    except system_error() as error:
+        return error.errno == errno.ENOENT
+    return False

@@ -249,15 +249,15 @@ class Target:
 
     def named(self, error: OSError) -> OSError:
         """Return an error of a system call with the caller's path for a name in the directory."""
-        name = error.filename
-        if error.errno is None or (isinstance(name, str) and name.startswith(self.path)):
+        name, path = error.filename, self.path
+        if error.errno is None or name in (path, path + SIDECAR_SUFFIX, path + LOCK_SUFFIX):
             return error
         sidecar, suffix = self.name + SIDECAR_SUFFIX, ""
         if sidecar in (name, error.filename2):  # a rename of a record names its temp first
             suffix = SIDECAR_SUFFIX
         elif name == self.name + LOCK_SUFFIX:
             suffix = LOCK_SUFFIX
-        return OSError(error.errno, error.strerror, self.path + suffix)
+        return OSError(error.errno, error.strerror, path + suffix)
 
     def is_open(self) -> bool:
         """Tell whether the descriptor still shows the directory that was opened."""

@@ -20,12 +20,14 @@ class Texts:
 
     Attributes:
         torn: Whether an interrupt may have cost text that one of them had accepted.
+        holding: Marks of those that may hold text that they have accepted, dropped ones included.
         unheard: What was raised while one that was dropped handed text on, where nobody hears it.
     """
 
     def __init__(self) -> None:
         self._open: list[ref[_Text]] = []
         self.torn = False
+        self.holding: set[object] = set()
         self.unheard: BaseException | None = None
 
     def wrap(self, writer: BinaryIO, encoding: str, newline: str | None) -> io.TextIOWrapper:
@@ -48,8 +50,12 @@ class Texts:
             SafeAtomicError: A stream was interrupted while it handed text on.
             BaseException: What interrupted one that was dropped, which had no caller to tell.
         """
-        if self.unheard is not None:
-            raise self.unheard
+        error, self.unheard = self.unheard, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame, and so the writer
         if self.torn:
             raise SafeAtomicError(
                 f"{path!r}: a signal handler's exception interrupted a text stream while it handed "
@@ -68,19 +74,19 @@ class _Text(io.TextIOWrapper):
 
     def __init__(self, writer: BinaryIO, texts: Texts, encoding: str, newline: str | None) -> None:
         self._texts = texts
-        self._holds = False  # whether it may hold text that it has accepted
+        self._mark = object()
         super().__init__(writer, encoding=encoding, newline=newline)
 
     def write(self, text: str, /) -> int:
         """Write text; return its length."""
         length = self._whole(super().write, text)
-        self._holds = True
+        self._texts.holding.add(self._mark)
         return length
 
     def flush(self) -> None:
         """Hand what is held to the writer, and what that holds to the kernel."""
         self._whole(super().flush)
-        self._holds = False
+        self._texts.holding.discard(self._mark)
 
     def tell(self) -> int:
         """Return the position, as a number for `seek`."""
@@ -107,7 +113,7 @@ class _Text(io.TextIOWrapper):
         """Call something that hands text on, and note if that was cut short."""
         texts = self._texts
         before = texts.torn
-        texts.torn = before or self._holds  # until it is known what was done
+        texts.torn = before or self._mark in texts.holding  # until it is known what was done
         try:
             result = call(*args)
         except BaseException as error:
@@ -116,6 +122,7 @@ class _Text(io.TextIOWrapper):
             # encoder: before anything is forgotten, or after it arrived.
             if traceback is None or traceback.tb_next is None or isinstance(error, UnicodeError):
                 texts.torn = before
+            del traceback  # it holds this frame, and so a stream that is being dropped
             raise
         texts.torn = before
         return result

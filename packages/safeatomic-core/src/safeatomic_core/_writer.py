@@ -215,7 +215,8 @@ class AtomicWriter(io.BufferedWriter):
         """Return the temporary file's descriptor, for writing through it.
 
         Buffered bytes are flushed first. Do not close the descriptor: it is the writer's. A mode
-        that you set through it with `os.fchmod` becomes the mode of the published file.
+        or access ACL that you set through it (`os.fchmod`, `os.setxattr`) becomes that of the
+        published file.
         """
         write = self._check_open()
         self.flush()
@@ -291,10 +292,11 @@ class AtomicWriter(io.BufferedWriter):
         write.step = _trace.FILL
         write.require_descriptors()
         self._close()
-        if not self._closing and self._room < _BUFFER:  # closed through `raw`, and not flushed
+        if (texts := self._texts) is not None:
+            texts.require_whole(self._path)
+        # Closed through `raw`, or by a close() whose flush an interrupt cut short.
+        if self._room < _BUFFER or (texts is not None and texts.holding):
             raise SafeAtomicError(f"{self._path!r}: its raw stream was closed {_UNFLUSHED}")
-        if self._texts is not None:
-            self._texts.require_whole(self._path)
         if self._failure is not None:  # content that somebody went on with after an error
             raise self._failure
         write.filled(*self._measured(write))

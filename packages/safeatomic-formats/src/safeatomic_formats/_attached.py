@@ -1,9 +1,9 @@
-"""Comments as ruamel.yaml attaches them to the nodes of a document, made ready to be written.
+"""Prepare the comments that ruamel.yaml attaches to the nodes of a document for writing.
 
-ruamel.yaml keeps what follows a value, comment and blank lines, in one token with the entry that
-the value is of, and writes it as if the value were still of its kind. So it is seen to here that a
-collection in the place of another value has them at its end, and that no line break is lost or
-added where a block scalar (``|`` or ``>``), which brings its own, goes or comes.
+ruamel.yaml keeps the comment and the blank lines behind a value in one token at the value's entry,
+and writes them as if the value had not changed its kind. This module puts them at the end of a
+collection that replaces another value. It also keeps the number of line breaks where a block scalar
+(``|`` or ``>``), which ends with its own, replaces another value or is replaced.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class Places:
-    """What is known of comments by where they stood."""
+    """Comments by the kind of value behind which they stood."""
 
     def __init__(self) -> None:
-        self._of_collections: dict[int, Any] = {}  # the objects as well: else a number is reused
+        self._of_collections: dict[int, Any] = {}  # with the objects, so that no id is reused
         self._behind_blocks: dict[int, Any] = {}
 
     def note(self, collection: Any, comments: Any) -> None:
-        """Take in the comments of a collection.
+        """Record the comments of a collection.
 
         Args:
             collection: The collection.
-            comments: Its own ones, of which the first stood behind its key.
+            comments: Its own comments; the first one stood behind its key.
         """
         if comments:
             self._of_collections[id(comments[0])] = comments[0]
@@ -62,9 +62,9 @@ class Places:
 
 
 def _is_behind_block(token: Any) -> bool:
-    """Whether a loaded comment stood behind a block scalar, whose last line break is the scalar's.
+    """Whether a loaded comment stood behind a block scalar.
 
-    Behind any other value, that line break is the first one of the comment.
+    A block scalar includes its last line break; behind any other value, the comment does.
     """
     mark, text = token.start_mark, getattr(token.start_mark, "buffer", None)
     if text is None:  # loaded by the program from a stream
@@ -77,7 +77,7 @@ def _is_behind_block(token: Any) -> bool:
 
 
 def together(of_place: Sequence[Any], own: Sequence[Any]) -> list[Any]:
-    """Return the comments of an item: those of its place, and its own where that has none."""
+    """Return the comments of an item: those of its place, and its own where the place has none."""
     both: list[Any] = []
     for here, there in zip_longest(of_place, own):
         if isinstance(here, list) and isinstance(there, list) and here != there:
@@ -88,7 +88,7 @@ def together(of_place: Sequence[Any], own: Sequence[Any]) -> list[Any]:
 
 
 def settle(root: Any, places: Places) -> None:
-    """Make the comments of a document ready to be written; nothing of the object is changed.
+    """Prepare the comments of a document for writing; the object itself is not changed.
 
     Args:
         root: Its node.
@@ -114,7 +114,7 @@ def settle(root: Any, places: Places) -> None:
         elif isinstance(node, MappingNode):
             todo += (part for pair in node.value for part in pair)
         for token in _tokens(node.comment or ()):
-            token.reset()  # what an earlier call wrote counts as not written yet
+            token.reset()  # an earlier call may have marked it as written
         if not any(node.comment or ()):
             continue
         if node.value:
@@ -125,7 +125,7 @@ def settle(root: Any, places: Places) -> None:
 
 
 def _fit_line_break(node: Any, places: Places) -> None:
-    """Give what stands behind a value the line break that the value lacks, or has."""
+    """Add the line break that a value lacks to the text behind it, or remove one too many."""
     behind = node.comment[0]
     text = behind.value
     was_block = places.behind_block(behind)
@@ -135,7 +135,7 @@ def _fit_line_break(node: Any, places: Places) -> None:
     elif is_block and not was_block:
         text = text.removeprefix("\n")
     if is_block and (node.value == "\n" or node.value.endswith("\n\n")):
-        text = text.lstrip("\n")  # blank lines would be the scalar's
+        text = text.lstrip("\n")  # blank lines would become part of the scalar
     column = behind.start_mark.column if text.startswith("#") and not was_block else 0
     if text != behind.value:
         token = CommentToken(text, CommentMark(column), None) if text else None
@@ -143,7 +143,7 @@ def _fit_line_break(node: Any, places: Places) -> None:
 
 
 def left_of_text(comments: Any, indent: int, column: int) -> Any:
-    """Return comments behind a block scalar, none of which it takes in.
+    """Move comments behind a block scalar left so far that it does not take them in.
 
     Args:
         comments: The token.
@@ -159,7 +159,7 @@ def left_of_text(comments: Any, indent: int, column: int) -> Any:
 
 
 def _leave_header(node: Any) -> None:
-    """Write behind a value what stood behind the mark of a block scalar, which it is no more."""
+    """Move the comment from the mark of a former block scalar to the end of its value."""
     above = (node.comment[1] if node.comment and len(node.comment) > 1 else None) or []
     texts = [text for text in above if isinstance(text, str)]
     if not texts or getattr(node, "style", None) in ("|", ">"):
@@ -171,7 +171,7 @@ def _leave_header(node: Any) -> None:
 
 
 def _end_with(node: Any, behind: Any) -> None:
-    """Write at the end of a collection what stood behind the value in whose place it is."""
+    """Move the text from behind a replaced value to the end of the collection in its place."""
     line, _, text = behind.value.partition("\n")
     above = node.comment[1] if len(node.comment) > 1 else None
     below = (node.comment[2] if len(node.comment) > 2 else None) or []
@@ -182,9 +182,9 @@ def _end_with(node: Any, behind: Any) -> None:
 
 
 def _put_behind(node: Any, *, in_list: bool) -> None:
-    """Write the comments of an empty collection behind it; in front, they move it to column 0.
+    """Move the comments of an empty collection behind it; in front, they move it to column 0.
 
-    Above an item of a list they are written before its dash, and stay.
+    Comments above an item of a list are written before its dash, and stay there.
     """
     behind, text = node.comment[0], ""
     above = node.comment[1] if in_list else None

@@ -1,9 +1,9 @@
-"""Blank lines and comments of a changed YAML text, left above what they stood above.
+"""Keep the blank lines and comments of a changed YAML text above the entries that they describe.
 
-ruamel.yaml ties a comment to the entry above it. What is added behind that entry then stands below
+ruamel.yaml ties a comment to the entry above it. An entry that is added there is then written below
 the comment, and an entry that is removed or replaced takes the comment with it. To people, a
-comment is of what follows it, unless it stands further to the right than that, and than an entry
-that goes: then it is of what is above.
+comment belongs to the entry that follows it. It belongs to the entry above only if it is indented
+further than both the following entry and an entry that is removed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def above_what_follows(
     base: list[str], changed: list[str], regions: list[Region], *, all_kept: bool
 ) -> tuple[list[str], list[Region]]:
-    """Return a changed text with the comments where they stood, and where it differs then.
+    """Return a changed text with its comments in their old places, and the regions that differ.
 
     Args:
         base: The lines before the change.
         changed: The lines after it.
         regions: Where the two differ.
-        all_kept: Whether a comment stays also where nothing changes but that it is gone.
+        all_kept: Whether a comment stays even if its removal is the only change.
     """
     gone = Counter(line.strip() for line in base)
     gone.subtract(line.strip() for line in changed)
@@ -57,12 +57,12 @@ def above_what_follows(
 
 
 def _below(base: list[str], end: int, least: int = 0) -> int:
-    """Return where the comments begin that belong to what follows a line of the base.
+    """Return where the comments begin that belong to the content after them.
 
     Args:
         base: The lines.
         end: The line after the comments.
-        least: The last column in which a comment is not in what stands above it.
+        least: Up to this column, a comment does not belong to the content above it.
     """
     column = max(_column(_next_content(base, end)), least)
     top = end
@@ -74,7 +74,7 @@ def _below(base: list[str], end: int, least: int = 0) -> int:
 
 
 def _ends_something(base: list[str], end: int, inserted: list[str]) -> bool:
-    """Whether lines that are inserted are the last ones of a collection."""
+    """Whether inserted lines are the last ones of a collection."""
     line, following = _next_content(inserted, 0), _next_content(base, end)
     if not line:
         return False
@@ -84,7 +84,7 @@ def _ends_something(base: list[str], end: int, inserted: list[str]) -> bool:
 
 
 def _take(gone: Counter[str], lines: list[str]) -> bool:
-    """Whether lines stand nowhere else in the changed text; they are not gone any more then."""
+    """Whether lines are missing from the changed text; if so, no longer count them as gone."""
     wanted = Counter(line.strip() for line in lines)
     if len(wanted) > 1:
         del wanted[""]  # a blank line does not matter beside a comment

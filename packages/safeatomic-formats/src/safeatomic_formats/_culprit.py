@@ -1,8 +1,8 @@
-"""Where in a document the value is that could not be written, looked for after the fact.
+"""Find the value in a document that could not be written, after the error.
 
-The libraries say what they refuse, and not where it is. So parts of the document are rendered by
-themselves, the failing part's parts in turn, until none of them fails; that costs as much as some
-renderings, and only after an error.
+The libraries name the value that they refuse, but not its place. So each part of the document is
+rendered by itself, then each part of the failing part, until none of them fails. This costs as much
+as a few renderings, and only after an error.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 def name_place(error: Exception, document: object, render: Callable[[Any], object] | None) -> None:
-    """Put the place of what was refused into an error's message.
+    """Put the place of the refused value into an error's message.
 
     Args:
-        error: What rendering the document raised.
+        error: The exception that rendering the document raised.
         document: The document.
         render: Renders a part of it; None if that would call the caller's own code again.
     """
     if interrupted(error):
-        return  # that would be to write the document once more, with the time-out waiting
+        return  # the search would render again, although the time is up
     message = _message(error)
     if re.search(r"\bobj\b", message):
-        return  # known already
+        return  # it names the place already
     if isinstance(error, RecursionError) or "ircular" in message:
         circle = _circle(document)
         if circle is not None:
@@ -47,9 +47,9 @@ def name_place(error: Exception, document: object, render: Callable[[Any], objec
 
 
 def misfit(error: Exception) -> tuple[str, Any]:
-    """Return what a constructor of PyYAML or ruamel.yaml failed on, and the mark of its place.
+    """Return the message for a failed constructor of PyYAML or ruamel.yaml, and the place's mark.
 
-    They say neither: `int("")` is not asked where the text stands.
+    The error has neither: `int("")` does not know where the text stands.
     """
     node: Any = None
     traceback = error.__traceback__
@@ -71,7 +71,7 @@ _LONGEST = 40  # characters of a value in a message
 
 
 def unrepresented(error: Exception) -> str | None:
-    """Return the message about an object that ruamel.yaml refused, if the object's text failed."""
+    """Return the message about an object that ruamel.yaml refused, if its `str()` failed."""
     traceback = error.__traceback__
     while traceback is not None:
         frame = traceback.tb_frame
@@ -82,7 +82,7 @@ def unrepresented(error: Exception) -> str | None:
 
 
 def name_text(error: UnicodeEncodeError, document: object) -> None:
-    """Note the place of the text that an encoding lacks a character of."""
+    """Note the place of a text with a character that the encoding lacks."""
     for value, where, _ in _walk(document):
         entries = value.items() if isinstance(value, Mapping) else enumerate(value)
         for step, entry in entries:
@@ -93,7 +93,7 @@ def name_text(error: UnicodeEncodeError, document: object) -> None:
 
 
 def _message(error: Exception) -> str:
-    """Return an error's message, also of one that keeps the object apart from it."""
+    """Return an error's message, also if the error keeps the object apart from it."""
     if len(error.args) == 2 and isinstance(error.args[0], str):
         return f"{error.args[0]}: {shown(error.args[1])}"
     return str(error)
@@ -101,7 +101,7 @@ def _message(error: Exception) -> str:
 
 def _say(error: Exception, message: str) -> None:
     before, error.args = error.args, (message,)
-    if str(error) != message:  # its class makes the message of something else
+    if str(error) != message:  # its class does not take the message from `args`
         error.args = before
         error.add_note(message)
 
@@ -126,12 +126,12 @@ def _renders(part: object, render: Callable[[Any], object]) -> bool:
     except Exception as error:
         if interrupted(error):
             raise
-        return False  # whatever is wrong with it, it is the part asked for
+        return False  # any other error counts: this part cannot be rendered
     return True
 
 
 def _circle(document: object) -> tuple[Step | None, Step | None] | None:
-    """Return where a document contains itself: the place, and the place that it repeats."""
+    """Return where a document contains itself, and the place above of that same object."""
     above: dict[int, Step | None] = {}
     for value, where, done in _walk(document, leave=True):
         if done:
@@ -146,7 +146,7 @@ def _circle(document: object) -> tuple[Step | None, Step | None] | None:
 
 
 def _walk(document: object, *, leave: bool = False) -> Iterator[tuple[Any, Step | None, bool]]:
-    """Yield each collection of a document once, with its place, and once more behind its parts."""
+    """Yield each collection of a document once, with its place, and again after its parts."""
     todo: list[tuple[Any, Step | None, bool]] = [(document, None, False)]
     seen: set[int] = set()
     while todo:

@@ -1,10 +1,10 @@
-"""How deep a document may be in the stack that this thread has.
+"""Limit the depth of a document to the stack of this thread.
 
-The standard library's JSON, tomli-w and ruamel.yaml recurse through C, and the interpreter counts
-their levels without asking how much stack there is: in a thread with a small one (musl gives 128
-KiB, `threading.stack_size` sets what one likes), a document of a few hundred levels ends the
-process. So where the stack does not cover all that the interpreter would let pass, the levels are
-counted here first, without recursion. Elsewhere nothing is counted.
+The standard library's JSON, tomli-w and ruamel.yaml recurse through C, and the interpreter limits
+their levels without regard to the size of the stack. In a thread with a small one (128 KiB under
+musl, any size with `threading.stack_size`), a document of a few hundred levels ends the process. So
+if the stack is too small for the interpreter's limit, the levels are counted here first, without
+recursion. Otherwise nothing is counted.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# Bytes that a level may take. The most that was measured is 610, by tomli-w's arrays (CPython
-# 3.11, x86-64); ruamel.yaml and the encoder of JSON take some 430, the decoder 140.
+# Bytes allowed for a level. The most that was measured is 610, for tomli-w's arrays (CPython 3.11,
+# x86-64); ruamel.yaml and the encoder of JSON take some 430, the decoder 140.
 _PER_LEVEL = 1024
-# Levels that the interpreter lets C recurse from 3.12 on, whatever the recursion limit says.
+# The interpreter's limit for recursion in C from 3.12 on; the recursion limit does not change it.
 _LEVELS_IN_C = 10_000 if sys.version_info >= (3, 12) else 0
-# What CPython's own limits are made for, and glibc gives every thread by default.
+# CPython's own limits assume this size, and glibc gives it to every thread by default.
 _USUAL_STACK = 8 << 20  # bytes
 
 
 def levels() -> int | None:
-    """Return how many levels may be recursed in C; None if the interpreter's own bound suffices."""
+    """Return how many levels C may recurse; None if the interpreter's own limit suffices."""
     allowed = max(sys.getrecursionlimit(), _LEVELS_IN_C)
     main = threading.get_ident() == threading.main_thread().ident
     size = _main_stack_size() if main else _stack_size()
@@ -48,9 +48,9 @@ def _main_stack_size() -> int:
 
 
 def _stack_size() -> int:
-    """Return the size in bytes of this thread's stack; if unknown, that of musl's threads."""
+    """Return the size in bytes of this thread's stack; if unknown, the size that musl uses."""
     try:
-        import ctypes  # slow to import, and the main thread does without
+        import ctypes  # slow to import, and not needed in the main thread
 
         libc = ctypes.CDLL(None)
         attributes = ctypes.create_string_buffer(256)  # 56 bytes in glibc on x86-64, 64 elsewhere
@@ -74,10 +74,10 @@ def check_object(obj: object, default: Callable[[Any], object] | None = None) ->
 
     Args:
         obj: The document.
-        default: What makes plain data of other objects, called once for each of them.
+        default: The function that turns other objects into plain data; called once for each.
 
     Returns:
-        What to pass on as ``default``: the same, or what remembers the results.
+        The function to pass on as ``default``: the same, or one that remembers the results.
 
     Raises:
         RecursionError: It has too many levels.
@@ -126,7 +126,7 @@ def check_json(text: str) -> None:
     allowed = levels()
     if allowed is None:
         return
-    # Whatever is not a bracket outside a text goes; then, round by round, each innermost pair.
+    # Remove everything but the brackets outside strings; then, in each round, every innermost pair.
     octets = text.encode("utf-8", "surrogatepass").replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(octets.split(b'"')[::2]).translate(_AS_ONE_KIND, _NO_BRACKETS)
     for depth in range(allowed):

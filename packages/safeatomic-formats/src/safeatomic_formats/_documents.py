@@ -1,9 +1,9 @@
-"""The one way from an object to a file and back, whatever the format.
+"""The common path from an object to a file and back, for every format.
 
-A format brings two functions: one that renders an object as text that reads back as that object,
-and one that parses text. What surrounds them is the same for all and lives here: the whole text
-exists, and is known to read back, before anything is touched; every option goes to the core as it
-came; and an error of the format's own library keeps its class and gets a note that names the file.
+A format has two functions: one renders an object as text that reads back as that object, and one
+parses text. This module does the rest, in the same way for all formats. The whole text exists, and
+is known to read back, before anything is touched. Every option is passed to the core unchanged. An
+error of the format's own library keeps its class, and gets a note that names the file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
     class WriteOptions(TypedDict):
-        """The options of every ``dump``; none may be forgotten on the way, hence no defaults."""
+        """The options of every ``dump``, without defaults, so that none can be forgotten."""
 
         encoding: str | None
         concurrency: Concurrency
@@ -64,9 +64,10 @@ def dump(
         path: The file.
         language: Name of the format, for the note on an error.
         document: The object to write.
-        render: Returns the text of a document, having seen that it reads back.
-        foreign: Whether that calls the caller's own code, which is then called no more than needed.
-        **options: Passed to `safeatomic_core.write_atomic` as they are.
+        render: Returns the text of a document, after a check that it reads back.
+        foreign: Whether ``render`` calls the caller's own code; it is then not called again after
+            an error.
+        **options: Passed unchanged to `safeatomic_core.write_atomic`.
     """
     try:
         text = render(document)
@@ -101,8 +102,8 @@ def load(
     Args:
         path: The file.
         language: Name of the format, for the note on an error.
-        parse: Returns what the text says.
-        **options: Passed to `safeatomic_core.read_atomic` as they are.
+        parse: Returns the document of a text.
+        **options: Passed unchanged to `safeatomic_core.read_atomic`.
     """
     try:
         text = read_atomic(path, **options)
@@ -129,7 +130,7 @@ def check_bool(name: str, value: object, *, none: bool = False) -> None:
 
 
 def _check_encoding(text: str, encoding: str | None, path: StrPath) -> None:
-    """Refuse an encoding whose bytes would be read as another text."""
+    """Refuse an encoding if its bytes would be read as another text."""
     name = resolve_encoding(encoding)
     if codecs.lookup(name).name != "utf-8" and text.encode(name).decode(name) != text:
         error = ValueError(f"the encoding {name!r} would not give the document back")
@@ -138,7 +139,7 @@ def _check_encoding(text: str, encoding: str | None, path: StrPath) -> None:
 
 
 def _name(path: StrPath) -> str:
-    """Return the path for a message; a path of a wrong type is the core's to refuse."""
+    """Return the path for a message; the core refuses a path of the wrong type."""
     return repr(os.fsdecode(path)) if isinstance(path, bytes) else repr(str(path))
 
 

@@ -1,8 +1,8 @@
-"""How far to the right the collections of a YAML text stand, each of them and most of them.
+"""The indents of the collections of a YAML text: of each one, and the most frequent ones.
 
-ruamel.yaml remembers where a collection stood, and indents all of them alike. So what each one has
-of its own is noted beside its line number, which ruamel.yaml copies along with it, and the emitter
-asks for it. What is new is indented as most of the document is.
+ruamel.yaml remembers where a collection stood, but indents all of them alike. So the indent of each
+one is stored beside its line number, which ruamel.yaml copies with the collection, and the emitter
+uses it. A new collection is indented like most of the document.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _ATTRIBUTE = "safeatomic_indent"
 
 
 class Indent:
-    """How far to the right things stand, in columns. It does not change.
+    """The indents of one collection, in columns; immutable.
 
     Attributes:
-        mapping: The keys of a mapping, from the key that it is the value of.
-        dash: The dashes of a list, from that key, or from where an item of the outer list begins.
-        item: What begins behind a dash, from the dash.
+        mapping: From the key of a mapping to the keys in it.
+        dash: From the key of a list, or the start of an item of the outer list, to its dashes.
+        item: From a dash to the start of its item.
     """
 
     def __init__(self, mapping: int = 2, dash: int = 0, item: int = 2) -> None:
@@ -38,19 +38,19 @@ class Indent:
 
 
 def of(collection: object) -> Indent | None:
-    """Return what a loaded collection has of its own."""
+    """Return the indent that a loaded collection had."""
     return getattr(getattr(collection, "lc", None), _ATTRIBUTE, None)
 
 
 def measure(document: object, lines: list[str]) -> tuple[Indent, int]:
-    """Note at each collection in block style how it is indented.
+    """Store the indent of each collection in block style.
 
     Args:
-        document: What the text says.
+        document: The loaded document.
         lines: The text.
 
     Returns:
-        How most of them are, and where the keys or dashes of the outermost one stand.
+        The most frequent indent, and the column of the keys or dashes of the outermost collection.
     """
     mappings: Counter[int] = Counter()
     dashes: Counter[int] = Counter()
@@ -92,7 +92,7 @@ def measure(document: object, lines: list[str]) -> tuple[Indent, int]:
 
 
 def _inside(outer: Any, lines: list[str]) -> list[tuple[Any, int]]:
-    """Return the collections in a collection, and how far to the right of it each one stands."""
+    """Return the collections in a collection, and the indent of each one from it."""
     column = _column(outer, lines)
     return [
         (inner, _column(inner, lines) - column)
@@ -102,7 +102,7 @@ def _inside(outer: Any, lines: list[str]) -> list[tuple[Any, int]]:
 
 
 def _column(value: Any, lines: list[str]) -> int:
-    """Return where the keys or dashes of a collection stand, which an anchor or a tag may hide."""
+    """Return the column of a collection's keys or dashes, even behind an anchor or a tag."""
     line, column = value.lc.line, int(value.lc.col or 0)
     if (
         not isinstance(line, int)
@@ -123,7 +123,7 @@ _DASH = re.compile(r"( *)-(?:\s|$)")
 def _in_block_style(value: object) -> bool:
     return (
         isinstance(value, CommentedMap | CommentedSeq)
-        and len(value) > 0  # empty brackets say nothing of their style
+        and len(value) > 0  # an empty collection does not show its style
         and not value.fa.flow_style()
         and value.lc.col is not None
     )

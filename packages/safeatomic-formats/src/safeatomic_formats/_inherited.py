@@ -1,11 +1,11 @@
-"""Merge keys of ruamel.yaml (``<<: *base``), written so that they say what the object says.
+"""Merge keys of ruamel.yaml (``<<: *base``), written so that they mean what the object means.
 
-A mapping with a merge key holds the entries that it inherits as well, copied when it was loaded.
-ruamel.yaml writes the merge key and the entries that are set since, whatever became of the others.
-And `copy.deepcopy` copies the inherited entries as the mapping's own, and the mapping that they
-come from once more, without its place in the document. So here it is looked up again what a mapping
-inherits. The merge key is left out where it would bring in what the object does not have, or where
-what it names is in the document no more.
+A mapping with a merge key also contains copies of the entries that it inherits, made by the load.
+ruamel.yaml writes the merge key and the entries that were set since, even if inherited ones were
+removed. And `copy.deepcopy` copies the inherited entries as the mapping's own, and the mapping that
+they come from a second time, without its place in the document. So this module determines again
+what a mapping inherits. It leaves the merge key out if the key would bring in entries that the
+object does not have, or if the mapping that it names is no longer in the document.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Sources:
                 self._named.setdefault(name, value)
 
     def as_written(self, mapping: Any) -> Any:
-        """Return a mapping as it is to be written: itself, or its own entries and its merge key."""
+        """Return a mapping for writing: itself, or its own entries and its merge key."""
         merged = getattr(mapping, merge_attrib, None)
         if not merged:
             return mapping
@@ -70,7 +70,7 @@ class Sources:
         return source if name is None else self._named.get(name, source)
 
     def _with(self, merged: Any, sources: list[Any]) -> Any:
-        """Return what a merge key names, with other mappings in it."""
+        """Return the value of a merge key, with other mappings in it."""
         if isinstance(merged, list):  # before 0.18.7: pairs of the place and the mapping
             return [(merged[0][0], source) for source in sources]
         result = copy.copy(merged)
@@ -106,7 +106,7 @@ def _mapping_of(source: Any) -> Any:
 
 
 def _name(value: Any) -> object:
-    """Return what tells a mapping with an anchor from all others, also in a deep copy."""
+    """Return a key that identifies a mapping with an anchor, also in a deep copy."""
     if not isinstance(value, CommentedMap) or value.anchor.value is None:
         return None
     return value.anchor.value, value.lc.line, value.lc.col

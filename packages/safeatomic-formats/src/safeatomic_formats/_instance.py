@@ -1,10 +1,10 @@
-"""A `ruamel.yaml.YAML` of the caller's own: one document at a time, and none that shows in another.
+"""The caller's own `ruamel.yaml.YAML`: one document at a time, and none that leaks into another.
 
-Such a converter keeps the state of a dump in its attributes. A dump that fails leaves it there, and
-whatever is dumped next goes to the stream of the failed one, in silence; two threads take each
-other's. So a converter is used by one thread at a time, what an unfinished dump has left is put
-aside, and a text that does not hold the document is refused: what the caller's own calls do to the
-converter meanwhile is not known here.
+Such a converter keeps the state of a dump in its attributes. A dump that fails leaves its state
+there, and the next dump silently goes to the stream of the failed one; two threads mix their
+dumps. So one thread at a time uses a converter, and the state of an unfinished dump is set aside.
+A text that does not contain the document is refused, because the caller may use the converter
+meanwhile.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def required(instance: Any) -> Any:
 
 
 def load(instance: Any, text: str) -> object:
-    """Return what a text says to the caller's converter."""
+    """Return the document that the caller's converter loads from a text."""
     return _in_turn(instance, lambda: instance.load(text))
 
 
@@ -48,15 +48,15 @@ def dump(instance: Any, document: object, stream: io.StringIO) -> None:
 
 
 def check(instance: Any, document: object, text: str, reader: Any) -> None:
-    """Refuse a text that holds nothing, or something of another kind than the document.
+    """Refuse a text that is empty, or of another kind than the document.
 
-    No more is compared: how the caller writes what is the caller's affair.
+    Nothing else is compared: the caller decides how values are written.
 
     Args:
         instance: The caller's converter.
         document: The document.
-        text: What the converter made of it.
-        reader: A converter of ours, which may be used up.
+        text: The text that the converter made of it.
+        reader: A converter of ours, which this call may use up.
 
     Raises:
         ValueError: The text cannot be the document's.
@@ -89,7 +89,7 @@ _PLAIN = frozenset(
 
 
 def _by_ruamel(instance: Any, document: object) -> bool:
-    """Whether a document is of a plain class that the caller has given no form of their own."""
+    """Whether a document is of a plain class for which the caller has no representer."""
     if type(document) not in _PLAIN:
         return False
     representer = instance.representer
@@ -100,7 +100,7 @@ def _by_ruamel(instance: Any, document: object) -> bool:
 
 
 def _kind(value: object) -> object:
-    """Return which of the kinds that are told apart a value is."""
+    """Return the kind of a value, as far as kinds are distinguished."""
     if value is None:
         return None
     if isinstance(value, list | tuple):
@@ -109,7 +109,7 @@ def _kind(value: object) -> object:
 
 
 class _Turn:
-    """Whose turn it is to use a converter: the thread's that holds the lock."""
+    """The turn to use a converter: it belongs to the thread that holds the lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -120,12 +120,12 @@ _turns: WeakKeyDictionary[Any, _Turn] = WeakKeyDictionary()
 _looking = threading.Lock()
 
 
-# Functions that are handed the work, not generators: an interrupt before a ``with`` statement has
-# reached a generator's end leaves it suspended, for as long as an interpreter likes.
+# These functions take the work as an argument. They are not generators for ``with`` statements: an
+# interrupt could leave a generator suspended for any length of time.
 
 
 def _in_turn(instance: Any, work: Callable[[], _Made]) -> _Made:
-    """Do a converter's work when no other thread uses it through this module; wait until then."""
+    """Wait until no other thread uses a converter through this module, then do the work."""
     mine = threading.get_ident()
     with _looking:
         turn = _turns.setdefault(instance, _Turn())
@@ -136,11 +136,11 @@ def _in_turn(instance: Any, work: Callable[[], _Made]) -> _Made:
         try:
             return work()
         finally:
-            turn.thread = 0  # before the lock is another's
+            turn.thread = 0  # before another thread gets the lock
 
 
 def _forget_the_parent() -> None:
-    """Start anew in a forked child, in which no other thread goes on."""
+    """Reset the turns in a forked child, which has no other threads."""
     global _turns, _looking
     _turns, _looking = WeakKeyDictionary(), threading.Lock()
 
@@ -154,9 +154,9 @@ _OF_A_DOCUMENT = ("represented_objects", "object_keeper", "alias_key")
 
 
 def _dump_afresh(instance: Any, document: object, stream: io.StringIO) -> None:
-    """Dump with what an unfinished dump has left put aside; leave nothing of this one if it fails.
+    """Dump with the state of an unfinished dump set aside; if this dump fails, keep no state of it.
 
-    A dump that the caller is still at, in a ``with`` statement, goes on as if nothing had been.
+    A dump that the caller has not finished, in a ``with`` statement, continues unaffected.
     """
     unfinished = getattr(instance, "_context_manager", None) is not None
     before = _state(instance) if unfinished else None
@@ -174,7 +174,7 @@ def _dump_afresh(instance: Any, document: object, stream: io.StringIO) -> None:
 
 
 def _state(instance: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a dump keeps in a converter, and a document in its representer."""
+    """Return the state that a dump keeps in a converter, and a document in its representer."""
     held, memory = vars(instance), vars(getattr(instance, "_representer", _Nothing()))
     return (
         {name: held[name] for name in _OF_A_DUMP if name in held},
@@ -191,4 +191,4 @@ def _set_state(instance: Any, of_dump: dict[str, Any], of_document: dict[str, An
 
 
 class _Nothing:
-    """Stands for the representer of a converter that has not written anything yet."""
+    """Stand-in for the representer of a converter that has not written anything yet."""

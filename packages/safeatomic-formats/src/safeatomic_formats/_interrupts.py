@@ -1,4 +1,4 @@
-"""Errors that come from a signal handler, and must reach the program whatever they interrupt."""
+"""Errors from a signal handler, which must reach the program whatever they interrupt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from _signal import (  # type: ignore[import-not-found]  # signal itself is slow
 
 
 def interrupted(error: BaseException) -> bool:
-    """Tell whether a signal handler raised an error, as one does that limits a call in time."""
+    """Tell whether a signal handler raised an error, such as one that limits a call in time."""
     handlers = map(getsignal, valid_signals())
     codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
     traceback = error.__traceback__

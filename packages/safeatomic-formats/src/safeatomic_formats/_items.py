@@ -1,11 +1,10 @@
-"""Comments of a list's items, written at the items that they were loaded with.
+"""Keep the comments of a list at the items with which they were loaded.
 
-ruamel.yaml keeps the comments of a list by the numbers of its items. It moves them along where an
-item is inserted or removed, but counts a negative number (`pop()`, ``del items[-1]``) wrongly, and
-leaves them where they are when items change places; and of a list with a comment at the mark of a
-block scalar it writes none. So the items that a list was loaded with are
-noted beside its line number, which ruamel.yaml copies along, and where comments stand at other
-items than their own, all of them are put back.
+ruamel.yaml stores the comments of a list by the numbers of its items. It moves them when an item is
+inserted or removed, but mishandles a negative number (`pop()`, ``del items[-1]``), and does not
+move them when items change places. So the loaded items of a list are stored beside its line number,
+which ruamel.yaml copies with the list. If a comment is at an item that is not its own, all comments
+are put back.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _ATTRIBUTE = "safeatomic_items"
 
 
 class Items:
-    """What the items of a list were, and their comments. It does not change."""
+    """The loaded items of a list, and their comments; immutable."""
 
     def __init__(self, sequence: Any) -> None:
         self.names = [_name(item) for item in sequence]
@@ -40,7 +39,7 @@ class Items:
 
 
 def note(document: object, lines: list[str]) -> None:
-    """Note at each list with comments what its items are, and give aliases their own comments.
+    """Store the items of each list that has comments, and give aliases their own comments.
 
     Args:
         document: What the text says.
@@ -78,7 +77,7 @@ _BEHIND_ALIAS = re.compile(r"\*\S+[ \t]+(#.*)$")
 
 
 def with_own_comments(sequence: Any) -> Any:
-    """Return a list with its comments at the items that they are of: itself, or a copy."""
+    """Return a list with each comment at its own item: the list itself, or a copy."""
     if not isinstance(sequence, CommentedSeq) or not sequence.ca.items:
         return sequence
     entries = _own(sequence)
@@ -97,7 +96,7 @@ def with_own_comments(sequence: Any) -> Any:
 
 
 def _own(sequence: Any) -> Any:
-    """Return the comments of a list's items by their numbers: as they are, or put back."""
+    """Return the comments of a list by the numbers of its items, put back if necessary."""
     loaded = getattr(sequence.lc, _ATTRIBUTE, None)
     if loaded is None:
         return sequence.ca.items
@@ -118,14 +117,14 @@ def _own(sequence: Any) -> Any:
 class _Header(str):
     """A comment at the mark of a block scalar.
 
-    ruamel.yaml resets the comments of a list before it writes them. A text cannot be reset, and
-    then it writes none of them.
+    ruamel.yaml resets the comments of a list before it writes them, and writes none of them if one
+    is a text, which has no `reset`.
     """
 
     __slots__ = ()
 
     def reset(self) -> None:
-        """Count as not written yet, which a text always does."""
+        """Do nothing: a text never counts as written."""
 
 
 def _has_header(entry: Any) -> bool:
@@ -142,14 +141,14 @@ def _with_header(entry: Any) -> Any:
 def _is_astray(
     number: int, own: int, names: list[str], loaded: list[str], present: set[str]
 ) -> bool:
-    """Whether the comments of an item stand at another one, which has not taken its place."""
+    """Whether the comments of an item are at another one that has not replaced it."""
     if 0 <= number < len(names) and names[number] == loaded[own]:
         return False
     return number != own or loaded[own] in present
 
 
 def _numbers_now(loaded: list[str], names: list[str]) -> dict[int, int]:
-    """Return the numbers that items have now, by those that they were loaded with."""
+    """Return the present numbers of items, by the numbers that they were loaded with."""
     now: dict[int, int] = {}
     for i, j, k, m in aligned(loaded, names):
         if j - i == m - k:
@@ -158,7 +157,7 @@ def _numbers_now(loaded: list[str], names: list[str]) -> dict[int, int]:
     places = {name: number for number, name in enumerate(names)}
     for number, name in enumerate(loaded):
         if counts[0][name] == counts[1][name] == 1:
-            now[number] = places[name]  # it may have changed its place
+            now[number] = places[name]  # the item may have changed its place
     taken: dict[int, int] = {}
     for number, place in now.items():
         if place not in taken or loaded[number] == names[place]:
@@ -167,7 +166,7 @@ def _numbers_now(loaded: list[str], names: list[str]) -> dict[int, int]:
 
 
 def _name(item: Any) -> str:
-    """Return what tells an item from others: where it stood, or what it says."""
+    """Return a key that identifies an item: its place in the text, or its value."""
     if isinstance(item, CommentedBase) and item.lc.line is not None:
         return f"at {item.lc.line} {item.lc.col}"
     if isinstance(item, dict | list | tuple | set):
@@ -177,7 +176,7 @@ def _name(item: Any) -> str:
 
 
 def _place(entry: Any) -> tuple[int, int] | None:
-    """Return where comments of an item stood in the text; None if they are of the program's."""
+    """Return where an item's comments stood in the text; None if the program added them."""
     for part in entry:
         for token in part if isinstance(part, list) else [part]:
             if isinstance(token, CommentToken):

@@ -53,7 +53,7 @@ def atomic_json_dump(
         obj: What `json.dumps` takes.
         indent: Spaces (or the white space) of one level; None for a single line.
         sort_keys: Write the keys of every object in sorted order.
-        ensure_ascii: Escape whatever is not ASCII.
+        ensure_ascii: Escape all characters that are not ASCII.
         allow_nan: Write ``NaN``, ``Infinity`` and ``-Infinity``, which `atomic_json_load` reads.
         default: Called with each object that has no form in JSON; returns one that has; see
             `json.dumps`. With ``default`` or ``cls``, the text need not read back as the object: it
@@ -79,8 +79,8 @@ def atomic_json_dump(
             contains itself, or the text would not read back (for example because an object has the
             keys ``1`` and ``"1"``); the message names the place. The target is unchanged.
         RecursionError: The object is nested too deeply: for the interpreter's recursion limit, or,
-            in a thread with a small stack, at more than one level for every 2 KiB of it (what a
-            ``cls`` of yours adds is not counted). The target is unchanged.
+            in a thread with a small stack, at more than one level for every 2 KiB of it (levels
+            that your ``cls`` adds are not counted). The target is unchanged.
         UnicodeEncodeError: The encoding lacks a character. The target is unchanged.
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
@@ -200,12 +200,12 @@ def _check_callbacks(default: object, cls: object) -> None:
 
 
 def _equal(obj: object, text: str) -> bool:
-    """Whether a text says just what the object is, with one look in C."""
+    """Whether a text loads as an equal object, by one comparison in C."""
     return bool(json.loads(text) == obj)
 
 
 def _parse_uniquely(text: str) -> object:
-    """Return what a rendered text says; no two keys of one object may be equal."""
+    """Return the document of a rendered text; no two keys of one object may be equal."""
     doubtful: list[object] = []
 
     def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""YAML text through ruamel.yaml, with what ruamel.yaml itself does not carry along.
+"""YAML text through ruamel.yaml, with the layout that ruamel.yaml itself does not keep.
 
 ruamel.yaml drops comments above the ``---`` marker, the marker itself and the directives (without
-``%YAML 1.1`` an octal ``012`` would read back as twelve), indents every list one way, and loses
-comments in places. So the text travels with the document's root object: a document that was not
-changed is written as it was, and of a changed one the lines that the change is not about are.
-Whatever is written has been parsed again and says what the document says.
+``%YAML 1.1`` an octal ``012`` would read back as twelve), indents every list the same way, and
+loses some comments. So the text stays with the document's root object. An unchanged document is
+written as it was loaded; in a changed one, the lines outside the change are. Every text is parsed
+again before it is written, and must mean what the document means.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _ATTRIBUTE = "safeatomic_layout"
 
 
 class Layout:
-    """How a document is written, beyond what its own objects remember. It does not change."""
+    """The layout of a document that its own objects do not keep; copies share it."""
 
     def __init__(self, text: str = "", document: object = None) -> None:
         self.original = text
         self.line_end = _line_end(text)
         self.text = _LINE_END.sub("\n", text)
-        self.base: str | None = None  # what ruamel.yaml makes of it, once that was asked
+        self.base: str | None = None  # the text that ruamel.yaml makes of it, once rendered
         lines = self.text.splitlines()
         start = next((i for i, line in enumerate(lines) if _CONTENT.match(line)), len(lines))
         self.marked = start < len(lines) and _MARKER.match(lines[start]) is not None
@@ -68,11 +68,11 @@ class Layout:
 
 
 def load(text: str, instance: Any = None) -> object:
-    """Return what a text says, with its layout on the root object.
+    """Return the document of a text, with its layout on the root object.
 
     Args:
         text: The text.
-        instance: A configured `ruamel.yaml.YAML`, which is used as it is; the layout is its own.
+        instance: A configured `ruamel.yaml.YAML`, used as it is; it alone keeps the layout.
     """
     if instance is not None:
         given = _instance.required(instance)
@@ -83,7 +83,7 @@ def load(text: str, instance: Any = None) -> object:
     if _ESCAPED_SURROGATE.search(text):
         _refuse_surrogates(document)
     if isinstance(document, CommentedMap | CommentedSeq):
-        # On the object with the line numbers, because ruamel.yaml copies that along.
+        # On the object with the line numbers, because ruamel.yaml copies that with the document.
         layout = Layout(text, document)
         setattr(document.lc, _ATTRIBUTE, layout)
         note(document, layout.text.splitlines())
@@ -94,7 +94,7 @@ _LINE_END = re.compile("\r\n?")  # https://yaml.org/spec/1.2.2/#54-line-break-ch
 
 
 def _line_end(text: str) -> str:
-    """Return how most lines of a text end."""
+    """Return the most frequent line end of a text."""
     both = text.count("\r\n")
     found = {"\n": text.count("\n") - both, "\r\n": both, "\r": text.count("\r") - both}
     return max(found, key=lambda line_end: found[line_end])
@@ -113,18 +113,18 @@ def _loaded(text: str) -> object:
 
 
 def _bound(text: str) -> None:
-    """Refuse a text that is too deep for this thread; what else is wrong with it is not asked."""
+    """Refuse a text that is too deep for this thread; ignore its other errors."""
     with contextlib.suppress(*_FAILURES):
         _reader().compose(text)
 
 
 def render(document: object, present: Callable[[], str], instance: Any = None) -> str:
-    """Return a document as text, in the layout it was loaded with, that reads back as it.
+    """Return text in the layout of the loaded document that reads back as the document.
 
     Args:
         document: The document.
-        present: Returns what the file holds; asked only for a document that cannot carry a layout.
-        instance: A configured `ruamel.yaml.YAML`, which is used as it is.
+        present: Returns the file's text; called only for a document that cannot keep a layout.
+        instance: A configured `ruamel.yaml.YAML`, used as it is.
     """
     _depth.check_object(document)
     if instance is not None:
@@ -163,7 +163,7 @@ def _render_loaded(document: Any, layout: Layout) -> str:
 
 
 def _merged(layout: Layout, base: str, changed: str, *, all_kept: bool) -> Iterator[str]:
-    """Yield texts for a changed document, each with more lines that are written anew."""
+    """Yield texts for a changed document; in each one, more lines are written again."""
     settle = functools.partial(above_what_follows, all_kept=all_kept)
     yield merge(base, layout.text, changed, settle=settle)
     yield merge(base, layout.text, changed, settle=settle, goes_on=True)
@@ -177,13 +177,13 @@ _LEVELS = 3
 
 
 def _entries(text: str, levels: int) -> list[int]:
-    """Return in which lines the entries of a document begin, those of some levels."""
+    """Return the lines in which the entries of a document's outer levels begin."""
     lines: set[int] = set()
     try:
         inside: list[Any] = [_reader().load(text)]
     except RecursionError:
         raise
-    except _FAILURES:  # ruamel.yaml wrote it wrongly: there is nothing to go by
+    except _FAILURES:  # ruamel.yaml wrote wrong text, so the lines are unknown
         return []
     for _ in range(levels):
         inside = [value for value in inside if isinstance(value, CommentedMap | CommentedSeq)]
@@ -193,7 +193,7 @@ def _entries(text: str, levels: int) -> list[int]:
 
 
 def _collections(document: object) -> frozenset[tuple[int, int]]:
-    """Return where in the text the collections of a document stood."""
+    """Return the places of a document's collections in the text."""
     todo: list[Any] = [document]
     seen: dict[int, Any] = {}
     while todo:
@@ -206,7 +206,7 @@ def _collections(document: object) -> frozenset[tuple[int, int]]:
 
 
 def _base(loaded: object, layout: Layout) -> str:
-    """Return what ruamel.yaml makes of the loaded text; nothing if it cannot write it."""
+    """Return the text that ruamel.yaml makes of the loaded one; empty if it cannot write it."""
     try:
         return _emit(loaded, layout)
     except ValueError:
@@ -222,7 +222,7 @@ def _agree(document: object, loaded: object) -> bool:
 
 
 def _first_readable(document: object, candidates: Iterable[str]) -> str:
-    """Return the first text that says what the document says."""
+    """Return the first text that reads back as the document."""
     failure: Exception | None = None
     tried: set[str] = set()
     for text in candidates:
@@ -244,13 +244,13 @@ def _first_readable(document: object, candidates: Iterable[str]) -> str:
 
 
 def _reader() -> Any:
-    """Return a converter that says nothing of a reused anchor: the caller's own load did."""
+    """Return a converter that does not warn of a reused anchor: the caller's own load did."""
     yaml = converter()
     yaml.composer.warn_double_anchors = False
     return yaml
 
 
-# How ruamel.yaml fails: with errors of its own, and on what it has not thought of.
+# The failures of ruamel.yaml: its own errors, and the exceptions of its bugs.
 _SLIPS = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, TypeError),
     NotImplementedError,  # "overlap in comment"
@@ -293,7 +293,7 @@ def _written(write: Callable[[io.StringIO], object]) -> str:
 
 
 def _render_by(yaml: Any, document: object) -> str:
-    """Return a document as the caller's own converter writes it: YAML, and no key twice."""
+    """Return the text of the caller's own converter, checked to be YAML in which no key repeats."""
     text = _written(lambda stream: _instance.dump(yaml, document, stream))
     try:
         _instance.check(yaml, document, text, _reader())
@@ -304,9 +304,9 @@ def _render_by(yaml: Any, document: object) -> str:
 
 
 def _unchanged(document: object, present: Callable[[], str]) -> str | None:
-    """Return what the file holds if that is the document already, with its comments.
+    """Return the file's text if it already reads as the document, to keep its comments.
 
-    None, which a file of only comments says, a lone scalar and a set cannot carry their layout.
+    None (from a file of only comments), a lone scalar and a set cannot keep their layout.
     """
     try:
         text = present().removeprefix("\ufeff")
@@ -314,7 +314,7 @@ def _unchanged(document: object, present: Callable[[], str]) -> str | None:
     except Exception as error:
         if interrupted(error):
             raise
-        return None  # no such file, no access, another text: it is replaced
+        return None  # no such file, no access, or another document: it is replaced
     return text
 
 
@@ -338,7 +338,7 @@ def _bare(value: Any) -> Any:
     return moment(value) if hasattr(value, "_yaml") else value
 
 
-# What ``"\\udd00"`` stands for is half of a character, which no encoding of text can hold.
+# ``"\\udd00"`` stands for half of a character, which no text encoding can represent.
 _ESCAPED_SURROGATE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

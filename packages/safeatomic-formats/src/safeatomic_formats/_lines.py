@@ -1,8 +1,8 @@
-"""Where two versions of a text differ, line by line, in time proportional to their length.
+"""Compare two versions of a text line by line, in time proportional to their length.
 
-`difflib` takes time as the square of the lines that differ, and ruamel.yaml may have changed the
-spaces of every line. So lines are compared without their spaces and the comments behind them, and
-where they differ, `difflib` sees no more than a window.
+The time of `difflib` grows with the square of the lines that differ, and ruamel.yaml may have
+changed the spaces of every line. So lines are compared without their spaces and trailing comments,
+and where they differ, `difflib` gets only a window of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Region = tuple[int, int, int, int]  # from, to in the base; from, to in the other
 
 _WINDOW = 400  # lines of each text
-_AGREED = 3  # lines in sequence that agree by no accident
+_AGREED = 3  # so many equal lines in sequence are no coincidence
 
 
 def differences(
@@ -29,14 +29,14 @@ def differences(
 ) -> list[Region]:
     """Return where the other text differs from the base.
 
-    What says the same is paired line for line, and so is what is of the same length: a change of
-    one line then leaves its neighbours as they are.
+    Equal parts are paired line by line, and so are parts of equal length: a change of one line then
+    does not affect its neighbours.
 
     Args:
         base: Lines of a text.
         other: Lines of another version of it.
-        by_key: Whether entries of the same name are paired although their values differ. Lines
-            over which a value goes on are then parted from the line that it begins on.
+        by_key: Whether entries of the same name are paired although their values differ. The
+            further lines of a value are then separated from its first line.
         by_entry: Whether entries of the same name are paired, each with all lines of its value.
     """
     regions: list[Region] = []
@@ -52,14 +52,14 @@ def differences(
 
 
 def _by_key(base: list[str], other: list[str]) -> list[Region]:
-    """Return the parts that begin with the same keys, where that is more than one."""
+    """Return the parts that begin with the same keys; a single one if the lengths are equal."""
     if len(base) == len(other) or not base or not other:
         return [(0, len(base), 0, len(other))]
     return list(aligned([_key(line) for line in base], [_key(line) for line in other]))
 
 
 def _by_entry(base: list[str], other: list[str]) -> list[Region]:
-    """Return the parts that begin with the same entries, and the comments behind each of them."""
+    """Return the parts that begin with the same entries, and those with the comments after each."""
     if not base or not other or _are_alike(base, other):
         return [(0, len(base), 0, len(other))]
     openings: dict[str, list[int]] = {}
@@ -95,7 +95,7 @@ def _line_for_line(base: list[str], other: list[str], part: Region) -> list[Regi
 
 
 def _are_alike(base: list[str], other: list[str]) -> bool:
-    """Whether lines are as many, and the same ones of them comments or blank."""
+    """Whether two parts have as many lines, and comments or blank lines at the same places."""
     return len(base) == len(other) and all(
         is_content(a) == is_content(b) for a, b in zip(base, other, strict=True)
     )
@@ -128,12 +128,12 @@ _BEHIND_DASH = re.compile(r"(?<=-) +")  # as wide as ruamel.yaml makes it
 
 
 def _said(line: str) -> str:
-    """Return a line without its spaces and the comment behind it."""
+    """Return a line without its spaces and its trailing comment."""
     return "".join(line.partition(" #")[0].split()) or line
 
 
 def aligned(ours: list[str], theirs: list[str]) -> Iterator[Region]:
-    """Yield the parts of both texts that belong together, all of them in their order."""
+    """Yield the corresponding parts of both texts, all of them in order."""
     end, last = len(ours), len(theirs)
     while end and last and ours[end - 1] == theirs[last - 1]:
         end, last = end - 1, last - 1
@@ -155,7 +155,7 @@ def aligned(ours: list[str], theirs: list[str]) -> Iterator[Region]:
 
 
 def _in_window(ours: list[str], theirs: list[str], rest: Region) -> list[Region]:
-    """Return the next parts that belong together, of which the first differs; none if unknown."""
+    """Return the next corresponding parts, of which the first differs; none if unknown."""
     i, end, k, last = rest
     j, m = min(i + _WINDOW, end), min(k + _WINDOW, last)
     window, other = ours[i:j], theirs[k:m]
@@ -165,7 +165,7 @@ def _in_window(ours: list[str], theirs: list[str], rest: Region) -> list[Region]
         matcher = SequenceMatcher(None, window, other, autojunk=False)
         blocks = matcher.get_matching_blocks()  # with an empty one at the end
         if (j, m) != (end, last):
-            # At the end of a window, what agrees may belong to something behind it.
+            # At the end of a window, equal lines may correspond to lines after the window.
             sure = [n for n, block in enumerate(blocks) if _is_sure(block, unique)]
             early = [n for n in sure if blocks[n].a < (j - i) * 3 // 4]
             if not sure:
@@ -182,7 +182,7 @@ def _unique(ours: list[_T], theirs: list[_T]) -> dict[int, int]:
 
 
 def _is_sure(block: Match, unique: dict[int, int]) -> bool:
-    """Whether lines agree by no accident."""
+    """Whether it is no coincidence that lines are equal."""
     return block.size >= _AGREED or any(
         unique.get(block.a + n) == block.b + n for n in range(block.size)
     )
@@ -191,16 +191,15 @@ def _is_sure(block: Match, unique: dict[int, int]) -> bool:
 def _level(
     ours: list[str], theirs: list[str], unique: dict[int, int], *, whole: bool
 ) -> list[Match]:
-    """Return what agrees as far as lines of the same number belong together; nothing if unknown.
+    """Return the equal lines, as far as lines of the same number correspond; nothing if unknown.
 
-    That is the work that `difflib` takes longest for: many values changed among many lines that
-    say the same.
+    This saves `difflib` its slowest case: many changed values among many equal lines.
 
     Args:
         ours: Lines of a text.
         theirs: Lines of another version of it.
         unique: The places of the lines that occur once in both.
-        whole: Whether the rests of both texts are of the same length.
+        whole: Whether the remaining parts of both texts have the same length.
     """
     end = min([len(ours), len(theirs), *(min(a, b) for a, b in unique.items() if a != b)])
     pairs = zip(ours[:end], theirs[:end], strict=True)
@@ -218,13 +217,13 @@ def _stem(line: str) -> str:
 
 
 def _landmarks(ours: list[str], theirs: list[str]) -> Iterator[tuple[int, int]]:
-    """Return where the same few lines begin that are unmistakable in both texts."""
+    """Return where sequences of lines begin that occur exactly once in both texts."""
     a, b = (list(zip(*(text[n:] for n in range(_AGREED)), strict=False)) for text in (ours, theirs))
     return iter(_unique(a, b).items())
 
 
 def _parts(blocks: list[Match]) -> list[Region]:
-    """Return the parts that agree and those between them."""
+    """Return the equal parts and those between them."""
     parts: list[Region] = []
     a = b = 0
     for block in blocks:

@@ -1,8 +1,8 @@
-"""A change carried over from one version of a text to another, line by line.
+"""Apply a change of one version of a text to another version, line by line.
 
-ruamel.yaml does not keep everything of a document's layout. So three texts are at hand: the one
-that was loaded, what ruamel.yaml makes of it unchanged, and what it makes of the changed document.
-The difference between the last two is the change, and it is applied to the first.
+ruamel.yaml does not keep the whole layout of a document. So there are three texts: the loaded one,
+ruamel.yaml's rendering of the unchanged document, and its rendering of the changed document. The
+difference between the last two is the change, and it is applied to the first.
 """
 
 from __future__ import annotations
@@ -32,19 +32,18 @@ def merge(
 ) -> str:
     """Return the kept text with the change from base to changed.
 
-    Where the kept text differs from the base in the very lines that the change is about, the
-    changed text is taken.
+    Where the kept text differs from the base in the changed lines, the changed text is taken.
 
     Args:
-        base: What was made of the kept text.
+        base: The rendering of the kept text.
         kept: The text to change.
-        changed: What was made of the changed document.
-        parts: Where parts of the base begin, as numbers of lines in rising order. A part that the
-            change is about is then taken from the changed text as a whole.
-        settle: Called with the lines of the base and of the changed text and with where they
-            differ; returns the latter two as they are to be.
-        goes_on: Whether lines that are only added go on with the line above them, which is then
-            taken from the changed text as well: it may have said that there is nothing below it.
+        changed: The rendering of the changed document.
+        parts: Where parts of the base begin, as ascending line numbers. A part that contains a
+            change is then taken from the changed text as a whole.
+        settle: Called with the lines of the base, those of the changed text, and the regions in
+            which they differ; returns the changed text and the regions to use.
+        goes_on: Whether added lines may continue the line above them. That line is then taken from
+            the changed text as well, since it may have stood for an empty value.
     """
     texts = [text.splitlines(keepends=True) for text in (base, kept, changed)]
     lines, ours, theirs = (_ended(text) for text in texts)
@@ -74,7 +73,7 @@ def _ended(lines: list[str]) -> list[str]:
 
 
 def _with_lines_above(regions: list[Region]) -> list[Region]:
-    """Return regions of which none only adds lines, where there is a line above."""
+    """Extend each region that only adds lines by the line above it, if there is one."""
     wide: list[Region] = []
     for start, stop, first, last in regions:
         above = int(start == stop > (wide[-1][1] if wide else 0))
@@ -83,13 +82,13 @@ def _with_lines_above(regions: list[Region]) -> list[Region]:
 
 
 def _widened(regions: list[Region], parts: Sequence[int], end: int) -> list[Region]:
-    """Return regions that each take up whole parts of the base."""
+    """Return regions that each cover whole parts of the base."""
     if not parts:
         return regions
     wide: list[Region] = []
     bounds = [0, *parts, end]
     for start, stop, first, last in regions:
-        # What is only added belongs to what stands above it.
+        # Added lines belong to the part above them.
         begin = bounds[max(bisect_right(bounds, max(start - (start == stop), 0)) - 1, 0)]
         finish = bounds[min(bisect_left(bounds, stop), len(bounds) - 1)]
         region = (begin, finish, first - (start - begin), last + (finish - stop))
@@ -102,7 +101,7 @@ def _widened(regions: list[Region], parts: Sequence[int], end: int) -> list[Regi
 def _chunks(
     ours: list[Region], theirs: list[Region]
 ) -> list[tuple[int, int, list[Region], list[Region]]]:
-    """Return the differing parts of the base, with the regions of both that lie in them."""
+    """Return the differing parts of the base, each with the regions of both texts in it."""
     chunks: list[tuple[int, int, list[Region], list[Region]]] = []
     marked = [(region, False) for region in ours] + [(region, True) for region in theirs]
     for region, change in sorted(marked, key=lambda pair: (pair[0][0], pair[0][1])):
@@ -117,6 +116,6 @@ def _chunks(
 
 
 def _image(region: Region, position: int, *, after: bool = False) -> int:
-    """Return the place in the other text of a place in the base, at or beside a region."""
+    """Return the place in the other text for a place in the base, at or beside a region."""
     start, end, first, last = region
     return last + (position - end) if after else first - (start - position)

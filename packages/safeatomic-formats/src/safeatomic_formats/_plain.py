@@ -1,8 +1,8 @@
-"""Documents that ruamel.yaml loaded, as the plain data that every other format takes.
+"""Turn documents that ruamel.yaml loaded into plain data, which every other format accepts.
 
-ruamel.yaml returns subclasses of dict, list, str and the numbers, which the other libraries take,
-and a few classes that they do not: sets and booleans of its own, and values with a tag. Whether it
-is loaded at all is asked first, so nobody else pays for the walk.
+ruamel.yaml returns subclasses of dict, list, str and the numbers, which the other libraries accept,
+and a few classes that they do not: its own sets and booleans, and values with a tag. The walk is
+skipped in programs that have not imported ruamel.yaml.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class _Copy:
 def moment(value: Any) -> Any:
     """Return a time stamp of ruamel.yaml in its own time zone.
 
-    The zone is missing from every time stamp of some versions (which keep it beside the value, the
-    value being in UTC), and from deep copies in all others.
+    Some versions keep every time stamp in UTC, and its zone beside it; in all others the zone is
+    missing from deep copies.
     """
     written = vars(value)["_yaml"]
     if value.tzinfo is not None or written.get("tz") is None:
@@ -105,8 +105,8 @@ def moment(value: Any) -> Any:
 
 @functools.cache
 def loads_utc() -> bool:
-    """Whether this ruamel.yaml returns time stamps in UTC, their zone beside them."""
-    from ruamel.yaml import YAML  # an extra, which whoever has a time stamp of it has
+    """Whether this ruamel.yaml returns time stamps in UTC, with their zone beside them."""
+    from ruamel.yaml import YAML  # an extra; its time stamps exist only where it is installed
 
     loaded: dt.datetime = YAML(typ="rt", pure=True).load("2001-01-01 01:00:00+01:00")
     return loaded.tzinfo is None
@@ -129,11 +129,11 @@ def _refuse_tag(value: Any, where: Step | None) -> None:
 
 
 def _of_core_tag(value: Any) -> object:
-    """Return the value of a scalar such as ``!!int '1'``, which ruamel.yaml leaves a text."""
+    """Return the value of a scalar such as ``!!int '1'``, which ruamel.yaml returns as text."""
     tag = tag_of(value)
     if tag is None or not isinstance(value.value, str):
         return plain(value.value)
-    import yaml  # only for what is that rare
+    import yaml  # here, because such scalars are rare
 
     name = tag.removeprefix("!!").removeprefix("tag:yaml.org,2002:")
     return yaml.safe_load(f"!!{name} {json.dumps(value.value)}")

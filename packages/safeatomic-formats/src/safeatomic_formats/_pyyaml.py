@@ -1,4 +1,4 @@
-"""YAML text through PyYAML: rendered so that it reads back, the same with and without libyaml."""
+"""YAML text through PyYAML, checked to read back, and the same with and without libyaml."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if yaml.__with_libyaml__:
     from ._pyyaml_read import LibyamlLoader as LibyamlLoader
     from ._pyyaml_write import LibyamlDumper
 
-# No line is folded: the emitters fold at different places, and a folded text makes a noisy diff.
+# No line is folded: the emitters fold at different places, and folded text makes diffs noisy.
 WIDTH = 2**31 - 1
 
 
@@ -68,7 +68,7 @@ def _emit(obj: object, default_flow_style: bool | None, sort_keys: bool) -> str:
 
 
 def parse(text: str) -> Any:
-    """Return what the only document in a text says."""
+    """Return the only document in a text."""
     try:
         if not yaml.__with_libyaml__ or _pyyaml_read.loaders_disagree(text):
             return yaml.load(text, PureLoader)  # noqa: S506 - safe loaders, here and below
@@ -81,7 +81,7 @@ def parse(text: str) -> Any:
             raise _pyyaml_read.depth_error() from error
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # How PyYAML fails on `!!int ''`, `!!timestamp never` or a month 13: an error of the input.
+        # PyYAML fails like this on `!!int ''`, `!!timestamp never` or a month 13: bad input.
         if interrupted(error):
             raise
         problem, mark = misfit(error)

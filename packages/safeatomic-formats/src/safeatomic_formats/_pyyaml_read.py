@@ -1,9 +1,9 @@
 """PyYAML's safe loaders, made to agree with each other and to withstand hostile input.
 
-PyYAML comes in pure Python and, some five times faster, around libyaml. Where the two would read a
-text differently, either the pure scanner here is taught what libyaml does, or the text goes to the
-pure loader whether libyaml is there or not; `DISAGREEMENTS` names those texts. The classes are
-subclasses, so nothing is registered that another user of PyYAML in this process would see.
+PyYAML has a loader in pure Python, and a faster one (some five times) around libyaml. If the two
+would read a text differently, either the pure scanner here does what libyaml does, or the pure
+loader always reads the text; `DISAGREEMENTS` lists those texts. The classes are subclasses, so
+nothing is registered that another user of PyYAML in this process would see.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 # Levels that are read, and the limit of libyaml itself from 0.2.6 on.
 MAX_DEPTH = 1_000
-# PyYAML's composer around libyaml is recursive C, some 310 bytes a level: at 1,000 levels more than
-# a thread has under musl (128 KiB). Deeper documents are composed here, without recursion.
+# PyYAML's composer around libyaml recurses in C, with some 310 bytes for each level: 1,000 levels
+# need more than a thread has under musl (128 KiB). Deeper documents are composed here, without
+# recursion.
 MAX_DEPTH_IN_C = 50
 # Merge keys copy the entries of other mappings, so that nine lines can ask for 9**9 of them.
 MAX_MERGED = 100_000
@@ -34,8 +35,8 @@ _MERGE = "tag:yaml.org,2002:merge"
 _STR = "tag:yaml.org,2002:str"
 _VALUE = "tag:yaml.org,2002:value"
 
-# What libyaml reads differently and what the pure loader makes of it: characters without any of
-# which it cannot be, found much faster, and a pattern.
+# Texts that libyaml reads differently: one of these characters must be in the text, which is a much
+# faster search, and then the pattern must match. The comments say what the pure loader does.
 DISAGREEMENTS: dict[str, tuple[str | list[str], str]] = {
     "a tab": ("\t", r"\t"),  # white space in fewer places
     "a byte order mark inside the text": ("\ufeff", r"\ufeff"),  # refused
@@ -84,15 +85,16 @@ class _Bounds:
         self._merging: set[int] = set()
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Copy in what the merge keys name, unless it is too much.
+        """Copy in the entries that the merge keys name, unless there are too many.
 
-        Not PyYAML's own: of several sources the first is to win (https://yaml.org/type/merge.html),
-        and in PyYAML 6.0.4 the last does if the key is longer than one character (yaml/pyyaml#953).
+        This replaces PyYAML's own method. Of several sources the first must win
+        (https://yaml.org/type/merge.html); in PyYAML 6.0.4 the last one does if the key is longer
+        than one character (yaml/pyyaml#953).
         """
         if not any(key.tag == _MERGE or key.tag == _VALUE for key, _ in node.value):
             return
         if id(node) in self._merging:
-            return  # merges itself, which adds nothing
+            return  # it merges itself, which adds nothing
         self._merging.add(id(node))
         merged: list[Any] = []
         own: list[Any] = []
@@ -107,7 +109,7 @@ class _Bounds:
         self._merging.discard(id(node))
 
     def _entries(self, node: yaml.MappingNode, named: yaml.Node) -> list[Any]:
-        """Return the entries of the mappings that a merge key names, those that win at the end."""
+        """Return the entries of the mappings that a merge key names, the winning ones last."""
         sources: list[Any] = [named]
         if isinstance(named, yaml.SequenceNode):
             sources = named.value[::-1]
@@ -147,7 +149,7 @@ class _WithoutRecursion:
         return Composer.compose_document(self)
 
     def compose_node(self: Any, _parent: object, _index: object) -> Any:
-        """Return the next node with all that it holds."""
+        """Return the next node with everything in it."""
         opened: list[Any] = []
         keys: list[Any] = []  # of each open mapping, the key whose value is to come
         while True:
@@ -192,13 +194,13 @@ class _WithoutRecursion:
                 keys[-1] = None
 
     def dispose(self: Any) -> None:
-        """Take the nodes apart, one by one: as a whole, the interpreter frees them by recursion."""
+        """Free the nodes one by one: the interpreter would free the whole tree by recursion."""
         super().dispose()  # type: ignore[misc]
         for node in getattr(self, "_collections", ()):
             node.value = None
 
     def _node(self: Any, event: Any) -> Any:
-        """Return the node of an event; a collection's is empty as yet."""
+        """Return the node of an event; a collection's node is still empty."""
         tag = event.tag
         scalar = isinstance(event, ScalarEvent)
         if scalar:
@@ -216,14 +218,14 @@ class _WithoutRecursion:
 
 
 class PureLoader(_Bounds, _WithoutRecursion, yaml.SafeLoader):
-    r"""The safe loader in pure Python, its scanner brought up to libyaml's.
+    r"""The safe loader in pure Python, with a scanner that agrees with libyaml's.
 
     A plain text inside ``[]`` or ``{}`` may hold a question mark, a tag there ends at a comma, and
     ``"\udd00"``, half of a surrogate pair, is not a character.
     """
 
     def scan_plain(self: Any) -> Any:
-        """Return a plain text, over the question marks at which PyYAML's own method stops."""
+        """Return a plain text, including question marks, at which PyYAML's own method stops."""
         if not self.flow_level:
             return super().scan_plain()
         chunks: list[str] = []
@@ -246,14 +248,14 @@ class PureLoader(_Bounds, _WithoutRecursion, yaml.SafeLoader):
         return ScalarToken("".join(chunks), True, start, end)
 
     def _ends_plain(self: Any, ahead: int) -> bool:
-        """Whether a plain text inside brackets ends so many characters from here."""
+        """Whether a plain text inside brackets ends at this distance from here."""
         character = self.peek(ahead)
         if character == ":":
             return self.peek(ahead + 1) in _BLANK_OR_FLOW
         return character in _BLANK_OR_FLOW
 
     def scan_tag(self: Any) -> Any:
-        """Return a tag, which in PyYAML's own method takes the comma behind it along."""
+        """Return a tag without the comma behind it, which PyYAML's own method includes."""
         start = self.get_mark()
         handle: str | None = None
         if self.peek(1) == "<":
@@ -315,7 +317,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 if yaml.__with_libyaml__:
 
     class LibyamlLoader(_Bounds, yaml.CSafeLoader):
-        """The safe loader around libyaml; gives up on what is too deep for its composer."""
+        """The safe loader around libyaml; gives up on documents too deep for its composer."""
 
         _depth = 0
 
@@ -330,4 +332,4 @@ if yaml.__with_libyaml__:
             self._depth -= 1
 
     class DeepLoader(_Bounds, _WithoutRecursion, yaml.CSafeLoader):
-        """The safe loader around libyaml's parser, composing here."""
+        """The safe loader around libyaml's parser, with the composer of this module."""

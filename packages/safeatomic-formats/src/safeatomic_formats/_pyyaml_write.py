@@ -1,8 +1,8 @@
 """PyYAML's safe dumpers, made to write the same text.
 
-The emitters in pure Python and around libyaml disagree in corners, in one of which libyaml writes a
-date that reads back as text. libyaml does the work where both agree, and pure Python the rest; the
-corners are listed where they are recognised. The classes are subclasses, so nothing is registered
+The emitters in pure Python and around libyaml disagree in rare cases; in one of them libyaml writes
+a date that reads back as text. libyaml does the work where both agree, and pure Python the rest;
+the code that recognises a case describes it. The classes are subclasses, so nothing is registered
 that another user of PyYAML in this process would see.
 """
 
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# libyaml's serializer is recursive C: deeper documents are left to the one in Python.
+# libyaml's serializer recurses in C, so deeper documents are left to the one in Python.
 MAX_DEPTH_IN_C = 50
 
 _STR = "tag:yaml.org,2002:str"
@@ -32,8 +32,8 @@ class DisagreementError(Exception):
     """The two emitters would write this document differently."""
 
 
-# Characters that YAML 1.1 takes for line breaks or a byte order mark. Only double quotes keep them:
-# PyYAML's own choice of style loses a next-line character in a key.
+# Characters that YAML 1.1 treats as line breaks or a byte order mark. Only double quotes keep them:
+# with the style that PyYAML chooses, a next-line character in a key is lost.
 _NEEDS_QUOTES = re.compile("[\x85\u2028\u2029\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -91,12 +91,12 @@ if yaml.__with_libyaml__:
     _BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
 
     class LibyamlDumper(yaml.CSafeDumper):
-        """The safe dumper around libyaml; gives up where it would differ from the pure one."""
+        """The safe dumper around libyaml; gives up if it would differ from the pure one."""
 
         _depth = 0
 
         def represent_data(self, data: Any) -> yaml.Node:
-            """Represent a text by itself: most nodes are one, and none of them becomes an alias."""
+            """Represent a text directly: most nodes are texts, and no text becomes an alias."""
             if type(data) is not str:
                 return super().represent_data(data)
             self.alias_key = None
@@ -120,9 +120,9 @@ if yaml.__with_libyaml__:
         ) -> yaml.MappingNode:
             """Give up on keys that only one of the two would write before a plain colon.
 
-            Those are keys about as long as may stand there, which is 127 characters with its tag
-            for the pure emitter and 128 bytes for libyaml, and keys with a carriage return, which
-            libyaml alone takes for a line break.
+            These are keys near the longest that may stand there (127 characters with the tag for
+            the pure emitter, 128 bytes for libyaml), and keys with a carriage return, which only
+            libyaml treats as a line break.
             """
             self._descend()
             node = super().represent_mapping(tag, mapping, flow_style)

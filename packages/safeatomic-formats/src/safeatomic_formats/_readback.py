@@ -1,10 +1,10 @@
-"""Whether a rendered document says what was handed in, found out before anything is touched.
+"""Check that a rendered document reads back as the object, before anything is touched.
 
-The text of a document is parsed again and the result compared with the data. Both are walked side
-by side, with a list instead of recursion, so that depth costs no stack. What counts as equal is
-what the format can say: a tuple comes back as a list and a subclass as its base, NaN equals NaN,
-and a format may translate keys (JSON makes text of a number). What is shared may be shared only
-where it was shared before: else a later change of one entry would change another one.
+The text of a document is parsed again, and the result is compared with the data. Both are walked
+side by side, with a list instead of recursion, so that depth costs no stack. Values are equal if
+the format cannot distinguish them: a tuple comes back as a list and a subclass as its base, NaN
+equals NaN, and a format may translate keys (JSON makes text of a number). An object may be shared
+only where it was shared before: otherwise a later change of one entry would change another one.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def check(
     key: Callable[[Any], object] | None = None,
     aliases: bool = False,
 ) -> None:
-    """Compare a document with what its text says.
+    """Compare a document with the one that its text reads back as.
 
     Args:
         written: The document.
-        read: What parsing the rendered text returned.
+        read: The result of parsing the rendered text.
         language: Name of the format, for the message.
-        scalar: Whether a value that holds no others came back; `same_scalar` if left out.
-        key: Returns a key as the format writes it, where that is not the key itself.
-        aliases: Whether the format can say that two entries are one object.
+        scalar: Tells whether a scalar came back; by default `same_scalar`.
+        key: Returns a key as the format writes it, if that is not the key itself.
+        aliases: Whether the format can express that two entries are one object.
 
     Raises:
         ValueError: They differ; the message names the first place.
@@ -61,8 +61,8 @@ def unreadable(
     Args:
         document: The document.
         language: Name of the format, for the message.
-        error: What the parser raised.
-        survives: Whether a part of the document, written by itself, can be read.
+        error: The exception of the parser.
+        survives: Tells whether a part of the document, written by itself, can be read.
     """
     where = innermost(document, survives)
     reason = str(getattr(error, "problem", None) or error).partition("\n")[0]
@@ -70,7 +70,7 @@ def unreadable(
 
 
 def innermost(document: object, survives: Callable[[Any], bool]) -> Step | None:
-    """Return the place of the smallest part of a document that does not survive by itself."""
+    """Return the place of the smallest part of a document that does not survive on its own."""
     where: Step | None = None
     part: Any = document
     for _ in range(_MOST_STEPS):
@@ -83,11 +83,11 @@ def innermost(document: object, survives: Callable[[Any], bool]) -> Step | None:
     return where
 
 
-_MOST_STEPS = 100  # further down the error names the entry that holds the place
+_MOST_STEPS = 100  # for a deeper place, the error names the entry that contains it
 
 
 def _parts(value: Any) -> Iterator[tuple[object, object]]:
-    """Yield the entries of a collection, each by itself in a collection of its kind."""
+    """Yield the entries of a collection, each alone in a collection of the same kind."""
     if isinstance(value, Mapping):
         yield from ((key, {key: value[key]}) for key in value)
     elif isinstance(value, list | tuple):
@@ -106,8 +106,8 @@ def place(where: Step | None) -> str:
 def plain(value: Any) -> Any:
     """Return a value of a subclass as a value of its plain base class.
 
-    The methods are those of the base, whatever the subclass made of them: `str()` of an enumeration
-    is its name in one and its value in another.
+    The base's methods are used, because a subclass may override them: `str()` of one enumeration is
+    its name, and of another its value.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -131,7 +131,7 @@ def plain(value: Any) -> Any:
 
 
 def _ruamel_boolean() -> Any:
-    """Return ruamel.yaml's class of an anchored boolean, which is an int; nothing if not loaded."""
+    """Return ruamel.yaml's class of an anchored boolean (an int); nothing if not imported."""
     return getattr(sys.modules.get("ruamel.yaml.scalarbool"), "ScalarBoolean", ())
 
 
@@ -152,7 +152,7 @@ class _Comparison:
     def first(self, written: object, read: object) -> Difference | None:
         """Return where the two first differ, and how."""
         todo = self._todo = [(written, read, None)]
-        pairs: dict[tuple[int, int], object] = {}  # with the objects: a number names a living one
+        pairs: dict[tuple[int, int], object] = {}  # with the objects, so that no id is reused
         partner: dict[int, int] = {}
         while todo:
             w, r, where = todo.pop()
@@ -193,7 +193,7 @@ class _Comparison:
         """Compare the keys of two mappings; leave their values for later."""
         if not isinstance(r, Mapping):
             return where, f"{_short(w)} becomes {_short(r)}"
-        entries, others = list(w.items()), list(r.items())  # `len` leaves out what is merged in
+        entries, others = list(w.items()), list(r.items())  # `len` does not count merged entries
         if len(entries) != len(others):
             return where, f"{len(entries)} keys become {len(others)}"
         values: dict[object, Any] = {}
@@ -237,7 +237,7 @@ _EXACT = frozenset({str, int, float, bool, type(None), bytes})
 
 
 def same_scalar(w: Any, r: Any) -> bool:
-    """Whether a value that holds no others came back, subclasses aside."""
+    """Whether a scalar came back; a subclass counts as its base."""
     w, r = plain(w), plain(r)
     if type(w) is not type(r):
         return False
@@ -248,16 +248,16 @@ def same_scalar(w: Any, r: Any) -> bool:
 
 
 def _short(value: object) -> str:
-    """Return a value for a message, in a line's length at most."""
+    """Return a value for a message, at most as long as a line."""
     if isinstance(value, list | tuple | AbstractSet | Mapping):
         return f"a {type(value).__name__} of {len(value)}"
     return shown(value)
 
 
 def shown(value: object) -> str:
-    """Return a value for a message, also one that has no text.
+    """Return a value for a message, even if its `repr()` fails.
 
-    An int may have too many digits, and an object of the program's may raise whatever it likes.
+    An int may have too many digits, and an object of the program may raise any exception.
     """
     try:
         text = repr(value)

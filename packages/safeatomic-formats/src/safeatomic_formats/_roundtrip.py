@@ -1,10 +1,10 @@
-"""ruamel.yaml's round-trip classes, corrected where they write what does not read back.
+"""ruamel.yaml's round-trip classes, corrected where their text does not read back.
 
-- comments stand where the entries are that they are attached to (`_attached`, `_items`);
-- each collection is indented as it was, a new one as most of the document is;
-- a text with a line break of Unicode is quoted: unquoted, the line break reads back as another one;
-- a merge key stands only where it brings in what the object has, in a deep copy as well;
-- subclasses of the plain types are written as those, an ordered dict as the mapping that it is.
+- comments stand at the entries to which they are attached (`_attached`, `_items`);
+- each collection is indented as it was, and a new one like most of the document;
+- a text with a line break of Unicode is quoted: unquoted, it reads back as another line break;
+- a merge key is written only if the object has the entries that it brings in, in a deep copy too;
+- subclasses of the plain types are written as their base, and an ordered dict as a mapping.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# No line is ever folded: where a long line broke is not recorded, so a limit would break others.
+# No line is folded: ruamel.yaml does not record where a long line broke, so a limit would break
+# lines at other places.
 WIDTH = 2**31 - 1
-# Levels, whatever the stack: ruamel.yaml takes time as the square of them.
+# Levels, for any size of the stack: the time of ruamel.yaml grows with their square.
 MAX_DEPTH = 1_000
 
-_CLASSES: Any = YAML(typ="rt", pure=True)  # which classes they are differs between versions
+_CLASSES: Any = YAML(typ="rt", pure=True)  # the classes differ between versions
 _STR = "tag:yaml.org,2002:str"
 _NEEDS_QUOTES = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Serializer(_CLASSES.Serializer):  # type: ignore[misc]
-    """The serializer, which tells the emitter what an event is of, and keeps anchors."""
+    """The serializer; it passes each collection's indent to the emitter, and keeps anchors."""
 
     anchors_of_text: frozenset[str] = frozenset()
 
@@ -62,7 +63,7 @@ class Serializer(_CLASSES.Serializer):  # type: ignore[misc]
         super().serialize_node(node, parent, index)
 
     def _keep_anchors(self) -> None:
-        """Write the anchors of the text also where no alias names them, if each is of one node."""
+        """Keep the anchors of the text that no alias names, if each belongs to one node."""
         named: dict[str, list[Any]] = {}
         for node in self.anchors:
             anchor = getattr(node.anchor, "value", None)
@@ -83,7 +84,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._given: dict[object, Indent] = {}  # by the event that begins a collection
-        self._open: list[Indent] = []  # of all that is begun and not ended
+        self._open: list[Indent] = []  # of the open collections
 
     def emit(self, event: Any) -> None:
         """Take the next event."""
@@ -113,13 +114,13 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         self.best_sequence_indent = innermost.dash + innermost.item
 
     def expect_block_sequence(self) -> None:
-        """Begin a list, which stands below its key even after a comment that is written already."""
+        """Begin a list below its key, even if a comment has been written after the key."""
         if self.mapping_context and self.column:
             self.no_newline = False
         super().expect_block_sequence()
 
     def expect_block_sequence_item(self, first: bool = False) -> None:
-        """Begin an item on a line of its own, even after an item that is empty brackets."""
+        """Begin an item on a new line, even after an item that is empty brackets."""
         if not first and self.column:
             self.no_newline = False
         self._indent_as_the_innermost()
@@ -128,7 +129,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         super().expect_block_sequence_item(first)
 
     def _left_of_the_item(self, dash: int) -> None:
-        """Write comments above an item at its dash: further in they are in a block scalar above."""
+        """Move comments above an item to its dash: further right, a block scalar takes them in."""
         comment = self.event.comment
         if not comment or len(comment) < 2 or not comment[1]:
             return
@@ -141,14 +142,14 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         self.event.comment = [comment[0], above, *comment[2:]]
 
     def write_pre_comment(self, event: Any) -> Any:
-        """Write the comments above a node, of which one at the mark of a block scalar is not."""
+        """Write the comments above a node, but not a comment at a block scalar's mark."""
         above = event.comment[1] if event.comment and len(event.comment) > 1 else None
         if isinstance(event, ScalarEvent) and any(isinstance(part, str) for part in above or ()):
             return False
         return super().write_pre_comment(event)
 
     def expect_block_mapping_key(self, first: bool = False) -> None:
-        """Begin an entry on a line of its own, even after a value that is brackets."""
+        """Begin an entry on a new line, even after a value in brackets."""
         if (not first or self.mapping_context) and self.column:
             self.no_newline = False
         super().expect_block_mapping_key(first)
@@ -159,7 +160,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         super().expect_flow_mapping(single=single and bare, **options)
 
     def choose_scalar_style(self) -> Any:
-        """Return the style of a scalar; inside brackets a folded text goes without its folds."""
+        """Return the style of a scalar; a folded text inside brackets loses its folds."""
         style = super().choose_scalar_style()
         if self.event.style == ">" != style and "\a" in self.event.value:
             self.event.value, self.analysis = self.event.value.replace("\a", ""), None
@@ -167,7 +168,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         return style
 
     def determine_block_hints(self, text: Any) -> Any:
-        """Return what stands behind the mark of a block scalar; ruamel.yaml always indents by 2."""
+        """Return the hints behind a block scalar's mark; ruamel.yaml assumes an indent of 2."""
         hints, indent, indicator = super().determine_block_hints(text)
         outer = self._outer_column()
         if hints[:1].isdigit() and outer is not None:
@@ -190,7 +191,7 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         return column
 
     def expect_node(self, root: bool = False, **context: Any) -> None:
-        """Write a node; comments above a document that is all brackets stand by themselves."""
+        """Write a node; comments above a document in brackets get lines of their own."""
         event = self.event
         if root and isinstance(event, CollectionStartEvent) and event.flow_style:
             comment = event.comment
@@ -238,7 +239,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         self.alias_key = None
 
     def represent_mapping(self, tag: Any, mapping: Any, flow_style: Any = None) -> Any:
-        """Return the node of a mapping, with the entries that no merge key brings in."""
+        """Return the node of a mapping, without the entries that a merge key brings in."""
         written = self._sources.as_written(mapping)
         with _OwnComments(mapping):
             return self._indented(super().represent_mapping(tag, written, flow_style), mapping)
@@ -267,7 +268,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def _indented(self, node: Any, collection: object) -> Any:
         if node.comment:
-            node.comment = [*node.comment]  # ruamel.yaml changes it, and it is the object's
+            node.comment = [*node.comment]  # a copy: ruamel.yaml changes it
         self._places.note(collection, node.comment)
         indent = indent_of(collection)
         if indent is not None:
@@ -275,7 +276,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         return node
 
     def represent_datetime(self, data: Any) -> Any:
-        """Return the node of a time stamp, in its zone also if a deep copy has lost that."""
+        """Return the node of a time stamp, in its zone even if a deep copy has lost the zone."""
         written = vars(data)["_yaml"]
         if data.tzinfo is None and written.get("tz") and not loads_utc():
             value = data.isoformat("T" if written["t"] else " ") + written["tz"]
@@ -284,7 +285,7 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def represent_folded_scalarstring(self, data: Any) -> Any:
         """Return the node of a folded text, in which ruamel.yaml marks the folds with BEL."""
-        made = not hasattr(data, "fold_pos")  # by the program: line breaks at its end would double
+        made = not hasattr(data, "fold_pos")  # by the program; line breaks at its end would double
         if _NEEDS_QUOTES.search(data) or (made and data.endswith("\n\n")):
             return self.represent_scalar(_STR, str.__str__(data), anchor=data.yaml_anchor(any=True))
         return super().represent_folded_scalarstring(data)
@@ -295,16 +296,16 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         return self.represent_scalar("tag:yaml.org,2002:binary", text)
 
     def represent_scalar(self, tag: Any, value: Any, style: Any = None, anchor: Any = None) -> Any:
-        """Return the node of a scalar; what only double quotes keep gets them."""
+        """Return the node of a scalar, with double quotes if nothing else preserves it."""
         if isinstance(value, str):
             if _SURROGATE.search(value):
                 raise RepresenterError(f"half of a surrogate pair is not text: {value!r}")
             if style in ("|", ">") and not value:
-                style = "'"  # a comment below would become its text
+                style = "'"  # otherwise a comment below would become its text
             elif style != ">" and _NEEDS_QUOTES.search(value):
                 style = '"'
             elif value.startswith(("?", ":")) and style in (None, ""):
-                style = "'"  # inside brackets it would become a key, or end one
+                style = "'"  # otherwise, inside brackets, it would become a key or end one
         return super().represent_scalar(tag, value, style=style, anchor=anchor)
 
 
@@ -328,7 +329,7 @@ def _represent_subclass(representer: Any, value: object) -> Any:
 
 
 def _represent_text(representer: Any, value: Any) -> Any:
-    if isinstance(value, ScalarString):  # a style of ruamel.yaml's that it does not know
+    if isinstance(value, ScalarString):  # a style that this ruamel.yaml does not know
         return representer.represent_scalar(_STR, value)
     return representer.represent_data(plain(value))
 
@@ -353,7 +354,7 @@ def converter(anchors: frozenset[str] = frozenset(), **attributes: Any) -> Any:
     """Return a fresh converter (it keeps state, so threads must not share one).
 
     Args:
-        anchors: Those that are written also where no alias names them.
+        anchors: The anchors that are written even if no alias names them.
         **attributes: Set on the emitter.
     """
     yaml: Any = YAML(typ="rt", pure=True)

@@ -33,11 +33,11 @@ def atomic_yaml_dump_ruamel(
     mode: int | None = None,
     overwrite: bool = True,
 ) -> None:
-    """Replace a YAML file with an object that `atomic_yaml_load_ruamel` returned, layout and all.
+    """Replace a YAML file with an object that `atomic_yaml_load_ruamel` returned, with its layout.
 
     An unchanged document is written byte for byte as it was loaded (without a byte order mark). If
-    you change it, only the lines of the change are written again, or as many around it as it takes
-    to write what the object says; all other lines stay. Lines that are written again keep comments,
+    you change it, only the lines of the change are written again, or as many around it as the text
+    needs to read back; all other lines stay. Lines that are written again keep comments,
     order, anchors, quotes, indents and line ends. They lose spaces inside a line, blank lines and
     comments inside ``[]`` or ``{}``, the spelling of ``null``, and the line breaks of a plain text
     over several lines. New lines are indented like most of the document, and come before blank
@@ -55,9 +55,9 @@ def atomic_yaml_dump_ruamel(
         path: The file; it need not exist, its directory must.
         obj: What `atomic_yaml_load_ruamel` returned, changed or not, or a plain object.
         yaml_instance: A configured `ruamel.yaml.YAML`, used as it is: it alone decides the layout.
-            The check is then that its text is YAML in which no key occurs twice, and, for an object
-            of a plain class, that it is neither empty nor of another kind. Threads may share it:
-            they wait for each other. A dump that failed does not affect the next one.
+            Its text is then only checked to be YAML in which no key occurs twice and, for an object
+            of a plain class, to be neither empty nor of another kind. Threads may share it: they
+            wait for each other. A dump that failed does not affect the next one.
         encoding: Text encoding; YAML for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
         preserve_metadata: Keep mode, owner, group and extended attributes.
@@ -78,8 +78,8 @@ def atomic_yaml_dump_ruamel(
         ruamel.yaml.error.YAMLError: The object contains a value that has no safe form in YAML. The
             target is unchanged.
         ValueError: The text would not read back, or ruamel.yaml cannot write the object; the
-            message names the place in the object. Or ``yaml_instance`` is at work on another
-            document in this thread. The target is unchanged.
+            message names the place in the object. Or this thread is using ``yaml_instance`` for
+            another document. The target is unchanged.
         RecursionError: The object is nested too deeply: at some 240 levels with the interpreter's
             default recursion limit, at 1,000 with any, and, in a thread with a small stack, at more
             than one level for every 2 KiB of it. The target is unchanged.
@@ -141,7 +141,7 @@ def atomic_yaml_load_ruamel(
         TypeError: ``yaml_instance`` is not a `ruamel.yaml.YAML`.
         ruamel.yaml.error.YAMLError: The text is not YAML, or a value does not fit its type; a note
             names the file.
-        ValueError: ``yaml_instance`` is at work on another document in this thread.
+        ValueError: This thread is using ``yaml_instance`` for another document.
         RecursionError: The text is nested too deeply; the bounds are those of the dump.
         UnicodeDecodeError: The bytes are not text in this encoding.
         Exception: Whatever `safeatomic_core.read_atomic` raises.

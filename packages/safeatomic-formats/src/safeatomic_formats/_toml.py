@@ -1,4 +1,4 @@
-"""TOML documents: read by `tomllib`, written by tomli-w. They are UTF-8, always."""
+"""TOML documents, read by `tomllib` and written by tomli-w; always UTF-8."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def atomic_toml_dump(
 ) -> None:
     """Replace a file with a mapping written as TOML, completely or not at all.
 
-    The file is UTF-8, whatever `safeatomic_config` says, because TOML is.
+    The file is UTF-8, whatever `safeatomic_config` says, because TOML requires it.
 
     The text is published only if it reads back as the mapping, as far as TOML can represent it: a
     tuple comes back as a list, a `decimal.Decimal` as a float, a subclass as its base. This check

@@ -1,8 +1,8 @@
-"""TOML text: rendered so that it reads back, parsed within bounds.
+"""TOML text: checked to read back when rendered, and parsed within bounds.
 
-`tomllib` keeps, for a dotted key of n parts, n names of up to n parts each: a line of 40 kB takes
-1.5 GiB. (tomli bounds the parts at 1,000 since version 2.4.1; no `tomllib` of Python 3.11 to 3.14
-does.) So the parts are counted before the parser sees them.
+For a dotted key of n parts, `tomllib` stores n names of up to n parts each: a line of 40 kB takes
+1.5 GiB. (Since version 2.4.1, tomli limits the parts to 1,000; no `tomllib` of Python 3.11 to 3.14
+does.) So the parts are counted before the text is parsed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 MAX_DEPTH = 1_000
 # Parts that `tomllib` may remember: 80 MB of references. Two hundred keys of 300 parts fit.
 MAX_REMEMBERED = 10_000_000
-_MANY = 100  # a line with fewer dots cannot come near either bound
+_MANY = 100  # a line with fewer dots reaches neither bound
 
 
 def render(obj: object, multiline_strings: bool) -> str:
     """Return a mapping as the text of a TOML document that reads back as that mapping."""
-    import tomli_w  # only the writers of TOML pay for it
+    import tomli_w  # here, so that only writers of TOML load it
 
     if not isinstance(obj, Mapping):
         raise TypeError(f"obj must be a mapping, not {type(obj).__name__}: TOML is a table")
@@ -53,17 +53,17 @@ def render(obj: object, multiline_strings: bool) -> str:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return what a TOML text says."""
-    import tomllib  # only the readers of TOML pay for it
+    """Return the document of a TOML text."""
+    import tomllib  # here, so that only readers of TOML load it
 
     _bound_keys(text)
     return tomllib.loads(text)
 
 
 def _plain(value: Any, where: Step | None, depth: int) -> object:
-    """Return a value in the classes that tomli-w knows, having looked at every key.
+    """Check every key, and return a value in the classes that tomli-w knows.
 
-    tomli-w writes a subclass of int by its `str()`, which for an enumeration is a name.
+    tomli-w writes a subclass of int with `str()`, which for an enumeration is a name.
     """
     if depth > MAX_DEPTH:
         raise RecursionError(f"more than {MAX_DEPTH:,} levels")
@@ -98,7 +98,7 @@ def _same_scalar(written: Any, read: Any) -> bool:
     """Whether a value came back; a decimal number comes back as the nearest float."""
     if isinstance(written, Decimal):
         if written.is_finite() and math.isinf(read):
-            return False  # beyond what a float holds
+            return False  # outside the range of a float
         written = float(written)
     return same_scalar(written, read)
 
@@ -109,12 +109,12 @@ def _survives(part: object, text_of: Any) -> bool:
     except Exception as error:
         if interrupted(error):
             raise
-        return False  # whatever is wrong with it, it is the part asked for
+        return False  # any other error counts: this part cannot be rendered
     return True
 
 
 _PART = r"""(?: [A-Za-z0-9_-]++ | "(?: [^"\\\n] | \\. )*+" | '[^'\n]*+' )"""
-# What may hold dots that separate no parts of a key comes first, as a whole.
+# Strings and comments come first, as a whole: their dots do not separate parts of a key.
 _TOKEN = re.compile(
     rf"""
       "{{3}} (?: [^"\\] | \\. | "{{1,2}}(?!") )*+ (?: "{{3,5}} | \\? \Z )
@@ -130,7 +130,7 @@ _DOT = re.compile(r""" "(?: [^"\\\n] | \\. )*+" | '[^'\n]*+' | \. """, re.VERBOS
 
 
 def _bound_keys(text: str) -> None:
-    """Refuse keys that would take memory out of all proportion to the text."""
+    """Refuse keys that would take far more memory than the text."""
     if text.count(".") < _MANY or all(line.count(".") < _MANY for line in text.split("\n")):
         return
     above = remembered = 0
@@ -145,7 +145,7 @@ def _bound_keys(text: str) -> None:
         if parts > MAX_DEPTH:
             raise RecursionError(f"a key of more than {MAX_DEPTH:,} parts")
         if header:
-            above, header = max(above, parts), False  # a line of an array looks like one, too
+            above, header = max(above, parts), False  # a line of an array also looks like a header
         remembered += (parts - 1) * (above + parts)
         if remembered > MAX_REMEMBERED:
             raise RecursionError("too many keys of many parts")

@@ -1,4 +1,4 @@
-"""YAML documents through PyYAML: plain data only, at libyaml's speed where it is present."""
+"""YAML documents through PyYAML: plain data only, at libyaml's speed if it is present."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ def atomic_yaml_dump(
     Args:
         path: The file; it need not exist, its directory must.
         obj: Plain data: dict, list, tuple, set, str, bytes, int, float, bool, date, datetime, None;
-            also subclasses, such as enumerations of strings or what `atomic_yaml_load_ruamel` gave.
-        default_flow_style: False for one item a line, True for ``{a: 1, b: [2]}``, None to write
-            only the innermost collections so.
+            also subclasses, such as enumerations of strings, or a document from
+            `atomic_yaml_load_ruamel`.
+        default_flow_style: False for one item per line, True for ``{a: 1, b: [2]}``, None for this
+            style in the innermost collections only.
         sort_keys: Write the keys of every mapping in sorted order, if they have one.
         encoding: Text encoding; YAML for others to read is UTF-8.
         concurrency: See `safeatomic_core.write_atomic_bytes`, as for all that follow.
@@ -71,7 +72,7 @@ def atomic_yaml_dump(
         Exception: Whatever `safeatomic_core.write_atomic` raises; a note says what became of the
             target.
     """
-    from . import _pyyaml  # only the users of YAML pay for it
+    from . import _pyyaml  # here, so that only users of YAML load it
 
     check_bool("default_flow_style", default_flow_style, none=True)
     check_bool("sort_keys", sort_keys)
@@ -124,7 +125,7 @@ def atomic_yaml_load(
         UnicodeDecodeError: The bytes are not text in this encoding.
         Exception: Whatever `safeatomic_core.read_atomic` raises.
     """
-    from . import _pyyaml  # only the users of YAML pay for it
+    from . import _pyyaml  # here, so that only users of YAML load it
 
     return load(
         path,

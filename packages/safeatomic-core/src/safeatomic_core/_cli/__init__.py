@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     try:
-        from .command import run  # as slow to import as the library, and Ctrl-C does not wait
+        from .command import run  # a slow import, which Ctrl-C may interrupt as well
 
         return run(argv)
-    except KeyboardInterrupt:  # outside of what is being done, where the command says more
+    except KeyboardInterrupt:  # outside of the command's work, which reports more
         return _INTERRUPTED

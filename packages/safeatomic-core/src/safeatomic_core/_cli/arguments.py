@@ -48,7 +48,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unknown option {given[0]!r}")
     command: list[str] = []
     if given and given[0] in _RUNNERS and "--" in given:
-        # What follows the first of them belongs to the command, further ones included.
+        # Everything after the first one belongs to the command, including another "--".
         at = given.index("--")
         given, command = given[:at], given[at + 1 :]
     parsed: argparse.Namespace
@@ -62,11 +62,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _take(parsed: argparse.Namespace, extra: list[str], *, separated: bool) -> None:
-    """Take the paths that follow an option behind the first ones, which argparse leaves over.
+    """Add the paths after an option that follows other paths; argparse does not take them.
 
     Args:
-        parsed: What was understood.
-        extra: What was not.
+        parsed: The parsed arguments.
+        extra: The arguments that were not understood.
         separated: Whether the command to run stands behind ``--``.
     """
     at = extra.index("--") if "--" in extra else len(extra)
@@ -82,16 +82,16 @@ def _take(parsed: argparse.Namespace, extra: list[str], *, separated: bool) -> N
 def _refuse(
     parsed: argparse.Namespace, unknown: list[str], extra: list[str], *, separated: bool
 ) -> NoReturn:
-    """Say what is wrong with arguments that are too many.
+    """Report what is wrong with extra arguments.
 
     Args:
-        parsed: What was understood.
-        unknown: Options among them.
-        extra: What was not understood.
+        parsed: The parsed arguments.
+        unknown: The options among the extra ones.
+        extra: The arguments that were not understood.
         separated: Whether the command to run stands behind ``--``.
     """
     parser: Parser = parsed.parser
-    if getattr(parsed, "command", None) and not separated:  # the option is the command's
+    if getattr(parsed, "command", None) and not separated:  # the option belongs to the command
         parser.error("put '--' before the command")
     if unknown:
         parser.error(f"unknown option {unknown[0]!r}")
@@ -107,11 +107,11 @@ def _refuse(
 
 
 def _set_command(parsed: argparse.Namespace, command: list[str], given: list[str]) -> None:
-    """Take the command from behind ``--``, or from the words that follow the path at once.
+    """Set the command: the words after ``--``, or those directly after the path.
 
-    Newer releases of argparse also take words behind an option, which older ones refuse: whether a
-    command line works must not depend on the interpreter. And an option behind such a command could
-    be the command's.
+    Newer releases of argparse also take words after an option, and older ones refuse them; a
+    command line must not depend on the interpreter. An option after such a command could also
+    belong to the command.
     """
     words = [parsed.path, *parsed.command]
     at_once = given[-len(words) :] == words

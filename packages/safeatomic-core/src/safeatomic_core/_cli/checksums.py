@@ -63,7 +63,7 @@ def checksum(arguments: Namespace) -> int:
             safety=arguments.safety,
             on_hashed=progress.advance,
         )
-    # An error outweighs a lock that is held, whichever status stands for that.
+    # An error takes precedence over a held lock, whichever status that has.
     return worst or (int(arguments.conflict_exit) if locked else OK)
 
 
@@ -93,7 +93,7 @@ def verify(arguments: Namespace) -> int:
         output.say_json(results)
     for error in failures:
         output.complain(wording.explained(error, arguments.options))
-    if NO in found:  # one that does not match settles it, whatever else could not be checked
+    if NO in found:  # one mismatch decides, even if other files could not be checked
         return NO
     return ERROR if failures or ERROR in found else OK
 
@@ -104,10 +104,10 @@ _STATUS = {"OK": OK, "MISMATCH": NO, "NO SIDECAR": NO, "UNREADABLE": ERROR}
 def _expanded(
     arguments: Namespace, on_error: Callable[[OSError], None], *, recorded: bool = False
 ) -> tuple[list[str], set[str]]:
-    """Return the paths that were given, with -r the files below them in place of directories.
+    """Return the given paths; with -r, replace each directory with the files below it.
 
     Returns:
-        All of them, and those that nobody has named.
+        All paths, and those among them that were not given by name.
     """
     if not arguments.recursive:
         if any(os.path.isdir(path) for path in arguments.paths):
@@ -128,7 +128,7 @@ def _expanded(
 def _verdict(
     path: str, on_hashed: Callable[[int], None], arguments: Namespace
 ) -> tuple[str, str | None]:
-    """Return an answer about a file, and what an operator needs to know of it."""
+    """Return the verdict on a file, and a detail for the operator."""
     try:
         verify_file(path, on_hashed=on_hashed)
     except ChecksumMismatchError as error:
@@ -146,12 +146,12 @@ def _verdict(
 
 
 def _is_gone(path: str) -> bool:
-    """Tell whether nothing is left of a file: neither it nor a sidecar that says what it was."""
+    """Tell whether neither a file nor a sidecar of it exists."""
     return not os.path.lexists(path) and not os.path.lexists(path + SIDECAR_SUFFIX)
 
 
 def _is_bare(path: str) -> bool:
-    """Tell whether a regular file is there, and nothing at its sidecar's name."""
+    """Tell whether a regular file exists without anything at its sidecar's name."""
     try:
         return get_checksum_info(path) is None and stat.S_ISREG(kernel.stat(path).st_mode)
     except (OSError, SafeAtomicError):

@@ -1,4 +1,4 @@
-"""One run of the command: its streams, its signals, and what it ends with."""
+"""One run of the command: its streams, its signals and its exit status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGINT = 2
 
 
 def run(argv: Sequence[str] | None) -> int:
-    """Run one command; an interrupt outside of what is being done is the caller's.
+    """Run one command; the caller handles an interrupt that comes outside of the command's work.
 
     Args:
         argv: The arguments without the program's name; by default those of the process.
@@ -52,15 +52,15 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Do what was asked, and turn every way in which that can fail into a line and a status."""
+    """Do the command's work; turn every failure into one line and an exit status."""
     try:
         with Ending() as arguments.ending:
             status: int = arguments.run(arguments)
             return status
-    except SystemExit as leaving:  # arguments that do not go together
+    except SystemExit as leaving:  # arguments that exclude each other
         return _status_of(leaving)
     except BrokenPipeError:
-        return ERROR  # the reader of our output has closed it, and knows
+        return ERROR  # the reader of our output has closed it, so there is nobody to tell
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Ended) else _SIGINT
         outcome = wording.outcome(error)
@@ -79,6 +79,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _status_of(leaving: SystemExit) -> int:
-    """Return the status with which argparse, or a subcommand, wants to end."""
+    """Return the exit status that argparse or a subcommand asks for."""
     assert isinstance(leaving.code, int)  # noqa: S101 - both give one
     return leaving.code

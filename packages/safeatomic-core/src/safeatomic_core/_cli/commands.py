@@ -49,7 +49,7 @@ def write(arguments: Namespace) -> int:
 
 
 class Deciding:
-    """Abort a writer that is left undecided, and note what became of its target."""
+    """Abort a writer that is still undecided, and note the outcome for its target."""
 
     def __init__(self, writer: AtomicWriter) -> None:
         self._writer = writer
@@ -58,7 +58,7 @@ class Deciding:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
-        self._writer.abort()  # without effect on one that is committed
+        self._writer.abort()  # no effect on a committed one
         if error is not None and wording.outcome(error) is None:
             outcome = NEW if self._writer._verdict == "committed" else UNCHANGED  # noqa: SLF001
             error.add_note(f"safeatomic: interrupted; {outcome}")
@@ -82,10 +82,10 @@ def open_writer(arguments: Namespace, path: str, *, overwrite: bool = True) -> A
 def read(arguments: Namespace) -> int:
     """Copy a file to standard output."""
     sink = output.standard_output()
-    quiet = sys.stdout.isatty()  # the content itself is shown there
+    quiet = sys.stdout.isatty()  # the terminal shows the content itself
     size = size_of(arguments.path)
     if size is not None and arguments.check:
-        size *= 2  # it is read to be verified, and once more
+        size *= 2  # it is read twice, once for the checksum
     with Progress(size, asked=arguments.progress, quiet=quiet) as progress:
         try:
             reader = _Reader(progress.advance, arguments)
@@ -101,7 +101,7 @@ def read(arguments: Namespace) -> int:
 
 
 class _Reader(AtomicReader):
-    """A reader that reports what is hashed before there is anything to read."""
+    """A reader that reports the progress of hashing, which comes before the first read."""
 
     def __init__(self, on_hashed: Callable[[int], None], arguments: Namespace) -> None:
         self._on_hashed = on_hashed
@@ -148,7 +148,7 @@ def doctor_(arguments: Namespace) -> int:
 
 
 def _in_own_words(report: DoctorReport) -> DoctorReport:
-    """Return a report whose details name what can be typed, not what can be called."""
+    """Return a report whose details name commands and options, not Python functions."""
     return DoctorReport(
         path=report.path,
         environment=report.environment,
@@ -169,23 +169,23 @@ def _make_parents(path: str, made: list[str]) -> None:
 
 
 def _remove_empty(made: list[str]) -> None:
-    """Remove directories of our own in which nothing was written after all."""
+    """Remove directories that we made and did not use."""
     try:
         for directory in reversed(made):
             kernel.rmdir(directory)
     except OSError:
-        pass  # somebody uses it by now
+        pass  # it is already in use
 
 
 def make_parents(path: str, made: list[str]) -> None:
     """Make the missing directories above a file, so that they survive a crash.
 
-    A new directory is durable when the one that holds its name was flushed. One that is there may
-    have been made by a run that was killed before it got that far, so the last is flushed, too.
+    A new directory is durable once its parent directory has been flushed. An existing directory may
+    come from a run that was killed before that flush, so the parent of the last one is flushed too.
 
     Args:
         path: The file.
-        made: The directories that were made are added to it.
+        made: A list to which each new directory is added.
     """
     missing = []
     parent = os.path.dirname(path) or "."  # not normalised: ".." after a link leads elsewhere
@@ -198,7 +198,7 @@ def make_parents(path: str, made: list[str]) -> None:
             kernel.mkdir(directory)
             made.append(directory)
         except FileExistsError:
-            pass  # somebody else was quicker, who need not have flushed it yet
+            pass  # another process made it, and may not have flushed it yet
         _flush(os.path.dirname(directory) or ".")
 
 
@@ -206,7 +206,7 @@ def _flush(directory: str) -> None:
     try:
         fd = kernel.open(directory, DIRECTORY_FLAGS)
     except PermissionError:
-        return  # a directory that we may not list is not one that we could have made a name in
+        return  # it may not be listed, so no earlier run of ours can have made a name in it
     try:
         kernel.fsync(fd)
     except OSError as error:
@@ -217,12 +217,12 @@ def _flush(directory: str) -> None:
 
 
 class _Input:
-    """What is to be written: standard input, or a file."""
+    """The input of a write: standard input, or a file."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._owned = source != "-"
-        self.is_terminal = False  # then what is typed is on the screen
+        self.is_terminal = False  # if so, the screen shows the typed input
 
     def __enter__(self) -> Self:
         if self._owned:
@@ -239,17 +239,17 @@ class _Input:
             self.stream.close()
 
     def size(self) -> int | None:
-        """Return how many bytes there are, None where nobody knows."""
+        """Return the number of bytes, None if unknown."""
         return size_of_stream(self.stream)
 
 
 def read_input(source: BinaryIO) -> bytes:
     """Return the next bytes of the input, as soon as there are some.
 
-    Not by way of the buffer: it reads on after the first Ctrl-D of a terminal, for want of more.
+    The buffer is bypassed: it would continue to read after the first Ctrl-D of a terminal.
 
     Raises:
-        OSError: It cannot be read; the error names it.
+        OSError: The input cannot be read; the error names it.
     """
     raw: BinaryIO = getattr(source, "raw", source)
     try:
@@ -266,7 +266,7 @@ def _fill(
     writer: AtomicWriter,
     advance: Callable[[int], None],
 ) -> None:
-    """Copy the input and commit, or leave it undecided if that would change nothing."""
+    """Copy the input and commit, or leave the writer undecided if nothing would change."""
     chunk = b""
     if arguments.if_changed:
         same, chunk, changed = _compare(arguments, source, advance)
@@ -288,7 +288,7 @@ def _compare(
     """Compare the input with the file, whose lock is held.
 
     Returns:
-        How many bytes from the start are the same, what was read of the input beyond them, and
+        The number of equal bytes at the start, the bytes read from the input after them, and
         whether anything differs.
     """
     same = 0
@@ -307,7 +307,7 @@ def _compare(
 
 
 def _copy_start(path: str, size: int, writer: AtomicWriter) -> None:
-    """Copy what was found to be the same from the file itself: the input gave it only once."""
+    """Copy the equal start from the file itself, since the input can be read only once."""
     if not size:
         return
     with AtomicReader(path, safety="best_effort") as reader:
@@ -319,7 +319,7 @@ def _copy_start(path: str, size: int, writer: AtomicWriter) -> None:
 
 
 def _recorded(arguments: Namespace) -> bool:
-    """Tell whether the checksum that was asked for, if one was, is beside the file already."""
+    """Tell whether the file already has the requested checksum, or none was requested."""
     if not arguments.checksum and arguments.algo is None:
         return True
     try:

@@ -1,6 +1,6 @@
 """Completions for shells and the manual page, both generated from the parser.
 
-Printed by ``safeatomic --print-completion SHELL``; the source distribution carries them as files,
+``safeatomic --print-completion SHELL`` prints them; the source distribution contains them as files,
 which its build makes with `files`.
 """
 
@@ -32,7 +32,7 @@ def completion(parser: argparse.ArgumentParser, shell: str) -> str:
 
 
 def files(parser: argparse.ArgumentParser) -> dict[str, str]:
-    """Return the files of the source distribution, by the place below ``share`` they belong to."""
+    """Return the files of the source distribution, by their place below ``share``."""
     return {
         "bash-completion/completions/safeatomic": _bash(parser),
         "zsh/site-functions/_safeatomic": _zsh(parser),
@@ -57,7 +57,7 @@ def _positionals(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def _values(action: argparse.Action) -> list[str]:
-    """Return the values that an option takes, as far as they are known."""
+    """Return the known values of an option."""
     return [str(choice) for choice in action.choices or _SUGGESTED.get(str(action.metavar), ())]
 
 
@@ -199,7 +199,7 @@ def _zsh_options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _zsh_joint(action: argparse.Action, option: str) -> str:
-    """Return what tells zsh that the value may follow in the same word, too."""
+    """Return the mark by which zsh allows the value in the same word, too."""
     if action.nargs == 0:
         return ""
     return "=" if option.startswith("--") else "+"
@@ -317,7 +317,7 @@ def _roff_options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _roff(text: str) -> str:
-    """Escape text for roff: no line may begin as a request, and a minus sign is typed as one."""
+    """Escape text for roff: no line may begin like a request, and minus signs stay ASCII."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return "\n".join(
         f"\\&{line}" if line.startswith((".", "'")) else line for line in escaped.split("\n")

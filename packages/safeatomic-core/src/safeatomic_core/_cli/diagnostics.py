@@ -1,4 +1,4 @@
-"""What the library warns of and logs, as lines in the command's own style."""
+"""The library's warnings and log messages, as lines in the command's own style."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Diagnostics(logging.Handler):
 
     def __enter__(self) -> None:
         self._warnings.__enter__()
-        warnings.simplefilter("ignore")  # Python's own are for developers of this program
+        warnings.simplefilter("ignore")  # Python's own warnings are for developers
         warnings.simplefilter("always", UnsupportedEnvironmentWarning)
         warnings.showwarning = self._show
         logger = logging.getLogger("safeatomic")
@@ -40,7 +40,7 @@ class Diagnostics(logging.Handler):
         self._warnings.__exit__(*details)  # type: ignore[arg-type]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print what was logged."""
+        """Print a log message."""
         self._say(record.getMessage())
 
     def _show(self, message: Warning | str, *_where: object, **_more: object) -> None:

@@ -51,7 +51,7 @@ def locks(arguments: Namespace) -> int:
 
 
 def unlock(arguments: Namespace) -> int:
-    """Remove a lock, by proof of its holder's death or by force, and say whose it was."""
+    """Remove a lock, because its holder is proven dead or by force, and say whose it was."""
     before = inspect_lock(arguments.path)
     if arguments.force:
         if arguments.max_age is not None:
@@ -67,7 +67,7 @@ def unlock(arguments: Namespace) -> int:
 
 
 def clean(arguments: Namespace) -> int:
-    """Remove the proven orphans of a directory, and the locks of the dead."""
+    """Remove the proven orphans of a directory, and the locks of dead holders."""
     directory = arguments.directory
     verb = "would remove" if arguments.dry_run else "removed"
     dir_fd = kernel.open(directory, DIRECTORY_FLAGS)
@@ -75,7 +75,7 @@ def clean(arguments: Namespace) -> int:
     try:
         found = _temp_file.orphans(dir_fd, remove=not arguments.dry_run, refused=refused)
     except OSError as error:
-        if error.filename is None:  # of a call with the descriptor
+        if error.filename is None:  # from a call with the descriptor
             error.filename = directory
         raise
     finally:
@@ -99,7 +99,7 @@ def clean(arguments: Namespace) -> int:
 
 
 def _remove(info: LockInfo, *, dry_run: bool) -> bool:
-    """Remove a dead holder's lock, or only see whether that can be done."""
+    """Remove a dead holder's lock, or only check whether it can be removed."""
     if not dry_run and release_stale_beside(info.path):
         return True
     if is_pinned(info.path, follow=False, gently=dry_run):
@@ -118,7 +118,7 @@ def describe(info: LockInfo) -> str:
 
 
 def conflict(path: str) -> str:
-    """Return the line of somebody who did not get a lock."""
+    """Return the line about a lock that was not acquired."""
     info = inspect_lock(path)
     if info.exists:
         return _described(path, info)
@@ -126,7 +126,7 @@ def conflict(path: str) -> str:
 
 
 def _described(path: str, info: LockInfo) -> str:
-    """Return one line about a lock that was not to be had."""
+    """Return one line about a lock that could not be acquired."""
     return f"{describe(info)}: {PINNED}" if is_pinned(path) else describe(info)
 
 
@@ -160,7 +160,7 @@ def _user(number: int) -> str:
         import pwd
 
         return f"user {output.name(pwd.getpwuid(number).pw_name)}"
-    except (ImportError, KeyError):  # no such module, no such user
+    except (ImportError, KeyError):  # no such module, or no such user
         return f"user {number}"
 
 

@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(*args, **{"allow_abbrev": False, "formatter_class": formatter, **kwargs})
-        self.color = False  # what Python 3.14 draws would get into the manual page and the docs
+        self.color = False  # Python 3.14's colours would get into the manual page and docs
         self._given: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -35,11 +35,11 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _print_message(self, message: str, _file: object = None) -> None:
-        """Print help to standard output; unlike argparse, do not ignore that it cannot be."""
+        """Print help to standard output; unlike argparse, do not ignore a failure."""
         say_as_it_is(message)
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where to read on, then leave."""
+        """Say what is wrong and where to read more, then exit."""
         unknown = self._unknown_option()
         if unknown is not None and message.startswith("the following arguments are required"):
             # It was taken for an option, so the argument that it was to be is missing.
@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_checksum(parser: Parser) -> None:
-    """Add what a writing subcommand says of the checksum."""
+    """Add the checksum options of a writing subcommand."""
     parser.add_argument("--checksum", action="store_true", help="record the checksum beside PATH")
     parser.add_argument(
         "--algo", type=algorithm, metavar="ALGO", help="with this algorithm (default: sha256)"
@@ -69,13 +69,13 @@ def add_checksum(parser: Parser) -> None:
 
 
 def add_lock_options(parser: Parser) -> None:
-    """Add whether the lock is taken, and how long it is waited for."""
+    """Add the options for taking the lock and for waiting."""
     parser.add_argument("--no-lock", action="store_true", help="do not take the lock")
     add_waiting(parser)
 
 
 def add_waiting(parser: Parser) -> None:
-    """Add how long the lock is waited for."""
+    """Add the options for waiting for the lock."""
     parser.add_argument(
         "-w",
         "--wait",
@@ -119,7 +119,7 @@ def settle_waiting(parsed: argparse.Namespace) -> None:
 
 
 def add_safety(parser: Parser) -> None:
-    """Add what is done where a guarantee does not hold."""
+    """Add the option for a place where a guarantee does not hold."""
     parser.add_argument(
         "--safety",
         choices=SAFETY,
@@ -129,7 +129,7 @@ def add_safety(parser: Parser) -> None:
 
 
 def add_recursion(parser: Parser) -> None:
-    """Add the option that takes a directory as the files below it."""
+    """Add the option that replaces a directory with the files below it."""
     parser.add_argument(
         "-r",
         "--recursive",
@@ -139,12 +139,12 @@ def add_recursion(parser: Parser) -> None:
 
 
 def add_json(parser: Parser) -> None:
-    """Add that the answer is JSON."""
+    """Add the option for output as JSON."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_progress(parser: Parser) -> None:
-    """Add that progress is shown in any case."""
+    """Add the option that always shows progress."""
     parser.add_argument(
         "--progress", action="store_true", help="show progress where it is not a terminal, too"
     )

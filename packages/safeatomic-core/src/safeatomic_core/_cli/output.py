@@ -1,9 +1,9 @@
-"""What the command prints, and the standard streams it was given.
+"""The output of the command, and its standard streams.
 
-A name or a host name is somebody else's choice: whatever it holds, it is shown on one line, and
-neither moves the cursor nor ends an output that cannot encode it. JSON is ASCII, so it is JSON in
-every locale. A stream that was closed before we started stays closed: its number must not be given
-to a file that we open, or what is printed would end up there.
+Other people choose file names and host names. Any name is shown on one line, cannot move the
+cursor, and does not stop the output if the encoding lacks a character. JSON is ASCII, so it is
+valid in every locale. A stream that was closed before we started stays closed: no file that we open
+may get its number, or printed text would go into that file.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 OK, NO, ERROR, REFUSED = 0, 1, 2, 3
 _COLOUR = re.compile("(\x1b\\[[0-9]*m)")
-_BYTE = range(0xDC80, 0xDD00)  # how a byte that is not UTF-8 appears in a name (PEP 383)
+_BYTE = range(0xDC80, 0xDD00)  # the form of a byte that is not UTF-8 in a name (PEP 383)
 
 
 def reserve_standard_descriptors() -> None:
-    """Let no file of ours get one of the numbers 0 to 2: they stand for the standard streams.
+    """Keep the numbers 0 to 2, those of the standard streams, from the files that we open.
 
-    Those that are closed are given to a directory, which can be neither read nor written. In the
-    commands that we run they are closed again.
+    If one is closed, a directory is opened there, which can be neither read nor written. In the
+    commands that we run, these descriptors are closed again.
     """
     try:
         while (fd := kernel.open("/", os.O_RDONLY)) <= 2:
@@ -77,14 +77,14 @@ def say_lines(text: str) -> None:
 
 
 def say_coloured(text: str) -> None:
-    """Print one line in which the colours are ours, and nothing else is to reach the terminal."""
+    """Print one line that may contain our own colours, and no other control characters."""
     parts = _COLOUR.split(text)
     shown = [one_line(part) if place % 2 == 0 else part for place, part in enumerate(parts)]
     _put("".join(shown) + "\n")
 
 
 def say_json(value: object) -> None:
-    """Print a value, or a record, as JSON of ASCII characters that are all printable."""
+    """Print a value, or a record, as JSON in printable ASCII characters."""
     text = json.dumps(_plain(value), indent=2).replace("\x7f", "\\u007f")
     _put(text + "\n")
 
@@ -96,7 +96,7 @@ def _put(text: str) -> None:
 
 
 class Named:
-    """Let an error of the standard output, which has no name of its own, say what it is."""
+    """Give an error of the standard output, which has no file name, a name."""
 
     def __enter__(self) -> None:
         pass
@@ -107,7 +107,7 @@ class Named:
 
 
 def complain(text: str) -> None:
-    """Print one line to standard error, if that is there and takes it."""
+    """Print one line to standard error, if that is open and writable."""
     stream = sys.stderr
     if stream is None:
         return
@@ -115,7 +115,7 @@ def complain(text: str) -> None:
         stream.write(_encodable(f"safeatomic: {one_line(text)}", stream) + "\n")
         stream.flush()
     except OSError:
-        pass  # nobody is left to whom this could be reported; the exit status tells
+        pass  # this cannot be reported anywhere; the exit status shows the failure
 
 
 def finish(status: int) -> int:
@@ -125,7 +125,7 @@ def finish(status: int) -> int:
         if sys.stderr is not None:
             sys.stderr.flush()
     except OSError:
-        _abandon(sys.stderr)  # or from 3.14 on the interpreter exits with a status of its own
+        _abandon(sys.stderr)  # otherwise Python 3.14 and later exit with a status of their own
     return status
 
 
@@ -139,28 +139,28 @@ def _finish_output(status: int) -> int:
         return ERROR
     except OSError as error:
         _abandon(sys.stdout)
-        if status != ERROR:  # which has been reported, and may be this one
+        if status != ERROR:  # an error has been reported already, perhaps this one
             complain(f"cannot write to standard output: {error.strerror}")
-        return ERROR if status == NO else status or ERROR  # the answer is not there
+        return ERROR if status == NO else status or ERROR  # the answer was not printed
     return status
 
 
 def _abandon(stream: TextIO) -> None:
-    """Let what is still buffered go nowhere, so that the flush at exit does not complain."""
+    """Discard the buffered output, so that the flush at exit does not fail."""
     with open(os.devnull, "wb") as nowhere:
         try:
             os.dup2(nowhere.fileno(), stream.fileno())
         except (OSError, ValueError):
-            return  # it is not a file, so nothing is flushed to one at exit
+            return  # it is not a file, so the flush at exit reaches none
 
 
 def name(path: str) -> str:
-    """Return a path as it is shown: on one line, and so that two paths never look the same."""
+    """Return a path for display: on one line, and different for different paths."""
     return one_line(path.replace("\\", "\\\\")) or "''"
 
 
 def one_line(text: str) -> str:
-    """Return text without what could end the line, move the cursor or turn the direction."""
+    """Escape characters that could end the line, move the cursor or change the direction."""
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
@@ -168,7 +168,7 @@ def _escaped(char: str) -> str:
     code = ord(char)
     if code in _BYTE:
         return f"\\x{code - 0xDC00:02x}"
-    # Not as a byte, which is something else.
+    # Not in the form of a byte, which means something else.
     return f"\\u{code:04x}" if 0x80 <= code <= 0xFF else repr(char)[1:-1]
 
 
@@ -184,7 +184,7 @@ def _stdout() -> TextIO:
 
 
 def _plain(value: object) -> object:
-    """Return a record as what JSON can express."""
+    """Return a record as values that JSON can express."""
     if isinstance(value, Record):
         return {name: _plain(getattr(value, name)) for name in type(value).__annotations__}
     if isinstance(value, tuple | list):

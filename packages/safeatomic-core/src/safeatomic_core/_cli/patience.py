@@ -1,9 +1,9 @@
-"""Standard streams that somebody has set to non-blocking, used as if nobody had.
+"""Standard streams that another program has set to non-blocking, used as blocking ones.
 
 The flag belongs to the open file, which our parent and its other children share (fcntl(2),
-O_NONBLOCK); a program that runs under some shells, job runners or ssh finds it set. Python's
-buffered streams take "nothing there yet" for the end of the input, and drop what does not fit into
-a pipe at once. Taking the flag off would disturb those who have set it.
+O_NONBLOCK); some shells, job runners and ssh leave it set. Python's buffered streams treat "no data
+yet" as the end of the input, and drop output that does not fit into a pipe at once. Clearing the
+flag would disturb the program that has set it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Patience:
-    """Replace the standard streams that do not block, inside a ``with`` block."""
+    """Replace the non-blocking standard streams inside a ``with`` block."""
 
     def __init__(self) -> None:
         self._before: dict[str, Any] = {}
@@ -58,7 +58,7 @@ def _patient(stream: Any) -> io.TextIOWrapper:
 
 
 class _Waiting(io.RawIOBase):
-    """A descriptor that is not ours to close, which is waited for until it is ready."""
+    """A descriptor that belongs to the caller; each call waits until it is ready."""
 
     def __init__(self, fd: int, *, writes: bool) -> None:
         self._fd = fd

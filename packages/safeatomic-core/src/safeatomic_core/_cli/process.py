@@ -1,12 +1,11 @@
-"""A command that runs under a lock: how it is started, told of signals, and waited for.
+"""Start a command under a lock, pass signals on to it, and wait for it.
 
-It finds what a shell would give it: our descriptors, our environment, the signals that were ignored
-when we started. SIGPIPE and SIGXFSZ, which the interpreter ignores, and SIGCHLD, which somebody may
-have ignored before us, are as usual.
+The command gets what a shell would give it: our descriptors, our environment, and the signals that
+were ignored when we started. SIGPIPE and SIGXFSZ, which the interpreter ignores, and SIGCHLD, which
+our parent may have ignored, have their default action.
 
-Signals for us are taken one by one instead of by handlers, since only so the kernel says who sent
-them. What a terminal sends goes to the command as well; what `kill` sent to us does not, and is
-passed on.
+We wait for signals instead of using handlers, because the kernel then reports the sender. A
+terminal also sends its signals to the command; those of `kill` reach only us, and are passed on.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 NOT_FOUND, NOT_STARTED = 127, 126  # as shells report them
-_PAUSE = 0.02  # seconds between two checks on the command where signals may go to other threads
+_PAUSE = 0.02  # seconds between two checks on the command if other threads may get the signals
 _SIGNALLED = 128
-_FROM_KERNEL = 0x80  # SI_KERNEL: a terminal, not somebody's kill(2) (<asm-generic/siginfo.h>)
+_FROM_KERNEL = 0x80  # SI_KERNEL: from a terminal, not from kill(2) (<asm-generic/siginfo.h>)
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _RESET = ("SIGPIPE", "SIGXFSZ", "SIGCHLD")
@@ -49,11 +48,11 @@ class StartError(Exception):
 
 
 class Child:
-    """One command. Use it in a ``with`` block: from its start on, signals are for the command.
+    """One command. Use it in a ``with`` block, in which signals are passed on to the command.
 
     Attributes:
-        asked_to_end: The first signal that ends a program by default, 0 if none came; what the
-            command has made of it is its own affair.
+        asked_to_end: The first signal that ends a program by default, 0 if none came; the command
+            may have handled or ignored it.
     """
 
     def __init__(self) -> None:
@@ -67,7 +66,7 @@ class Child:
     def __enter__(self) -> Self:
         passed_on = {getattr(signal, name) for name in _PASSED_ON}
         passed_on = {one for one in passed_on if signal.getsignal(one) != signal.SIG_IGN}
-        # A signal without a handler that is ignored by default may be dropped though it is blocked.
+        # The kernel may drop a blocked signal that has no handler and is ignored by default.
         self._before_child = signal.signal(signal.SIGCHLD, lambda *_: None)
         self._taken = {signal.SIGCHLD, *passed_on}
         self._alone = _is_only_thread()
@@ -95,12 +94,12 @@ class Child:
         Args:
             command: Its name and arguments.
             environment: Its environment.
-            streams: Descriptors of ours, and which of its own they become.
+            streams: Descriptors of ours, and their numbers in the command.
 
         Raises:
             StartError: It could not be started.
         """
-        if not command[0]:  # posix_spawnp(3) is not even asked
+        if not command[0]:  # without a call of posix_spawnp(3)
             raise StartError("''", OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
         streams = tuple(streams)
         try:
@@ -109,7 +108,7 @@ class Child:
             except OSError as error:
                 if error.errno != errno.ENOEXEC:
                     raise
-                # A script without a first line that names its interpreter, as for execvp(3).
+                # A script whose first line names no interpreter: run it as execvp(3) does.
                 script = ["/bin/sh", _found(command[0]) or command[0], *command[1:]]
                 self._pid = self._spawn(script, environment, streams)
         except OSError as error:
@@ -123,7 +122,7 @@ class Child:
         environment: Mapping[str, str],
         streams: tuple[tuple[int, int], ...],
     ) -> int:
-        if not hasattr(os, "posix_spawnp"):  # a fork of our own would close the lock (`_forks`)
+        if not hasattr(os, "posix_spawnp"):  # after os.fork(), `_forks` would close the lock
             raise OSError(errno.ENOSYS, "PyPy starts no commands here: use CPython's safeatomic")
         return os.posix_spawnp(
             command[0],
@@ -135,7 +134,7 @@ class Child:
         )
 
     def _pass_on(self, number: int) -> None:
-        """Send the command a signal, if that is allowed: of sudo and su it is not."""
+        """Send the command a signal, if that is permitted; for sudo and su it is not."""
         try:
             kernel.kill(self._pid, number)
         except PermissionError:
@@ -159,7 +158,7 @@ class Child:
 
 
 def _found(command: str) -> str | None:
-    """Return the path of a command that can be found by its name, None if there is none."""
+    """Return the path of a command by its name, None if it is not found."""
     places = [command]
     if os.sep not in command:
         places = [os.path.join(directory, command) for directory in os.get_exec_path()]
@@ -168,9 +167,9 @@ def _found(command: str) -> str | None:
 
 
 def _is_only_thread() -> bool:
-    """Tell whether this process has no other thread, those that are not Python's included.
+    """Tell whether this process has no other thread, including those not made by Python.
 
-    Where that cannot be seen it has one: a signal that such a thread takes would never come here.
+    If unknown, say no: a signal that another thread takes would never arrive here.
     """
     try:
         return len(kernel.listdir("/proc/self/task")) == 1
@@ -181,16 +180,16 @@ def _is_only_thread() -> bool:
 def _next_signal(signals: set[Any], *, alone: bool) -> tuple[int, bool]:
     """Wait for a signal; return it and whether a terminal sent it to the whole process group.
 
-    Not by `signal.sigtimedwait` with a timeout: when the process is stopped for longer than that,
-    it returns what happens to stand in memory as if it were a signal.
+    `signal.sigtimedwait` is not called with a timeout: if the process is stopped for longer than
+    the timeout, it returns arbitrary memory as a signal.
 
     Args:
-        signals: Those to wait for.
-        alone: Whether no thread was there that does not block them. Such a one, in a program that
-            runs us inside, may get the signal that tells of the command's end.
+        signals: The signals to wait for.
+        alone: Whether every thread blocked them. In a program that runs us in its own process,
+            another thread may get the signal of the command's end.
     """
     if not hasattr(signal, "sigwaitinfo"):
-        # macOS: a Ctrl-C there reaches the command twice, which most take for one
+        # macOS: a Ctrl-C reaches the command twice there; most commands treat it as one
         return signal.sigwait(signals), False
     info = signal.sigwaitinfo(signals) if alone else signal.sigtimedwait(signals, 0)
     if info is None:

@@ -1,8 +1,7 @@
-"""A bar on standard error while much is read, written or hashed.
+"""A progress bar on standard error while many bytes are read, written or hashed.
 
-It is drawn where standard error is a terminal, not a dumb one that cannot remove it, and there is
-much to do. ``--progress`` asks for it anyway: where there is no such terminal, one line for each
-tenth is printed instead.
+It is drawn for long work, if standard error is a terminal that can remove it (not a dumb one).
+``--progress`` always asks for it: without such a terminal, a line for each tenth is printed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
 
-LONG = 64 << 20  # bytes from which it is worth a bar
+LONG = 64 << 20  # bytes from which a bar is drawn
 _WIDTH = 25
 _STEP = 16 << 20  # bytes between two reports where the total is not known
 
@@ -30,9 +29,9 @@ class Progress:
         """Draw nothing yet.
 
         Args:
-            total: Bytes that there are to do, None where nobody knows.
+            total: Bytes in all, None if unknown.
             asked: Whether ``--progress`` was given.
-            quiet: Whether a terminal shows something else already.
+            quiet: Whether the terminal already shows other output.
         """
         self._total = total
         self._done = 0
@@ -55,7 +54,7 @@ class Progress:
             self._shown = -1
 
     def advance(self, size: int) -> None:
-        """Count bytes that are done."""
+        """Count bytes as done."""
         if not self._active:
             return
         self._done += size
@@ -81,7 +80,7 @@ class Progress:
 
 
 def total_size(paths: Iterable[str]) -> int:
-    """Return how many bytes the regular files among paths hold."""
+    """Return the total size in bytes of the regular files among paths."""
     return sum(filter(None, map(size_of, paths)))
 
 
@@ -95,7 +94,7 @@ def size_of(file: str | int) -> int | None:
 
 
 def size_of_stream(stream: object) -> int | None:
-    """Return how many bytes a stream still holds, None where nobody knows."""
+    """Return how many bytes are left in a stream, None if unknown."""
     try:
         fd = stream.fileno()  # type: ignore[attr-defined]
         size = size_of(fd)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .._writer import AtomicWriter
     from .signals import Ending
 
-_CHUNK = 65536  # bytes taken from a pipe at a time, which is what it holds
+_CHUNK = 65536  # bytes read from a pipe at a time: its capacity
 
 
 def lock(arguments: Namespace) -> int:
@@ -56,17 +56,17 @@ def lock(arguments: Namespace) -> int:
 
 
 class _Held:
-    """The lock of a command. `close` releases it, and no signal keeps it from that."""
+    """The lock of a command. `close` releases it, even if signals arrive."""
 
     def __init__(self, path: str, ending: Ending) -> None:
         self._path = path
         self._ending = ending
-        self._others = kept_by_path(path)  # of a program that runs us inside
+        self._others = kept_by_path(path)  # of a program that runs us in its process
         self._kept: Kept | None = None
         self._released = False
 
     def take(self, arguments: Namespace) -> bool:
-        """Take it; from then on signals are only noted, or passed on to the command."""
+        """Take the lock; from then on signals are only noted, or passed on to the command."""
         taken = try_acquire_lock(
             self._path,
             retries=arguments.retries,
@@ -88,10 +88,10 @@ class _Held:
         return _environment(self._kept, hide=hide)
 
     def close(self) -> None:
-        """Release it, after a command that has ended, whose status stands whatever happens here."""
+        """Release the lock after the command has ended; a failure does not change its status."""
         self._ending.defer()
         kept = self._kept
-        if kept is None and self._others is None:  # a signal may have come once it was taken
+        if kept is None and self._others is None:  # a signal may have come after the acquisition
             kept = kept_by_path(self._path)
         if kept is not None and not self._released:
             _release(kept, self._path)
@@ -107,7 +107,7 @@ def _environment(kept: Kept | None, *, hide: bool) -> dict[str, str]:
         fd, lock_path, token = held
         named.pop(lock_path, None)
         if not hide:
-            # The command keeps the flock if we are killed: nobody gets in while it runs.
+            # If we are killed, the command keeps the flock, and no writer gets in while it runs.
             os.set_inheritable(fd, True)
             named[lock_path] = token
     if named:
@@ -134,13 +134,13 @@ def inheritable(kept: Kept | None) -> tuple[int, str, str] | None:
 
 
 def _named(environment: dict[str, str]) -> dict[str, object]:
-    """Return the locks that a wrapper around us has named already."""
+    """Return the locks that an outer wrapper has named already."""
     named = parse_json(os.fsencode(environment.get(VARIABLE, "")))
     return named if isinstance(named, dict) else {}
 
 
 def _release(kept: Kept, path: str) -> None:
-    """Release the lock of a command that has ended; its own status stands whatever happens here."""
+    """Release the lock of a command that has ended; a failure does not change its status."""
     name = output.name(path)
     try:
         _clear_up(kept, path)
@@ -156,21 +156,21 @@ def _release(kept: Kept, path: str) -> None:
 
 
 def _clear_up(kept: Kept, path: str) -> None:
-    """Flush and sweep: the lock is the only trace of a process that was killed under it."""
+    """Flush and sweep: the lock is the only trace of a killed process that wrote under it."""
     device, inode, name = kept.place
     dir_fd = kept.lock.dir_fd
-    if shows(dir_fd, (device, inode)):  # else a program that runs us inside has closed it
+    if shows(dir_fd, (device, inode)):  # else a program that runs us in its process closed it
         recover(Target.borrowed(path, name, dir_fd, None), "best_effort")
 
 
 def edit(arguments: Namespace) -> int:
-    """Replace a file with what a filter makes of it, if the filter succeeds."""
+    """Replace a file with the output of a filter, if the filter succeeds."""
     path = arguments.path
     writer = commands.open_writer(arguments, path)
     with commands.Deciding(writer):
         try:
             checked = arguments.checksum or arguments.algo is not None
-            # What is damaged must not be recorded as good.
+            # Damaged content must not be recorded as good.
             check = checked and get_checksum_info(path) is not None
             reader = AtomicReader(path, check_checksum=check, safety="best_effort")
         except ChecksumMismatchError as error:
@@ -192,8 +192,8 @@ def edit(arguments: Namespace) -> int:
 def _filter(command: list[str], source: int, writer: AtomicWriter) -> int:
     """Run a filter from a descriptor into a writer; return its status.
 
-    It writes to a pipe, not into the file: a process that it leaves behind could otherwise go on
-    writing after the file was published.
+    The filter writes to a pipe, not into the file: otherwise a process that it leaves behind could
+    still write after the file was published.
     """
     read_end, write_end = os.pipe()
     pump = _Pump(read_end, writer)
@@ -207,7 +207,7 @@ def _filter(command: list[str], source: int, writer: AtomicWriter) -> int:
                 close_quietly(write_end)
             status = child.wait()
         if child.asked_to_end and status == 0:
-            raise Ended(child.asked_to_end)  # what it has printed by then may be the half
+            raise Ended(child.asked_to_end)  # its output may be incomplete
         pump.join()
         return status
 
@@ -217,7 +217,7 @@ def _filter(command: list[str], source: int, writer: AtomicWriter) -> int:
 
 
 class _Pump(threading.Thread):
-    """What a filter prints, on its way into a writer, while the main thread takes signals."""
+    """Copy the output of a filter into a writer while the main thread waits for signals."""
 
     def __init__(self, fd: int, writer: AtomicWriter) -> None:
         super().__init__(daemon=True)
@@ -233,32 +233,32 @@ class _Pump(threading.Thread):
             while (chunk := kernel.read(self._fd, _CHUNK)) and self._write(chunk):
                 pass
         except OSError as error:
-            if error.filename is None:  # not the writer's, so the pipe's
+            if error.filename is None:  # from the pipe, not from the writer
                 error.filename = "output of the filter"
             self._failure = error
         except BaseException as error:  # noqa: BLE001 - raised where the result is wanted
             self._failure = error
         finally:
-            close_quietly(self._fd)  # a filter that has more to print ends by SIGPIPE
+            close_quietly(self._fd)  # SIGPIPE ends a filter that has more output
 
     def _write(self, chunk: bytes) -> bool:
-        """Write a chunk, unless nobody wants it any more."""
+        """Write a chunk, unless the copying was given up."""
         with self._writing:
             if not self._given_up:
                 self._writer.write(chunk)
             return not self._given_up
 
     def close(self) -> None:
-        """Write nothing more. A write that is under way ends first: its writer is given up next.
+        """Write nothing more; wait for a write that is under way, since the writer is closed next.
 
-        It is not waited for the end of the output, which a process that the filter has left behind
-        may keep open.
+        This does not wait for the end of the output: a process that the filter has left behind may
+        keep the pipe open.
         """
         self._given_up = True
         with self._writing:
             pass
 
     def reraise(self) -> None:
-        """Raise what the copying failed with."""
+        """Raise the exception of the copying, if it failed."""
         if self._failure is not None:
             raise self._failure

@@ -1,4 +1,4 @@
-"""Signals that end the command: it cleans up first, whichever of them comes, and then says so."""
+"""Signals that end the command: it cleans up first, and then reports the signal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Ended(KeyboardInterrupt):
     """One of the signals came.
 
     Attributes:
-        number: Which.
+        number: The signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -29,10 +29,10 @@ class Ended(KeyboardInterrupt):
 
 
 class Ending:
-    """Turn the signals that end a program into `Ended`, once; what was ignored stays ignored.
+    """Turn the first signal that ends a program into `Ended`; an ignored signal stays ignored.
 
-    The first one unwinds what is being done. Those that come meanwhile are not to interrupt the
-    clean-up; there is still SIGQUIT.
+    `Ended` unwinds the command's work. Later signals do not interrupt the clean-up; SIGQUIT still
+    ends the command.
 
     Attributes:
         noted: The first one that came after `defer`, 0 if none did.
@@ -45,7 +45,7 @@ class Ending:
         self.noted = 0
 
     def defer(self) -> None:
-        """Only note those that come from now on."""
+        """From now on, only note the signals."""
         self._deferred = True
 
     def __enter__(self) -> Self:
@@ -55,7 +55,7 @@ class Ending:
                 try:
                     self._before[number] = signal.signal(number, self._end)
                 except ValueError:
-                    pass  # not the main thread: only that one gets signals
+                    pass  # only the main thread gets signals
         return self
 
     def __exit__(self, *_details: object) -> None:

@@ -1,4 +1,4 @@
-"""The files below a directory that are data, without those that this library put beside it."""
+"""The data files below a directory, without the files that this library keeps beside them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def files_below(
 
     Args:
         directory: Where to begin.
-        on_error: Told of a directory that cannot be read; the walk continues. One that was removed
-            since the walk has found it is passed over, as such a file is.
+        on_error: Called for a directory that cannot be read; the walk continues. A directory or a
+            file that was removed meanwhile is skipped.
         recorded: Also yield the names of files that are missing beside a sidecar of theirs.
 
     Yields:
@@ -75,7 +75,7 @@ def _files_in(
 
 
 def _is_record(path: str) -> bool:
-    """Tell whether a sidecar without its file says what that file was."""
+    """Tell whether a sidecar without its file is a record of that file."""
     try:
         return get_checksum_info(path.removesuffix(SIDECAR_SUFFIX)) is not None
     except (OSError, SafeAtomicError, ValueError):
@@ -83,12 +83,12 @@ def _is_record(path: str) -> bool:
 
 
 def _is_lock(name: str, path: str, present: set[str]) -> bool:
-    """Tell whether a file is a lock: of ours, or an empty one beside what it is for."""
+    """Tell whether a file is a lock: one of ours, or an empty one beside its file."""
     if not name.endswith(LOCK_SUFFIX) or name == LOCK_SUFFIX:
         return False
     try:
         info = inspect_beside(path.removesuffix(LOCK_SUFFIX))
-        if info.raw is None:  # it may not be read: only one of ours bears the mark
+        if info.raw is None:  # it may not be read; only our locks have the mark
             return bool(kernel.stat(path, follow_symlinks=False).st_mode & CRASH_MARK)
     except (OSError, SafeAtomicError, ValueError):
         return False

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 _NOTE = "safeatomic: "
-# What the library calls by its Python name, and how the same is asked for here. The longer first.
+# Python names in the library's messages, and their equivalents here; longer names come first.
 _WORDS = (
     (r"retries= and delay=", "--wait"),
     (r"retries=\S*|delay=\S*", "--wait"),
@@ -48,9 +48,9 @@ _ARGUMENTS = (
     "algo|check_checksum|checksum_algo|concurrency|delay|destructive|encoding|expected|force|"
     "max_age_s|mode|overwrite|preserve_metadata|require|retries|safety|session|write_checksum"
 )
-# Not any word before an equals sign: that may be the mount option which is the reason.
+# Not every word before an equals sign: it may be a mount option that is the reason.
 _PYTHON = re.compile(rf"\b(?:{_ARGUMENTS})=|\b\w+\((?:\)|\w+=)|\b[A-Z]\w+Error\b")
-# A name, in which anything may stand, as Python quotes it; not a command, and no argument's value.
+# A name with any content, as Python quotes it; not a command, nor the value of an argument.
 _NAME = re.compile(r"(?<![\w=])(?:'(?!safeatomic )(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
 _HIDDEN = re.compile("\0(\\d+)\0")
 _OTHER_COMMAND = re.compile(r"'safeatomic [^']*'")
@@ -58,11 +58,11 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
 def explained(error: BaseException, options: Container[str]) -> str:
-    """Return what an error says, for somebody who typed a command.
+    """Return an error's message in the words of the command line.
 
     Args:
-        error: What was raised.
-        options: The options of the subcommand that was used; advice that needs others is left out.
+        error: The exception.
+        options: The options of the subcommand; advice that needs other options is left out.
     """
     if isinstance(error, UnsupportedEnvironmentError):
         refusal = (
@@ -84,7 +84,7 @@ def explained(error: BaseException, options: Container[str]) -> str:
             f"{shlex.quote(error.dst)} --from {shlex.quote(error.src)}), then remove the source"
         )
     if isinstance(error, LockError):
-        # Both arguments are texts of the library's; the path goes round the search for words.
+        # Both arguments are the library's own texts; the path is not searched for words.
         return f"cannot lock {_shown(error.path)}: {own_words(error.reason, options)}"
     if isinstance(error, MemoryError):
         return "out of memory"
@@ -97,19 +97,19 @@ def explained(error: BaseException, options: Container[str]) -> str:
 
 
 def _shown(path: str) -> str:
-    """Return a path so that, when what cannot be printed is escaped, no two look the same."""
+    """Return a path in a form that stays unique when unprintable characters are escaped."""
     return path.replace("\\", "\\\\") or "''"
 
 
 def own_words(text: str, options: Container[str] | None) -> str:
-    """Return a text of the library's without the names of Python's arguments and functions.
+    """Return a text of the library without the names of Python arguments and functions.
 
-    A clause in which one is left over, or that needs an option which the subcommand does not have,
-    is left out.
+    A clause is left out if such a name remains in it, or if it needs an option that the subcommand
+    does not have.
 
     Args:
-        text: What the library says.
-        options: The options of the subcommand; None for a text about other commands, of which
+        text: The library's text.
+        options: The options of the subcommand; None for a text about other commands, from which
             nothing is left out.
     """
     names: list[str] = []
@@ -128,7 +128,7 @@ def own_words(text: str, options: Container[str] | None) -> str:
 
 
 def outcome(error: BaseException) -> str | None:
-    """Return what the library noted of the target's fate, None if it noted nothing."""
+    """Return the library's note on the outcome for the target, None if there is none."""
     for note in getattr(error, "__notes__", ()):
         if note.startswith(_NOTE):
             return str(note.rpartition("; ")[2])
@@ -136,7 +136,7 @@ def outcome(error: BaseException) -> str | None:
 
 
 def is_contention(error: LockError) -> bool:
-    """Tell whether somebody else holds the lock; not so where it was lost or cannot be made."""
+    """Tell whether another holder has the lock; not if it was lost, or cannot be created."""
     notes = getattr(error, "__notes__", ())
     acquiring = any(note.startswith(f"{_NOTE}Acquire failed") for note in notes)
     return acquiring and error.__cause__ is None and error.reason != CommandLock.lost

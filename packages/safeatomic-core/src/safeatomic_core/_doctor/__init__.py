@@ -1,8 +1,8 @@
-"""`doctor`: look at the location of a file, and say what is wrong and what to do about it.
+"""`doctor`: examine the location of a file, report problems, and say how to fix them.
 
-`inspect_guarantees` says what a filesystem promises; `doctor` says what it finds there. It changes
-nothing; ``destructive=True`` also tests each promise on files of its own. A bad
-environment is an answer, never an exception.
+`inspect_guarantees` reports the promises of a filesystem; `doctor` reports what it finds there. It
+changes nothing; with ``destructive=True`` it also tests each promise on test files. A problem of
+the environment is a result, never an exception.
 """
 
 from __future__ import annotations
@@ -128,9 +128,9 @@ def doctor(
     text = check_path(path)
     check_flag(destructive, "destructive")
     required = _check_require(require)
-    require_stack()  # else ctypes makes an error of its own of the RecursionError
+    require_stack()  # otherwise ctypes turns the RecursionError into an error of its own
     try:
-        from .examination import examine  # a third of the package, and few programs want it
+        from .examination import examine  # a third of the package, which few programs need
     except unloadable() as error:
         return _unexamined(text, error)
     report, lines = examine(text, required, destructive=destructive)
@@ -144,7 +144,7 @@ def doctor(
 
 
 def _unexamined(path: str, error: Exception) -> DoctorReport:
-    """Return the report of a process that can no longer load the examination."""
+    """Return the report for a process that can no longer import the examination."""
     try:
         report = inspect_guarantees(path)
     except system_error():
@@ -158,14 +158,14 @@ def _unexamined(path: str, error: Exception) -> DoctorReport:
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Tell whether a stream is a terminal whose user did not ask for no colours (no-color.org)."""
+    """Tell whether a stream is a terminal and `NO_COLOR` is not set (no-color.org)."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()
 
 
 def _check_require(require: object) -> tuple[str, ...]:
-    """Return the required names, each once; they may still be unknown ones."""
+    """Return the required names, each once; they may be unknown."""
     if require is None:
         return ()
     if isinstance(require, str):

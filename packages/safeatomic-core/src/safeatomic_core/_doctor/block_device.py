@@ -1,9 +1,9 @@
 """The block device under a filesystem: does it have a write cache, and do flushes reach it?
 
-An fsync that the filesystem turns into a flush is worth nothing if some layer on the way (a device
+The filesystem turns an fsync into a flush. This does not help if a layer on the way (a device
 mapper, a RAID, a setting in ``/sys``) drops the flush while the drive below keeps data in a
-volatile cache. The kernel's own view of each layer is in ``/sys/dev/block`` (queue/write_cache,
-see block/writeback_cache_control in the kernel's documentation).
+volatile cache. The kernel's view of each layer is in ``/sys/dev/block`` (queue/write_cache, see
+block/writeback_cache_control in the kernel's documentation).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .._environment import Environment
     from .subject import Finding
 
-SYSFS = "/sys"  # a variable, so that the tests can build a machine with other disks
+SYSFS = "/sys"  # a variable, so that the tests can imitate a machine with other disks
 
 _BACK = "write back"
 
@@ -31,8 +31,8 @@ class Layer:
 
     Attributes:
         name: The kernel's name for it (``sda``, ``dm-0``).
-        cache: What its queue is told: ``"write back"``, ``"write through"``, empty if unknown.
-        drive_cache: What a SCSI or ATA drive itself reports, empty if it does not.
+        cache: The setting of its queue: ``"write back"``, ``"write through"``, empty if unknown.
+        drive_cache: The report of a SCSI or ATA drive itself, empty if there is none.
         backing_file: The file behind a loop device, empty for others.
         below: The layers it stands on.
     """
@@ -56,7 +56,7 @@ class Layer:
 
 
 def write_cache(environment: Environment) -> Finding:
-    """Say whether flushes reach the device under a filesystem."""
+    """Report whether flushes reach the device under a filesystem."""
     top = find(environment)
     if top is None:
         return unknown("no block device is known to be under this filesystem")
@@ -130,7 +130,7 @@ def _dropping_over_caching(layer: Layer) -> tuple[str, str] | None:
 
 
 def _drive_cache(directory: str) -> str:
-    """Return what a SCSI disk says of its own cache, without the word for a passing setting."""
+    """Return a SCSI disk's report on its own cache, without the word for a temporary setting."""
     for name in _list(f"{directory}/device/scsi_disk"):
         text = _read(f"{directory}/device/scsi_disk/{name}/cache_type")
         return _BACK if text.startswith(_BACK) else text

@@ -1,8 +1,7 @@
-"""What `doctor` sees of the directory and of the file itself, without writing.
+"""The checks of `doctor` on the directory and on the file itself, without writing.
 
-Each function takes the `Place` and returns a status and a detail: what was seen and, unless all is
-well, what to do about it. None of them changes anything, and none holds a lock longer than an
-instant.
+Each function takes the `Place` and returns a status and a detail: what it found and, if that is a
+problem, how to fix it. None of them changes anything, and none holds a lock longer than an instant.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _READ_ONLY = ("ro", "emergency_ro", "shutdown")  # ext4 shows the last two after
 
 
 def parent_exists(place: Place) -> Finding:
-    """Say whether the directory is there and can be opened."""
+    """Say whether the directory exists and can be opened."""
     if place.trouble is None:
         if place.status is not None and place.status.st_nlink == 0:
             return failed(
@@ -48,7 +47,7 @@ def parent_exists(place: Place) -> Finding:
             )
         return passed(f"{shown(place.directory)} is a directory")
     error = place.trouble
-    if not place.directory and error.filename is None:  # of getcwd(2)
+    if not place.directory and error.filename is None:  # from getcwd(2)
         return failed(_of_working_directory())
     at = shown(place.directory or os.fsdecode(error.filename))
     what = f"{at}: {error.strerror or error}"
@@ -161,7 +160,7 @@ def parent_symlink(place: Place) -> Finding:
 
 
 def target(place: Place) -> Finding:
-    """Say whether the path is something that can be replaced."""
+    """Say whether the path can be replaced."""
     if not place.name:
         return passed("the path is a directory; give a file's path to have the file examined")
     need_directory(place)
@@ -183,7 +182,7 @@ def target(place: Place) -> Finding:
 
 
 def _cannot_be_renamed_over(place: Place) -> str | None:
-    """Say what about the file makes the kernel refuse to replace it; None if nothing does."""
+    """Say why the kernel would refuse to replace the file; None if it would not."""
     if is_mount_point(place.dir_fd, place.name):
         return (
             "the file is itself a mount point: no rename replaces it, and others may reach it "
@@ -246,7 +245,7 @@ def name_length(place: Place) -> Finding:
 
 
 def leftovers(place: Place) -> Finding:
-    """Look for what dead writers left behind, and a doctor that was killed."""
+    """Look for leftovers of dead writers, and of a doctor that was killed."""
     need_directory(place)
     if not place.listable:
         return unknown("the directory may not be listed by this user")
@@ -290,7 +289,7 @@ def leftovers(place: Place) -> Finding:
 
 
 def _is_displaced(place: Place, name: str) -> bool:
-    """Tell whether a file has the name of a sidecar's temp, and its writer is dead."""
+    """Tell whether a file has the name of a sidecar's temp and its writer is dead."""
     if not name.startswith(SUM_PREFIX) or not is_temp_name(name):
         return False
     opened = Descriptor()

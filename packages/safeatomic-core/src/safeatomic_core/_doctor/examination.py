@@ -1,7 +1,7 @@
 """One run of `doctor`: every inspection, then the probes, each with its result.
 
-The checks are a third of the package, and few programs need them: this module, which needs them
-all, is imported by the first call.
+The checks are a third of the package, and few programs need them. This module imports them all, so
+the first call imports this module.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def examine(
 
 
 def _inspect(path: str) -> tuple[GuaranteeReport, list[Line]]:
-    """Return the report on the guarantees; when even that fails, an unknown one and why."""
+    """Return the report on the guarantees; if that fails, an unknown one and the reason."""
     try:
-        _verdicts.forget()  # what was changed in another mount namespace, no watch on ours sees
+        _verdicts.forget()  # a watch on our mount namespace does not see changes in another one
         return inspect_guarantees(path), []
     except system_error() as error:
         why = _explain(error, "inspect the path")
@@ -68,7 +68,7 @@ def _inspect(path: str) -> tuple[GuaranteeReport, list[Line]]:
 
 
 def _report_on(place: Place) -> GuaranteeReport:
-    """Return the report on a directory to which only its descriptor leads."""
+    """Return the report on a directory that can be reached only by its descriptor."""
     device = need_directory(place).st_dev
     verdict = _verdicts.look(device, place.dir_fd, place.directory, whole=True)
     if place.name and _verdicts.is_mount_point(place.dir_fd, place.name, verdict):
@@ -79,7 +79,7 @@ def _report_on(place: Place) -> GuaranteeReport:
 def _inspections(
     place: Place, report: GuaranteeReport
 ) -> tuple[tuple[str, Callable[[], Finding]], ...]:
-    """Return every check that only looks, with its name."""
+    """Return every check that does not write, with its name."""
     return (
         ("parent_exists", lambda: look.parent_exists(place)),
         ("parent_writable", lambda: look.parent_writable(place)),
@@ -111,7 +111,7 @@ def _why_not(lines: list[Line], *, destructive: bool) -> str | None:
 
 
 def _probe(place: Place, skipped: str | None) -> list[Line]:
-    """Run the probes, or say why not; what they made is removed even when one is interrupted."""
+    """Run the probes, or say why not; their files are removed even if one is interrupted."""
     probes = Probes(place)
     if skipped is not None:
         return [(name, "unknown", skipped) for name, _ in probes.all()]
@@ -119,7 +119,7 @@ def _probe(place: Place, skipped: str | None) -> list[Line]:
 
 
 def _try(probes: Probes) -> list[Line]:
-    """Run the probes, and remove what they made."""
+    """Run the probes, and remove their files."""
     lines = []
     try:
         lines = [_run(name, probe) for name, probe in probes.all()]
@@ -127,13 +127,13 @@ def _try(probes: Probes) -> list[Line]:
         try:
             cleaned = _run("probe_cleanup", probes.clean)
         finally:
-            if not probes.cleaned:  # an interrupt came before the first had begun
+            if not probes.cleaned:  # an interrupt came before the first clean-up began
                 _run("probe_cleanup", probes.clean)
     return [*lines, cleaned]
 
 
 def _run(name: str, check: Callable[[], Finding]) -> Line:
-    """Make one check; what it raises is its result."""
+    """Run one check; an exception is its result."""
     try:
         status, detail = check()
     except Exception as error:
@@ -145,9 +145,9 @@ def _run(name: str, check: Callable[[], Finding]) -> Line:
 
 
 def _belongs_to_a_check(error: Exception) -> bool:
-    """Tell whether a check may have run into it: a diagnosis must not die of the disease.
+    """Tell whether an error may come from the check itself, and is therefore a finding.
 
-    What a signal handler raises, such as a time-out, is mostly a class of the program's own.
+    An exception from a signal handler, such as a time-out, usually has a class of the program.
     """
     if isinstance(error, OSError):
         return error.errno is not None
@@ -159,7 +159,7 @@ def _explain(error: Exception, doing: str) -> str:
     if not isinstance(error, OSError):
         text = str(error) if isinstance(error, SafeAtomicError) else repr(error)
     elif str(error.strerror).startswith("cannot "):
-        text = str(error.strerror)  # explained by the protocol already
+        text = str(error.strerror)  # the protocol has already explained it
     else:
         text = str(explain(error, doing, "", "nothing was changed").strerror)
     return text

@@ -1,7 +1,8 @@
-"""How a report of the doctor reads: what matters first, the verdict last, on one screen.
+"""The layout of a report: problems first, the verdict last, on one screen.
 
-A terminal shows the end of what was printed, so the verdict is the last line, and what passed is
-named without its details. No path and no command is broken over two lines: they are copied.
+A terminal shows the end of the output, so the verdict is the last line, and the checks that passed
+are listed without details. Paths and commands are not broken over two lines, so that users can copy
+them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _STATUS_OF: dict[Level, CheckStatus] = {
 }
 _SKIPPED = "skipped: "
 _QUOTED = re.compile(r"`[^`]+`|\"[^\"]+\"|(?<![\w'])'[^']+'(?!\w)")
-_KEPT = "\x1f"  # stands for a blank that is not to be broken at
+_KEPT = "\x1f"  # stands for a blank at which no line may be broken
 
 
 def lines(report: DoctorReport, *, colour: bool) -> list[str]:
@@ -75,7 +76,7 @@ def _guarantees(report: DoctorReport, paint: Callable[[str, str], str]) -> list[
 
 
 def _reasons(skipped: Iterable[DoctorCheck]) -> str:
-    """Return how many checks were skipped for which reasons, on one line."""
+    """Return the reasons for skipped checks, with the number of checks for each, on one line."""
     numbers: dict[str, int] = {}
     for check in skipped:
         reason = check.detail.removeprefix(_SKIPPED)
@@ -84,7 +85,7 @@ def _reasons(skipped: Iterable[DoctorCheck]) -> str:
 
 
 def _wrapped(text: str, first: str) -> list[str]:
-    """Wrap a text, but nowhere inside what is quoted: a path with blanks, a command."""
+    """Wrap a text, but not inside quotes (a path with blanks, or a command)."""
     kept = _QUOTED.sub(lambda found: found.group().replace(" ", _KEPT), text)
     wrapped = textwrap.wrap(
         kept,

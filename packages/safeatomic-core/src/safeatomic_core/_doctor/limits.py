@@ -1,4 +1,4 @@
-"""What keeps this process from writing, wherever the file is: a sandbox, and resource limits."""
+"""Limits that keep this process from writing, wherever the file is: a sandbox, resource limits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from .subject import Finding, Place
 
 _NO_FILE = 0x3FFFFFFF  # a descriptor that nobody has
-_LOOKED_AT = (errno.EBADF, errno.ENOENT)  # what the kernel answers once it looks at the arguments
+_LOOKED_AT = (errno.EBADF, errno.ENOENT)  # the kernel's answers once it examines the arguments
 _NEEDED, _NEEDED_WITH_CHECKSUM = 3, 5  # descriptors that a write has open at once
 
 
 def process(place: Place) -> Finding:
-    """Say whether this process may make the calls of a write, on files that are large enough."""
+    """Say whether this process may make a write's system calls, on files of sufficient size."""
     need_directory(place)
     refused = _refused_calls(place)
     if refused:
@@ -36,10 +36,10 @@ def process(place: Place) -> Finding:
 
 
 def _refused_calls(place: Place) -> list[str]:
-    """Return the system calls that are refused whatever their arguments.
+    """Return the system calls that are refused for any arguments.
 
-    A filter answers before anything is looked at. The kernel knows that nobody has this descriptor,
-    and that no file has an empty name (path_resolution(7)): nothing is changed.
+    A filter answers before the arguments are examined. Without a filter, the kernel finds that the
+    descriptor does not exist or that the name is empty (path_resolution(7)), and changes nothing.
     """
     both = {"src_dir_fd": place.dir_fd, "dst_dir_fd": place.dir_fd}
     calls: dict[str, Callable[[], object]] = {
@@ -62,7 +62,7 @@ def _refused_calls(place: Place) -> list[str]:
 
 
 def _file_size(place: Place) -> Finding | None:
-    """Say what the limit for the size of a file prevents; None if nothing."""
+    """Say what the limit on file sizes prevents; None if nothing."""
     try:
         import resource
     except ImportError:  # Windows
@@ -86,7 +86,7 @@ class _Owners:
         self.all = [Descriptor() for _ in range(1, _NEEDED_WITH_CHECKSUM)]
 
     def close(self) -> None:
-        """Close what they have opened."""
+        """Close all of them."""
         for owner in self.all:
             owner.close()
 

@@ -1,8 +1,8 @@
-"""What the kernel will refuse a user, judged by capabilities and owners.
+"""Predict what the kernel will refuse a user, from capabilities and owners.
 
-`os.access` answers for the mode and the access list of a directory. It does not say whether a file
-in it may be replaced: in a sticky directory that depends on the owners and on CAP_FOWNER
-(``may_delete`` and ``__check_sticky`` in fs/namei.c).
+`os.access` checks the mode and the access list of a directory. It does not say whether a file in it
+may be replaced: in a sticky directory this depends on the owners and on CAP_FOWNER (``may_delete``
+and ``__check_sticky`` in fs/namei.c).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from .. import _mounts
 from .._errors import system_error
 
-# What keeps a file where it is: the flag, what it is called, and its letter (chattr(1)).
+# Attributes that prevent a rename: the flag, its word, and its letter (chattr(1)).
 _ATTRIBUTES = (
     (_mounts.IMMUTABLE, "immutable", "i"),
     (_mounts.APPEND_ONLY, "append-only", "a"),
@@ -21,10 +21,10 @@ _CAP_FOWNER = 1 << 3  # <linux/capability.h>
 
 
 def attribute(dir_fd: int, name: str = "") -> tuple[str, str] | None:
-    """Return which attribute of a directory, or of a name in it, keeps it where it is.
+    """Return an attribute of a directory, or of a name in it, that prevents a rename.
 
     Returns:
-        What it is called, and its letter; None if there is none, as far as anybody knows.
+        Its word and its letter; None if there is none, or that is unknown.
     """
     flags = _mounts.attributes(dir_fd, name)
     if flags is not None:
@@ -37,8 +37,8 @@ def attribute(dir_fd: int, name: str = "") -> tuple[str, str] | None:
 def may_replace_in_sticky(directory: os.stat_result, file: os.stat_result) -> bool:
     """Tell whether this user may rename over a file in a sticky directory.
 
-    Its owner may, the directory's owner may, and who has CAP_FOWNER over both ids of the file: in a
-    user namespace that takes that they have a number there (user_namespaces(7)).
+    The file's owner and the directory's owner may, and a user who has CAP_FOWNER over both ids of
+    the file; in a user namespace, both ids must have a number there (user_namespaces(7)).
     """
     me = os.geteuid()
     for owner in (file.st_uid, directory.st_uid):
@@ -48,11 +48,11 @@ def may_replace_in_sticky(directory: os.stat_result, file: os.stat_result) -> bo
 
 
 def may_in_directory(mode: int, dir_fd: int) -> bool:
-    """Tell whether this user may do something in an open directory, by its mode and access list.
+    """Tell whether the mode and access list of an open directory permit this user an access.
 
-    A no is confirmed: an old seccomp filter denies faccessat2 (docker before 20.10), the call that
-    asks for the effective user. Where that is the real one, access(2) answers as well, by way of
-    /proc, since the C library uses the same call for every name in a directory.
+    A refusal is confirmed, because an old seccomp filter (docker before 20.10) denies faccessat2,
+    the call for the effective user. If the real user is the same, access(2) answers as well. It
+    gets a path in /proc, since the C library uses faccessat2 for every name in a directory.
     """
     effective = os.access in os.supports_effective_ids
     if os.access(".", mode, dir_fd=dir_fd, effective_ids=effective):
@@ -63,12 +63,12 @@ def may_in_directory(mode: int, dir_fd: int) -> bool:
 
 
 def may_use_reserve() -> bool:
-    """Tell whether this user may fill the blocks that a filesystem keeps back for root."""
+    """Tell whether this user may fill the blocks that a filesystem reserves for root."""
     return os.geteuid() == 0
 
 
 def as_root(command: str) -> str:
-    """Return a command that takes root, to somebody who may be another user."""
+    """Return a command that needs root, marked as such for other users."""
     return command if os.geteuid() == 0 else f"as root: {command}"
 
 
@@ -85,7 +85,7 @@ def _has_fowner() -> bool:
 def _is_mapped(number: int, kind: str) -> bool:
     """Tell whether a user or group has a number of its own in this user namespace.
 
-    One that has none is shown as the overflow id, which may also be somebody's own.
+    An id without a number is shown as the overflow id, which may also be a real user's.
     """
     try:
         overflow = int(_mounts.read_proc(f"/proc/sys/kernel/overflow{kind}"))

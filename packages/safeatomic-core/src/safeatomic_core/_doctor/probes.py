@@ -1,8 +1,8 @@
-"""What `doctor` tests: each promise of the filesystem, through the library's own code paths.
+"""The tests of `doctor`: each promise of the filesystem, through the library's own code paths.
 
-The probes write files of their own under a name that nobody else has, never the file in question,
-and remove them whatever happens. They run under ``safety="best_effort"``: the question is what this
-place does, not what is expected of it.
+The probes write test files under names that no other program uses, never the user's file, and
+always remove them. They run under ``safety="best_effort"``: they test the behaviour of this place,
+not the expectations about it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _ROLES = ("create", "sync", "replace", "source", "destination", "flock", "lock",
 
 
 class Probes:
-    """One round of probes in one directory; `clean` and `close` afterwards, whatever happened.
+    """One round of probes in one directory; always call `clean` and `close` afterwards.
 
-    They work in a directory of their own that nobody else may enter, and reach it through its
-    descriptor. Whoever owns the directory above may rename it or put a link in its place: what root
-    probes here is written here, and nowhere else.
+    The probes work in a directory of their own that nobody else may enter, and reach it through its
+    descriptor. The owner of the directory above may rename it or put a link in its place; root's
+    probes still write only here.
     """
 
     def __init__(self, place: Place) -> None:
@@ -67,16 +67,16 @@ class Probes:
         """Remove every file that a probe may have made.
 
         Raises:
-            OSError: One of them could not be removed; all of them were tried.
+            OSError: A file could not be removed; the removal of all others was tried.
         """
         try:
             return self._clean()
         finally:
-            if self.cleaned:  # else an interrupt came, and the next call needs the directory
+            if self.cleaned:  # after an interrupt, the next call still needs the directory
                 self._room.close()
 
     def close(self) -> None:
-        """Close the probes' directory, if no clean-up has come to an end."""
+        """Close the probes' directory, if no clean-up was completed."""
         self._room.close()
 
     def _clean(self) -> Finding:
@@ -93,7 +93,7 @@ class Probes:
         return passed("the probes left nothing behind")
 
     def _remove_all(self) -> BaseException | None:
-        """Remove the probes and their directory; return what failed, an interrupt before others."""
+        """Remove the probes and their directory; return the failure, an interrupt before others."""
         failure: BaseException | None = None
         try:
             names = self._names()
@@ -107,14 +107,14 @@ class Probes:
             try:
                 remove()
             except FileNotFoundError:
-                pass  # no probe came as far as making it
+                pass  # no probe has made it
             except BaseException as error:  # noqa: BLE001 - first the rest, then the interrupt
                 if failure is None or not isinstance(error, system_error()):
                     failure = error
         return failure
 
     def _names(self) -> list[str]:
-        """Return every name in the probes' directory, in which nobody else has any."""
+        """Return every name in the probes' directory; all of them belong to the probes."""
         if self._room.fd == -1:
             return []
         try:
@@ -124,7 +124,7 @@ class Probes:
             return [role + suffix for role in _ROLES for suffix in suffixes]
 
     def _enter(self) -> int:
-        """Return a descriptor of the probes' directory, which the first of them makes."""
+        """Return a descriptor of the probes' directory; the first call makes it."""
         if self._room.fd == -1:
             kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
             flags = READ_FLAGS | O_DIRECTORY
@@ -139,7 +139,7 @@ class Probes:
         return self._room.fd
 
     def _path(self, role: str) -> str:
-        """Return a path for the library's own functions that cannot be led astray."""
+        """Return a path for the library's own functions that no link can redirect."""
         fd = self._enter()
         there = f"/proc/self/fd/{fd}"
         if not os.path.isdir(there):
@@ -149,7 +149,7 @@ class Probes:
     # ------------------------------------------------------------------------------ the probes
 
     def exclusive_create(self) -> Finding:
-        """Create a file that must not exist, and see that a second creation is refused."""
+        """Create a file that must not exist, and check that a second creation is refused."""
         name, room = "create", self._enter()
         status = kernel.fstat(self._files.create(name, room))
         try:
@@ -223,7 +223,7 @@ class Probes:
         return failed("flock was granted twice: it excludes nobody here")
 
     def lock(self) -> Finding:
-        """Take the library's own lock, look at it, be refused a second one, release it."""
+        """Take the library's own lock, inspect it, check that it is exclusive, release it."""
         path = self._path("lock")
         try:
             if not try_acquire_lock(path, safety="best_effort"):
@@ -239,7 +239,7 @@ class Probes:
             try:
                 released = release_lock(path)
             except BaseException as error:
-                released = release_lock(path)  # no passing error, no interrupt may leave it held
+                released = release_lock(path)  # it must not stay held after an error or interrupt
                 if not isinstance(error, system_error()):
                     raise
         if not released or is_locked(path):
@@ -247,7 +247,7 @@ class Probes:
         return passed("a lock is taken, seen alive, refused a second time, and released")
 
     def checksum(self) -> Finding:
-        """Write with a checksum, read it back, damage the content, and see that it is noticed."""
+        """Write with a checksum, read it back, and check that damage is noticed."""
         path = self._path("checksum")
         write_atomic_bytes(
             path, _NEW, concurrency="none", write_checksum=True, safety="best_effort"
@@ -264,13 +264,13 @@ class Probes:
 
 
 class _Files:
-    """What one probe has opened, closed when it is over."""
+    """The descriptors that one probe has opened, closed when it ends."""
 
     def __init__(self) -> None:
         self._opened: list[Descriptor] = []
 
     def open(self, *args: object, dir_fd: int | None = None) -> int:
-        """Open one more, as the system call of that name does."""
+        """Open one more file, as the system call of that name does."""
         one = Descriptor()
         self._opened.append(one)
         return one.open(kernel.open, *args, dir_fd=dir_fd)
@@ -280,7 +280,7 @@ class _Files:
         return self.open(name, _CREATE, 0o600, dir_fd=dir_fd)
 
     def close(self) -> None:
-        """Close them all; what an interrupt leaves is closed by the next call."""
+        """Close them all; after an interrupt, the next call closes the rest."""
         while self._opened:
             self._opened[-1].close()
             del self._opened[-1]

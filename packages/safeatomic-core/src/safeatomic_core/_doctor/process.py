@@ -1,4 +1,4 @@
-"""What `doctor` asks of the process and its user: whose fsync it calls, and how much it may store.
+"""Facts about the process and its user: the provider of its fsync, and its disk quota.
 
 Both need ctypes, and only the doctor needs them.
 """
@@ -15,22 +15,22 @@ from .._mounts import read_proc
 def fsync_provider() -> str:
     """Return the file name of the library whose ``fsync`` this process calls.
 
-    A preloaded library that wraps the call comes first in the search order, so this names it
-    whatever it is called.
+    A preloaded library that wraps the call comes first in the search order, so this finds it under
+    any name.
     """
     name = _provider_in(None)
     if is_library(name):
         return name
-    # The program itself: one that is not position-independent has an entry of its own for each C
-    # function whose address it takes. So every library that is loaded is asked.
+    # A program that is not position-independent has an entry of its own for each C function whose
+    # address it takes, and answers with itself. So ask every loaded library.
     providers = set()
     for library in _loaded_libraries():
         try:
             providers.add(_provider_in(library))
-        except TimeoutError:  # a signal handler's
+        except TimeoutError:  # from a signal handler
             raise
         except (OSError, AttributeError):  # what ctypes raises has no errno
-            continue  # no library of ours (a deleted one, perhaps), or one that knows no fsync
+            continue  # a library that cannot be opened (it may be deleted), or has no fsync
     strangers = sorted(found for found in providers if not is_c_library(found))
     return (strangers or sorted(providers) or [name])[0]
 
@@ -59,7 +59,7 @@ def _loaded_libraries() -> list[str]:
 
 
 def _provider_in(library: str | None) -> str:
-    """Return the file that holds ``fsync`` as a library, or the program, sees it (dladdr(3))."""
+    """Return the file whose ``fsync`` a library, or the program, calls (dladdr(3))."""
     import ctypes  # slow to import
 
     class Info(ctypes.Structure):
@@ -70,7 +70,7 @@ def _provider_in(library: str | None) -> str:
             ("saddr", ctypes.c_void_p),
         )
 
-    # With RTLD_NOLOAD nothing is loaded that is not there already.
+    # RTLD_NOLOAD loads no new library.
     mode = os.RTLD_LAZY if library is None else os.RTLD_NOLOAD | os.RTLD_LAZY
     address = ctypes.cast(ctypes.CDLL(library, mode=mode).fsync, ctypes.c_void_p)
     info = Info()
@@ -89,7 +89,7 @@ def quota(device: str, kind: int, number: int) -> tuple[int, ...]:
         in use; 0 where there is no limit.
 
     Raises:
-        OSError: There is no quota on that device (ESRCH), or it cannot be asked for.
+        OSError: There is no quota on that device (ESRCH), or it cannot be read.
     """
     if sys.platform != "linux":
         raise OSError(errno.EINVAL, "the quotactl of this system takes other arguments", device)

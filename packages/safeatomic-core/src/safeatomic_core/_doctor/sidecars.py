@@ -1,4 +1,4 @@
-"""What `doctor` sees of the lock and the checksum beside a file; it takes and changes neither."""
+"""The checks of `doctor` on a file's lock and checksum; they take and change neither."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _judge(place: Place, found: Found) -> Finding:
     if not found.exists:
         return passed("not locked")
     if found.corrupt:
-        # What does not look like any lock is not removed by force either.
+        # A file that does not look like any lock is not removed by force either.
         removal = "move it away"
         if unlike_a_lock(found) is None:
             removal = "remove it with force_release_lock() or 'safeatomic unlock --force'"
@@ -78,7 +78,7 @@ def _judge(place: Place, found: Found) -> Finding:
 
 
 def _kept_in_place(place: Place, name: str) -> str | None:
-    """Say what about a sidecar makes the kernel refuse to rename or remove it; None if nothing."""
+    """Say why the kernel would refuse to rename or remove a sidecar; None if it would not."""
     path = place.join(name)
     kept = permissions.attribute(place.dir_fd, name)
     if kept is not None:

@@ -1,4 +1,4 @@
-"""What `doctor` sees of the filesystem and the disk: what is promised, and what there is room for.
+"""The checks of `doctor` on the filesystem and the disk: their promises, and the free space.
 
 Each function takes the `Place` and returns a status and a detail; none of them changes anything.
 """
@@ -29,12 +29,12 @@ _FEW_INODES = 16  # a checked write needs four for a moment: temp, lock, two sid
 
 
 def filesystem(place: Place, report: GuaranteeReport) -> Finding:
-    """Say what the filesystem is, and what it does not guarantee apart from durability."""
+    """Name the filesystem, and the guarantees besides durability that it does not give."""
     environment = place.environment
     others = [name for name in report.degraded() if name != CRASH_DURABILITY]
     if not others:
         return passed(where(environment))
-    # Several guarantees are often degraded for one and the same reason: say it once.
+    # Several guarantees are often degraded for the same reason; state it once.
     by_reason: dict[tuple[str, str], list[str]] = {}
     for name in others:
         key = report.guarantees[name], report.reasons[name]
@@ -51,14 +51,14 @@ def filesystem(place: Place, report: GuaranteeReport) -> Finding:
 
 
 def durability(place: Place, report: GuaranteeReport) -> Finding:
-    """Say whether what was written survives a crash of the machine, and what takes that away."""
+    """Say whether written data survives a crash of the machine, and if not, why."""
     level, reason = report.guarantees[CRASH_DURABILITY], report.reasons[CRASH_DURABILITY]
     if level == "Guaranteed":
         return passed("nothing was found that keeps flushes from the disk")
     if any(reason == report.reasons[name] for name in report.degraded() if name != _IT):
         text = f"{level}, for the reason that is given under 'filesystem'"
         return warned(text) if level == "BestEffort" else failed(text)
-    if level == "BestEffort":  # it lives in memory: every other doubt is one of integrity as well
+    if level == "BestEffort":  # in memory; every other cause degrades the integrity as well
         return warned(f"{reason}; keep what matters on a disk")
     if place.environment.durability_findings:
         return failed(
@@ -69,7 +69,7 @@ def durability(place: Place, report: GuaranteeReport) -> Finding:
 
 
 def fsync_provider(place: Place) -> Finding:
-    """Say which library answers this process's fsync."""
+    """Say which library provides this process's fsync."""
     name = process.fsync_provider()
     if place.environment.durability_findings and _mounts.fsync_is_ignored():
         return failed(f"fsync succeeds on a descriptor that does not exist ({shown(name)})")
@@ -115,10 +115,11 @@ def free_space(place: Place) -> Finding:
 
 
 def _free_blocks(place: Place, found: os.statvfs_result) -> int:
-    """Return the blocks that this user may fill.
+    """Return the number of blocks that this user may fill.
 
-    Root may use what is kept back for it. Ext4 also keeps some for its own needs, which it counts
-    as free and gives to nobody (Documentation/ABI/testing/sysfs-fs-ext4, reserved_clusters).
+    Root may use the blocks that are reserved for it. Ext4 also reserves some for itself, which it
+    counts as free but gives to no user (Documentation/ABI/testing/sysfs-fs-ext4,
+    reserved_clusters).
     """
     if not permissions.may_use_reserve():
         return found.f_bavail
@@ -127,7 +128,7 @@ def _free_blocks(place: Place, found: os.statvfs_result) -> int:
 
 
 def free_inodes(place: Place) -> Finding:
-    """Say whether files can still be created."""
+    """Say whether there are inodes for new files."""
     need_directory(place)
     found = kernel.fstatvfs(place.dir_fd)
     if found.f_files == 0:

@@ -1,7 +1,7 @@
 """The location of a file, opened for examination by `doctor`.
 
-Opening never fails: what is missing stays None or -1, and the reason is kept, so that every check
-can say what it saw instead of raising.
+Opening never fails: a missing part stays None or -1, and the reason is kept, so that every check
+can report it instead of raising.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Place:
         name: The file's name in it; empty when the path is a directory itself.
         listable: Whether the directory's names can be read.
         trouble: Why the directory cannot be opened, None if it can.
-        status: What the directory is, None if unknown.
-        target: What the name is (a symbolic link is not followed), None if it does not exist.
-        link: What the path itself is if it is a symbolic link, else None.
+        status: The result of stat for the directory, None if unknown.
+        target: The result of lstat for the name, None if it does not exist.
+        link: The result of lstat for the path itself if it is a symbolic link, else None.
         astray: Whether a relative path, as a write uses it, leads to another directory than its
-            absolute form does, or where that leads nowhere: below a working directory that was
-            mounted over, that lies below a closed one, or whose path is too long.
+            absolute form, or the absolute form leads nowhere. This happens below a working
+            directory that was mounted over, lies below a closed one, or has too long a path.
         environment: The environment, set by the doctor.
     """
 
@@ -72,11 +72,11 @@ class Place:
         self.target: os.stat_result | None = None
         self.link: os.stat_result | None = None
         self.given_directory = self.directory = self.name = ""
-        self._way = ""  # by which the directory is opened, if not by its absolute path
+        self._way = ""  # the path that opens the directory, if not the absolute one
         self.astray = False
 
     def open(self) -> None:
-        """Open the directory and look around; what prevents that is in `trouble`."""
+        """Open the directory and examine it; on failure, the reason is in `trouble`."""
         try:
             self._resolve()
             self._open()
@@ -86,11 +86,11 @@ class Place:
 
     @property
     def dir_fd(self) -> int:
-        """Descriptor of the directory, -1 when it cannot be opened."""
+        """Descriptor of the directory, -1 if it cannot be opened."""
         return self._handle.fd
 
     def _resolve(self) -> None:
-        """Find the directory and the name in it; a relative path may start nowhere."""
+        """Find the directory and the name in it, even if the working directory is gone."""
         absolute = os.path.abspath(self.path)
         resolved = kernel.realpath(self.path)
         if _is_directory(self.path):
@@ -108,7 +108,7 @@ class Place:
     def _open(self) -> None:
         flags = os.O_RDONLY | O_DIRECTORY | O_CLOEXEC
         if not self._way:
-            # The resolved path has no links; one that is there by now leads somewhere else.
+            # The resolved path has no links; one that appeared since leads somewhere else.
             flags |= O_NOFOLLOW
         way = self._way or self.directory
         try:
@@ -117,10 +117,10 @@ class Place:
         except system_error() as error:
             self.trouble = error
             if isinstance(error, NotADirectoryError):
-                kernel.stat(way)  # a loop of links, perhaps
+                kernel.stat(way)  # may raise ELOOP
             if error.errno != errno.EACCES:
                 return
-            try:  # without read permission it can still be searched, perhaps
+            try:  # without read permission, it may still be searchable
                 self._handle.open(_mounts.open_directory, way)
                 self.trouble = None
             except system_error() as closed:
@@ -145,7 +145,7 @@ class Place:
         return found is not None and identity(found) == identity(need_directory(self))
 
     def _name_directory(self) -> None:
-        """Find a name to show, of a directory to which no path from the root leads."""
+        """Find a name to show for a directory that no path from the root reaches."""
         try:
             self.directory = self.given_directory = _mounts.directory_of(self.dir_fd)
         except system_error():
@@ -159,7 +159,7 @@ class Place:
             return "not to be seen from here"
 
     def join(self, name: str) -> str:
-        """Return the path of another name in the directory, to be shown."""
+        """Return the path of another name in the directory, for display."""
         return os.path.join(self.directory, name)
 
     def reach(self, name: str) -> str:
@@ -179,16 +179,16 @@ def _is_directory(path: str) -> bool:
 
 
 def _way_to(path: str) -> tuple[str, str] | None:
-    """Return the directory and the name to which a relative path leads, as a write goes there.
+    """Return the directory and the name to which a relative path leads in a write.
 
     Returns:
-        Both after the links at the end of the path were followed one by one; None if there is no
-        end to them, or no name at it.
+        Both, after the links at the end of the path were followed one by one; None if they form a
+        loop, or lead to no name.
     """
     for _ in range(MOST_LINKS):
         try:
             leads = kernel.readlink(path)
-        except system_error():  # it is not a link, or not there
+        except system_error():  # it is not a link, or does not exist
             directory, name = os.path.split(path)
             return None if name in ("", os.curdir, os.pardir) else (directory or ".", name)
         path = os.path.join(os.path.dirname(path), leads)
@@ -196,7 +196,7 @@ def _way_to(path: str) -> tuple[str, str] | None:
 
 
 def _stat_or_none(path: str, dir_fd: int | None = None) -> os.stat_result | None:
-    """Return what has a name; links are not followed."""
+    """Return the result of lstat for a name, None on failure."""
     try:
         return kernel.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     except system_error():
@@ -204,7 +204,7 @@ def _stat_or_none(path: str, dir_fd: int | None = None) -> os.stat_result | None
 
 
 def need_directory(place: Place) -> os.stat_result:
-    """Return what the directory is; a check of one that cannot be opened is skipped."""
+    """Return the directory's stat result; if it cannot be opened, skip the check."""
     if place.status is None:
         raise SkippedError("skipped: the directory cannot be opened")
     return place.status
@@ -220,12 +220,12 @@ def passed(detail: str) -> Finding:
 
 
 def warned(detail: str) -> Finding:
-    """Return the finding that something deserves a look."""
+    """Return the finding of a possible problem."""
     return "warn", detail
 
 
 def failed(detail: str) -> Finding:
-    """Return the finding that something is wrong."""
+    """Return the finding of a problem."""
     return "fail", detail
 
 
@@ -235,7 +235,7 @@ def unknown(detail: str) -> Finding:
 
 
 def shown(text: str) -> str:
-    """Return a text fit for a terminal: what does not print is escaped, and blanks are quoted."""
+    """Return a text for a terminal: unprintable characters are escaped, and blanks are quoted."""
     if not text.isprintable():
         text = repr(text)[1:-1]
     if " " not in text:
@@ -244,7 +244,7 @@ def shown(text: str) -> str:
 
 
 def where(environment: Environment) -> str:
-    """Return what filesystem a place is on, and where that is mounted."""
+    """Return the filesystem of a place, and where it is mounted."""
     name, kind, point = (
         environment.filesystem,
         environment.filesystem_class,
@@ -255,7 +255,7 @@ def where(environment: Environment) -> str:
 
 
 def size_text(size: float) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes in a readable unit."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
