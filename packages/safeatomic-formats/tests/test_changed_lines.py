@@ -101,6 +101,16 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: (d["a"].append(":  x"), d["b"].update({":*y": ":z"})),
         "a: [1, ':  x']\nb: {c: 1, ':*y': ':z'}\n",
     ),
+    "mapping of one entry in brackets that another entry shares": (
+        "a: [1]\nb: {x: 1}\nc:   1\n",
+        lambda d: d["a"].append(d["b"]),
+        "a: [1, &id001 {x: 1}]\nb: *id001\nc:   1\n",
+    ),
+    "mapping of one entry in brackets that has a tag": (
+        "a: [!t {x:  1}, {y:  1}]\nb:   1\n",
+        lambda d: d["a"].append(2),
+        "a: [!t {x: 1}, y: 1, 2]\nb:   1\n",
+    ),
     "folded text that moves into brackets": (
         "a: [1]\nb:   >\n  one\n  two\nc:   1\n",
         lambda d: d["a"].append(d.pop("b")),

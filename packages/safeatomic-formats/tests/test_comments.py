@@ -188,7 +188,7 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
             d["a"].update(b=LiteralScalarString("x\n")),
             d["a"]["c"].__setitem__(0, LiteralScalarString("y\n")),
         ),
-        "a:\n  b: |\n    x\n   # one\n  # deep\n  c:\n  - |\n    y\n  # deep\n",
+        "a:\n  b: |\n    x\n  # one\n  # deep\n  c:\n  - |\n    y\n  # deep\n",
     ),
     "block scalar that ends in blank lines": (
         "a: 1\n\n# about b\nb: |\n  x\n\n# end\n",
@@ -235,6 +235,26 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: (d.__setitem__(0, LiteralScalarString("new\n")), d.__setitem__(2, 3)),
         "- | # c\n  new\n- 1 # one\n# d\n- 3 # two\n",
     ),
+    "block scalar with comments below it that moves to the left": (
+        "a:\n  b:\n    r: |\n      x\n\n    # c\n    # d\n    s: 1\nt: 2\n",
+        lambda d: d.insert(0, "b", d.pop("a")["b"]),
+        "b:\n  r: |\n    x\n\n  # c\n  # d\n  s: 1\nt: 2\n",
+    ),
+    "number in place of an alias": (
+        "a: &x 1 # one\nb: *x   # two\nc: 3\n",
+        lambda d: d.update(b=2),
+        "a: &x 1 # one\nb: 2    # two\nc: 3\n",
+    ),
+    "number in place of an anchor": (
+        "a: &x 1 # one\nb: *x   # two\nc: 3\n",
+        lambda d: d.update(a=2),
+        "a: 2    # one\nb: &x 1 # two\nc: 3\n",
+    ),
+    "number in place of an alias, with a comment below its anchor": (
+        "a: &x 1\n# c\nb:\n  d: *x\ne: 3\n",
+        lambda d: d["b"].update(d=2),
+        "a: &x 1\n# c\nb:\n  d: 2\ne: 3\n",
+    ),
     "list with a comment at the mark of a block scalar that is emptied": (
         "k:\n- |- # c\n    text\n- {  }\n# d\n\nj: 1\n",
         lambda d: d["k"].clear(),
@@ -280,3 +300,25 @@ def test_no_line_is_lost_or_made_up(base: list[str], changed: list[str], all_kep
         patched += base[done:start] + settled[first:last]
         done = end
     assert patched + base[done:] == settled
+
+
+def test_a_part_with_a_comment_behind_a_block_scalar_can_be_written_by_itself() -> None:
+    document: Any = _layout.load("a:\n  - r: >-\n      x\n\n    # c\n    s: 1\n  # d\n  - 1\n")
+    text = _layout.render(document["a"][0], nothing_there)
+    assert text == "r: >-\n  x\n\n# c\ns: 1\n  # d\n"
+
+
+def test_a_dump_leaves_the_comments_of_the_object_as_they_are() -> None:
+    document: Any = _layout.load(
+        "a: {\n  x: {}, # c\n }\nb: &s # d\n  - &t 1 # e\nc: *t # f\n"
+        "s: !!set\n  # g\n  ? x # h\no: !!omap\n  # i\n  - x: 1 # j\n"
+    )
+    commented = [document, *(document[key] for key in "abso")]
+    before = [repr(collection.ca) for collection in commented]
+    for _ in range(2):
+        _layout.render(document, nothing_there)
+    assert [repr(collection.ca) for collection in commented] == before
+    document["a"].clear()
+    text = _layout.render(document, nothing_there)
+    assert text.count("# c") == 1
+    assert _layout.render(document, nothing_there) == text

@@ -8,7 +8,7 @@ collection that replaces another value. It also keeps the number of line breaks 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from ruamel.yaml.error import CommentMark
@@ -26,7 +26,6 @@ class Places:
     def __init__(self) -> None:
         self._of_collections: dict[int, Any] = {}  # with the objects, so that no id is reused
         self._behind_blocks: dict[int, Any] = {}
-        self._columns: dict[int, int] = {}
 
     def note(self, collection: Any, comments: Any) -> None:
         """Record the comments of a collection.
@@ -48,8 +47,6 @@ class Places:
             line = getattr(token.start_mark, "line", None)
             if line is None:
                 continue  # added by the program
-            outer = place[1] if len(place) > 2 else (collection.lc.col or 0)
-            self._columns[id(token)] = outer
             if len(place) > 2 and line < place[2]:
                 self._of_collections[id(token)] = token  # a value below its key is a collection
             elif _is_behind_block(token):
@@ -58,10 +55,6 @@ class Places:
     def of_collection(self, token: Any) -> bool:
         """Whether a comment stood behind the key of a collection."""
         return id(token) in self._of_collections
-
-    def outer_column(self, token: Any) -> int:
-        """Return the column of the key or dash before a comment, or one further left."""
-        return self._columns.get(id(token), 0)
 
     def behind_block(self, token: Any) -> bool:
         """Whether a comment stood behind a block scalar."""
@@ -83,7 +76,7 @@ def _is_behind_block(token: Any) -> bool:
     return breaks > len(token.value) - len(token.value.lstrip("\n"))
 
 
-def together(of_place: list[Any], own: list[Any]) -> list[Any]:
+def together(of_place: Sequence[Any], own: Sequence[Any]) -> list[Any]:
     """Return the comments of an item: those of its place, and its own where the place has none."""
     both: list[Any] = []
     for here, there in zip_longest(of_place, own):
@@ -140,21 +133,29 @@ def _fit_line_break(node: Any, places: Places) -> None:
     if was_block and not is_block:
         text = "\n" + " " * behind.start_mark.column + text
     elif is_block and not was_block:
-        text = _to_the_left(text, places.outer_column(behind)).removeprefix("\n")
+        text = text.removeprefix("\n")
     if is_block and (node.value == "\n" or node.value.endswith("\n\n")):
         text = text.lstrip("\n")  # blank lines would become part of the scalar
     column = behind.start_mark.column if text.startswith("#") and not was_block else 0
-    if text != behind.value or is_block:  # the emitter would move the object's own to the left
+    if text != behind.value:
         token = CommentToken(text, CommentMark(column), None) if text else None
         node.comment = [token, *node.comment[1:]]
 
 
-def _to_the_left(text: str, column: int) -> str:
-    """Move comments left so far that a block scalar does not take them in."""
-    first, *lines = text.split("\n")
-    left = (line.lstrip(" ") for line in lines)
-    pairs = zip(lines, left, strict=True)
-    return "\n".join([first, *(" " * min(len(a) - len(b), column) + b for a, b in pairs)])
+def left_of_text(comments: Any, indent: int, column: int) -> Any:
+    """Move comments behind a block scalar left so far that it does not take them in.
+
+    Args:
+        comments: The token.
+        indent: Where the text of the scalar stands.
+        column: Where comments are moved that stand there or further in.
+    """
+    lines = (" " * comments.start_mark.column + comments.value).split("\n")
+    left = [line.lstrip(" ") for line in lines]
+    depths = [len(a) - len(b) for a, b in zip(lines, left, strict=True)]
+    depths = [depth if depth < indent else column for depth in depths]
+    moved = [" " * depth + line for depth, line in zip(depths[1:], left[1:], strict=True)]
+    return CommentToken("\n".join([left[0], *moved]), CommentMark(depths[0]), None)
 
 
 def _leave_header(node: Any) -> None:

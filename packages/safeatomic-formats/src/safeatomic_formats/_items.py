@@ -9,9 +9,11 @@ are put back.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
-from ruamel.yaml.comments import Comment, CommentedBase, CommentedSeq
+from ruamel.yaml.comments import Comment, CommentedBase, CommentedMap, CommentedSeq
+from ruamel.yaml.error import CommentMark
 from ruamel.yaml.tokens import CommentToken
 
 from ._lines import aligned
@@ -36,8 +38,13 @@ class Items:
         return self
 
 
-def note(document: object) -> None:
-    """Store the items of each list that has comments."""
+def note(document: object, lines: list[str]) -> None:
+    """Store the items of each list that has comments, and give aliases their own comments.
+
+    Args:
+        document: What the text says.
+        lines: The text.
+    """
     todo: list[Any] = [document]
     seen: set[int] = set()
     while todo:
@@ -48,6 +55,25 @@ def note(document: object) -> None:
         todo += value.values() if isinstance(value, dict) else value
         if isinstance(value, CommentedSeq) and value.ca.items:
             setattr(value.lc, _ATTRIBUTE, Items(value))
+        elif isinstance(value, CommentedMap) and value.ca.items:
+            _correct_aliases(value, lines)
+
+
+def _correct_aliases(mapping: Any, lines: list[str]) -> None:
+    """Put the comment behind an alias in the place of its anchor's, which ruamel.yaml repeats."""
+    for key, (line, *_) in (mapping.lc.data or {}).items():
+        entry = mapping.ca.items.get(key)
+        token = entry[2] if entry else None
+        if getattr(getattr(token, "start_mark", None), "line", line) >= line:
+            continue
+        own = _BEHIND_ALIAS.search(lines[line])
+        if own is None:
+            del mapping.ca.items[key]
+        else:
+            entry[2] = CommentToken(f"{own[1]}\n", CommentMark(own.start(1)), None)
+
+
+_BEHIND_ALIAS = re.compile(r"\*\S+[ \t]+(#.*)$")
 
 
 def with_own_comments(sequence: Any) -> Any:

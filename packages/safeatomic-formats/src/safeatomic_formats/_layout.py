@@ -84,8 +84,9 @@ def load(text: str, instance: Any = None) -> object:
         _refuse_surrogates(document)
     if isinstance(document, CommentedMap | CommentedSeq):
         # On the object with the line numbers, because ruamel.yaml copies that with the document.
-        setattr(document.lc, _ATTRIBUTE, Layout(text, document))
-        note(document)
+        layout = Layout(text, document)
+        setattr(document.lc, _ATTRIBUTE, layout)
+        note(document, layout.text.splitlines())
     return document
 
 
@@ -145,7 +146,9 @@ def _render_loaded(document: Any, layout: Layout) -> str:
     loaded: object = None
     if layout.base is None:
         loaded = _reader().load(layout.text)
-        measure(loaded, layout.text.splitlines())
+        lines = layout.text.splitlines()
+        measure(loaded, lines)
+        note(loaded, lines)
         layout.base = _base(loaded, layout)
     if rendered != layout.base:
         whole = layout.collections <= _collections(document)

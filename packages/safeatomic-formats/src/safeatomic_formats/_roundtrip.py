@@ -17,6 +17,7 @@ import types
 from collections.abc import Mapping
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import Comment, CommentedSet
 from ruamel.yaml.error import CommentMark
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.representer import RepresenterError
@@ -25,7 +26,7 @@ from ruamel.yaml.timestamp import TimeStamp
 from ruamel.yaml.tokens import CommentToken
 
 from . import _depth
-from ._attached import Places, settle, together
+from ._attached import Places, left_of_text, settle, together
 from ._indents import Indent
 from ._indents import of as indent_of
 from ._inherited import Sources
@@ -153,6 +154,11 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
             self.no_newline = False
         super().expect_block_mapping_key(first)
 
+    def expect_flow_mapping(self, single: bool | None = False, **options: Any) -> None:
+        """Begin a mapping in brackets, with braces where an anchor or a tag would be its key's."""
+        bare = self.event.anchor is None and self.event.implicit
+        super().expect_flow_mapping(single=single and bare, **options)
+
     def choose_scalar_style(self) -> Any:
         """Return the style of a scalar; a folded text inside brackets loses its folds."""
         style = super().choose_scalar_style()
@@ -164,12 +170,25 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
     def determine_block_hints(self, text: Any) -> Any:
         """Return the hints behind a block scalar's mark; ruamel.yaml assumes an indent of 2."""
         hints, indent, indicator = super().determine_block_hints(text)
-        outer = self.indents.values[-1][0] if self.indents.values else None
+        outer = self._outer_column()
         if hints[:1].isdigit() and outer is not None:
-            if self.indents.last_seq():
-                outer += self._open[len(self.indents.values) - 2].dash
             hints = f"{self.indent - outer}{indicator}"
         return hints, indent, indicator
+
+    def process_scalar(self) -> None:
+        """Write a scalar; comments behind a block scalar stay left of its text."""
+        comment = self.event.comment
+        if self.style in ("|", ">") and comment and comment[0]:
+            behind = left_of_text(comment[0], self.indent or 0, self._outer_column() or 0)
+            self.event.comment = [behind, *comment[1:]]
+        super().process_scalar()
+
+    def _outer_column(self) -> Any:
+        """Return where the key or the dash of a scalar stands; None at the root."""
+        column = self.indents.values[-1][0] if self.indents.values else None
+        if column is not None and self.indents.last_seq():
+            column += self._open[len(self.indents.values) - 2].dash
+        return column
 
     def expect_node(self, root: bool = False, **context: Any) -> None:
         """Write a node; comments above a document in brackets get lines of their own."""
@@ -222,7 +241,18 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
     def represent_mapping(self, tag: Any, mapping: Any, flow_style: Any = None) -> Any:
         """Return the node of a mapping, without the entries that a merge key brings in."""
         written = self._sources.as_written(mapping)
-        return self._indented(super().represent_mapping(tag, written, flow_style), mapping)
+        with _OwnComments(mapping):
+            return self._indented(super().represent_mapping(tag, written, flow_style), mapping)
+
+    def represent_omap(self, tag: Any, omap: Any, flow_style: Any = None) -> Any:
+        """Return the node of an ordered mapping."""
+        with _OwnComments(omap):
+            return self._indented(super().represent_omap(tag, omap, flow_style), omap)
+
+    def represent_commented_set(self, setting: Any) -> Any:
+        """Return the node of a set that was loaded."""
+        with _OwnComments(setting):
+            return self._indented(super().represent_set(setting), setting)
 
     def represent_sequence(self, tag: Any, sequence: Any, flow_style: Any = None) -> Any:
         """Return the node of a list."""
@@ -231,9 +261,9 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
 
     def merge_comments(self, node: Any, comments: Any) -> Any:
         """Give an item the comments of its place, which ruamel.yaml refuses if it has its own."""
-        if comments is None or node.comment is None:
-            return super().merge_comments(node, comments)
-        node.comment = together(comments, node.comment)
+        if comments is None:
+            return node
+        node.comment = together(comments, node.comment or ())
         return node
 
     def _indented(self, node: Any, collection: object) -> Any:
@@ -279,6 +309,21 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         return super().represent_scalar(tag, value, style=style, anchor=anchor)
 
 
+class _OwnComments:
+    """Leaves a collection's list of comments as it was; ruamel.yaml adds those at its end to it."""
+
+    def __init__(self, collection: Any) -> None:
+        self._comments = getattr(getattr(collection, Comment.attrib, None), "comment", None) or []
+        self._length = len(self._comments)
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, *_: object) -> None:
+        """Take away what was added."""
+        del self._comments[self._length :]
+
+
 def _represent_subclass(representer: Any, value: object) -> Any:
     return representer.represent_data(plain(value))
 
@@ -289,6 +334,7 @@ def _represent_text(representer: Any, value: Any) -> Any:
     return representer.represent_data(plain(value))
 
 
+Representer.add_representer(CommentedSet, Representer.represent_commented_set)
 Representer.add_representer(FoldedScalarString, Representer.represent_folded_scalarstring)
 Representer.add_representer(TimeStamp, Representer.represent_datetime)
 Representer.add_representer(bytes, Representer.represent_binary)
