@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextvars
 import json
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,16 @@ def target(tmp_path: Path) -> Path:
 
 def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
+
+
+@pytest.mark.parametrize(("name", "text"), [("json", '{{"a": {}}}'), ("toml", "a = {}")])
+def test_an_integer_of_more_digits_than_python_reads_is_refused(
+    name: str, text: str, target: Path
+) -> None:
+    target.write_text(text.format("1" * (sys.get_int_max_str_digits() + 1)))
+    with pytest.raises(ValueError, match="limit") as caught:
+        FORMATS[name].load(target)
+    assert str(target) in caught.value.__notes__[0]
 
 
 def test_a_document_comes_back(kind: Format, target: Path) -> None:

@@ -146,6 +146,7 @@ def atomic_json_load(
         json.JSONDecodeError: The text is not JSON; a note names the file.
         RecursionError: The text is nested too deeply: for the interpreter's recursion limit, or, in
             a thread with a small stack, at more than one level for every 2 KiB of it.
+        ValueError: An integer has more digits than `sys.set_int_max_str_digits` lets pass.
         UnicodeDecodeError: The bytes are not text in this encoding.
         Exception: Whatever `safeatomic_core.read_atomic` raises.
     """

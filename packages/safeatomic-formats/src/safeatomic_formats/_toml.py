@@ -110,6 +110,7 @@ def atomic_toml_load(
         tomllib.TOMLDecodeError: The text is not TOML (a key that occurs twice is an error there);
             a note names the file.
         RecursionError: The text is nested too deeply, or its keys have too many parts.
+        ValueError: An integer has more digits than `sys.set_int_max_str_digits` lets pass.
         UnicodeDecodeError: The bytes are not UTF-8.
         Exception: Whatever `safeatomic_core.read_atomic` raises.
     """
