@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
 from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
+from layouts import changed_text, nothing_there
 from safeatomic_formats import _layout
 from safeatomic_formats._comments import above_what_follows
 from safeatomic_formats._lines import differences
@@ -263,21 +263,12 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
 }
 
 
-def nothing_there() -> str:
-    raise FileNotFoundError
-
-
 @pytest.mark.parametrize("copied", [False, True], ids=["loaded", "copied"])
 @pytest.mark.parametrize(("text", "change", "changed"), CHANGES.values(), ids=CHANGES)
 def test_comments_stay(
     text: str, change: Callable[[Any], object], changed: str, copied: bool
 ) -> None:
-    document: Any = _layout.load(text)
-    if copied:
-        document = copy.deepcopy(document)
-    change(document)
-    assert _layout.render(document, nothing_there) == changed
-    assert _layout.render(document, nothing_there) == changed
+    assert changed_text(text, change, copied=copied) == changed
 
 
 lines = st.lists(st.sampled_from(["a:\n", "  - b\n", "# c\n", "  # d\n", "\n", "e: 1\n"]))

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import safeatomic_formats
+from each_format import names
 from safeatomic_core import (
     ChecksumMismatchError,
     LockError,
@@ -82,15 +83,6 @@ DOCUMENT = {"name": "Grüße, 世界", "list": [1, 2.5, True], "nested": {"deep"
 @pytest.fixture(params=FORMATS)
 def kind(request: pytest.FixtureRequest) -> Format:
     return FORMATS[request.param]
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "document"
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
 
 
 @pytest.mark.parametrize(("name", "text"), [("json", '{{"a": {}}}'), ("toml", "a = {}")])

@@ -17,6 +17,7 @@ pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from layouts import nothing_there
 from safeatomic_formats import _layout
 from safeatomic_formats._readback import check
 
@@ -167,10 +168,6 @@ def edit(random: Random, document: Any) -> None:
         holder[random.choice(TEXTS)] = value(random)
     else:
         holder.insert(random.randint(0, len(holder)), value(random))
-
-
-def nothing_there() -> str:
-    raise FileNotFoundError
 
 
 @pytest.mark.filterwarnings("ignore::ruamel.yaml.error.ReusedAnchorWarning")

@@ -14,6 +14,7 @@ pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from layouts import nothing_there
 from safeatomic_formats import _depth, _layout
 from safeatomic_formats._plain import without_ruamel
 from safeatomic_formats._readback import check
@@ -31,10 +32,6 @@ TEXTS = {
     "unnamed": "b:\n  <<: {x: 1}\n  y: 2\n",
     "times": "- 2001-12-14 21:59:43 +1\n- 2001-12-14T21:59:43Z\n- 2001-12-14t01:02:03-05:30\n",
 }
-
-
-def nothing_there() -> str:
-    raise FileNotFoundError
 
 
 def holders(document: Any) -> list[Any]:

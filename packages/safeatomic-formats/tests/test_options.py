@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import safeatomic_core
 import safeatomic_formats
+from each_format import FORMATS, Format, names
 from safeatomic_formats import (
     _documents,
     atomic_json_dump,
-    atomic_json_load,
     atomic_toml_dump,
-    atomic_toml_load,
     atomic_yaml_dump,
-    atomic_yaml_load,
 )
 
-
-class Format(NamedTuple):
-    dump: Callable[..., None]
-    load: Callable[..., Any]
-
-
-FORMATS = {
-    "json": Format(atomic_json_dump, atomic_json_load),
-    "yaml": Format(atomic_yaml_dump, atomic_yaml_load),
-    "toml": Format(atomic_toml_dump, atomic_toml_load),
-}
-if importlib.util.find_spec("ruamel") is not None:
-    FORMATS["ruamel"] = Format(
-        safeatomic_formats.atomic_yaml_dump_ruamel, safeatomic_formats.atomic_yaml_load_ruamel
-    )
 DOCUMENT = {"name": "x", "list": [1, 2.5, True]}
 
 A_BOOL = r"must be a bool \(True or False\), not"
@@ -74,20 +55,6 @@ def test_a_wrong_option_is_not_blamed_on_the_document(
 def test_no_flow_style_of_its_own_is_allowed(tmp_path: Path) -> None:
     atomic_yaml_dump(tmp_path / "document", {"a": [1]}, default_flow_style=None)
     assert (tmp_path / "document").read_text() == "a: [1]\n"
-
-
-@pytest.fixture(params=FORMATS)
-def kind(request: pytest.FixtureRequest) -> Format:
-    return FORMATS[request.param]
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "document"
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -5,43 +5,15 @@ from __future__ import annotations
 import collections
 import copy
 import enum
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import safeatomic_formats
-
-HAS_RUAMEL = importlib.util.find_spec("ruamel") is not None
-
-
-class Format(NamedTuple):
-    dump: Callable[..., None]
-    load: Callable[..., Any]
-
-
-FORMATS = {
-    "json": Format(safeatomic_formats.atomic_json_dump, safeatomic_formats.atomic_json_load),
-    "yaml": Format(safeatomic_formats.atomic_yaml_dump, safeatomic_formats.atomic_yaml_load),
-    "toml": Format(safeatomic_formats.atomic_toml_dump, safeatomic_formats.atomic_toml_load),
-}
-if HAS_RUAMEL:
-    FORMATS["ruamel"] = Format(
-        safeatomic_formats.atomic_yaml_dump_ruamel, safeatomic_formats.atomic_yaml_load_ruamel
-    )
-
-
-@pytest.fixture(params=FORMATS)
-def kind(request: pytest.FixtureRequest) -> Format:
-    return FORMATS[request.param]
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "document"
+from each_format import HAS_RUAMEL, Format
 
 
 class Colour(enum.StrEnum):

@@ -14,7 +14,7 @@ import copy
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, merge_attrib
 
-from ._readback import same_scalar
+from ._readback import collections_of, same_scalar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,14 +26,7 @@ class Sources:
 
     def __init__(self, document: object) -> None:
         self._named: dict[object, Any] = {}
-        todo: list[Any] = [document]
-        seen: set[int] = set()
-        while todo:
-            value = todo.pop()
-            if not isinstance(value, dict | list | tuple) or id(value) in seen:
-                continue
-            seen.add(id(value))
-            todo += value.values() if isinstance(value, dict) else value
+        for value in collections_of(document):
             name = _name(value)
             if name is not None:
                 self._named.setdefault(name, value)

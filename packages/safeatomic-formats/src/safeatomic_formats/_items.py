@@ -17,7 +17,7 @@ from ruamel.yaml.error import CommentMark
 from ruamel.yaml.tokens import CommentToken
 
 from ._lines import aligned
-from ._readback import plain, shown
+from ._readback import collections_of, plain, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,14 +45,7 @@ def note(document: object, lines: list[str]) -> None:
         document: What the text says.
         lines: The text.
     """
-    todo: list[Any] = [document]
-    seen: set[int] = set()
-    while todo:
-        value = todo.pop()
-        if not isinstance(value, dict | list | tuple) or id(value) in seen:
-            continue
-        seen.add(id(value))
-        todo += value.values() if isinstance(value, dict) else value
+    for value in collections_of(document):
         if isinstance(value, CommentedSeq) and value.ca.items:
             setattr(value.lc, _ATTRIBUTE, Items(value))
         elif isinstance(value, CommentedMap) and value.ca.items:

@@ -53,6 +53,18 @@ def check(
         raise ValueError(f"{place(where)} would not read back from {language}: {what}")
 
 
+def collections_of(document: object) -> Iterator[Any]:
+    """Yield each mapping, list and tuple of a document once."""
+    todo: list[Any] = [document]
+    seen: set[int] = set()
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            todo += value.values() if isinstance(value, dict) else value
+            yield value
+
+
 def unreadable(
     document: object, language: str, error: object, survives: Callable[[Any], bool]
 ) -> ValueError:
