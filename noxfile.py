@@ -348,6 +348,7 @@ def pytest(
     # A folder for each run: pytest removes old ones at its end, and two runs that do so at the same
     # time get into each other's way.
     with tempfile.TemporaryDirectory(prefix="safeatomic-", ignore_cleanup_errors=True) as room:
+        Path(room).chmod(0o711)  # tests become other users, which pass through here as through /tmp
         session.run(
             *(prefix or []),
             "pytest",
