@@ -19,6 +19,11 @@ class Late(Exception):  # noqa: N818 - what a program calls its time-out
     """What a signal handler raises."""
 
 
+knows_who_closes = pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="other interpreters do not say who closes it"
+)
+
+
 def test_what_each_of_several_holds_is_published(target: Path) -> None:
     with AtomicWriter(target, write_checksum=True) as file:
         first, second = file.text(), file.text("utf-16-le")
@@ -28,9 +33,7 @@ def test_what_each_of_several_holds_is_published(target: Path) -> None:
     assert verify_checksum(target)
 
 
-@pytest.mark.skipif(
-    sys.implementation.name != "cpython", reason="other interpreters do not say who closes it"
-)
+@knows_who_closes
 def test_one_that_is_dropped_leaves_the_writer_open(target: Path) -> None:
     with AtomicWriter(target) as file:
         print("a", file=file.text())
@@ -118,6 +121,7 @@ def test_text_that_an_interrupt_may_have_cost_is_not_published_without(
     assert target.read_bytes() == b"old"
 
 
+@knows_who_closes
 @pytest.mark.parametrize("interrupt", [Late, KeyboardInterrupt, SystemExit])
 def test_what_interrupts_one_that_is_dropped_arrives_with_the_commit(
     target: Path, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
