@@ -85,11 +85,23 @@ def kind(request: pytest.FixtureRequest) -> Format:
     return FORMATS[request.param]
 
 
+def reads_any_number(digits: str) -> bool:
+    """Tell whether the interpreter limits no number whose base it finds out, as PyPy."""
+    try:
+        int(digits, 0)
+    except ValueError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize(("name", "text"), [("json", '{{"a": {}}}'), ("toml", "a = {}")])
 def test_an_integer_of_more_digits_than_python_reads_is_refused(
     name: str, text: str, target: Path
 ) -> None:
-    target.write_text(text.format("1" * (sys.get_int_max_str_digits() + 1)))
+    digits = "1" * (sys.get_int_max_str_digits() + 1)
+    if name == "toml" and reads_any_number(digits):
+        pytest.skip("tomllib reads it on this interpreter")
+    target.write_text(text.format(digits))
     with pytest.raises(ValueError, match="limit") as caught:
         FORMATS[name].load(target)
     assert str(target) in caught.value.__notes__[0]
