@@ -70,21 +70,6 @@ def test_what_has_no_completion_is_not_completed_to_nothing(tmp_path: Path) -> N
     assert done.stdout == b"0\n"
 
 
-@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish on this machine")
-def test_fish_completes_commands_behind_the_dashes(tmp_path: Path) -> None:
-    script = completion(build_parser(), "fish")
-    script += "complete -C 'safeatomic lock f -- tru'\ncomplete -C 'safeatomic write f --sa'\n"
-    done = subprocess.run(
-        ["fish", "--no-config", "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    words = {line.split("\t")[0] for line in done.stdout.splitlines()}
-    assert {"true", "--safety"} <= words
-
-
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_other_shells_accept_their_script(shell: str, tmp_path: Path) -> None:
     if shutil.which(shell) is None:

@@ -141,3 +141,8 @@ def test_fish_takes_no_argument_for_the_command(tmp_path: Path) -> None:
     assert in_fish("NAME=value safeatomic read write --che", tmp_path) == {"--check"}
     assert in_fish("safeatomic verify help --quie", tmp_path) == {"--quiet"}
     assert "unlock" in in_fish("safeatomic help unl", tmp_path)
+
+
+def test_fish_completes_commands_behind_the_dashes(tmp_path: Path) -> None:
+    assert "true" in in_fish("safeatomic lock f -- tru", tmp_path)
+    assert "--safety" in in_fish("safeatomic write f --sa", tmp_path)
