@@ -22,6 +22,7 @@ from safeatomic_core import (
     release_lock,
     try_acquire_lock,
 )
+from safeatomic_core._forks import Held
 from safeatomic_core._lock import Lock
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
@@ -286,15 +287,15 @@ def test_an_interrupt_before_a_release_has_begun_still_removes_the_name(
     held: Path, locate: Callable[[str | Path], Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release_lock(held)
-    lock, really, interrupts = Lock(locate(held), "strict"), Lock.ours, iter([KeyboardInterrupt])
+    lock, really, interrupts = Lock(locate(held), "strict"), Held.ours, iter([KeyboardInterrupt])
     assert lock.attempt(None)
 
-    def interrupted(one: Lock) -> bool:
+    def interrupted(one: Held) -> bool:
         for interrupt in interrupts:
             raise interrupt
         return really(one)
 
-    monkeypatch.setattr(Lock, "ours", interrupted)
+    monkeypatch.setattr(Held, "ours", interrupted)
     with pytest.raises(KeyboardInterrupt):
         lock.release()
     assert not is_locked(held)

@@ -163,10 +163,6 @@ class Lock:
         except system_error():
             return True  # the attempt will say what is wrong
 
-    def ours(self) -> bool:
-        """Tell whether this process, not a parent it was forked from, took the lock."""
-        return self._held.ours()
-
     def owned(self, dir_fd: int = -1) -> bool:
         """Tell whether the name still points to our inode.
 
@@ -205,7 +201,7 @@ class Lock:
                 self._close()
 
     def _drop_names(self, dir_fd: int) -> None:
-        if self.ours():
+        if self._held.ours():
             if self._temp is not None:
                 self._drop_name_of(self._temp)
             if self.linked and self._held.fd >= 0:  # while open, its inode number is not reused
