@@ -188,6 +188,11 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "_LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))",
         "0x7FFFF000 -> 2147479553",
     ): "one call returns as much",
+    (
+        "_writer.py",
+        "size = len(data) if type(data) is bytes else _BUFFER + 1",
+        "1 -> 2",
+    ): "more than there is room for, either way",
     ("_waiting.py", "losses += 1", "1 -> 2"): "how soon it is looked at again",
     (
         "_waiting.py",
