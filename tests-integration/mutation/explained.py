@@ -244,6 +244,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "they are closed in another order"
     ),
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
+    (
+        "_change.py",
+        "if self.publishing and not self.published and fd >= 0:",
+        ">= -> >",
+    ): "no descriptor of ours has a number of the standard streams",
+    (
+        "_descriptor.py",
+        "held[:0] = map(kernel.dupfd, held[:1], (F_DUPFD_CLOEXEC,), (STANDARD,))",
+        "1 -> 2",
+    ): "the shortest of the three ends it",
     ("_protocol.py", "announcement.discard()", "announcement.discard() -> pass"): (
         "what it has open is closed when it is dropped, which is at once with CPython"
     ),

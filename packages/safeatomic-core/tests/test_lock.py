@@ -122,6 +122,15 @@ def test_a_release_says_whether_the_lock_was_still_there(
     assert [(step, facts["phase"]) for step, facts in steps] == [("Release", phase)]
 
 
+def test_a_name_that_cannot_be_removed_is_tried_twice_and_reported(lock: Lock, faults: Any) -> None:
+    assert lock.attempt(None)
+    faults.fail("unlink", errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        lock.release()
+    assert faults.calls.count("unlink") == 2
+    assert lock.fd == -1
+
+
 def test_a_lock_without_a_standard_input_is_made_once_and_has_another_number(
     held: Path, locate: Callable[[str | Path], Target]
 ) -> None:

@@ -26,7 +26,7 @@ from ._lock_readers import admit
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._settle import recover
 from ._target import LOCK_SUFFIX, identity, still_named
-from ._temp_file import Temp, progress, unlink_if_there
+from ._temp_file import Temp, progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,7 +250,10 @@ class Lock:
             self.dir_fd = dir_fd  # the program closed the one that the lock keeps
         if not self.owned(dir_fd):
             return False
-        unlink_if_there(self.name, self.dir_fd)
+        try:
+            kernel.unlink(self.name, dir_fd=self.dir_fd)
+        except FileNotFoundError:
+            pass  # taken away since the look
         return True
 
     def _prepare(self) -> None:
