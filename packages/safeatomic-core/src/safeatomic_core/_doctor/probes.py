@@ -42,9 +42,9 @@ class Probes:
     """
 
     def __init__(self, place: Place) -> None:
+        self._place = place
         self._above = place.dir_fd
-        self._name = PROBE_PREFIX + os.urandom(8).hex()
-        self._way = place.reach(self._name)
+        self._name = ""
         self._room = Descriptor()
         self._files = _Files()
         self.cleaned = False
@@ -126,6 +126,8 @@ class Probes:
     def _enter(self) -> int:
         """Return a descriptor of the probes' directory; the first call makes it."""
         if self._room.fd == -1:
+            if not self._name:  # a second one would hide the first from the clean-up
+                self._name = PROBE_PREFIX + os.urandom(8).hex()
             kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
             flags = READ_FLAGS | O_DIRECTORY
             fd = self._room.open(kernel.open, self._name, flags, dir_fd=self._above)
@@ -143,7 +145,7 @@ class Probes:
         fd = self._enter()
         there = f"/proc/self/fd/{fd}"
         if not os.path.isdir(there):
-            there = self._way
+            there = self._place.reach(self._name)
         return os.path.join(there, role)
 
     # ------------------------------------------------------------------------------ the probes
