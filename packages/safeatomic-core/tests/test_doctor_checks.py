@@ -21,7 +21,7 @@ from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor import limits, permissions, process, sidecars, storage
 from safeatomic_core._doctor.subject import Place, SkippedError
 from safeatomic_core._guarantees import GuaranteeReport
-from safeatomic_core._posix import intercept
+from safeatomic_core._posix import intercept, kernel
 
 At = Callable[..., Place]
 ReportOn = Callable[[str], GuaranteeReport]
@@ -186,6 +186,20 @@ def test_a_file_that_is_a_mount_point_fails(
     status, detail = look.target(at(target))
     assert status == "fail"
     assert "itself a mount point" in detail
+    assert "or write in place" in detail
+
+
+def test_a_mount_point_that_is_read_only_is_not_written_in_place(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch, faults: Any
+) -> None:
+    monkeypatch.setattr(look, "is_mount_point", lambda _fd, _name: True)
+    monkeypatch.setattr(kernel, "access", lambda *_args: False, raising=False)
+    faults.fail("open", errno.EROFS, when=lambda path, *_args, **_fd: path == target.name)
+    status, detail = look.target(at(target))
+    assert status == "fail"
+    assert "Mount the directory" in detail
+    assert "or write in place" not in detail
+    assert "Read-only file system (EROFS)" in detail
 
 
 def test_a_directory_that_is_gone_fails(

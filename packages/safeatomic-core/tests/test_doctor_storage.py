@@ -59,6 +59,22 @@ def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -
     assert "mount /proc" in detail
 
 
+def test_a_file_that_is_a_mount_point_is_not_told_to_move_to_a_local_filesystem(
+    at: At, report_on: ReportOn, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is on one: mounting its directory brings the guarantees back."""
+    whole = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw")
+    verdict = verdicts.Verdict(whole.environment, whole.guarantees, whole.reasons)
+    report = guarantees._report_on(verdict.of_mount_point())
+    place = at(target, report)
+    monkeypatch.setattr(look, "is_mount_point", lambda _fd, _name: True)
+    found = (storage.filesystem(place, report), storage.durability(place, report))
+    for status, detail in (*found, look.target(place)):
+        assert status == "fail"
+        assert "ount the directory that holds" in detail
+        assert "local filesystem" not in detail
+
+
 def test_a_filesystem_that_is_not_known_is_one_that_was_determined(
     at: At, report_on: ReportOn, tmp_path: Path
 ) -> None:

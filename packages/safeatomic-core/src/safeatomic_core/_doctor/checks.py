@@ -184,11 +184,14 @@ def target(place: Place) -> Finding:
 def _cannot_be_renamed_over(place: Place) -> str | None:
     """Say why the kernel would refuse to replace the file; None if it would not."""
     if is_mount_point(place.dir_fd, place.name):
-        return (
+        text = (
             "the file is itself a mount point: no rename replaces it, and others may reach it "
-            "through a mount that does not show its lock. Mount the directory that holds it "
-            "instead, or write in place, with safety='warn'"
+            "through a mount that does not show its lock. Mount the directory that holds it instead"
         )
+        refused = _refused_by_gate(place)  # a write in place opens the file, which may be read-only
+        if refused is not None:
+            return f"{text}. It cannot be written in place either: {refused}"
+        return f"{text}, or write in place, with safety='warn'"
     kept = permissions.attribute(place.dir_fd, place.name)
     if kept is not None:
         word, letter = kept
