@@ -74,11 +74,13 @@ def durability(place: Place, report: GuaranteeReport) -> Finding:
     return failed(f"{reason}; use a local filesystem for data that must survive")
 
 
-def fsync_provider(place: Place) -> Finding:
+def fsync_provider(place: Place, report: GuaranteeReport) -> Finding:
     """Say which library provides this process's fsync."""
     name = process.fsync_provider()
     if place.environment.durability_findings and _mounts.fsync_is_ignored():
-        return failed(f"fsync succeeds on a descriptor that does not exist ({shown(name)})")
+        text = f"fsync succeeds on a descriptor that does not exist ({shown(name)})"
+        # In memory, no flush is missed: strict goes on there.
+        return failed(text) if report.guarantees[_IT] == "Unsupported" else warned(text)
     if process.is_c_library(name):
         return passed(f"fsync is the C library's own ({shown(name)})")
     if not process.is_library(name):
