@@ -105,7 +105,10 @@ def test_writable_and_not(at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
     status, detail = look.parent_writable(at(tmp_path / "f"))
     assert status == "fail"
-    assert "ask its owner" in detail
+    assert "read-only snapshot" in detail
+    tmp_path.chmod(0o550)
+    assert "ask its owner" in look.parent_writable(at(tmp_path / "f"))[1]
+    tmp_path.chmod(0o750)
 
 
 def test_a_directory_that_an_ordinary_user_may_not_write_fails(at: At) -> None:
@@ -386,8 +389,9 @@ def test_a_directory_that_is_not_there_is_neither_writable_nor_not(
 def test_a_directory_that_takes_no_file_says_whose_it_is(
     at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tmp_path.chmod(0o750)
+    tmp_path.chmod(0o550)
     monkeypatch.setattr(permissions, "may_in_directory", lambda *_: False)
     status, detail = look.parent_writable(at(tmp_path / "f"))
+    tmp_path.chmod(0o750)
     assert status == "fail"
-    assert f"(mode 0750, owner {ME})" in detail
+    assert f"(mode 0550, owner {ME})" in detail

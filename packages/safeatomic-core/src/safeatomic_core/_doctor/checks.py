@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .subject import Finding, Place
 
 PROBE_PREFIX = ".safeatomic-doctor-"
+_OWN_USE = stat.S_IWUSR | stat.S_IXUSR
 _READ_ONLY = ("ro", "emergency_ro", "shutdown")  # ext4 shows the last two after an error (6.12)
 
 
@@ -77,7 +78,7 @@ def _of_working_directory() -> str:
 
 def parent_writable(place: Place) -> Finding:
     """Say whether this user may create and replace files there."""
-    need_directory(place)
+    status = need_directory(place)
     read_only = [word for word in _READ_ONLY if word in place.environment.mount_options]
     if read_only == ["ro"]:
         return failed("the filesystem is mounted read-only; remount it, or write elsewhere")
@@ -96,6 +97,12 @@ def parent_writable(place: Place) -> Finding:
             f"the directory is {word}: names in it can be neither replaced nor removed ({fix})"
         )
     if not permissions.may_in_directory(os.W_OK | os.X_OK, place.dir_fd):
+        if status.st_uid == os.geteuid() and status.st_mode & _OWN_USE == _OWN_USE:
+            return failed(
+                "the mode of the directory lets this user create files, and yet it is refused: the "
+                "directory is in a read-only snapshot (btrfs), or a sandbox or a security module "
+                "forbids it; write elsewhere"
+            )
         return failed(
             f"this user may not create files in the directory ({_owner_of(place)}): it takes write "
             "and search permission; ask its owner, or write elsewhere"
