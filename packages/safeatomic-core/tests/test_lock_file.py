@@ -155,6 +155,18 @@ def test_a_shared_flock_keeps_a_dead_holder_s_lock(
     found.close()
 
 
+def test_a_shared_flock_of_another_prober_pins_nothing(
+    tmp_path: Path, dir_fd: int, faults: Any
+) -> None:
+    """Several processes look at a dead lock at once, as workers do that start after a crash."""
+    place(tmp_path, payload(None))
+    found = look(dir_fd, "data.lock")
+    faults.fail("flock", errno.EWOULDBLOCK, at=1)
+    assert not found.is_pinned()
+    assert faults.raised == 1
+    found.close()
+
+
 def test_what_cannot_be_asked_is_not_called_pinned(
     tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch, faults: Any
 ) -> None:
