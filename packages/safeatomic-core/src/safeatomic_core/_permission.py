@@ -49,9 +49,12 @@ def require_permission(target: Target) -> None:
             lambda: probe.open(kernel.open, target.name, _PROBE, dir_fd=target.dir_fd),
         )
     except system_error() as error:
-        if error.errno == errno.ETXTBSY or _may_replace_all_the_same(error, target, status):
-            return  # a running program may be replaced, not written
-        raise
+        if error.errno == errno.ENOENT:  # another program removed it since: there is a new answer
+            target.look_again()
+            target.require_regular()
+            require_permission(target)
+        elif not (error.errno == errno.ETXTBSY or _may_replace_all_the_same(error, target, status)):
+            raise  # a running program may be replaced, not written
 
 
 def _refuse_in_shared_directory(target: Target, status: os.stat_result) -> None:
