@@ -136,6 +136,23 @@ def test_a_payload_with_a_free_flock_is_a_dead_holder_s(tmp_path: Path, dir_fd: 
     found.close()
 
 
+def test_a_lock_that_is_released_while_it_is_looked_at_has_no_dead_holder(
+    tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place(tmp_path, payload(None))
+    really = kernel.flock
+
+    def flock(fd: int, operation: int) -> None:
+        path.unlink(missing_ok=True)  # a holder removes the name, then drops the flock
+        really(fd, operation)
+
+    monkeypatch.setattr(kernel, "flock", flock, raising=False)
+    found = Found()
+    found.look_to_tell(dir_fd, path.name)
+    assert not found.exists
+    found.close()
+
+
 def test_a_shared_flock_keeps_a_dead_holder_s_lock(
     tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

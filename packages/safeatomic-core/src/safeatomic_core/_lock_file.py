@@ -110,6 +110,16 @@ class Found:
             self.trouble = error.strerror or str(error)
             self.alive = "unknown"
 
+    def look_to_tell(self, dir_fd: int, name: str) -> None:
+        """Examine it as `look` does, for a report on the holder.
+
+        A holder who lives may release the lock while it is being looked at, and looks dead then:
+        the flock is free, and the name is gone already. A second look tells.
+        """
+        self.look(dir_fd, name)
+        if self.takeable:
+            self.look(dir_fd, name)
+
     def close(self) -> None:
         """Close the descriptor."""
         self._handle.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from .. import _mounts
 from .._advice import command, quoted, typed
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PROBE_PREFIX = ".safeatomic-doctor-"
 _OWN_USE = stat.S_IWUSR | stat.S_IXUSR
+_INSTANT = 0.01  # seconds
 _READ_ONLY = ("ro", "emergency_ro", "shutdown")  # ext4 shows the last two after an error (6.12)
 
 
@@ -263,6 +265,10 @@ def leftovers(place: Place) -> Finding:
     temps = sum(1 for name in names if is_temp_name(name))
     mine = sum(1 for name in names if name.startswith(PROBE_PREFIX))
     dead = orphans(place.dir_fd, remove=False) if temps else []
+    if dead:  # a living writer's temp is one as well, for the instant before it is flocked
+        time.sleep(_INSTANT)
+        seen = {name for name, _size, _owner in dead}
+        dead = [one for one in orphans(place.dir_fd, remove=False) if one[0] in seen]
     parts = []
     if dead:
         total = size_text(sum(size for _, size, _owner in dead))
