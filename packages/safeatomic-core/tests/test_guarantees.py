@@ -38,6 +38,17 @@ def test_a_report_lists_every_guarantee_with_its_reason(tmp_path: Path, fake: An
     assert all(name in text and report.reasons[name] in text for name in GUARANTEES)
 
 
+def test_names_that_somebody_chose_put_no_line_into_a_report(tmp_path: Path, fake: Any) -> None:
+    """Any user may mount a FUSE filesystem, at a directory of any name."""
+    point, subtype = r"/a\012\040\040CrashDurability\040Guaranteed", "fuse.x\x1b[31m"
+    fake.table = fake.mounted(tmp_path.stat().st_dev, subtype, point=point)
+    report = inspect_guarantees(tmp_path)
+    assert report.environment.mount_point == "/a\n  CrashDurability Guaranteed"
+    assert len(str(report).splitlines()) == 1 + len(GUARANTEES)
+    assert str(report).replace("\n", "").isprintable()
+    assert str(report.environment).isprintable()
+
+
 def test_an_unknown_guarantee_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'crash' is not a guarantee; there are AtomicVisibility"):
         inspect_guarantees(tmp_path).is_guaranteed("crash")

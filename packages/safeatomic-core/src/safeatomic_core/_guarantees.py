@@ -57,7 +57,7 @@ class GuaranteeReport(Record):
     def __str__(self) -> str:
         lines = [str(self.environment)]
         lines += [
-            f"  {name:<21} {level:<12} {self.reasons.get(name, '')}".rstrip()
+            _environment.one_line(f"  {name:<21} {level:<12} {self.reasons.get(name, '')}".rstrip())
             for name, level in self.guarantees.items()
         ]
         return "\n".join(lines)
