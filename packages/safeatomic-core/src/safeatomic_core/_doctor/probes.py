@@ -45,6 +45,7 @@ class Probes:
         self._place = place
         self._above = place.dir_fd
         self._name = ""
+        self._made = False
         self._room = Descriptor()
         self._files = _Files()
         self.cleaned = False
@@ -128,7 +129,9 @@ class Probes:
         if self._room.fd == -1:
             if not self._name:  # a second one would hide the first from the clean-up
                 self._name = PROBE_PREFIX + os.urandom(8).hex()
-            kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
+            if not self._made:
+                kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
+                self._made = True
             flags = READ_FLAGS | O_DIRECTORY
             fd = self._room.open(kernel.open, self._name, flags, dir_fd=self._above)
             try:
