@@ -135,7 +135,14 @@ class Probes:
             flags = READ_FLAGS | O_DIRECTORY
             fd = self._room.open(kernel.open, self._name, flags, dir_fd=self._above)
             try:
-                if kernel.fstat(fd).st_uid != os.geteuid() or kernel.listdir(fd):
+                owner = kernel.fstat(fd).st_uid
+                if owner != os.geteuid():
+                    raise SafeAtomicError(
+                        f"the probes' directory belongs to user {owner} as soon as it is made: the "
+                        "filesystem gives files another owner (mount option uid, or root_squash), "
+                        "or somebody else replaced it"
+                    )
+                if kernel.listdir(fd):
                     reason = "somebody else replaced the probes' directory"
                     raise SafeAtomicError(reason)
             except BaseException:
