@@ -60,7 +60,10 @@ def parent_exists(place: Place) -> Finding:
         fixes: dict[int | None, str] = {
             errno.ENOTDIR: "a part of the path is a file; choose another path",
             errno.ENAMETOOLONG: "choose a shorter path",
-            errno.ELOOP: "the path contains a loop of symbolic links; remove one of them",
+            errno.ELOOP: (
+                "the path contains a loop of symbolic links, of which one must go, or its "
+                "filesystem is mounted nosymfollow"
+            ),
             errno.EACCES: (
                 "this user may not enter it, or one of the directories above "
                 f"({command('namei -l', place.directory or at)} shows which)"
