@@ -230,3 +230,17 @@ def test_a_file_that_another_program_removes_meanwhile_is_created(
     write_atomic(target, "new", concurrency=concurrency)
     assert len(looks) == times
     assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_file_that_can_be_seen_and_never_opened_is_an_error(
+    target: Path, refused: Callable[[int], None], faults: Any, checked: bool
+) -> None:
+    """A file server may answer so; nobody asks it for ever."""
+    if checked:
+        faults.fail("open", errno.ENOENT, when=lambda path, *_args, **_fd: path == target.name)
+    else:
+        refused(errno.ENOENT)
+    with pytest.raises(FileNotFoundError, match="the target is unchanged"):
+        write_atomic(target, "new", write_checksum=checked)
+    assert target.read_bytes() == b"old"

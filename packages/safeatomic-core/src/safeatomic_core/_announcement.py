@@ -204,10 +204,14 @@ class Announcement(Retirement):
         sync_directory()
         self._report("resolve")
         digests = () if record is None else record.digests
+        rounds = ROUNDS
         while self._target.status is not None:
             try:
                 return self._digest_of_present(record, algo) or digests
             except FileNotFoundError:  # removed by another program; no crash may bring it back
+                rounds -= 1
+                if not rounds:
+                    raise
                 self._target.look_again()
                 sync_directory()
         return digests
