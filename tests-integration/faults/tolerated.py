@@ -49,7 +49,7 @@ def _only(*codes: int) -> frozenset[int]:
 _UNSUPPORTED = _only(e.ENOSYS, e.EINVAL, e.EOPNOTSUPP, e.EISDIR, e.ENOENT)
 _NO_FLOCK = _UNSUPPORTED | {e.ENOLCK}
 
-_LOOKERS = r"(Found\._open < )?Found\.look < _examine\.<locals>\.looked"
+_LOOKERS = r"(Found\._open < )?Found\.look < Found\.look_to_tell < _examine\.<locals>\.looked"
 
 PLACES = (
     Place(

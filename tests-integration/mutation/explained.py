@@ -277,19 +277,19 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): "the cookie is never 0",
     (
         "_mounts.py",
-        'self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        "self.cookie = 1 + (id(self) >> 4) % 1022  # no multiple of a buffer",
         "1 -> 2",
-    ): "the range of a random number",
+    ): "the range of a number that differs",
     (
         "_mounts.py",
-        'self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
+        "self.cookie = 1 + (id(self) >> 4) % 1022  # no multiple of a buffer",
         "1022 -> 1023",
-    ): "the range of a random number",
+    ): "the range of a number that differs",
     (
         "_mounts.py",
-        'self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer',
-        "2 -> 3",
-    ): "more random bytes",
+        "self.cookie = 1 + (id(self) >> 4) % 1022  # no multiple of a buffer",
+        "4 -> 5",
+    ): "another number that differs",
     (
         "_mounts.py",
         'if found and offset >= _LONG_TABLE and chunk.endswith(b"\\n"):',

@@ -17,6 +17,7 @@ from replacements import LIST
 from safeatomic_core import _announcement as announcement
 from safeatomic_core import _retirement as retirement
 from safeatomic_core import (
+    read_atomic_bytes,
     verify_checksum,
     write_atomic_bytes,
     write_checksum_file,
@@ -197,3 +198,27 @@ def interrupted(number: int, work: Action) -> None:
         work()
     finally:
         sys.setprofile(None)
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["gone", "gone and back"])
+def test_content_that_another_program_removes_meanwhile_needs_no_digest(
+    target: Path, side: Path, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    really, looks = announcement.Announcement._digest_of_present, list[int]()
+
+    def digest(self: Any, *args: Any) -> Any:
+        looks.append(1)
+        if len(looks) > 1:
+            return really(self, *args)
+        target.unlink()
+        try:
+            return really(self, *args)
+        finally:
+            if back:
+                target.write_bytes(b"of another program")
+
+    monkeypatch.setattr(announcement.Announcement, "_digest_of_present", digest)
+    write_atomic_bytes(target, b"new", write_checksum=True)
+    assert len(looks) == 1 + back
+    assert read_atomic_bytes(target, check_checksum=True) == b"new"
+    assert len(side.read_bytes().splitlines()) == 1

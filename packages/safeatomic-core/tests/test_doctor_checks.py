@@ -21,7 +21,7 @@ from safeatomic_core._doctor import checks as look
 from safeatomic_core._doctor import limits, permissions, process, sidecars, storage
 from safeatomic_core._doctor.subject import Place, SkippedError
 from safeatomic_core._guarantees import GuaranteeReport
-from safeatomic_core._posix import intercept
+from safeatomic_core._posix import intercept, kernel
 
 At = Callable[..., Place]
 ReportOn = Callable[[str], GuaranteeReport]
@@ -105,7 +105,10 @@ def test_writable_and_not(at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
     status, detail = look.parent_writable(at(tmp_path / "f"))
     assert status == "fail"
-    assert "ask its owner" in detail
+    assert "read-only snapshot" in detail
+    tmp_path.chmod(0o550)
+    assert "ask its owner" in look.parent_writable(at(tmp_path / "f"))[1]
+    tmp_path.chmod(0o750)
 
 
 def test_a_directory_that_an_ordinary_user_may_not_write_fails(at: At) -> None:
@@ -186,6 +189,20 @@ def test_a_file_that_is_a_mount_point_fails(
     status, detail = look.target(at(target))
     assert status == "fail"
     assert "itself a mount point" in detail
+    assert "or write in place" in detail
+
+
+def test_a_mount_point_that_is_read_only_is_not_written_in_place(
+    at: At, target: Path, monkeypatch: pytest.MonkeyPatch, faults: Any
+) -> None:
+    monkeypatch.setattr(look, "is_mount_point", lambda _fd, _name: True)
+    monkeypatch.setattr(kernel, "access", lambda *_args: False, raising=False)
+    faults.fail("open", errno.EROFS, when=lambda path, *_args, **_fd: path == target.name)
+    status, detail = look.target(at(target))
+    assert status == "fail"
+    assert "Mount the directory" in detail
+    assert "or write in place" not in detail
+    assert "Read-only file system (EROFS)" in detail
 
 
 def test_a_directory_that_is_gone_fails(
@@ -372,8 +389,9 @@ def test_a_directory_that_is_not_there_is_neither_writable_nor_not(
 def test_a_directory_that_takes_no_file_says_whose_it_is(
     at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tmp_path.chmod(0o750)
+    tmp_path.chmod(0o550)
     monkeypatch.setattr(permissions, "may_in_directory", lambda *_: False)
     status, detail = look.parent_writable(at(tmp_path / "f"))
+    tmp_path.chmod(0o750)
     assert status == "fail"
-    assert f"(mode 0750, owner {ME})" in detail
+    assert f"(mode 0550, owner {ME})" in detail

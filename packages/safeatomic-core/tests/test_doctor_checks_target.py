@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ def test_temps_of_living_writers_are_no_orphans(at: At, tmp_path: Path) -> None:
             "pass",
             "1 temporary file of running writers, none orphaned",
         )
+
+
+def test_a_temp_that_its_writer_is_about_to_flock_is_no_orphan(
+    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    with temp(tmp_path, 1, 0).open("rb") as file:
+        monkeypatch.setattr(time, "sleep", lambda _time: fcntl.flock(file, fcntl.LOCK_EX))
+        assert look.leftovers(at(tmp_path / "f"))[0] == "pass"
 
 
 def test_the_copy_of_an_interrupted_write_in_place_is_named(at: At, tmp_path: Path) -> None:

@@ -46,6 +46,27 @@ def test_one_round_removes_everything(place: Place, rounds: list[Any]) -> None:
     assert os.listdir(place.directory) == []
 
 
+def test_a_directory_that_cannot_be_entered_fails_every_probe_for_that_reason(
+    place: Place, faults: Any
+) -> None:
+    faults.fail("open", errno.EMFILE, when=lambda path, *_args, **_fd: PROBE_PREFIX in str(path))
+    lines = examination._probe(place, None)
+    failed = [detail for _, status, detail in lines if status == "fail"]
+    assert len(failed) > 5
+    assert all("Too many open files (EMFILE)" in detail for detail in failed)
+    assert os.listdir(place.directory) == []
+
+
+def test_a_filesystem_that_gives_files_another_owner_is_named_as_such(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a stick with FAT that belongs to the user at the screen, whoever writes to it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    lines = {name: detail for name, _, detail in examination._probe(place, None)}
+    assert "filesystem gives files another owner" in lines["probe_flock"]
+    assert os.listdir(place.directory) == []
+
+
 def test_what_cannot_be_removed_is_not_tried_again(
     place: Place, rounds: list[Any], faults: Any
 ) -> None:

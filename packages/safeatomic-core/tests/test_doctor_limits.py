@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from safeatomic_core import doctor
 from safeatomic_core._doctor import limits
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._posix import kernel
@@ -34,6 +35,30 @@ def test_a_call_that_a_filter_refuses_is_named(
     status, detail = limits.process(place)
     assert status == "fail"
     assert f"may not call {call} ({errno.errorcode[code]}), so" in detail
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "EACCES"),
+        (NotImplementedError("/dev/urandom (or equivalent) not found"), "ENOSYS"),
+    ],
+)
+def test_a_process_without_random_numbers_gets_a_report(
+    target: Path, monkeypatch: Any, error: Exception, code: str
+) -> None:
+    """A seccomp filter refuses getrandom; no temporary file gets a name."""
+
+    def refuse(_count: int) -> bytes:
+        raise error
+
+    monkeypatch.setattr(os, "urandom", refuse)
+    report = doctor(target, destructive=True)
+    checks = {check.name: check for check in report.checks}
+    assert checks["process"].status == "fail"
+    assert f"may not call getrandom ({code}), so" in checks["process"].detail
+    assert checks["probe_cleanup"].status == "pass"
+    assert os.listdir(target.parent) == [target.name]
 
 
 @pytest.mark.parametrize(

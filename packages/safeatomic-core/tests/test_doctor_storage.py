@@ -59,6 +59,22 @@ def test_an_undetermined_filesystem_says_to_mount_proc(at: At, tmp_path: Path) -
     assert "mount /proc" in detail
 
 
+def test_a_file_that_is_a_mount_point_is_not_told_to_move_to_a_local_filesystem(
+    at: At, report_on: ReportOn, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is on one: mounting its directory brings the guarantees back."""
+    whole = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw")
+    verdict = verdicts.Verdict(whole.environment, whole.guarantees, whole.reasons)
+    report = guarantees._report_on(verdict.of_mount_point())
+    place = at(target, report)
+    monkeypatch.setattr(look, "is_mount_point", lambda _fd, _name: True)
+    found = (storage.filesystem(place, report), storage.durability(place, report))
+    for status, detail in (*found, look.target(place)):
+        assert status == "fail"
+        assert "ount the directory that holds" in detail
+        assert "local filesystem" not in detail
+
+
 def test_a_filesystem_that_is_not_known_is_one_that_was_determined(
     at: At, report_on: ReportOn, tmp_path: Path
 ) -> None:
@@ -102,20 +118,39 @@ def test_durability_is_judged_with_its_reason(
     ],
 )
 def test_the_provider_of_fsync_is_named(
-    at: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, status: str
+    at: At,
+    report_on: ReportOn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    library: str,
+    status: str,
 ) -> None:
     monkeypatch.setattr(process, "fsync_provider", lambda: library)
-    found = storage.fsync_provider(at(tmp_path / "f"))
+    report = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw")
+    found = storage.fsync_provider(at(tmp_path / "f", report), report)
     assert found[0] == status
     assert library in found[1]
 
 
-def test_an_fsync_that_is_ignored_fails(
-    at: At, report_on: ReportOn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("8:1 / / rw - ext4 /dev/sda1 rw", "fail"),
+        ("0:9 / / rw - tmpfs tmpfs rw", "warn"),
+        ("1:0 / / rw - ext4 /dev/ram0 rw", "warn"),
+    ],
+)
+def test_an_fsync_that_is_ignored_fails_where_strict_refuses(
+    at: At,
+    report_on: ReportOn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    status: str,
 ) -> None:
     monkeypatch.setattr(mounts, "fsync_is_ignored", lambda: True)
-    report = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw")
-    assert storage.fsync_provider(at(tmp_path / "f", report))[0] == "fail"
+    report = report_on(f"1 1 {line}")
+    assert storage.fsync_provider(at(tmp_path / "f", report), report)[0] == status
 
 
 def test_what_else_takes_durability_away_is_not_blamed_on_fsync(
@@ -124,7 +159,7 @@ def test_what_else_takes_durability_away_is_not_blamed_on_fsync(
     monkeypatch.setattr(process, "fsync_provider", lambda: "/lib/libc.so.6")
     report = report_on("1 1 8:1 / / rw - ext4 /dev/sda1 rw,nobarrier")
     assert report.environment.durability_findings
-    assert storage.fsync_provider(at(tmp_path / "f", report))[0] == "pass"
+    assert storage.fsync_provider(at(tmp_path / "f", report), report)[0] == "pass"
 
 
 def test_write_caches_are_looked_for_under_disks_only(

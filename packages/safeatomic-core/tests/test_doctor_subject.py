@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mount_tables import with_own_mounts
 from safeatomic_core import DoctorReport, _verdicts, doctor, write_atomic
 from safeatomic_core._doctor.subject import Place, SkippedError, need_directory, shown, size_text
 from safeatomic_core._posix import kernel
@@ -207,3 +208,20 @@ def test_a_file_that_is_a_mount_point_is_one_below_a_strange_working_directory(
     monkeypatch.setattr(_verdicts, "is_mount_point", lambda _fd, name, _verdict: name == "f")
     report = doctor("f")
     assert report.guarantees["AtomicVisibility"] == "Unsupported"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into the other namespace")
+def test_a_directory_of_another_mount_namespace_is_shown_as_it_was_given(tmp_path: Path) -> None:
+    outside = Path(f"/proc/{os.getpid()}/root{tmp_path}")
+    (tmp_path / "f").write_bytes(b"content")
+    tmp_path.chmod(0o777)
+
+    def body(mount: Callable[..., bool]) -> None:
+        assert mount("none", tmp_path, "tmpfs")
+        checks = {check.name: check for check in doctor(outside / "f", destructive=True).checks}
+        assert checks["parent_exists"].detail == f"{outside} is a directory"
+        assert f"'chmod o-w {outside}'" in checks["parent_trust"].detail
+        assert checks["target"].detail == "a regular file of 7 bytes"
+        assert checks["probe_replace"].status == "pass"
+
+    with_own_mounts(body)

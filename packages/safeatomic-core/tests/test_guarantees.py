@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from failing_calls import raising
+from mount_tables import with_own_mounts
 from safeatomic_core import _guarantees as guarantees
 from safeatomic_core import _mounts as mounts
 from safeatomic_core import _verdicts as verdicts
@@ -35,6 +36,17 @@ def test_a_report_lists_every_guarantee_with_its_reason(tmp_path: Path, fake: An
     text = str(report)
     assert "tmpfs (local_posix_memory)" in text
     assert all(name in text and report.reasons[name] in text for name in GUARANTEES)
+
+
+def test_names_that_somebody_chose_put_no_line_into_a_report(tmp_path: Path, fake: Any) -> None:
+    """Any user may mount a FUSE filesystem, at a directory of any name."""
+    point, subtype = r"/a\012\040\040CrashDurability\040Guaranteed", "fuse.x\x1b[31m"
+    fake.table = fake.mounted(tmp_path.stat().st_dev, subtype, point=point)
+    report = inspect_guarantees(tmp_path)
+    assert report.environment.mount_point == "/a\n  CrashDurability Guaranteed"
+    assert len(str(report).splitlines()) == 1 + len(GUARANTEES)
+    assert str(report).replace("\n", "").isprintable()
+    assert str(report.environment).isprintable()
 
 
 def test_an_unknown_guarantee_is_refused_by_name(tmp_path: Path) -> None:
@@ -149,8 +161,10 @@ def test_a_shortage_of_descriptors_is_raised_as_what_it_is(tmp_path: Path, fake:
         inspect_guarantees(tmp_path)
 
 
-@pytest.mark.parametrize("name", [".", "missing/below"])
-@pytest.mark.parametrize("look", [inspect_guarantees, doctor])
+@pytest.mark.parametrize(
+    ("look", "name"),
+    [(inspect_guarantees, "missing/below"), (doctor, "missing/below"), (doctor, ".")],
+)
 def test_a_time_out_among_the_links_of_a_path_arrives(
     look: Callable[[Path], object],
     tmp_path: Path,
@@ -246,3 +260,25 @@ def test_a_relative_path_is_judged_below_a_directory_that_may_not_be_entered(
     for path in ("new", "./new", "."):
         assert inspect_guarantees(path).environment.filesystem == "tmpfs", path
     assert inspect_guarantees(tmp_path / "new").environment.filesystem == "unknown"
+
+
+def test_a_path_is_judged_where_a_write_goes_not_where_its_text_leads(tmp_path: Path) -> None:
+    """The working directory is mounted over, and a link of /proc leads out of this namespace."""
+    device = inspect_guarantees(tmp_path).environment.device
+    outside = Path(f"/proc/{os.getpid()}/root{tmp_path}")
+
+    def body(mount: Callable[..., bool]) -> None:
+        os.chdir(tmp_path)
+        assert mount("none", tmp_path, "tmpfs")
+        (tmp_path / "link").symlink_to(tmp_path / "f")
+        paths: list[str | Path] = ["f", "./f", "."]
+        if os.access(outside, os.X_OK):  # root's
+            paths += [outside, outside / "f"]
+        for path in paths:
+            for report in (inspect_guarantees(path), doctor(path)):
+                assert report.environment.device == device, path
+        for path in (tmp_path, tmp_path / "f", tmp_path / "link", tmp_path / "missing" / "f"):
+            for report in (inspect_guarantees(path), doctor(path)):
+                assert report.environment.device != device, path
+
+    with_own_mounts(body)

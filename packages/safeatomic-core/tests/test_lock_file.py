@@ -136,6 +136,23 @@ def test_a_payload_with_a_free_flock_is_a_dead_holder_s(tmp_path: Path, dir_fd: 
     found.close()
 
 
+def test_a_lock_that_is_released_while_it_is_looked_at_has_no_dead_holder(
+    tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place(tmp_path, payload(None))
+    really = kernel.flock
+
+    def flock(fd: int, operation: int) -> None:
+        path.unlink(missing_ok=True)  # a holder removes the name, then drops the flock
+        really(fd, operation)
+
+    monkeypatch.setattr(kernel, "flock", flock, raising=False)
+    found = Found()
+    found.look_to_tell(dir_fd, path.name)
+    assert not found.exists
+    found.close()
+
+
 def test_a_shared_flock_keeps_a_dead_holder_s_lock(
     tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +169,18 @@ def test_a_shared_flock_keeps_a_dead_holder_s_lock(
         assert not found.is_pinned(gently=True)  # not seen from here
         fcntl.flock(pin, fcntl.LOCK_EX)  # somebody is taking it over
         assert not found.is_pinned()
+    found.close()
+
+
+def test_a_shared_flock_of_another_prober_pins_nothing(
+    tmp_path: Path, dir_fd: int, faults: Any
+) -> None:
+    """Several processes look at a dead lock at once, as workers do that start after a crash."""
+    place(tmp_path, payload(None))
+    found = look(dir_fd, "data.lock")
+    faults.fail("flock", errno.EWOULDBLOCK, at=1)
+    assert not found.is_pinned()
+    assert faults.raised == 1
     found.close()
 
 

@@ -204,3 +204,43 @@ def test_other_users_links_in_a_sticky_directory_are_not_followed(
             with pytest.raises(PermissionError, match="symbolic link"):
                 write_atomic(at, "new")
     assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("concurrency", ["lock", "none"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_file_that_another_program_removes_meanwhile_is_created(
+    target: Path, monkeypatch: pytest.MonkeyPatch, concurrency: Any, times: int
+) -> None:
+    """A consumer deletes what it has read; ``open(path, "w")`` does not fail then."""
+    really, looks = kernel.access, []
+
+    def access(name: str, mode: int, dir_fd: int) -> bool:
+        looks.append(name)
+        if len(looks) <= times:
+            target.unlink()
+        return really(name, mode, dir_fd)
+
+    def look(path: Any, **options: Any) -> os.stat_result:
+        if path == target.name and len(looks) < times:
+            target.touch()  # it comes back, to be removed once more
+        return os.stat(path, **options)
+
+    monkeypatch.setattr(kernel, "access", access, raising=False)
+    monkeypatch.setattr(kernel, "stat", look, raising=False)
+    write_atomic(target, "new", concurrency=concurrency)
+    assert len(looks) == times
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_file_that_can_be_seen_and_never_opened_is_an_error(
+    target: Path, refused: Callable[[int], None], faults: Any, checked: bool
+) -> None:
+    """A file server may answer so; nobody asks it for ever."""
+    if checked:
+        faults.fail("open", errno.ENOENT, when=lambda path, *_args, **_fd: path == target.name)
+    else:
+        refused(errno.ENOENT)
+    with pytest.raises(FileNotFoundError, match="the target is unchanged"):
+        write_atomic(target, "new", write_checksum=checked)
+    assert target.read_bytes() == b"old"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mount_tables import with_own_mounts
 from safeatomic_core import (
     AtomicReader,
     AtomicWriter,
@@ -88,3 +90,32 @@ def test_a_chain_of_links_may_be_longer_than_a_path(tmp_path: Path) -> None:
     assert read_atomic_bytes(tmp_path / "a") == b"old"
     write_atomic_bytes(tmp_path / "a", b"new")
     assert (tmp_path / "f").read_bytes() == b"new"
+
+
+def test_no_link_is_followed_on_a_mount_that_forbids_it(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def body(mount: Callable[..., bool]) -> None:
+        assert mount("none", place, "tmpfs", 256)  # MS_NOSYMFOLLOW, Linux 5.10
+        (place / "file").write_bytes(b"old")
+        link = place / "link"
+        link.symlink_to("file")
+        try:
+            link.read_bytes()
+        except OSError as error:
+            assert error.errno == errno.ELOOP
+        else:
+            return  # an older kernel
+        calls: list[Callable[[], object]] = [
+            lambda: read_atomic_bytes(link),
+            lambda: write_atomic_bytes(link, b"new"),
+            lambda: try_acquire_lock(link),
+        ]
+        for call in calls:
+            with pytest.raises(OSError, match="symbolic links") as caught:
+                call()
+            assert caught.value.errno == errno.ELOOP
+        assert (place / "file").read_bytes() == b"old"
+
+    with_own_mounts(body)

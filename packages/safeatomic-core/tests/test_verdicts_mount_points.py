@@ -87,6 +87,18 @@ def test_the_kernel_decides_over_a_name_that_something_is_mounted_on(
         assert is_mount_point(-1, target.name, verdict) is expected
 
 
+def test_the_kernel_decides_where_the_table_does_not_list_the_mount(
+    target: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table lists no mount of another namespace, which ``/proc/PID/root`` leads to."""
+    magic = environment.Mount(-1, "", None, (), "ext4", "")
+    fake.table = fake.mounted(target.stat().st_dev, "tmpfs")
+    monkeypatch.setattr(environment, "find_mount", lambda *_args: magic)
+    monkeypatch.setattr(mounts, "mount_id_at", lambda _fd, _name: 7)
+    monkeypatch.setattr(mounts, "mount_id", lambda _fd: 6)
+    assert inspect_guarantees(target).guarantees["AtomicVisibility"] == "Unsupported"
+
+
 def test_a_file_beside_others_on_one_mount_is_no_mount_point(target: Path) -> None:
     fd = mounts.open_directory(str(target.parent))
     try:

@@ -204,9 +204,17 @@ class Announcement(Retirement):
         sync_directory()
         self._report("resolve")
         digests = () if record is None else record.digests
-        if self._target.status is None:
-            return digests
-        return self._digest_of_present(record, algo) or digests
+        rounds = ROUNDS
+        while self._target.status is not None:
+            try:
+                return self._digest_of_present(record, algo) or digests
+            except FileNotFoundError:  # removed by another program; no crash may bring it back
+                rounds -= 1
+                if not rounds:
+                    raise
+                self._target.look_again()
+                sync_directory()
+        return digests
 
     def _digest_of_present(self, record: Checksum | None, algo: str) -> tuple[Digest, ...]:
         """Hash the present content; empty if it agrees with none of the recorded digests."""

@@ -60,7 +60,12 @@ class Environment(Record):
         text = f"{self.filesystem} ({self.filesystem_class}){where}, device {self.device}"
         if self.durability_findings:
             text += "; " + "; ".join(self.durability_findings)
-        return text
+        return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """Return a text without line ends and escapes: anybody who mounts chooses the names in it."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 class Mount:

@@ -215,7 +215,9 @@ _GENERAL = {
         "system has no memory for another lock"
     ),
     errno.ENOSYS: "The filesystem, or a sandbox (seccomp), does not have this call",
-    errno.ELOOP: "The path contains a loop of symbolic links",
+    errno.ELOOP: (
+        "The path contains a loop of symbolic links, or its filesystem is mounted nosymfollow"
+    ),
     errno.ENOTCONN: "The file server is dead; unmount it ('umount -l') and mount it again",
     errno.ESTALE: "The file server no longer knows the file; mount it again",
 }

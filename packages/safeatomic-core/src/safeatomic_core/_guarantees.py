@@ -9,7 +9,7 @@ import stat
 from . import _environment, _mounts, _verdicts
 from ._descriptor import Descriptor, closing
 from ._errors import system_error
-from ._posix import kernel
+from ._posix import MOST_LINKS, kernel
 from ._target import check_path
 from ._types import GUARANTEES, Level, Record, StrPath
 
@@ -57,7 +57,7 @@ class GuaranteeReport(Record):
     def __str__(self) -> str:
         lines = [str(self.environment)]
         lines += [
-            f"  {name:<21} {level:<12} {self.reasons.get(name, '')}".rstrip()
+            _environment.one_line(f"  {name:<21} {level:<12} {self.reasons.get(name, '')}".rstrip())
             for name, level in self.guarantees.items()
         ]
         return "\n".join(lines)
@@ -102,26 +102,27 @@ def unknown_report() -> GuaranteeReport:
 
 def _look_at(path: str) -> Verdict:
     """Look at the place of a file, or raise why it cannot be opened or asked."""
-    place, opened = kernel.realpath(path), Descriptor()
-    try:
-        directory = nearest_directory(place)
-    except system_error():
-        # A relative path leads there also below a directory that may not be entered.
-        directory, name = os.path.split(path)
-        directory = directory or "."
-        if os.path.isabs(path) or not name:
-            raise
-        place = os.path.join(directory, name)
+    opened = Descriptor()
 
     def look() -> Verdict:
+        directory, name = _place_of(path)
         fd = opened.open(_mounts.open_directory, directory)
         verdict = _verdicts.look(kernel.fstat(fd).st_dev, fd, directory, whole=True)
-        above, name = os.path.split(place)
-        if above == directory and _verdicts.is_mount_point(fd, name, verdict):
+        if name and _verdicts.is_mount_point(fd, name, verdict):
             return verdict.of_mount_point()
         return verdict
 
     return closing(opened, look)
+
+
+def _place_of(path: str) -> tuple[str, str]:
+    """Return the directory of a file and its name there, or the nearest directory and no name."""
+    if _is_directory(path):
+        return path, ""
+    way = way_to(path)
+    if way is not None and _is_directory(way[0]):
+        return way
+    return nearest_directory(path), ""
 
 
 def _report_on(verdict: Verdict) -> GuaranteeReport:
@@ -136,6 +137,26 @@ def _report_on(verdict: Verdict) -> GuaranteeReport:
     return report
 
 
+def way_to(path: str) -> tuple[str, str] | None:
+    """Return the directory and the name to which a path leads in a write.
+
+    Only links at its end are read, the kernel follows the others. An absolute path made of all
+    their texts may lead elsewhere: after a link of ``/proc`` into another mount namespace
+    (``/proc/PID/root``), and in a working directory that was mounted over.
+
+    Returns:
+        Both; None if the links form a loop, or lead to no name.
+    """
+    for _ in range(MOST_LINKS):
+        try:
+            leads = kernel.readlink(path)
+        except system_error():  # it is not a link, or does not exist
+            directory, name = os.path.split(path)
+            return None if name in ("", os.curdir, os.pardir) else (directory or ".", name)
+        path = os.path.join(os.path.dirname(path), leads)
+    return None
+
+
 def nearest_directory(path: str) -> str:
     """Return the directory of a file, or the nearest one above it that exists.
 
@@ -147,17 +168,21 @@ def nearest_directory(path: str) -> str:
             stands above it says nothing about it.
     """
     place = kernel.realpath(path)
-    while True:
-        try:
-            if stat.S_ISDIR(kernel.stat(place).st_mode):
-                return place
-        except system_error() as error:
-            if error.errno not in _NOT_THERE:
-                raise
+    while not _is_directory(place):
         above = os.path.dirname(place)
         if above == place:
-            return place
+            break
         place = above
+    return place
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(kernel.stat(path).st_mode)
+    except system_error() as error:
+        if error.errno not in _NOT_THERE:
+            raise
+        return False
 
 
 # Nothing can be there under such a name; a loop of links stands in its own directory.

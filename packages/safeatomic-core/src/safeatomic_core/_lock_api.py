@@ -321,7 +321,7 @@ def _examine(path: StrPath, work: Callable[[Target, Found], _T], *, follow: bool
     def looked() -> _T:
         target.open(follow=follow)
         with Naming(target):
-            found.look(target.dir_fd, target.name + LOCK_SUFFIX)
+            found.look_to_tell(target.dir_fd, target.name + LOCK_SUFFIX)
             return work(target, found)
 
     return closing(found, lambda: closing(target, looked))

@@ -110,6 +110,16 @@ class Found:
             self.trouble = error.strerror or str(error)
             self.alive = "unknown"
 
+    def look_to_tell(self, dir_fd: int, name: str) -> None:
+        """Examine it as `look` does, for a report on the holder.
+
+        A holder who lives may release the lock while it is being looked at, and looks dead then:
+        the flock is free, and the name is gone already. A second look tells.
+        """
+        self.look(dir_fd, name)
+        if self.takeable:
+            self.look(dir_fd, name)
+
     def close(self) -> None:
         """Close the descriptor."""
         self._handle.close()
@@ -128,14 +138,19 @@ class Found:
         """
         if not self.takeable or (gently and not _is_listed_as_shared(self.inode[1])):
             return False
-        try:
-            kernel.flock(self.fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            return probe_free(self.fd)  # else somebody is taking it over
-        except system_error():
-            return False
-        kernel.flock(self.fd, _LOCK_UN)
-        return False
+        for _ in range(_PROBE_ROUNDS):  # another prober is none who keeps it
+            try:
+                kernel.flock(self.fd, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                if not probe_free(self.fd):
+                    return False  # somebody is taking it over
+                time.sleep(0)
+            except system_error():
+                return False
+            else:
+                kernel.flock(self.fd, _LOCK_UN)
+                return False
+        return True
 
     def describe(self, *, sticky: bool = False) -> str:
         """Say who holds the lock, since when, and what to do.

@@ -322,7 +322,7 @@ class _Table(Descriptor):
     def __init__(self) -> None:
         super().__init__()
         self._inode: int | None = None
-        self.cookie = 1 + int.from_bytes(os.urandom(2), "big") % 1022  # no multiple of a buffer
+        self.cookie = 1 + (id(self) >> 4) % 1022  # no multiple of a buffer
 
     def start(self, path: str) -> None:
         """Open the table and set the position."""

@@ -14,7 +14,7 @@ import stat
 from ._descriptor import Descriptor, closing
 from ._errors import system_error
 from ._posix import kernel
-from ._target import READ_FLAGS, STICKY_SHARED
+from ._target import READ_FLAGS, RESOLUTIONS, STICKY_SHARED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +25,14 @@ _SHARED = stat.S_IWGRP | stat.S_IWOTH
 _PROBE = READ_FLAGS | os.O_WRONLY
 
 
-def require_permission(target: Target) -> None:
+def require_permission(target: Target, rounds: int = RESOLUTIONS) -> None:
     """Refuse a target that exists and that the caller may not write.
 
     Asked with the *effective* user and group, so for root it is what CAP_DAC_OVERRIDE allows.
+
+    Args:
+        target: The target, looked up.
+        rounds: How often it may vanish and come back meanwhile.
 
     Raises:
         PermissionError: The target may not be written. It is unchanged.
@@ -50,9 +54,12 @@ def require_permission(target: Target) -> None:
             lambda: probe.open(kernel.open, target.name, _PROBE, dir_fd=target.dir_fd),
         )
     except system_error() as error:
-        if error.errno == errno.ETXTBSY or _may_replace_all_the_same(error, target, status):
-            return  # a running program may be replaced, not written
-        raise
+        if error.errno == errno.ENOENT and rounds:  # another program removed it since: ask anew
+            target.look_again()
+            target.require_regular()
+            require_permission(target, rounds - 1)
+        elif not (error.errno == errno.ETXTBSY or _may_replace_all_the_same(error, target, status)):
+            raise  # a running program may be replaced, not written
 
 
 def _refuse_in_shared_directory(target: Target, status: os.stat_result) -> None:

@@ -170,7 +170,9 @@ class Target:
         """
         try:
             status = kernel.stat(self.path)
-        except system_error():
+        except system_error() as error:
+            if error.errno == errno.ELOOP:  # no link is followed on this mount (nosymfollow)
+                raise
             return True  # a dangling link, or one that was replaced: the next step will tell
         if self.status is not None and identity(self.status) == identity(status):
             return True

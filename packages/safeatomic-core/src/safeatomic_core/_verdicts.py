@@ -36,7 +36,8 @@ class Verdict:
         refused: Names of those that are ``NonTarget`` or ``Unsupported``.
         shared: Several mounts have this device number, with options of their own.
         holds_for_files: A file's own device number tells as much as its directory's.
-        mounted_names: The last components of all mount points; None where the table was not read.
+        mounted_names: The last components of all mount points; None where the table was not read
+            to its end, or does not list the mount.
         advice: What gives back what is missing, as a sentence without its full stop.
         report: The public report that was made of it, if one was asked for.
     """
@@ -252,7 +253,7 @@ def _judge_in(table: bytes, mount: _environment.Mount | None, dev: int, *, ended
     """Grade a mount, and note what else the mount table says, which may have been read in part."""
     verdict = judge(mount, dev)
     verdict.shared = not ended or _environment.count_mounts(table, mount) > 1
-    if ended:
+    if ended and (mount is None or mount.number >= 0):  # else the table is another namespace's
         verdict.mounted_names = _environment.names_of_mounts(table)
     # A file has another number than its directory where it is mounted over, which is a
     # second mount of that number; and on an overlay it may have that of a filesystem

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from .. import _mounts
 from .._advice import command, quoted, typed
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .subject import Finding, Place
 
 PROBE_PREFIX = ".safeatomic-doctor-"
+_OWN_USE = stat.S_IWUSR | stat.S_IXUSR
+_INSTANT = 0.01  # seconds
 _READ_ONLY = ("ro", "emergency_ro", "shutdown")  # ext4 shows the last two after an error (6.12)
 
 
@@ -57,7 +60,10 @@ def parent_exists(place: Place) -> Finding:
         fixes: dict[int | None, str] = {
             errno.ENOTDIR: "a part of the path is a file; choose another path",
             errno.ENAMETOOLONG: "choose a shorter path",
-            errno.ELOOP: "the path contains a loop of symbolic links; remove one of them",
+            errno.ELOOP: (
+                "the path contains a loop of symbolic links, of which one must go, or its "
+                "filesystem is mounted nosymfollow"
+            ),
             errno.EACCES: (
                 "this user may not enter it, or one of the directories above "
                 f"({command('namei -l', place.directory or at)} shows which)"
@@ -77,7 +83,7 @@ def _of_working_directory() -> str:
 
 def parent_writable(place: Place) -> Finding:
     """Say whether this user may create and replace files there."""
-    need_directory(place)
+    status = need_directory(place)
     read_only = [word for word in _READ_ONLY if word in place.environment.mount_options]
     if read_only == ["ro"]:
         return failed("the filesystem is mounted read-only; remount it, or write elsewhere")
@@ -96,6 +102,12 @@ def parent_writable(place: Place) -> Finding:
             f"the directory is {word}: names in it can be neither replaced nor removed ({fix})"
         )
     if not permissions.may_in_directory(os.W_OK | os.X_OK, place.dir_fd):
+        if status.st_uid == os.geteuid() and status.st_mode & _OWN_USE == _OWN_USE:
+            return failed(
+                "the mode of the directory lets this user create files, and yet it is refused: the "
+                "directory is in a read-only snapshot (btrfs), or a sandbox or a security module "
+                "forbids it; write elsewhere"
+            )
         return failed(
             f"this user may not create files in the directory ({_owner_of(place)}): it takes write "
             "and search permission; ask its owner, or write elsewhere"
@@ -184,11 +196,14 @@ def target(place: Place) -> Finding:
 def _cannot_be_renamed_over(place: Place) -> str | None:
     """Say why the kernel would refuse to replace the file; None if it would not."""
     if is_mount_point(place.dir_fd, place.name):
-        return (
+        text = (
             "the file is itself a mount point: no rename replaces it, and others may reach it "
-            "through a mount that does not show its lock. Mount the directory that holds it "
-            "instead, or write in place, with safety='warn'"
+            "through a mount that does not show its lock. Mount the directory that holds it instead"
         )
+        refused = _refused_by_gate(place)  # a write in place opens the file, which may be read-only
+        if refused is not None:
+            return f"{text}. It cannot be written in place either: {refused}"
+        return f"{text}, or write in place, with safety='warn'"
     kept = permissions.attribute(place.dir_fd, place.name)
     if kept is not None:
         word, letter = kept
@@ -253,6 +268,10 @@ def leftovers(place: Place) -> Finding:
     temps = sum(1 for name in names if is_temp_name(name))
     mine = sum(1 for name in names if name.startswith(PROBE_PREFIX))
     dead = orphans(place.dir_fd, remove=False) if temps else []
+    if dead:  # a living writer's temp is one as well, for the instant before it is flocked
+        time.sleep(_INSTANT)
+        seen = {name for name, _size, _owner in dead}
+        dead = [one for one in orphans(place.dir_fd, remove=False) if one[0] in seen]
     parts = []
     if dead:
         total = size_text(sum(size for _, size, _owner in dead))

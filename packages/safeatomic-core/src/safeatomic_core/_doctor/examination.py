@@ -88,7 +88,7 @@ def _inspections(
         ("process", lambda: limits.process(place)),
         ("filesystem", lambda: storage.filesystem(place, report)),
         ("durability", lambda: storage.durability(place, report)),
-        ("fsync_provider", lambda: storage.fsync_provider(place)),
+        ("fsync_provider", lambda: storage.fsync_provider(place, report)),
         ("write_cache", lambda: storage.write_cache(place)),
         ("free_space", lambda: storage.free_space(place)),
         ("free_inodes", lambda: storage.free_inodes(place)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import textwrap
 
+from .._environment import one_line
 from .subject import shown, where
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ def lines(report: DoctorReport, *, colour: bool) -> list[str]:
     skipped = [check for check in by_status["unknown"] if check.detail.startswith(_SKIPPED)]
     told = [check for check in by_status["unknown"] if check not in skipped]
     for check in (*by_status["fail"], *by_status["warn"], *told):
-        body = _wrapped(f"{check.name}: {shown_lines(check.detail)}", f"  {check.status:<8}")
+        body = _wrapped(f"{check.name}: {one_line(check.detail)}", f"  {check.status:<8}")
         found += [body[0].replace(check.status, paint(check.status, check.status), 1), *body[1:]]
     if by_status["pass"]:
         names = ", ".join(check.name for check in by_status["pass"])
@@ -57,11 +58,6 @@ def lines(report: DoctorReport, *, colour: bool) -> list[str]:
     verdict = paint("ok", "pass") if report.ok else paint("NOT OK", "fail")
     counts = ", ".join(f"{len(by_status[status])} {status}" for status in _COLOURS)
     return [*found, f"result  {verdict} ({counts})"]
-
-
-def shown_lines(detail: str) -> str:
-    """Return a detail fit for a terminal."""
-    return detail if detail.isprintable() else repr(detail)[1:-1]
 
 
 def _guarantees(report: DoctorReport, paint: Callable[[str, str], str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 
 from .._descriptor import Descriptor, closing
@@ -49,6 +50,7 @@ def _refused_calls(place: Place) -> list[str]:
         "flock": lambda: kernel.flock(_NO_FILE, LOCK_EX | LOCK_NB),
         "rename": lambda: kernel.rename("", "", **both),
         "link": lambda: kernel.link("", "", **both),
+        "getrandom": lambda: os.urandom(1),
     }
     refused = []
     for name, call in calls.items():
@@ -58,6 +60,8 @@ def _refused_calls(place: Place) -> list[str]:
             if error.errno not in _LOOKED_AT:
                 code = errno.errorcode.get(error.errno or 0, str(error.errno))
                 refused.append(f"{name} ({code})")
+        except NotImplementedError:  # /dev/urandom is missing, too
+            refused.append(f"{name} (ENOSYS)")
     return refused
 
 

@@ -42,9 +42,10 @@ class Probes:
     """
 
     def __init__(self, place: Place) -> None:
+        self._place = place
         self._above = place.dir_fd
-        self._name = PROBE_PREFIX + os.urandom(8).hex()
-        self._way = place.reach(self._name)
+        self._name = ""
+        self._made = False
         self._room = Descriptor()
         self._files = _Files()
         self.cleaned = False
@@ -126,11 +127,22 @@ class Probes:
     def _enter(self) -> int:
         """Return a descriptor of the probes' directory; the first call makes it."""
         if self._room.fd == -1:
-            kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
+            if not self._name:  # a second one would hide the first from the clean-up
+                self._name = PROBE_PREFIX + os.urandom(8).hex()
+            if not self._made:
+                kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
+                self._made = True
             flags = READ_FLAGS | O_DIRECTORY
             fd = self._room.open(kernel.open, self._name, flags, dir_fd=self._above)
             try:
-                if kernel.fstat(fd).st_uid != os.geteuid() or kernel.listdir(fd):
+                owner = kernel.fstat(fd).st_uid
+                if owner != os.geteuid():
+                    raise SafeAtomicError(
+                        f"the probes' directory belongs to user {owner} as soon as it is made: the "
+                        "filesystem gives files another owner (mount option uid, or root_squash), "
+                        "or somebody else replaced it"
+                    )
+                if kernel.listdir(fd):
                     reason = "somebody else replaced the probes' directory"
                     raise SafeAtomicError(reason)
             except BaseException:
@@ -143,7 +155,7 @@ class Probes:
         fd = self._enter()
         there = f"/proc/self/fd/{fd}"
         if not os.path.isdir(there):
-            there = self._way
+            there = self._place.reach(self._name)
         return os.path.join(there, role)
 
     # ------------------------------------------------------------------------------ the probes

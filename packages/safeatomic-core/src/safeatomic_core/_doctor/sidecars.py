@@ -29,7 +29,7 @@ def lock(place: Place) -> Finding:
     found = Found()
 
     def look() -> Finding:
-        found.look(place.dir_fd, place.name + LOCK_SUFFIX)
+        found.look_to_tell(place.dir_fd, place.name + LOCK_SUFFIX)
         return _judge(place, found)
 
     return closing(found, look)

@@ -11,7 +11,7 @@ import stat
 
 from .. import _mounts
 from .._errors import system_error
-from .._filesystems import UNKNOWN, advice
+from .._filesystems import MOUNT_POINT, MOUNT_POINT_ADVICE, UNKNOWN, advice
 from .._posix import kernel
 from .._types import CRASH_DURABILITY
 from . import block_device, permissions, process
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .subject import Finding, Place
 
 _IT = CRASH_DURABILITY
+_MOUNT_ABOVE = MOUNT_POINT_ADVICE[:1].lower() + MOUNT_POINT_ADVICE[1:]
 _TIGHT = 1 << 20  # bytes; less than this beside the new content is called tight
 _FEWEST = 2  # inodes, and blocks: a lock and a temp at once
 _FEW_INODES = 16  # a checked write needs four for a moment: temp, lock, two sidecars
@@ -43,7 +44,10 @@ def filesystem(place: Place, report: GuaranteeReport) -> Finding:
         f"{level} for {', '.join(names)}: {reason}" for (level, reason), names in by_reason.items()
     )
     if any(report.guarantees[name] in ("NonTarget", "Unsupported") for name in others):
-        hint = "use a local filesystem, or pass safety='warn' and accept the risk"
+        remedy = "use a local filesystem"
+        if report.reasons[_IT] == MOUNT_POINT[_IT]:
+            remedy = _MOUNT_ABOVE
+        hint = f"{remedy}, or pass safety='warn' and accept the risk"
         if environment.filesystem_class == UNKNOWN and environment.filesystem == UNKNOWN:
             hint = "mount /proc if it is missing; " + hint
         return failed(f"{reasons}; {hint}")
@@ -58,6 +62,8 @@ def durability(place: Place, report: GuaranteeReport) -> Finding:
     if any(reason == report.reasons[name] for name in report.degraded() if name != _IT):
         text = f"{level}, for the reason that is given under 'filesystem'"
         return warned(text) if level == "BestEffort" else failed(text)
+    if reason == MOUNT_POINT[_IT]:
+        return failed(f"{reason}; {_MOUNT_ABOVE}")
     if level == "BestEffort":  # in memory; every other cause degrades the integrity as well
         return warned(f"{reason}; keep what matters on a disk")
     if place.environment.durability_findings:
@@ -68,11 +74,13 @@ def durability(place: Place, report: GuaranteeReport) -> Finding:
     return failed(f"{reason}; use a local filesystem for data that must survive")
 
 
-def fsync_provider(place: Place) -> Finding:
+def fsync_provider(place: Place, report: GuaranteeReport) -> Finding:
     """Say which library provides this process's fsync."""
     name = process.fsync_provider()
     if place.environment.durability_findings and _mounts.fsync_is_ignored():
-        return failed(f"fsync succeeds on a descriptor that does not exist ({shown(name)})")
+        text = f"fsync succeeds on a descriptor that does not exist ({shown(name)})"
+        # In memory, no flush is missed: strict goes on there.
+        return failed(text) if report.guarantees[_IT] == "Unsupported" else warned(text)
     if process.is_c_library(name):
         return passed(f"fsync is the C library's own ({shown(name)})")
     if not process.is_library(name):

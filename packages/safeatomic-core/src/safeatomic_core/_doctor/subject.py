@@ -13,8 +13,8 @@ import stat
 from .. import _mounts
 from .._descriptor import Descriptor
 from .._errors import SafeAtomicError, system_error
-from .._guarantees import nearest_directory
-from .._posix import MOST_LINKS, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
+from .._guarantees import nearest_directory, way_to
+from .._posix import O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, kernel
 from .._target import identity
 
 TYPE_CHECKING = False
@@ -40,9 +40,10 @@ class Place:
         status: The result of stat for the directory, None if unknown.
         target: The result of lstat for the name, None if it does not exist.
         link: The result of lstat for the path itself if it is a symbolic link, else None.
-        astray: Whether a relative path, as a write uses it, leads to another directory than its
-            absolute form, or the absolute form leads nowhere. This happens below a working
-            directory that was mounted over, lies below a closed one, or has too long a path.
+        astray: Whether the path, as a write uses it, leads to another directory than its absolute
+            form without links, or that form leads nowhere. This happens below a working directory
+            that was mounted over, lies below a closed one, or has too long a path, and through
+            ``/proc/PID/root`` into another mount namespace.
         environment: The environment, set by the doctor.
     """
 
@@ -98,11 +99,11 @@ class Place:
         else:
             self.given_directory = os.path.dirname(absolute)
             self.directory, self.name = os.path.split(resolved)
-        if os.path.isabs(self.path):
+        if os.path.isabs(self.path) and not self.path.startswith("/proc/"):
             return
         if not self.name:
             self._way = self.path
-        elif (found := _way_to(self.path)) is not None:
+        elif (found := way_to(self.path)) is not None:
             self._way, self.name = found
 
     def _open(self) -> None:
@@ -145,11 +146,14 @@ class Place:
         return found is not None and identity(found) == identity(need_directory(self))
 
     def _name_directory(self) -> None:
-        """Find a name to show for a directory that no path from the root reaches."""
+        """Find a path to show for a directory to which the absolute one does not lead."""
         try:
-            self.directory = self.given_directory = _mounts.directory_of(self.dir_fd)
+            path = _mounts.directory_of(self.dir_fd)
         except system_error():
-            self.directory = self.given_directory = self._way
+            path = self._way
+        if not self._is_at(path):  # as in another mount namespace, or below what was mounted over
+            path = self._way
+        self.directory = self.given_directory = path
 
     def nearest(self) -> str:
         """Return the nearest directory above that exists."""
@@ -176,23 +180,6 @@ def _is_directory(path: str) -> bool:
         return stat.S_ISDIR(kernel.stat(path).st_mode)
     except system_error():
         return False
-
-
-def _way_to(path: str) -> tuple[str, str] | None:
-    """Return the directory and the name to which a relative path leads in a write.
-
-    Returns:
-        Both, after the links at the end of the path were followed one by one; None if they form a
-        loop, or lead to no name.
-    """
-    for _ in range(MOST_LINKS):
-        try:
-            leads = kernel.readlink(path)
-        except system_error():  # it is not a link, or does not exist
-            directory, name = os.path.split(path)
-            return None if name in ("", os.curdir, os.pardir) else (directory or ".", name)
-        path = os.path.join(os.path.dirname(path), leads)
-    return None
 
 
 def _stat_or_none(path: str, dir_fd: int | None = None) -> os.stat_result | None:
