@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import ast
 import errno
+import os
 import pickle
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -72,6 +75,20 @@ def test_a_traceback_shows_a_class_as_it_is_imported(name: str) -> None:
         assert pickle.loads(pickle.dumps(found)) is found
     else:
         assert callable(found)
+
+
+@pytest.mark.skipif(not hasattr(sys, "set_lazy_imports"), reason="imports are never lazy here")
+def test_a_traceback_shows_a_class_so_where_all_imports_are_lazy() -> None:
+    package = Path(safeatomic_core.__file__).parent
+    code = f"import {package.name}; raise {package.name}.LockError('held')"
+    done = subprocess.run(
+        [sys.executable, "-X", "lazy_imports=all", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(package.parent)},
+    )
+    assert f"{package.name}.LockError: held" in done.stderr.splitlines()
 
 
 @pytest.mark.parametrize(

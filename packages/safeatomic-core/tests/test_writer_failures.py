@@ -90,7 +90,7 @@ def test_what_failed_keeps_no_writer_alive_that_is_dropped(
                 attempt()
             except OSError as error:
                 assert error.errno == errno.ENOSPC  # pytest.raises would keep it
-        faults.rules.clear()
+                faults.rules.clear()
         write_atomic_bytes(target, b"new")
     finally:
         gc.enable()

@@ -64,6 +64,8 @@ The names below are the whole public surface.
 
 from __future__ import annotations
 
+import sys
+
 from ._checksum_api import (
     ChecksumInfo,
     compute_hash_data,
@@ -148,6 +150,7 @@ __all__ = [
 # A traceback names a class by its module: let that be the one that it is imported from, also in a
 # copy that is vendored under another name.
 for _name in __all__:
-    if isinstance(globals()[_name], type):
-        globals()[_name].__module__ = __name__
-del _name
+    _public = getattr(sys.modules[__name__], _name)  # globals() would give an import that is lazy
+    if isinstance(_public, type):
+        _public.__module__ = __name__
+del _name, _public, sys
