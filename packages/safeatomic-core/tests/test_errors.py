@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import ast
 import errno
-import os
 import pickle
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -75,20 +72,6 @@ def test_a_traceback_shows_a_class_as_it_is_imported(name: str) -> None:
         assert pickle.loads(pickle.dumps(found)) is found
     else:
         assert callable(found)
-
-
-@pytest.mark.skipif(not hasattr(sys, "set_lazy_imports"), reason="imports are never lazy here")
-def test_a_traceback_shows_a_class_so_where_all_imports_are_lazy() -> None:
-    package = Path(safeatomic_core.__file__).parent
-    code = f"import {package.name}; raise {package.name}.LockError('held')"
-    done = subprocess.run(
-        [sys.executable, "-X", "lazy_imports=all", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(package.parent)},
-    )
-    assert f"{package.name}.LockError: held" in done.stderr.splitlines()
 
 
 @pytest.mark.parametrize(

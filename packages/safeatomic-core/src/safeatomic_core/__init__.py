@@ -64,7 +64,7 @@ The names below are the whole public surface.
 
 from __future__ import annotations
 
-import sys
+import sys as _sys
 
 from ._checksum_api import (
     ChecksumInfo,
@@ -147,10 +147,27 @@ __all__ = [
     "LockError",
 ]
 
+
+def _load_all() -> None:
+    """Load what is imported above, and what that imports in turn."""
+    loaded: set[str] = set()
+    while (
+        new := {name for name in [*_sys.modules] if f"{name}.".startswith(f"{__name__}.")} - loaded
+    ):
+        loaded |= new
+        for module in [_sys.modules[name] for name in new]:
+            for name in list(vars(module)):
+                getattr(module, name)
+
+
+# With ``-X lazy_imports=all`` (Python 3.15) an import waits for the first look at what it imports.
+# That may fail where a write has no descriptor left, after a chroot, or as the interpreter ends.
+if getattr(_sys, "get_lazy_imports", str)() == "all":
+    _load_all()
+
 # A traceback names a class by its module: let that be the one that it is imported from, also in a
 # copy that is vendored under another name.
 for _name in __all__:
-    _public = getattr(sys.modules[__name__], _name)  # globals() would give an import that is lazy
-    if isinstance(_public, type):
-        _public.__module__ = __name__
-del _name, _public, sys
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name
