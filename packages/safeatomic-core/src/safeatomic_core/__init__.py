@@ -150,10 +150,8 @@ __all__ = [
 
 def _load_all() -> None:
     """Load what is imported above, and what that imports in turn."""
-    loaded: set[str] = set()
-    while (
-        new := {name for name in [*_sys.modules] if f"{name}.".startswith(f"{__name__}.")} - loaded
-    ):
+    ours, loaded = f"{__name__}.", set[str]()
+    while new := {name for name in [*_sys.modules] if f"{name}.".startswith(ours)} - loaded:
         loaded |= new
         for module in [_sys.modules[name] for name in new]:
             for name in list(vars(module)):
