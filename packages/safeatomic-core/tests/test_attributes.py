@@ -56,13 +56,16 @@ def test_attributes_are_those_that_the_filesystem_knows(
         assert libc.asked == (7, os.fsencode(name), flags)
 
 
-def test_a_time_out_while_the_c_library_is_loaded_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("late", [TimeoutError, OSError, ConnectionError])
+def test_a_time_out_while_the_c_library_is_loaded_arrives(
+    monkeypatch: pytest.MonkeyPatch, late: type[OSError]
+) -> None:
     """It is a signal handler's."""
 
-    def late(*_args: object, **_options: object) -> None:
-        raise TimeoutError("the program's")
+    def interrupted(*_args: object, **_options: object) -> None:
+        raise late("the program's")
 
-    monkeypatch.setattr(ctypes, "CDLL", late)
+    monkeypatch.setattr(ctypes, "CDLL", interrupted)
     for call in (lambda: attributes(7), _posix._find_renameat2):
-        with pytest.raises(TimeoutError, match="the program's"):
+        with pytest.raises(late, match="the program's"):
             call()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import stat
+import sys
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,10 +17,12 @@ from typing import Any
 import pytest
 
 from safeatomic_core import (
+    AtomicWriter,
     LockError,
     UnsupportedEnvironmentWarning,
     force_release_lock,
     inspect_lock,
+    read_atomic_bytes,
     verify_checksum,
     write_atomic_bytes,
 )
@@ -37,6 +42,45 @@ def test_what_was_to_be_written_is_free_while_an_error_is_handled(
         write_atomic_bytes(target, data)
     data.clear()  # which is refused while a view shows it
     assert caught.value.__traceback__ is not None
+
+
+@pytest.mark.skipif(not hasattr(sys, "getrefcount"), reason="nothing is freed at once here")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path: write_atomic_bytes(path / "missing" / "x", b"new"),
+        lambda path: AtomicWriter(path / "missing" / "x"),
+        lambda path: read_atomic_bytes(path / "missing" / "x", check_checksum=True),
+        lambda path: inspect_lock(path / "unreadable"),
+        lambda path: write_atomic_bytes(path / "data.bin", b"new"),
+    ],
+    ids=["write", "stream", "read", "lock", "flush"],
+)
+def test_an_error_that_was_handled_keeps_nothing_alive(
+    target: Path, faults: Any, call: Callable[[Path], object]
+) -> None:
+    """What its traceback shows, as the data of the caller, would stay until a collection."""
+
+    class Data:
+        pass
+
+    def attempt() -> None:
+        data = Data()
+        left.append(weakref.ref(data))
+        call(target.parent)
+
+    left: list[weakref.ref[Data]] = []
+    faults.fail("fsync", errno.EIO, when=lambda fd: stat.S_ISDIR(os.fstat(fd).st_mode))
+    faults.fail("stat", errno.EIO, when=lambda name, *_, **__: name == "unreadable.lock")
+    gc.disable()
+    try:
+        try:
+            attempt()
+        except OSError as error:
+            assert error.errno in (errno.ENOENT, errno.EIO)  # pytest.raises would keep it
+        assert left[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

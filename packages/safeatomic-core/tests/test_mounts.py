@@ -133,10 +133,8 @@ def test_a_c_library_without_statx_knows_no_attributes(monkeypatch: pytest.Monke
 
 
 def test_without_a_c_library_no_attributes_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(_name: object, **_options: object) -> object:
-        raise OSError("no such library")
-
-    monkeypatch.setattr(ctypes, "CDLL", missing)
+    real = ctypes.CDLL
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name, **_options: real("/nowhere/libc.so"))
     assert mounts.attributes(-1) is None
 
 

@@ -140,6 +140,29 @@ def test_what_comes_back_is_flushed_and_there_is_nothing_left_to_undo(
     assert (record.announced, record.retired) == (False, False)
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_came_back_before_an_interrupt_is_blamed_on_no_other_program(
+    target: Path,
+    side: Path,
+    record: Announcement,
+    listing: Listing,
+    caplog: pytest.LogCaptureFixture,
+    recorded: bool,
+) -> None:
+    def interrupt(_renamed: int) -> None:
+        raise KeyboardInterrupt
+
+    if recorded:
+        write_checksum_file(target)
+    before = listing(), recorded and side.read_bytes()
+    announce(record)
+    with pytest.raises(KeyboardInterrupt):
+        record.roll_back(interrupt)
+    assert record.roll_back(lambda _renamed: None)
+    assert (listing(), recorded and side.read_bytes()) == before
+    assert not caplog.records
+
+
 def test_what_does_not_come_back_is_removed_before_the_flush(
     target: Path, side: Path, record: Announcement, listing: Listing
 ) -> None:

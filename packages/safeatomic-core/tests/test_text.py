@@ -160,13 +160,19 @@ def test_text_that_is_held_when_raw_is_closed_is_not_left_out_silently(
 
 @pytest.mark.skipif(not hasattr(sys, "getrefcount"), reason="nothing is dropped at once here")
 @pytest.mark.parametrize("committed", [False, True])
+@pytest.mark.parametrize("chained", [False, True])
 def test_what_interrupts_one_that_is_dropped_keeps_no_writer_alive(
-    target: Path, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+    target: Path, monkeypatch: pytest.MonkeyPatch, *, committed: bool, chained: bool
 ) -> None:
     """Its lock would stay until a collection."""
 
     def write(self: AtomicWriter, data: Any) -> int:
-        raise Late
+        if not chained:
+            raise Late
+        try:
+            raise OSError
+        except OSError as error:
+            raise Late from error
 
     file = AtomicWriter(target)
     text = file.text()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
+import sys
 from collections.abc import Callable
 from contextvars import copy_context
 from pathlib import Path
@@ -60,10 +62,38 @@ def test_what_failed_on_the_way_is_not_published_by_going_on(
     file.write(b"z")
     with pytest.raises(OSError, match="No space") as second:
         file.commit()
-    assert second.value is first.value
-    assert second.value.__notes__ == ["safeatomic: Fill failed; the target is unchanged"]
+    assert str(second.value) == str(first.value)
+    assert first.value.__notes__ == ["safeatomic: Fill failed; the target is unchanged"]
+    assert second.value.__notes__ == first.value.__notes__
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
+
+
+@pytest.mark.skipif(not hasattr(sys, "getrefcount"), reason="nothing is dropped at once here")
+@pytest.mark.parametrize("call", ["write", "flush", "seek", "truncate", "close"])
+def test_what_failed_keeps_no_writer_alive_that_is_dropped(
+    target: Path, faults: Any, call: str
+) -> None:
+    """Its lock would stay until a collection, and a retry in this process would meet it."""
+
+    def attempt() -> None:
+        file = AtomicWriter(target)
+        file.write(b"x")
+        arguments = {"write": (b"y" * 300_000,), "seek": (0,)}.get(call, ())
+        getattr(file, call)(*arguments)
+
+    faults.fail("write", errno.ENOSPC)
+    gc.disable()
+    try:
+        with pytest.warns(ResourceWarning, match="dropped undecided"):
+            try:
+                attempt()
+            except OSError as error:
+                assert error.errno == errno.ENOSPC  # pytest.raises would keep it
+                faults.rules.clear()
+        write_atomic_bytes(target, b"new")
+    finally:
+        gc.enable()
 
 
 def test_a_failed_commit_explains_and_aborts(target: Path, listing: Listing, faults: Any) -> None:

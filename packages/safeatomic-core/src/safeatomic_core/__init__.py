@@ -64,6 +64,8 @@ The names below are the whole public surface.
 
 from __future__ import annotations
 
+import sys as _sys
+
 from ._checksum_api import (
     ChecksumInfo,
     compute_hash_data,
@@ -144,6 +146,22 @@ __all__ = [
     "CrossDeviceAtomicityError",
     "LockError",
 ]
+
+
+def _load_all() -> None:
+    """Load what is imported above, and what that imports in turn."""
+    ours, loaded = f"{__name__}.", set[str]()
+    while new := {name for name in [*_sys.modules] if f"{name}.".startswith(ours)} - loaded:
+        loaded |= new
+        for module in [_sys.modules[name] for name in new]:
+            for name in list(vars(module)):
+                getattr(module, name)
+
+
+# With ``-X lazy_imports=all`` (Python 3.15) an import waits for the first look at what it imports.
+# That may fail where a write has no descriptor left, after a chroot, or as the interpreter ends.
+if getattr(_sys, "get_lazy_imports", str)() == "all":
+    _load_all()
 
 # A traceback names a class by its module: let that be the one that it is imported from, also in a
 # copy that is vendored under another name.

@@ -309,7 +309,7 @@ class Explaining:
         tell: Callable[[BaseException], None],
         harmless: tuple[int, ...],
     ) -> None:
-        """Begin nothing yet; ``tell`` is called with an error unless its errno is harmless."""
+        """Begin nothing yet; ``tell`` gets a copy of an error unless its errno is harmless."""
         self._change, self._step, self._tell, self._harmless = change, step, tell, harmless
 
     def __enter__(self) -> None:
@@ -324,10 +324,10 @@ class Explaining:
         # A signal handler's exception is none of ours.
         if isinstance(exc, OSError) and exc.errno is not None:
             self._change.step = self._step
-            explained = self._change.explained(exc)
             if exc.errno not in self._harmless:
-                self._tell(explained)
-            raise explained from exc
+                # Who keeps what is raised keeps the frames of its traceback, and all they hold.
+                self._tell(self._change.explained(exc))
+            raise self._change.explained(exc) from exc
 
 
 def _close_abandoned(born: int, change: Change, _guard: object) -> None:

@@ -31,16 +31,27 @@ _OWN = {
 }
 
 
-def unloadable() -> tuple[type[Exception], ...]:
+def unloadable(*others: type[Exception]) -> tuple[type[Exception], ...]:
     """Return what an ``except`` clause around an import is to catch: not found, or not readable.
 
     A time-out that a signal handler raises meanwhile is often an OSError as well, without an
-    ``errno``. It is to arrive, as `system_error` explains.
+    ``errno``. It is to arrive, as `system_error` explains. What ctypes raises has none either.
+
+    Args:
+        others: What else it is to catch.
     """
     raised = sys.exception()
-    if isinstance(raised, OSError) and raised.errno is None:
-        return (ImportError,)
-    return (ImportError, OSError)
+    if isinstance(raised, OSError) and raised.errno is None and raised_in(raised) != "ctypes":
+        return (ImportError, *others)
+    return (ImportError, OSError, *others)
+
+
+def raised_in(error: BaseException) -> object:
+    """Return the name of the module that raised an error: a signal handler is the program's."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return None if traceback is None else traceback.tb_frame.f_globals.get("__name__")
 
 
 def new_hash(algo: str) -> _Hash:

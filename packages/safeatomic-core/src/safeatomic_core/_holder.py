@@ -7,6 +7,7 @@ from _contextvars import ContextVar
 from _thread import _local, get_ident
 
 from ._forks import generation
+from ._hashes import raised_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ class Holder:
                 # One call of C uses the token up and keeps the next one: no interrupt loses it.
                 self._tokens.extend(map(_here.set, map(_here.reset, (token,))))
             except (ValueError, RuntimeError) as error:
-                if not _is_refused_token(error):
+                # Is the token refused, or was this a signal handler's? PyPy has `_contextvars` in
+                # Python.
+                if raised_in(error) not in (__name__, "_contextvars"):
                     raise
                 if self._tokens[-1] is token:  # it was made in another context
                     return False
@@ -46,19 +49,6 @@ class Holder:
     def in_this_thread(self) -> bool:
         """Tell whether it runs in this thread, which therefore must not wait for it."""
         return self.born == generation() and self.thread is _this_thread()
-
-
-def _is_refused_token(error: BaseException) -> bool:
-    """Tell whether `ContextVar.reset` raised an error; if not, a signal handler has raised it.
-
-    The traceback of the former ends in this module, or in a `_contextvars` that is written in
-    Python (PyPy's).
-    """
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    module = "" if traceback is None else traceback.tb_frame.f_globals.get("__name__")
-    return module in (__name__, "_contextvars")
 
 
 def _this_thread() -> object:

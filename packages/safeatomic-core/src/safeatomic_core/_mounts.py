@@ -19,6 +19,7 @@ from _weakref import ref  # weakref itself is slow to import
 from ._descriptor import Descriptor, closing
 from ._errors import system_error
 from ._forks import generation
+from ._hashes import unloadable
 from ._posix import O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_PATH
 
 try:
@@ -71,9 +72,7 @@ def attributes(dir_fd: int, name: str = "") -> int | None:
         import ctypes  # slow to import, and impossible without a descriptor or after a chroot
 
         function = getattr(ctypes.CDLL(None), "statx", None)
-    except TimeoutError:  # a signal handler's
-        raise
-    except (ImportError, OSError, TypeError, MemoryError):  # as for `_posix`'s renameat2
+    except unloadable(TypeError, MemoryError):  # as for `_posix`'s renameat2
         return None
     if function is None:
         return None

@@ -19,6 +19,7 @@ import sys
 
 from . import _log
 from ._errors import system_error
+from ._hashes import unloadable
 
 try:
     from _functools import partial  # type: ignore[import-not-found]
@@ -195,11 +196,9 @@ def _find_renameat2() -> Callable[[int, str, str, int, int], None]:
         import ctypes  # slow to import, and only a move without force and a checksum need it
 
         libc = ctypes.CDLL(None, use_errno=True)
-    except TimeoutError:  # a signal handler's
-        raise
     # A chroot may hide the standard library; SELinux and PR_SET_MDWE the memory that ctypes makes
     # executable.
-    except (ImportError, OSError, TypeError, MemoryError) as error:
+    except unloadable(TypeError, MemoryError) as error:
         _log.debug("no %s (%s)", name, error)
         missing = _missing(name)
         if any(os.strerror(code) in str(error) for code in (errno.EMFILE, errno.ENFILE)):

@@ -227,9 +227,8 @@ class Opened:
 
     def raise_named(self, error: OSError) -> None:
         """Raise a system error with the caller's path, if it names another one or none."""
-        named = self._target.named(error)
-        if named is not error:
-            raise named from error
+        if self._target.named(error) is not error:
+            raise self._target.named(error) from error
 
     def read_rest(self) -> bytes:
         """Return everything from the descriptor's position on."""

@@ -143,7 +143,7 @@ class Replacement:
                 self._given_back()  # before an interrupt
             elif self._aside and not kernel.exists_at(self._name, self._dir_fd):
                 self._return_aside()
-            else:
+            elif not self._is_back():
                 self._give_way("another program replaced it meanwhile")
         elif not self.is_untouched():
             self._give_way("another program wrote into it meanwhile")
@@ -370,6 +370,13 @@ class Replacement:
         if inode is None or not still_named(self._dir_fd, name, inode):
             return False
         return has_record_form(present.fd)
+
+    def _is_back(self) -> bool:
+        """Tell whether all is as it was: an interrupt came when that had been done."""
+        present = self._present
+        if present is None or present.exists:
+            return present is not None and present.is_at(self._name, self._dir_fd)
+        return not kernel.exists_at(self._name, self._dir_fd)
 
     def _shows_record(self) -> bool:
         """Tell whether the sidecar's name shows our record."""

@@ -51,7 +51,9 @@ def settle_directory(
         try:
             kernel.fsync(target.dir_fd)
         except system_error() as error:
-            _flush_reopened(target.dir_fd, error)
+            if error.errno != errno.EBADF:
+                raise
+            _flush_reopened(target.dir_fd)
         if overtaken and barrier_fd >= 0:
             kernel.fchmod(barrier_fd, stat.S_IMODE(kernel.fstat(barrier_fd).st_mode))
             kernel.fsync(barrier_fd)
@@ -80,10 +82,8 @@ def flush_renamed(target: Target, renamed_fd: int) -> None:
     kernel.fsync(target.dir_fd)
 
 
-def _flush_reopened(dir_fd: int, error: OSError) -> None:
+def _flush_reopened(dir_fd: int) -> None:
     """Flush a directory that was opened for looking names up only: that takes read permission."""
-    if error.errno != errno.EBADF:
-        raise error
     opened = Descriptor()
     closing(
         opened,

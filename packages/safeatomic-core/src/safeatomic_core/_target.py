@@ -119,9 +119,8 @@ class Target:
                     self._refuse_nameless()
                     return
         except system_error() as error:  # not `Naming`, which would slow every read and write down
-            named = self.named(error)
-            if named is not error:
-                raise named from error
+            if self.named(error) is not error:
+                raise self.named(error) from error  # no variable: the traceback would hold it
             raise
 
     def _open_parent(self, path: str, *, of_link: bool = False) -> None:
@@ -296,10 +295,8 @@ class Naming:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(exc, OSError):
-            named = self._target.named(exc)
-            if named is not exc:
-                raise named from exc
+        if isinstance(exc, OSError) and self._target.named(exc) is not exc:
+            raise self._target.named(exc) from exc
 
 
 def check_path(path: StrPath, argument: str = "path") -> str:

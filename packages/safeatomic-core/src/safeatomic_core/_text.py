@@ -98,7 +98,9 @@ class _Text(io.TextIOWrapper):
             try:
                 self.detach()
             except BaseException as error:  # noqa: BLE001 - the finalizer would swallow it
-                self._texts.unheard = error.with_traceback(None)  # which would keep this alive
+                # Tracebacks would keep the writer alive.
+                error.__cause__ = error.__context__ = None
+                self._texts.unheard = error.with_traceback(None)
         else:
             super().close()
 

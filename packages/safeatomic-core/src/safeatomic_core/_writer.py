@@ -260,8 +260,7 @@ class AtomicWriter(io.BufferedWriter):
             if self._texts is not None:
                 self._texts.flush()
             self._closing = True  # by those who have just seen that the descriptor is ours
-            with self._explaining():
-                super().close()
+            super().close()
 
     def commit(self) -> None:
         """Publish what was written, durably.
@@ -356,6 +355,7 @@ class AtomicWriter(io.BufferedWriter):
         return Explaining(self._write, _trace.FILL, self._refuse_commit, harmless)
 
     def _refuse_commit(self, failure: BaseException) -> None:
+        failure.__cause__ = None  # its traceback holds this writer
         self._failure = failure
 
     def _measured(self, write: Write) -> tuple[int, str | None]:

@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 
+from .._hashes import unloadable
 from .._mounts import read_proc
 
 
@@ -27,9 +28,7 @@ def fsync_provider() -> str:
     for library in _loaded_libraries():
         try:
             providers.add(_provider_in(library))
-        except TimeoutError:  # from a signal handler
-            raise
-        except (OSError, AttributeError):  # what ctypes raises has no errno
+        except unloadable(AttributeError):
             continue  # a library that cannot be opened (it may be deleted), or has no fsync
     strangers = sorted(found for found in providers if not is_c_library(found))
     return (strangers or sorted(providers) or [name])[0]
