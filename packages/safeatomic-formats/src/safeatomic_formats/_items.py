@@ -13,7 +13,6 @@ import re
 from collections import Counter
 
 from ruamel.yaml.comments import Comment, CommentedBase, CommentedMap, CommentedSeq
-from ruamel.yaml.error import CommentMark
 from ruamel.yaml.tokens import CommentToken
 
 from ._lines import aligned
@@ -39,34 +38,54 @@ class Items:
 
 
 def note(document: object, lines: list[str]) -> None:
-    """Store the items of each list that has comments, and give aliases their own comments.
+    """Store the items of each list that has comments, and drop the comments behind aliases.
+
+    ruamel.yaml repeats the comment of the anchor there, and takes that behind the alias for one
+    above the next entry. Without either, the comment stays on its line (`_merge`).
 
     Args:
         document: What the text says.
         lines: The text.
     """
     for value in collections_of(document):
+        if not isinstance(value, CommentedMap | CommentedSeq):
+            continue
+        _drop_comments_of_anchors(value)
+        for comments in (value.ca.comment or (), *value.ca.items.values(), [value.ca.end]):
+            for part in comments:
+                if isinstance(part, list):
+                    part[:] = _without_those_behind_aliases(part, lines)
         if isinstance(value, CommentedSeq) and value.ca.items:
             setattr(value.lc, _ATTRIBUTE, Items(value))
-        elif isinstance(value, CommentedMap) and value.ca.items:
-            _correct_aliases(value, lines)
 
 
-def _correct_aliases(mapping: Any, lines: list[str]) -> None:
-    """Put the comment behind an alias in the place of its anchor's, which ruamel.yaml repeats."""
-    for key, (line, *_) in (mapping.lc.data or {}).items():
-        entry = mapping.ca.items.get(key)
-        token = entry[2] if entry else None
-        if getattr(getattr(token, "start_mark", None), "line", line) >= line:
-            continue
-        own = _BEHIND_ALIAS.search(lines[line])
-        if own is None:
-            del mapping.ca.items[key]
+def _drop_comments_of_anchors(collection: Any) -> None:
+    """Drop comments of values that stand above the value's entry: they are those of an anchor."""
+    at = 2 if isinstance(collection, CommentedMap) else 0
+    least = collection.lc.line
+    for key, (line, *_) in (collection.lc.data or {}).items():
+        least = line if at else least
+        entry = collection.ca.items.get(key)
+        if entry:
+            own = [None if (_place([part]) or (least,))[0] < least else part for part in entry]
+            collection.ca.items[key] = [*entry[:at], *own[at : at + 2], *entry[at + 2 :]]
+        least = max(least, line)
+
+
+def _without_those_behind_aliases(comments: list[Any], lines: list[str]) -> list[Any]:
+    kept: list[Any] = []
+    for token in comments:
+        mark = getattr(token, "start_mark", None)
+        if mark is not None and _ALIAS.search(lines[mark.line][: mark.column]):
+            blank_lines = token.value.partition("\n")[2]
+            if blank_lines:
+                kept.append(CommentToken(blank_lines, mark, None))
         else:
-            entry[2] = CommentToken(f"{own[1]}\n", CommentMark(own.start(1)), None)
+            kept.append(token)
+    return kept
 
 
-_BEHIND_ALIAS = re.compile(r"\*\S+[ \t]+(#.*)$")
+_ALIAS = re.compile(r"(?:^|[\s:-])\*\S+\s+$")
 
 
 def with_own_comments(sequence: Any) -> Any:

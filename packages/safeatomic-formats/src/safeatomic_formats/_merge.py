@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from ._lines import differences
+from ._lines import differences, with_lost_comment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,10 +58,14 @@ def merge(
     for start, end, mine, other in _chunks(differences(lines, ours, by_entry=True), change):
         merged += lines[done:start]
         done = end
+        old = ours[_image(mine[0], start) : _image(mine[-1], end, after=True)] if mine else []
         if other:
-            merged += theirs[_image(other[0], start) : _image(other[-1], end, after=True)]
-        if mine and (not other or start == end):  # both only add: the change goes first
-            merged += ours[_image(mine[0], start) : _image(mine[-1], end, after=True)]
+            new = theirs[_image(other[0], start) : _image(other[-1], end, after=True)]
+            if new and end - start == len(old) == 1:
+                new[0] = with_lost_comment(new[0], lines[start], old[0])
+            merged += new
+        if not other or start == end:  # both only add: the change goes first
+            merged += old
     merged += lines[done:]
     return "".join(merged)
 

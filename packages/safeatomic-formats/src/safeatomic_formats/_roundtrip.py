@@ -15,6 +15,7 @@ import datetime as dt
 import re
 import types
 from collections.abc import Mapping
+from itertools import zip_longest
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import Comment, CommentedSet
@@ -231,12 +232,25 @@ class Representer(_CLASSES.Representer):  # type: ignore[misc]
         self._sources = Sources(data)
         self.indents: dict[object, Indent] = {}
         self._places = Places()
+        self._nodes: set[object] = set()
+        self._of_anchors: dict[Any, Any] = {}
         node = self.represent_data(data)
+        for shared, comments in self._of_anchors.items():
+            both = zip_longest(shared.comment or (), comments)
+            shared.comment = [last or first for last, first in both]
         settle(node, self._places)
         self.serializer.serialize(node)
         self.represented_objects: dict[int, Any] = {}
         self.object_keeper: list[Any] = []
         self.alias_key = None
+
+    def represent_data(self, data: Any) -> Any:
+        """Return the node of a value; an alias without comments leaves it those of the anchor."""
+        node = super().represent_data(data)
+        if node in self._nodes and node.comment and node not in self._of_anchors:
+            self._of_anchors[node] = [*node.comment]
+        self._nodes.add(node)
+        return node
 
     def represent_mapping(self, tag: Any, mapping: Any, flow_style: Any = None) -> Any:
         """Return the node of a mapping, without the entries that a merge key brings in."""
