@@ -9,10 +9,9 @@ are put back.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
-from ruamel.yaml.comments import Comment, CommentedBase, CommentedMap, CommentedSeq
+from ruamel.yaml.comments import Comment, CommentedBase, CommentedSeq
 from ruamel.yaml.tokens import CommentToken
 
 from ._lines import aligned
@@ -30,62 +29,18 @@ class Items:
 
     def __init__(self, sequence: Any) -> None:
         self.names = [_name(item) for item in sequence]
-        places = ((_place(entry), number) for number, entry in sequence.ca.items.items())
+        places = ((place_of(entry), number) for number, entry in sequence.ca.items.items())
         self.numbers = {place: number for place, number in places if place is not None}
 
     def __deepcopy__(self, _memo: object) -> Items:
         return self
 
 
-def note(document: object, lines: list[str]) -> None:
-    """Store the items of each list that has comments, and drop the comments behind aliases.
-
-    ruamel.yaml repeats the comment of the anchor there, and takes that behind the alias for one
-    above the next entry. Without either, the comment stays on its line (`_merge`).
-
-    Args:
-        document: What the text says.
-        lines: The text.
-    """
+def note(document: object) -> None:
+    """Store the items of each list that has comments."""
     for value in collections_of(document):
-        if not isinstance(value, CommentedMap | CommentedSeq):
-            continue
-        _drop_comments_of_anchors(value)
-        for comments in (value.ca.comment or (), *value.ca.items.values(), [value.ca.end]):
-            for part in comments:
-                if isinstance(part, list):
-                    part[:] = _without_those_behind_aliases(part, lines)
         if isinstance(value, CommentedSeq) and value.ca.items:
             setattr(value.lc, _ATTRIBUTE, Items(value))
-
-
-def _drop_comments_of_anchors(collection: Any) -> None:
-    """Drop comments of values that stand above the value's entry: they are those of an anchor."""
-    at = 2 if isinstance(collection, CommentedMap) else 0
-    least = collection.lc.line
-    for key, (line, *_) in (collection.lc.data or {}).items():
-        least = line if at else least
-        entry = collection.ca.items.get(key)
-        if entry:
-            own = [None if (_place([part]) or (least,))[0] < least else part for part in entry]
-            collection.ca.items[key] = [*entry[:at], *own[at : at + 2], *entry[at + 2 :]]
-        least = max(least, line)
-
-
-def _without_those_behind_aliases(comments: list[Any], lines: list[str]) -> list[Any]:
-    kept: list[Any] = []
-    for token in comments:
-        mark = getattr(token, "start_mark", None)
-        if mark is not None and _ALIAS.search(lines[mark.line][: mark.column]):
-            blank_lines = token.value.partition("\n")[2]
-            if blank_lines:
-                kept.append(CommentToken(blank_lines, mark, None))
-        else:
-            kept.append(token)
-    return kept
-
-
-_ALIAS = re.compile(r"(?:^|[\s:-])\*\S+\s+$")
 
 
 def with_own_comments(sequence: Any) -> Any:
@@ -113,7 +68,7 @@ def _own(sequence: Any) -> Any:
     if loaded is None:
         return sequence.ca.items
     names = [_name(item) for item in sequence]
-    entries = {n: (loaded.numbers.get(_place(e)), e) for n, e in sequence.ca.items.items()}
+    entries = {n: (loaded.numbers.get(place_of(e)), e) for n, e in sequence.ca.items.items()}
     present = set(names)
     if not any(
         _is_astray(number, own, names, loaded.names, present)
@@ -187,7 +142,7 @@ def _name(item: Any) -> str:
     return f"{type(value).__name__} {value if isinstance(value, str) else shown(value)}"
 
 
-def _place(entry: Any) -> tuple[int, int] | None:
+def place_of(entry: Any) -> tuple[int, int] | None:
     """Return where an item's comments stood in the text; None if the program added them."""
     for part in entry:
         for token in part if isinstance(part, list) else [part]:

@@ -26,6 +26,7 @@ from ._culprit import misfit, unrepresented
 from ._indents import measure
 from ._interrupts import interrupted
 from ._items import note
+from ._marks import correct
 from ._merge import merge
 from ._plain import moment, tag_of
 from ._readback import check, same_scalar, unreadable
@@ -47,7 +48,7 @@ class Layout:
         self.line_end = _line_end(text)
         self.text = _LINE_END.sub("\n", text)
         self.base: str | None = None  # the text that ruamel.yaml makes of it, once rendered
-        lines = self.text.splitlines()
+        lines = self.text.split("\n")
         start = next((i for i, line in enumerate(lines) if _CONTENT.match(line)), len(lines))
         self.marked = start < len(lines) and _MARKER.match(lines[start]) is not None
         head = lines[:start] if self.marked else []
@@ -86,7 +87,8 @@ def load(text: str, instance: Any = None) -> object:
         # On the object with the line numbers, because ruamel.yaml copies that with the document.
         layout = Layout(text, document)
         setattr(document.lc, _ATTRIBUTE, layout)
-        note(document, layout.text.splitlines())
+        correct(document)
+        note(document)
     return document
 
 
@@ -146,9 +148,9 @@ def _render_loaded(document: Any, layout: Layout) -> str:
     loaded: object = None
     if layout.base is None:
         loaded = _reader().load(layout.text)
-        lines = layout.text.splitlines()
-        measure(loaded, lines)
-        note(loaded, lines)
+        measure(loaded, layout.text.split("\n"))
+        correct(loaded)
+        note(loaded)
         layout.base = _base(loaded, layout)
     if rendered != layout.base:
         whole = layout.collections <= _collections(document)
