@@ -15,7 +15,7 @@ import io
 import re
 from collections.abc import Mapping
 
-from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.comments import CommentedBase, CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RepresenterError
@@ -203,8 +203,8 @@ def _collections(document: object) -> frozenset[tuple[int, int]]:
         if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
             seen[id(value)] = value
             todo += value.values() if isinstance(value, Mapping) else value
-    places = (getattr(value, "lc", None) for value in seen.values())
-    return frozenset((at.line, at.col) for at in places if at is not None and at.line is not None)
+    places = (value.lc for value in seen.values() if isinstance(value, CommentedBase))
+    return frozenset((at.line, at.col) for at in places if at.line is not None)
 
 
 def _base(loaded: object, layout: Layout) -> str:
