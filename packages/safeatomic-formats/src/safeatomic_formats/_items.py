@@ -77,8 +77,8 @@ def _own(sequence: Any) -> Any:
     ):
         return sequence.ca.items
     now = _numbers_now(loaded.names, names)
-    targets = {n: n if own is None else now.get(own, -1) for n, (own, _) in entries.items()}
-    return {targets[n]: entry for n, (_, entry) in entries.items() if targets[n] >= 0}
+    placed = {now[own]: entry for own, entry in entries.values() if own in now}
+    return placed | {n: entry for n, (own, entry) in entries.items() if own is None}
 
 
 class _Header(str):
