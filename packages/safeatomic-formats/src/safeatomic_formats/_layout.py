@@ -167,6 +167,7 @@ def _render_loaded(document: Any, layout: Layout) -> str:
 def _merged(layout: Layout, base: str, changed: str, *, all_kept: bool) -> Iterator[str]:
     """Yield texts for a changed document; in each one, more lines are written again."""
     settle = functools.partial(above_what_follows, all_kept=all_kept)
+    yield merge(base, layout.text, changed, settle=settle, by_word=True)
     yield merge(base, layout.text, changed, settle=settle)
     yield merge(base, layout.text, changed, settle=settle, goes_on=True)
     yield merge(base, layout.text, changed)

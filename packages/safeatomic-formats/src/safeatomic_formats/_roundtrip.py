@@ -133,10 +133,9 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
             self.no_newline = False
         super().expect_block_mapping_key(first)
 
-    def expect_flow_mapping(self, single: bool | None = False, **options: Any) -> None:
-        """Begin a mapping in brackets, with braces where an anchor or a tag would be its key's."""
-        bare = self.event.anchor is None and self.event.implicit
-        super().expect_flow_mapping(single=single and bare, **options)
+    def expect_flow_mapping(self, **options: Any) -> None:
+        """Begin a mapping in brackets with braces, also if it has one entry in a list."""
+        super().expect_flow_mapping(**(options | {"single": False}))
 
     def choose_scalar_style(self) -> Any:
         """Return the style of a scalar; a folded text inside brackets loses its folds."""
