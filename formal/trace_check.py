@@ -168,7 +168,9 @@ def tla(value: object) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check the traces in files; print a line for each."""
-    parser = argparse.ArgumentParser(prog="formal/trace_check.py", description=check.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="formal/trace_check.py", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     options = parser.parse_args(argv)

@@ -8,7 +8,7 @@ from safeatomic import AtomicWriter, atomic_json_dump, atomic_json_load
 STATE = "state.json"
 
 with contextlib.suppress(FileExistsError):  # it is there: this is not the first run
-    atomic_json_dump(STATE, {"runs": 0}, write_checksum=True, overwrite=False)
+    atomic_json_dump(STATE, {"runs": 0}, write_checksum=True, overwrite=False, retries=50)
 
 with AtomicWriter(STATE, write_checksum=True, retries=50) as file:  # locked from here
     state = atomic_json_load(STATE, check_checksum=True)

@@ -191,6 +191,7 @@ PLACES = (
     ),
     Place("fstat", "shows", None, "not known to be closed: it counts as open"),
     Place("unlink", "unlink_if_there", None, "tried once more"),
+    Place("unlink", "Lock._unlink_if_ours", None, "tried once more"),
     Place(
         "fchown",
         "_give < preserve",

@@ -188,6 +188,11 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "_LONGEST_READ = 0x7FFFF000  # bytes that one read(2) returns at most (read(2))",
         "0x7FFFF000 -> 2147479553",
     ): "one call returns as much",
+    (
+        "_writer.py",
+        "size = len(data) if type(data) is bytes else _BUFFER + 1",
+        "1 -> 2",
+    ): "more than there is room for, either way",
     ("_waiting.py", "losses += 1", "1 -> 2"): "how soon it is looked at again",
     (
         "_waiting.py",
@@ -239,6 +244,16 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "they are closed in another order"
     ),
     ("_change.py", "return -1", "-1 -> 0"): _NEVER_ASKED,
+    (
+        "_change.py",
+        "if self.publishing and not self.published and fd >= 0:",
+        ">= -> >",
+    ): "no descriptor of ours has a number of the standard streams",
+    (
+        "_descriptor.py",
+        "held[:0] = map(kernel.dupfd, held[:1], (F_DUPFD_CLOEXEC,), (STANDARD,))",
+        "1 -> 2",
+    ): "the shortest of the three ends it",
     ("_protocol.py", "announcement.discard()", "announcement.discard() -> pass"): (
         "what it has open is closed when it is dropped, which is at once with CPython"
     ),

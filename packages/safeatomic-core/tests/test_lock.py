@@ -22,6 +22,7 @@ from safeatomic_core import (
     release_lock,
     try_acquire_lock,
 )
+from safeatomic_core._forks import Held
 from safeatomic_core._lock import Lock
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
@@ -119,6 +120,15 @@ def test_a_release_says_whether_the_lock_was_still_there(
     steps.clear()
     lock.release()
     assert [(step, facts["phase"]) for step, facts in steps] == [("Release", phase)]
+
+
+def test_a_name_that_cannot_be_removed_is_tried_twice_and_reported(lock: Lock, faults: Any) -> None:
+    assert lock.attempt(None)
+    faults.fail("unlink", errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        lock.release()
+    assert faults.calls.count("unlink") == 2
+    assert lock.fd == -1
 
 
 def test_a_lock_without_a_standard_input_is_made_once_and_has_another_number(
@@ -286,15 +296,15 @@ def test_an_interrupt_before_a_release_has_begun_still_removes_the_name(
     held: Path, locate: Callable[[str | Path], Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release_lock(held)
-    lock, really, interrupts = Lock(locate(held), "strict"), Lock.ours, iter([KeyboardInterrupt])
+    lock, really, interrupts = Lock(locate(held), "strict"), Held.ours, iter([KeyboardInterrupt])
     assert lock.attempt(None)
 
-    def interrupted(one: Lock) -> bool:
+    def interrupted(one: Held) -> bool:
         for interrupt in interrupts:
             raise interrupt
         return really(one)
 
-    monkeypatch.setattr(Lock, "ours", interrupted)
+    monkeypatch.setattr(Held, "ours", interrupted)
     with pytest.raises(KeyboardInterrupt):
         lock.release()
     assert not is_locked(held)

@@ -152,7 +152,8 @@ def write_checksum_file(
         FileNotFoundError: The file is missing. Nothing was changed.
         FileExistsError: The sidecar's name is taken by something that is not a sidecar of this
             file. Nothing was changed.
-        LockError: Somebody else holds the file's lock. Nothing was changed.
+        LockError: Somebody else holds the file's lock, locks cannot work here, or the lock was
+            taken away. Nothing was changed.
         UnsupportedEnvironmentError: Under ``"strict"``. Nothing was changed.
         TypeError: An argument of the wrong type. Nothing was changed.
         ValueError: The algorithm is not known or of variable length, or another argument is out of

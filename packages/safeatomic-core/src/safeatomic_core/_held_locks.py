@@ -86,11 +86,8 @@ class Mark(Holder):
         inode: Device and inode number of its lock, once it has one.
     """
 
+    target: Target
     inode = (0, 0)
-
-    def __init__(self, target: Target) -> None:
-        super().__init__()
-        self.target = target
 
 
 class Borrowed:
@@ -172,7 +169,7 @@ def refuse_nested(target: Target) -> None:
     Raises:
         LockError: The running context is changing the file already. It is unchanged by this call.
     """
-    if changing_here(target):
+    if _under_way and changing_here(target):
         raise LockError(
             target.path,
             "this context is already changing the file, in an AtomicWriter or another call "
@@ -183,8 +180,6 @@ def refuse_nested(target: Target) -> None:
 
 def changing_here(target: Target) -> bool:
     """Tell whether the running context has a change of a target under way."""
-    if not _under_way:
-        return False
     place = place_of(target)
     marks = list(_under_way)
     return any(place_of(mark.target) == place and mark.is_running() for mark in marks)
@@ -192,7 +187,8 @@ def changing_here(target: Target) -> bool:
 
 def begin(target: Target, marks: list[Mark]) -> None:
     """Note that the running context is changing a name, in the change's own list first."""
-    mark = Mark(target)
+    mark = Mark()
+    mark.target = target
     marks.append(mark)
     _under_way[mark] = None
 

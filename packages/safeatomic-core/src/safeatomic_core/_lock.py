@@ -26,7 +26,7 @@ from ._lock_readers import admit
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._settle import recover
 from ._target import LOCK_SUFFIX, identity, still_named
-from ._temp_file import Temp, progress, unlink_if_there
+from ._temp_file import Temp, progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,10 +163,6 @@ class Lock:
         except system_error():
             return True  # the attempt will say what is wrong
 
-    def ours(self) -> bool:
-        """Tell whether this process, not a parent it was forked from, took the lock."""
-        return self._held.ours()
-
     def owned(self, dir_fd: int = -1) -> bool:
         """Tell whether the name still points to our inode.
 
@@ -205,7 +201,7 @@ class Lock:
                 self._close()
 
     def _drop_names(self, dir_fd: int) -> None:
-        if self.ours():
+        if self._held.ours():
             if self._temp is not None:
                 self._drop_name_of(self._temp)
             if self.linked and self._held.fd >= 0:  # while open, its inode number is not reused
@@ -254,7 +250,10 @@ class Lock:
             self.dir_fd = dir_fd  # the program closed the one that the lock keeps
         if not self.owned(dir_fd):
             return False
-        unlink_if_there(self.name, self.dir_fd)
+        try:
+            kernel.unlink(self.name, dir_fd=self.dir_fd)
+        except FileNotFoundError:
+            pass  # taken away since the look
         return True
 
     def _prepare(self) -> None:

@@ -77,7 +77,8 @@ def move_atomic(
         FileExistsError: The destination exists and ``force`` is False; or another program's file
             has the name of the destination's sidecar. Both are unchanged.
         FileNotFoundError: The source or the destination's directory is missing. Nothing changed.
-        LockError: Somebody else holds one of the locks. Both are unchanged.
+        LockError: Somebody else holds one of the locks, locks cannot work here, or one was taken
+            away. Both are unchanged.
         UnsupportedEnvironmentError: Under ``"strict"``. Both are unchanged.
         TypeError: An argument of the wrong type. Both are unchanged.
         ValueError: An argument out of range, or two names that belong to each other: a file and its

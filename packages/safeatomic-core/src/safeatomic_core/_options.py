@@ -66,14 +66,14 @@ def defaults() -> Defaults:
 class safeatomic_config:  # noqa: N801 - reads as the function it is used as
     """Set defaults for options that do not affect any guarantee.
 
-    They apply to the calls inside a ``with`` block or a decorated function. Several threads and
-    tasks may use one object at the same time, and blocks may be nested.
+    They apply to the calls inside a ``with`` block or a decorated function, in tasks that start
+    there, and under `asyncio.to_thread`; not in other threads that start there (unless Python 3.14
+    or newer runs with ``-X thread_inherit_context=1``). Several threads and tasks may use one
+    object at the same time, and blocks may be nested.
 
     Args:
-        encoding: Text encoding of `read_atomic`, `write_atomic` and the format helpers;
-            ``"utf-8"`` where nothing is set.
-        checksum_algo: Name of a fixed-length `hashlib` algorithm; ``"sha256"`` where nothing is
-            set.
+        encoding: Text encoding of texts and documents; ``"utf-8"`` where nothing is set.
+        checksum_algo: Name of a fixed-length `hashlib` algorithm; ``"sha256"`` if nothing is set.
         retries: How many times to retry when the lock is held, 0 or more; 0 where nothing is set.
         delay: Seconds for each retry, 0 or more; 0.1 where nothing is set. ``retries`` times
             ``delay`` is the longest wait; a lock that becomes free is taken within some 50 ms.

@@ -38,7 +38,8 @@ def require_permission(target: Target) -> None:
     status = target.status
     if status is None:
         return
-    _refuse_in_shared_directory(target, status)
+    if target.directory().st_mode & STICKY_SHARED == STICKY_SHARED:
+        _refuse_in_shared_directory(target, status)
     if kernel.access(target.name, os.W_OK, target.dir_fd):
         return
     # Confirm the no: an old seccomp filter denies faccessat2 itself (docker before 20.10).
@@ -60,10 +61,7 @@ def _refuse_in_shared_directory(target: Target, status: os.stat_result) -> None:
     As the kernel does with ``protected_regular=1`` (proc(5), fs/namei.c ``may_create_in_sticky``),
     whatever the sysctl says.
     """
-    directory = target.directory()
-    if directory.st_mode & STICKY_SHARED != STICKY_SHARED:
-        return
-    if status.st_uid not in (os.geteuid(), directory.st_uid):
+    if status.st_uid not in (os.geteuid(), target.directory().st_uid):
         raise PermissionError(
             errno.EACCES,
             f"the file belongs to user {status.st_uid} in a sticky directory that everybody can "

@@ -68,7 +68,7 @@ class AtomicWriter(io.BufferedWriter):
         FileExistsError: The target exists, and ``overwrite`` is False; or another program's file
             has the sidecar's name, so that the checksum cannot be recorded. The target is
             unchanged.
-        LockError: Somebody else holds the lock. The target is unchanged.
+        LockError: Somebody else holds it, or locks cannot work here. The target is unchanged.
         UnsupportedEnvironmentError: Under ``safety="strict"``. The target is unchanged.
         TypeError: An argument of the wrong type. The target is unchanged.
         ValueError: An argument out of range. The target is unchanged.
@@ -268,8 +268,8 @@ class AtomicWriter(io.BufferedWriter):
 
         Raises:
             ValueError: The writer is committed or aborted already.
-            SafeAtomicError: This is a forked child; the writer is its parent's. The target is
-                unchanged.
+            SafeAtomicError: This is a forked child; or content may be lost (a text stream was
+                interrupted, or `raw` was closed too early). The target is unchanged.
             LockError: The lock was taken away. The target is unchanged.
             OSError: A system call failed, now or in an earlier `write` or `truncate`. The note says
                 whether the target is unchanged; or new, durability unconfirmed (the directory could
