@@ -27,6 +27,26 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda d: d["a"].pop("b"),
         "a:\n  x: 1\n  # d: 2\ne: 1\n",
     ),
+    "entry removed below a list in brackets": (
+        "a: [1]\n# about b\nb: 1\n\n# about c\nc: 1\n",
+        lambda d: d.pop("b"),
+        "a: [1]\n# about b\n\n# about c\nc: 1\n",
+    ),
+    "section removed below examples of an empty one": (
+        "a: {}\n  # x: 1\n  # y: 2\n\nb:\n  z: 1\nc: 1\n",
+        lambda d: d.pop("b"),
+        "a: {}\n  # x: 1\n  # y: 2\n\nc: 1\n",
+    ),
+    "first key of an item removed": (
+        "l:\n  - 1\n  - a: 1  # one\n\n    # about b\n    b: 2  # two\n    c: 3\n",
+        lambda d: d["l"][1].pop("a"),
+        "l:\n  - 1\n\n  # about b\n  - b: 2  # two\n    c: 3\n",
+    ),
+    "first item of an item removed": (
+        "l:\n- - 1\n  # about 2\n  - 2\n",
+        lambda d: d["l"][0].pop(0),
+        "l:\n# about 2\n- - 2\n",
+    ),
     "list emptied": (
         "a:\n  - 1\n  - 2\n  # below\nc: 2\n",
         lambda d: d["a"].clear(),
@@ -280,8 +300,11 @@ def test_no_line_is_lost_or_made_up(base: list[str], changed: list[str], all_kep
     settled, regions = above_what_follows(
         base, changed, differences(base, changed, by_key=True), all_kept=all_kept
     )
-    assert not Counter(changed) - Counter(settled)
-    assert not Counter(settled) - Counter(base + changed)
+    before, after, result = (
+        Counter(line.strip() for line in text) for text in (base, changed, settled)
+    )
+    assert not after - result
+    assert not result - (before + after)
     assert [line for line in settled if line.strip()[:1] not in ("", "#")] == [
         line for line in changed if line.strip()[:1] not in ("", "#")
     ]

@@ -82,6 +82,12 @@ def test_what_is_refused_is_named_with_its_place(
     assert "unchanged" in text_of(caught.value)
 
 
+def test_toml_names_what_to_do_about_the_value(tmp_path: Path) -> None:
+    for value, said in (None, "no null"), ({1}, "convert it to plain data"):
+        with pytest.raises(TypeError, match=said):
+            formats.atomic_toml_dump(tmp_path / "document", {"a": [value]})
+
+
 @pytest.mark.parametrize(
     ("document", "options", "said"),
     [

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed")
 
+from layouts import nothing_there
 from safeatomic_formats import _layout
 
 TEXT = "l:\n  - 1 # one\n  - 2 # two\n  - a: 3 # three\n  - 4 # four\nz: 1\n"
@@ -54,15 +55,15 @@ CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda items: (items.pop(), items.__setitem__(0, 5)),
         "  - 5 # one\n  - 2 # two\n  - a: 3 # three\n",
     ),
+    "reversed and commented": (
+        lambda items: (items.reverse(), items.yaml_add_eol_comment("new", 0, 6)),
+        "  - 4 # new\n  - a: 3 # three\n  - 2 # two\n  - 1\n",
+    ),
     "commented": (
         lambda items: (items.pop(), items.append(5), items.yaml_add_eol_comment("five", 3, 6)),
         "  - 1 # one\n  - 2 # two\n  - a: 3 # three\n  - 5 # five\n",
     ),
 }
-
-
-def nothing_there() -> str:
-    raise FileNotFoundError
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["loaded", "copied"])

@@ -8,7 +8,7 @@ import enum
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,11 +24,44 @@ class Size(enum.IntEnum):
     BIG = 3
 
 
+class Image(NamedTuple):
+    """Has fields that ruamel.yaml asks its own lists for."""
+
+    tag: str
+    anchor: int
+
+
+class Lenient(dict[str, Any]):
+    """Has any attribute: the entry, or None."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name)
+
+
+class Strict(dict[str, Any]):
+    """Raises KeyError for what it has not, also if it is an attribute."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+class Nested(dict[str, Any]):
+    """Has any attribute: the entry, or an empty mapping."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name, Nested())
+
+
 SUBCLASSES: dict[str, tuple[object, object]] = {
     "OrderedDict": (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
     "defaultdict": (collections.defaultdict(list, a=[1]), {"a": [1]}),
     "StrEnum": (Colour.RED, "red"),
     "IntEnum": (Size.BIG, 3),
+    "NamedTuple": (Image("v1", 2), ["v1", 2]),
+    **{
+        f"{mapping.__name__} attributes": (mapping(tag="x", lc=[1]), {"tag": "x", "lc": [1]})
+        for mapping in (Lenient, Strict, Nested)
+    },
     "tuple": ((1, ("a",)), [1, ["a"]]),
 }
 
@@ -39,6 +72,18 @@ def test_what_one_format_takes_for_plain_data_all_do(
 ) -> None:
     kind.dump(target, {"k": value, "l": [value]})
     assert kind.load(target) == {"k": plain, "l": [plain]}
+
+
+@pytest.mark.skipif(not HAS_RUAMEL, reason="ruamel.yaml is not installed")
+@pytest.mark.parametrize(("value", "plain"), SUBCLASSES.values(), ids=SUBCLASSES)
+def test_what_is_plain_data_is_so_in_a_document_of_ruamel_yaml(
+    kind: Format, target: Path, value: object, plain: object
+) -> None:
+    target.write_text("a: 1\n\n# c\nb: 2\n")
+    document = safeatomic_formats.atomic_yaml_load_ruamel(target)
+    document["b"] = value
+    kind.dump(target, document)
+    assert kind.load(target) == {"a": 1, "b": plain}
 
 
 @pytest.mark.skipif(not HAS_RUAMEL, reason="ruamel.yaml is not installed")

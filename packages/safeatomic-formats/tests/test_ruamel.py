@@ -20,7 +20,7 @@ ruamel = pytest.importorskip("ruamel.yaml", reason="ruamel.yaml is not installed
 
 from safeatomic_formats import (  # noqa: E402
     _layout,
-    _roundtrip,
+    _representer,
     atomic_yaml_dump,
     atomic_yaml_dump_ruamel,
     atomic_yaml_load,
@@ -183,7 +183,7 @@ def test_a_slip_of_the_library_is_a_clear_error(
     def slip(_self: object, _data: object) -> None:
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr(_roundtrip.Representer, "represent", slip)
+    monkeypatch.setattr(_representer.Representer, "represent", slip)
     with pytest.raises(ValueError, match=r"cannot write this document \(IndexError: list index"):
         atomic_yaml_dump_ruamel(target, {"a": 1})
     assert not target.exists()

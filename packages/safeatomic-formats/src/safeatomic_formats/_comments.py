@@ -48,6 +48,11 @@ def above_what_follows(
             if (only_comments and not all_kept) or not _take(gone, base[top:end]):
                 top = end
             lines += changed[taken:first]
+            above = next((n for n in range(start, top) if is_content(base[n])), top)
+            if above < top and _take(gone, base[start:above]):
+                lines += base[start:above]
+                start = above
+            inserted = _with_comments_of_first_key(base[start:top], inserted, gone)
         start = min(start, top)
         if start < top or inserted:
             moved.append((start, top, len(lines), len(lines) + len(inserted)))
@@ -71,6 +76,24 @@ def _below(base: list[str], end: int, least: int = 0) -> int:
             break
         top -= 1
     return top
+
+
+def _with_comments_of_first_key(
+    base: list[str], inserted: list[str], gone: Counter[str]
+) -> list[str]:
+    """Return inserted lines below the comments of an entry that has become an item's first."""
+    if not inserted or not is_content(inserted[0]) or not _is_item(inserted[0]):
+        return inserted
+    said = inserted[0].strip(" -\n")
+    first = next((n for n, line in enumerate(base) if line.strip(" -\n") == said), 0)
+    start = first
+    while start and not is_content(base[start - 1]):
+        start -= 1
+    if not _take(gone, base[start:first]):
+        return inserted
+    dash = " " * _column(inserted[0])
+    above = (line.strip() for line in base[start:first])
+    return [*(f"{dash}{line}\n" if line else "\n" for line in above), *inserted]
 
 
 def _ends_something(base: list[str], end: int, inserted: list[str]) -> bool:

@@ -113,9 +113,9 @@ def _hint(message: str) -> str:
         return " (sort_keys=True needs keys of one kind)"
     if "keys must be" in message:
         return " (a key of JSON is a string; default= is not asked for keys)"
-    if "NoneType" in message:
+    if "'NoneType' is not TOML" in message:
         return " (TOML has no null: leave the key out)"
-    if "cannot represent an object" in message:
+    if "cannot represent an object" in message or "not TOML serializable" in message:
         return " (convert it to plain data first)"
     return ""
 

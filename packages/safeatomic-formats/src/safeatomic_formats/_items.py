@@ -9,11 +9,9 @@ are put back.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
-from ruamel.yaml.comments import Comment, CommentedBase, CommentedMap, CommentedSeq
-from ruamel.yaml.error import CommentMark
+from ruamel.yaml.comments import Comment, CommentedBase, CommentedSeq
 from ruamel.yaml.tokens import CommentToken
 
 from ._lines import aligned
@@ -31,42 +29,18 @@ class Items:
 
     def __init__(self, sequence: Any) -> None:
         self.names = [_name(item) for item in sequence]
-        places = ((_place(entry), number) for number, entry in sequence.ca.items.items())
+        places = ((place_of(entry), number) for number, entry in sequence.ca.items.items())
         self.numbers = {place: number for place, number in places if place is not None}
 
     def __deepcopy__(self, _memo: object) -> Items:
         return self
 
 
-def note(document: object, lines: list[str]) -> None:
-    """Store the items of each list that has comments, and give aliases their own comments.
-
-    Args:
-        document: What the text says.
-        lines: The text.
-    """
+def note(document: object) -> None:
+    """Store the items of each list that has comments."""
     for value in collections_of(document):
         if isinstance(value, CommentedSeq) and value.ca.items:
             setattr(value.lc, _ATTRIBUTE, Items(value))
-        elif isinstance(value, CommentedMap) and value.ca.items:
-            _correct_aliases(value, lines)
-
-
-def _correct_aliases(mapping: Any, lines: list[str]) -> None:
-    """Put the comment behind an alias in the place of its anchor's, which ruamel.yaml repeats."""
-    for key, (line, *_) in (mapping.lc.data or {}).items():
-        entry = mapping.ca.items.get(key)
-        token = entry[2] if entry else None
-        if getattr(getattr(token, "start_mark", None), "line", line) >= line:
-            continue
-        own = _BEHIND_ALIAS.search(lines[line])
-        if own is None:
-            del mapping.ca.items[key]
-        else:
-            entry[2] = CommentToken(f"{own[1]}\n", CommentMark(own.start(1)), None)
-
-
-_BEHIND_ALIAS = re.compile(r"\*\S+[ \t]+(#.*)$")
 
 
 def with_own_comments(sequence: Any) -> Any:
@@ -94,7 +68,7 @@ def _own(sequence: Any) -> Any:
     if loaded is None:
         return sequence.ca.items
     names = [_name(item) for item in sequence]
-    entries = {n: (loaded.numbers.get(_place(e)), e) for n, e in sequence.ca.items.items()}
+    entries = {n: (loaded.numbers.get(place_of(e)), e) for n, e in sequence.ca.items.items()}
     present = set(names)
     if not any(
         _is_astray(number, own, names, loaded.names, present)
@@ -103,8 +77,8 @@ def _own(sequence: Any) -> Any:
     ):
         return sequence.ca.items
     now = _numbers_now(loaded.names, names)
-    targets = {n: n if own is None else now.get(own, -1) for n, (own, _) in entries.items()}
-    return {targets[n]: entry for n, (_, entry) in entries.items() if targets[n] >= 0}
+    placed = {now[own]: entry for own, entry in entries.values() if own in now}
+    return placed | {n: entry for n, (own, entry) in entries.items() if own is None}
 
 
 class _Header(str):
@@ -168,7 +142,7 @@ def _name(item: Any) -> str:
     return f"{type(value).__name__} {value if isinstance(value, str) else shown(value)}"
 
 
-def _place(entry: Any) -> tuple[int, int] | None:
+def place_of(entry: Any) -> tuple[int, int] | None:
     """Return where an item's comments stood in the text; None if the program added them."""
     for part in entry:
         for token in part if isinstance(part, list) else [part]:

@@ -15,7 +15,7 @@ import io
 import re
 from collections.abc import Mapping
 
-from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.comments import CommentedBase, CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import ConstructorError
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RepresenterError
@@ -26,6 +26,7 @@ from ._culprit import misfit, unrepresented
 from ._indents import measure
 from ._interrupts import interrupted
 from ._items import note
+from ._marks import correct
 from ._merge import merge
 from ._plain import moment, tag_of
 from ._readback import check, same_scalar, unreadable
@@ -47,7 +48,7 @@ class Layout:
         self.line_end = _line_end(text)
         self.text = _LINE_END.sub("\n", text)
         self.base: str | None = None  # the text that ruamel.yaml makes of it, once rendered
-        lines = self.text.splitlines()
+        lines = self.text.split("\n")
         start = next((i for i, line in enumerate(lines) if _CONTENT.match(line)), len(lines))
         self.marked = start < len(lines) and _MARKER.match(lines[start]) is not None
         head = lines[:start] if self.marked else []
@@ -86,7 +87,8 @@ def load(text: str, instance: Any = None) -> object:
         # On the object with the line numbers, because ruamel.yaml copies that with the document.
         layout = Layout(text, document)
         setattr(document.lc, _ATTRIBUTE, layout)
-        note(document, layout.text.splitlines())
+        correct(document)
+        note(document)
     return document
 
 
@@ -146,9 +148,9 @@ def _render_loaded(document: Any, layout: Layout) -> str:
     loaded: object = None
     if layout.base is None:
         loaded = _reader().load(layout.text)
-        lines = layout.text.splitlines()
-        measure(loaded, lines)
-        note(loaded, lines)
+        measure(loaded, layout.text.split("\n"))
+        correct(loaded)
+        note(loaded)
         layout.base = _base(loaded, layout)
     if rendered != layout.base:
         whole = layout.collections <= _collections(document)
@@ -165,6 +167,7 @@ def _render_loaded(document: Any, layout: Layout) -> str:
 def _merged(layout: Layout, base: str, changed: str, *, all_kept: bool) -> Iterator[str]:
     """Yield texts for a changed document; in each one, more lines are written again."""
     settle = functools.partial(above_what_follows, all_kept=all_kept)
+    yield merge(base, layout.text, changed, settle=settle, by_word=True)
     yield merge(base, layout.text, changed, settle=settle)
     yield merge(base, layout.text, changed, settle=settle, goes_on=True)
     yield merge(base, layout.text, changed)
@@ -201,8 +204,8 @@ def _collections(document: object) -> frozenset[tuple[int, int]]:
         if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
             seen[id(value)] = value
             todo += value.values() if isinstance(value, Mapping) else value
-    places = (getattr(value, "lc", None) for value in seen.values())
-    return frozenset((at.line, at.col) for at in places if at is not None and at.line is not None)
+    places = (value.lc for value in seen.values() if isinstance(value, CommentedBase))
+    return frozenset((at.line, at.col) for at in places if at.line is not None)
 
 
 def _base(loaded: object, layout: Layout) -> str:

@@ -132,6 +132,22 @@ def _said(line: str) -> str:
     return "".join(line.partition(" #")[0].split()) or line
 
 
+def with_lost_comment(changed: str, base: str, kept: str) -> str:
+    """Return a changed line with the comment of its kept version, if the base has lost that.
+
+    ruamel.yaml drops the comment behind an alias.
+    """
+    said, sign, comment = kept.partition(" #")
+    if not sign or "#" in base + changed or "".join(said.split()) != _said(base):
+        return changed
+    if said.rstrip().endswith(("[", "{", ",")):
+        return changed  # inside brackets, where ruamel.yaml writes it on a line of its own
+    opening, other = _opening(base), _opening(changed)
+    if other != opening and not (opening.endswith("-") and other.startswith(opening)):
+        return changed
+    return changed.rstrip("\n").ljust(len(said)) + sign + comment
+
+
 def aligned(ours: list[str], theirs: list[str]) -> Iterator[Region]:
     """Yield the corresponding parts of both texts, all of them in order."""
     end, last = len(ours), len(theirs)

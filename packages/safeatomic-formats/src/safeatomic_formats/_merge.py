@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from ._lines import differences
+from ._brackets import in_place
+from ._lines import differences, with_lost_comment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def merge(
     settle: Settle | None = None,
     *,
     goes_on: bool = False,
+    by_word: bool = False,
 ) -> str:
     """Return the kept text with the change from base to changed.
 
@@ -44,6 +46,7 @@ def merge(
             which they differ; returns the changed text and the regions to use.
         goes_on: Whether added lines may continue the line above them. That line is then taken from
             the changed text as well, since it may have stood for an empty value.
+        by_word: Whether changes inside brackets leave the lines around them.
     """
     texts = [text.splitlines(keepends=True) for text in (base, kept, changed)]
     lines, ours, theirs = (_ended(text) for text in texts)
@@ -58,10 +61,19 @@ def merge(
     for start, end, mine, other in _chunks(differences(lines, ours, by_entry=True), change):
         merged += lines[done:start]
         done = end
+        old = ours[_image(mine[0], start) : _image(mine[-1], end, after=True)] if mine else []
         if other:
-            merged += theirs[_image(other[0], start) : _image(other[-1], end, after=True)]
-        if mine and (not other or start == end):  # both only add: the change goes first
-            merged += ours[_image(mine[0], start) : _image(mine[-1], end, after=True)]
+            new = theirs[_image(other[0], start) : _image(other[-1], end, after=True)]
+            text = None
+            if old and by_word:
+                text = in_place("".join(lines[start:end]), "".join(old), "".join(new))
+            if text is not None:
+                new = [text]
+            elif new and end - start == len(old) == 1:
+                new[0] = with_lost_comment(new[0], lines[start], old[0])
+            merged += new
+        if not other or start == end:  # both only add: the change goes first
+            merged += old
     merged += lines[done:]
     return "".join(merged)
 

@@ -114,7 +114,7 @@ def loads_utc() -> bool:
 
 def tag_of(value: Any) -> str | None:
     """Return the tag that a value of ruamel.yaml carries."""
-    tag = getattr(value, "_yaml_tag", None)
+    tag = getattr(value, "__dict__", {}).get("_yaml_tag")  # `__getattr__` may make up any other
     text = getattr(tag, "trval", None) or getattr(tag, "value", None)
     return None if text is None else str(text)
 

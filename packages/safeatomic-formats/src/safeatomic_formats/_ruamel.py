@@ -37,14 +37,15 @@ def atomic_yaml_dump_ruamel(
 
     An unchanged document is written byte for byte as it was loaded (without a byte order mark). If
     you change it, only the lines of the change are written again, or as many around it as the text
-    needs to read back; all other lines stay. Lines that are written again keep comments,
-    order, anchors, quotes, indents and line ends. They lose spaces inside a line, blank lines and
-    comments inside ``[]`` or ``{}``, the spelling of ``null``, and the line breaks of a plain text
-    over several lines. New lines are indented like most of the document, and come before blank
-    lines and comments that belong to what follows. Comments above a removed entry stay, and
-    comments in it go; comments in an emptied list or mapping move behind it. None (the content of a
-    file with only comments), a lone value and a set remember no layout: if the file already says
-    the same, its text stays. Plain objects are written in block style.
+    needs to read back; all other lines stay. Inside ``[]`` or ``{}``, so do the lines, spaces and
+    comments around the change. Lines that are written again keep comments, order, anchors, quotes,
+    indents and line ends. They lose other spaces inside a line, the spelling of ``null``, the line
+    breaks of a plain text over several lines, and, if brackets are written again as a whole, the
+    comments in them. New lines are indented like most of the document, and come before blank lines
+    and comments that belong to what follows. Comments above a removed entry stay, and comments in
+    it go; comments in an emptied list or mapping move behind it. None (the content of a file with
+    only comments), a lone value and a set remember no layout: if the file already says the same,
+    its text stays. Plain objects are written in block style.
 
     The text is published only if it reads back as the object, as far as YAML 1.2 can represent it:
     a tuple comes back as a list, and a subclass as its base. If ruamel.yaml would write something

@@ -40,6 +40,8 @@ def atomic_toml_dump(
     Args:
         path: The file; it need not exist, its directory must.
         obj: A mapping with strings as keys. TOML has no null: None is refused at any depth.
+            Comments and layout, such as those of a tomlkit document, are not written: use
+            `safeatomic_core.write_atomic` with the text of ``tomlkit.dumps``.
         multiline_strings: Write strings of several lines over several lines. A string with a
             carriage return before a newline is then refused: tomli-w would drop the carriage
             return.
