@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from .._checksum_api import get_checksum_info, record_checksums
 from .._errors import (
@@ -12,6 +13,7 @@ from .._errors import (
     SafeAtomicError,
     UnsupportedEnvironmentError,
 )
+from .._lock_api import inspect_beside
 from .._posix import kernel
 from .._reading import verify_file
 from .._target import SIDECAR_SUFFIX
@@ -24,6 +26,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
+
+# A sidecar is there before its new file, and for a while after its file has been moved.
+_LOOKS = 500  # at the lock of such a file, while somebody holds it
+_PAUSE = 0.01  # seconds between two of them
 
 
 def checksum(arguments: Namespace) -> int:
@@ -76,6 +82,9 @@ def verify(arguments: Namespace) -> int:
     with Progress(total_size(paths), asked=arguments.progress) as progress:
         for path in paths:
             verdict, detail = _verdict(path, progress.advance, arguments)
+            if verdict == "MISSING" and path in walked:
+                _await_release(path)
+                verdict, detail = _verdict(path, progress.advance, arguments)
             if verdict == "UNREADABLE" and path in walked and _is_gone(path):
                 continue  # removed since the walk
             if arguments.ignore_missing and verdict in ("NO SIDECAR", "MISSING"):
@@ -143,6 +152,17 @@ def _verdict(
             return "UNREADABLE", error.strerror
         return "UNREADABLE", wording.explained(error, arguments.options)
     return "OK", None
+
+
+def _await_release(path: str) -> None:
+    """Wait while a living process holds the lock of a file that may be about to come or to go."""
+    try:
+        for _ in range(_LOOKS):
+            if inspect_beside(path).alive != "yes":
+                return
+            time.sleep(_PAUSE)
+    except (OSError, SafeAtomicError):
+        return  # its directory is gone, for example, which is reported next
 
 
 def _is_gone(path: str) -> bool:
