@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 
-from .._checksum_api import get_checksum_info, record_checksums
+from .._checksum_api import record_checksums
 from .._errors import (
     ChecksumMismatchError,
     LockError,
@@ -14,7 +13,6 @@ from .._errors import (
     UnsupportedEnvironmentError,
 )
 from .._lock_api import inspect_beside
-from .._posix import kernel
 from .._reading import verify_file
 from .._target import SIDECAR_SUFFIX
 from . import output, wording
@@ -143,7 +141,7 @@ def _verdict(
     except ChecksumMismatchError as error:
         return "MISMATCH", f"recorded {error.expected}, found {error.actual}"
     except FileNotFoundError as error:
-        if os.fspath(error.filename or "").endswith(SIDECAR_SUFFIX) and _is_bare(path):
+        if error.filename == path + SIDECAR_SUFFIX:
             return "NO SIDECAR", None
         missing = not os.path.lexists(path) and os.path.lexists(path + SIDECAR_SUFFIX)
         return "MISSING" if missing else "UNREADABLE", error.strerror
@@ -168,11 +166,3 @@ def _await_release(path: str) -> None:
 def _is_gone(path: str) -> bool:
     """Tell whether neither a file nor a sidecar of it exists."""
     return not os.path.lexists(path) and not os.path.lexists(path + SIDECAR_SUFFIX)
-
-
-def _is_bare(path: str) -> bool:
-    """Tell whether a regular file exists without anything at its sidecar's name."""
-    try:
-        return get_checksum_info(path) is None and stat.S_ISREG(kernel.stat(path).st_mode)
-    except (OSError, SafeAtomicError):
-        return False
