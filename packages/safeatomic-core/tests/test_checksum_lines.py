@@ -64,6 +64,9 @@ def test_no_bytes_make_it_fail(text: bytes) -> None:
         (f"SHA3_256 (f) = {D64}", "sha3_256", b"f"),
         (f"SHA3-256 (f) = {D64}", "sha3_256", b"f"),
         (f"SHA512_256 (f) = {D64}", "sha512_256", b"f"),
+        (f"SHA512/256 (f) = {D64}", "sha512_256", b"f"),  # perl's shasum --tag
+        (f"SHA512/224 (f) = {'a' * 56}", "sha512_224", b"f"),
+        (f"MD5   (f) = {'a' * 32}", "md5", b"f"),  # rhash --bsd
     ],
 )
 def test_a_line_of_another_tool_is_understood(text: str, algo: str, name: bytes | None) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,9 @@ from safeatomic_core import (
 )
 from safeatomic_core._cli import main
 from safeatomic_core._cli.trees import files_below
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture
@@ -162,6 +165,60 @@ def test_a_file_that_is_removed_after_the_walk_without_its_sidecar_is_an_error(
 
     monkeypatch.setattr("safeatomic_core._cli.checksums.total_size", remove)
     assert main([command, "-r", str(target.parent)]) == 2
+
+
+def finish(target: Path) -> None:
+    """End a first write."""
+    target.write_bytes(b"x")
+    release_lock(target)
+
+
+def leave(target: Path) -> None:
+    """End a move of the file to somewhere else."""
+    Path(f"{target}.sha256").unlink()
+    release_lock(target)
+
+
+def remove_directory(target: Path) -> None:
+    for name in os.listdir(target.parent):
+        target.with_name(name).unlink()
+    target.parent.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "said"),
+    [
+        (finish, 0, "OK"),
+        (leave, 0, ""),
+        (lambda _target: None, 2, "UNREADABLE"),
+        (remove_directory, 0, ""),
+    ],
+)
+def test_a_file_that_is_just_written_or_moved_is_waited_for(
+    tmp_path: Path,
+    end: Callable[[Path], None],
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target = tmp_path / "d" / "f"
+    target.parent.mkdir()
+    write_atomic_bytes(target, b"x", write_checksum=True)
+    target.unlink()
+    assert try_acquire_lock(target)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        if not pauses:
+            end(target)
+        pauses.append(seconds)
+
+    monkeypatch.setattr("safeatomic_core._cli.checksums.time.sleep", pause)
+    assert main(["verify", "-r", str(tmp_path)]) == status
+    assert said in capsys.readouterr().out
+    assert 1 <= len(pauses) <= 1000
+    release_lock(target)
 
 
 def test_a_tree_may_be_deeper_than_the_stack(

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from safeatomic_core import _change, _descriptor, _forks
+from safeatomic_core import (
+    _change,
+    _descriptor,
+    _forks,
+    read_atomic_bytes,
+    write_atomic_bytes,
+)
 from safeatomic_core._change import close, finish
 from safeatomic_core._descriptor import Descriptor, closing, shows
 from safeatomic_core._forks import Held
@@ -154,3 +164,50 @@ def test_only_what_still_shows_what_was_opened_is_closed(
     os.close(fd)
     os.close(other)
     assert not shows(fd, inode)
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+@pytest.mark.parametrize("refusals", [1, 3, 10**6])
+def test_the_end_of_a_lease_is_waited_for_boundedly(
+    target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, reopened: bool, refusals: int
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("safeatomic_core._descriptor.time.sleep", pauses.append)
+    flags = os.O_RDONLY | os.O_NONBLOCK
+    opened = Descriptor()
+    if reopened:
+        opened.open(kernel.open, os.devnull, os.O_RDONLY)
+    faults.fail("open", errno.EWOULDBLOCK, when=lambda *_args: len(pauses) < refusals)
+    if refusals == 10**6:
+        with pytest.raises(BlockingIOError):
+            opened.open(kernel.open, str(target), flags)
+        assert 45 < sum(pauses) < 90
+        assert (opened.fd >= 0) == reopened
+    else:
+        fd = opened.open(kernel.open, str(target), flags)
+        assert os.path.samestat(os.fstat(fd), target.stat())
+        assert len(pauses) == refusals
+        assert opened.release() == fd
+        assert opened.fd == -1  # what was open before is closed
+        os.close(fd)
+    opened.close()
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETLEASE"), reason="no leases here")
+def test_a_leased_file_and_a_leased_record_are_read(target: Path) -> None:
+    write_atomic_bytes(target, b"x", write_checksum=True)
+    for path in (target, Path(f"{target}.sha256")):
+        with path.open("r+b") as file:
+
+            def give_up(*_signal: object, fd: int = file.fileno()) -> None:
+                fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+            before = signal.signal(signal.SIGIO, give_up)
+            try:
+                try:
+                    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+                except OSError as error:
+                    pytest.skip(f"this filesystem has no leases ({error})")
+                assert read_atomic_bytes(target, check_checksum=True) == b"x"
+            finally:
+                signal.signal(signal.SIGIO, before)

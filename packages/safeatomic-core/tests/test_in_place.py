@@ -18,6 +18,8 @@ from safeatomic_core import (
     UnsupportedEnvironmentWarning,
     _protocol,
     _verdicts,
+    release_lock,
+    try_acquire_lock,
     verify_checksum,
     write_atomic_bytes,
     write_checksum_file,
@@ -39,6 +41,16 @@ def test_strict_refuses(fixture: str, request: pytest.FixtureRequest, listing: L
     assert caught.value.guarantee == "AtomicVisibility"
     assert path.read_bytes() == b"old"
     assert listing() == ["data.bin"]
+
+
+def test_a_lock_that_its_other_mounts_do_not_see_is_refused(seen: Path, listing: Listing) -> None:
+    with pytest.raises(UnsupportedEnvironmentError, match="its lock is beside it") as caught:
+        try_acquire_lock(seen)
+    assert caught.value.guarantee == "WriterExclusion"
+    assert listing() == ["data.bin"]
+    with pytest.warns(UnsupportedEnvironmentWarning, match="its lock is beside it"):
+        assert try_acquire_lock(seen, safety="warn")
+    assert release_lock(seen)
 
 
 @pytest.mark.parametrize("checked", [False, True])

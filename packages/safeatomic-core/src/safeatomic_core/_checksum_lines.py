@@ -32,6 +32,8 @@ _ALGORITHMS = {tag.lower(): algo for algo, tag in _TAGS.items()} | {
     "sha2-512": "sha512",
     "sha512-224": "sha512_224",
     "sha512-256": "sha512_256",
+    "sha512/224": "sha512_224",  # perl's shasum
+    "sha512/256": "sha512_256",
     "blake2b-512": "blake2b",
     "blake2b512": "blake2b",
     "blake2s256": "blake2s",
@@ -117,7 +119,7 @@ def _parse_tagged(text: bytes) -> Line | None:
     name, equals, word = rest.rpartition(b"= ")  # openssl prints "(NAME)= ", the others " = "
     name = name.removesuffix(b" ")
     digest = parse_digest(word)
-    tag = head.removesuffix(b" ").decode("ascii", "replace").lower()
+    tag = head.rstrip(b" ").decode("ascii", "replace").lower()  # rhash aligns "MD5   (NAME)"
     named = bracket and equals and len(name) > 1 and name.endswith(b")")
     if not named or digest is None or not is_algorithm(tag):
         return None

@@ -7,6 +7,7 @@ code opens a descriptor and enters it, another takes it out and closes it.
 from __future__ import annotations
 
 import errno
+import time
 from itertools import starmap
 
 from . import _log
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
             """Close it."""
 
 
+# Without being told, the kernel ends a lease after 45 seconds (proc(5), lease-break-time).
+_LEASED_LOOKS = 3000
+_LEASED_PAUSE = 0.02  # seconds between two of them
+
+
 class Descriptor:
     """Owner of at most one open descriptor; no interrupt can separate the two."""
 
@@ -52,11 +58,14 @@ class Descriptor:
         """
         call = opener if dir_fd is None else partial(opener, dir_fd=dir_fd)
         held = self._held
-        if held:
-            held[:0] = starmap(call, (args,))
-            drop_former(held)
-        else:
-            held.extend(starmap(call, (args,)))
+        try:
+            if held:
+                held[:0] = starmap(call, (args,))
+                drop_former(held)
+            else:
+                held.extend(starmap(call, (args,)))
+        except BlockingIOError:
+            _open_leased(held, call, args)
         if held[0] < STANDARD:
             leave_standard(held)
         return held[0]
@@ -148,6 +157,25 @@ def leave_standard(held: list[int]) -> None:
     ours.
     """
     held[:0] = map(kernel.dupfd, held[:1], (F_DUPFD_CLOEXEC,), (STANDARD,))
+    drop_former(held)
+
+
+def _open_leased(held: list[int], call: Callable[..., int], args: tuple[object, ...]) -> None:
+    """Open a file on which another process has a lease, once it has given that up.
+
+    An NFS server has leases for its clients (delegations), and so may Samba (oplocks). With
+    O_NONBLOCK, open(2) breaks a lease but does not wait for its end (EWOULDBLOCK); without, it
+    would wait for ever if a FIFO took the name.
+    """
+    for _ in range(_LEASED_LOOKS):
+        time.sleep(_LEASED_PAUSE)
+        try:
+            held[:0] = starmap(call, (args,))
+            break
+        except BlockingIOError:
+            pass
+    else:
+        held[:0] = starmap(call, (args,))
     drop_former(held)
 
 

@@ -91,7 +91,8 @@ def gate(
         path: The target as the caller gave it, for messages.
         needed: Names of the guarantees the call relies on.
         dir_fd: The target's directory, open.
-        target: The target, if it is to be replaced: one that is itself a mount point cannot be.
+        target: The target, if it is to be replaced or locked: one that is itself a mount point
+            cannot be.
 
     Returns:
         The filesystem's name; nothing under ``"best_effort"``, which does not look.

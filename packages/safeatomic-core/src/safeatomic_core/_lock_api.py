@@ -101,8 +101,8 @@ def try_acquire_lock(
         retries: How many times to retry when the lock is held; by default 0.
         delay: Seconds for each retry; by default 0.1. ``retries`` times ``delay`` is the longest
             wait in seconds; a lock that becomes free earlier is taken within about 50 ms.
-        safety: ``"strict"`` refuses where the filesystem does not exclude writers, ``"warn"``
-            warns, ``"best_effort"`` says nothing.
+        safety: ``"strict"`` refuses where a lock does not exclude writers, ``"warn"`` warns,
+            ``"best_effort"`` says nothing.
 
     Returns:
         True if this call took the lock, False if somebody else (or this context already) holds it.
@@ -129,7 +129,8 @@ def try_acquire_lock(
     try:
         target.open()
         target.require_regular()
-        gate(target.directory().st_dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd)
+        dev = target.directory().st_dev
+        gate(dev, safety, target.path, (WRITER_EXCLUSION,), target.dir_fd, target)
         if not holds(target):
             locks.append(Lock(target, safety))
             taken = take(locks[0], session, retries, delay)

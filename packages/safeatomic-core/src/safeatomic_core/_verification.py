@@ -16,7 +16,8 @@ import time
 from . import _trace
 from ._checksum_record import agreeing
 from ._digests import digest_length
-from ._errors import ChecksumMismatchError, SafeAtomicError
+from ._errors import ChecksumMismatchError, SafeAtomicError, system_error
+from ._posix import kernel
 from ._sidecar_file import Looks, Sidecar, not_a_record
 from ._stack import require_stack
 from ._target import SIDECAR_SUFFIX, still_named
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # A record that names two contents may have fewer readers than each, from Announce to Seal.
 _REFUSED_LOOKS = 20
 _REFUSED_DELAY = 0.01  # seconds between two of them
+_LONGEST_SEAL = 60.0  # seconds after which an unreadable record is one that stays so
 
 
 class Verification:
@@ -151,8 +153,20 @@ class Verification:
             try:
                 return self._looks.look(self._target, self._hint)
             except PermissionError:
+                if not self._is_recent():
+                    raise
                 time.sleep(_REFUSED_DELAY)
         return self._looks.look(self._target, self._hint)
+
+    def _is_recent(self) -> bool:
+        """Tell whether the sidecar was changed so recently that its writer may be at work."""
+        target = self._target
+        try:
+            name = target.name + SIDECAR_SUFFIX
+            status = kernel.stat(name, dir_fd=target.dir_fd, follow_symlinks=False)
+        except system_error():
+            return True
+        return time.time() - status.st_ctime < _LONGEST_SEAL
 
     def _report(
         self,

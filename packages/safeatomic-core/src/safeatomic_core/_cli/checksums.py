@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
+import time
 
-from .._checksum_api import get_checksum_info, record_checksums
+from .._checksum_api import record_checksums
 from .._errors import (
     ChecksumMismatchError,
     LockError,
     SafeAtomicError,
     UnsupportedEnvironmentError,
 )
-from .._posix import kernel
+from .._lock_api import inspect_beside
 from .._reading import verify_file
 from .._target import SIDECAR_SUFFIX
 from . import output, wording
@@ -24,6 +24,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
+
+# A sidecar is there before its new file, and for a while after its file has been moved.
+_LOOKS = 500  # at the lock of such a file, while somebody holds it
+_PAUSE = 0.01  # seconds between two of them
 
 
 def checksum(arguments: Namespace) -> int:
@@ -76,6 +80,9 @@ def verify(arguments: Namespace) -> int:
     with Progress(total_size(paths), asked=arguments.progress) as progress:
         for path in paths:
             verdict, detail = _verdict(path, progress.advance, arguments)
+            if verdict == "MISSING" and path in walked:
+                _await_release(path)
+                verdict, detail = _verdict(path, progress.advance, arguments)
             if verdict == "UNREADABLE" and path in walked and _is_gone(path):
                 continue  # removed since the walk
             if arguments.ignore_missing and verdict in ("NO SIDECAR", "MISSING"):
@@ -134,7 +141,7 @@ def _verdict(
     except ChecksumMismatchError as error:
         return "MISMATCH", f"recorded {error.expected}, found {error.actual}"
     except FileNotFoundError as error:
-        if os.fspath(error.filename or "").endswith(SIDECAR_SUFFIX) and _is_bare(path):
+        if error.filename == path + SIDECAR_SUFFIX:
             return "NO SIDECAR", None
         missing = not os.path.lexists(path) and os.path.lexists(path + SIDECAR_SUFFIX)
         return "MISSING" if missing else "UNREADABLE", error.strerror
@@ -145,14 +152,17 @@ def _verdict(
     return "OK", None
 
 
+def _await_release(path: str) -> None:
+    """Wait while a living process holds the lock of a file that may be about to come or to go."""
+    try:
+        for _ in range(_LOOKS):
+            if inspect_beside(path).alive != "yes":
+                return
+            time.sleep(_PAUSE)
+    except (OSError, SafeAtomicError):
+        return  # its directory is gone, for example, which is reported next
+
+
 def _is_gone(path: str) -> bool:
     """Tell whether neither a file nor a sidecar of it exists."""
     return not os.path.lexists(path) and not os.path.lexists(path + SIDECAR_SUFFIX)
-
-
-def _is_bare(path: str) -> bool:
-    """Tell whether a regular file exists without anything at its sidecar's name."""
-    try:
-        return get_checksum_info(path) is None and stat.S_ISREG(kernel.stat(path).st_mode)
-    except (OSError, SafeAtomicError):
-        return False

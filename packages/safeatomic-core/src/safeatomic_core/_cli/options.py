@@ -43,7 +43,9 @@ class Parser(argparse.ArgumentParser):
         unknown = self._unknown_option()
         if unknown is not None and message.startswith("the following arguments are required"):
             # It was taken for an option, so the argument that it was to be is missing.
-            message = f"unknown option {unknown!r} ('--' goes before names that begin with '-')"
+            # Not '--': in 'lock' and 'edit' the command to run stands behind it.
+            path = f"./{unknown}"
+            message = f"unknown option {unknown!r} (give a file of that name as {path!r})"
         complain(f"{message}; see '{self.prog} --help'")
         raise SystemExit(ERROR)
 
