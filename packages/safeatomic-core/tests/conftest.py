@@ -359,7 +359,7 @@ def _around(
     try:
         yield
     finally:
-        delattr(kernel, entry)
+        setattr(kernel, entry, real)
 
 
 @pytest.fixture

@@ -383,9 +383,9 @@ class intercept:  # noqa: N801 - reads as the function it is used as
         self._wrap = wrap
 
     def __enter__(self) -> None:
-        self._before = dict(vars(kernel))
-        for name in ENTRIES:
-            setattr(kernel, name, self._wrap(name, getattr(kernel, name)))
+        self._before = {name: getattr(kernel, name) for name in ENTRIES}
+        for name, call in self._before.items():
+            setattr(kernel, name, self._wrap(name, call))
         kernel.raw_stream = _TableStream
 
     def __exit__(
@@ -394,5 +394,7 @@ class intercept:  # noqa: N801 - reads as the function it is used as
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        vars(kernel).clear()
-        vars(kernel).update(self._before)
+        # Not deleted: code that PyPy has compiled may go on with the former value of an attribute
+        # that was deleted and set anew.
+        for name, call in self._before.items():
+            setattr(kernel, name, call)
