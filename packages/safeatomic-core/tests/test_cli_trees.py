@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from safeatomic_core import (
+    LockInfo,
+    inspect_lock,
     release_lock,
     try_acquire_lock,
+    verify_checksum,
     write_atomic_bytes,
     write_checksum_file,
 )
@@ -165,6 +168,63 @@ def test_a_file_that_is_removed_after_the_walk_without_its_sidecar_is_an_error(
 
     monkeypatch.setattr("safeatomic_core._cli.checksums.total_size", remove)
     assert main([command, "-r", str(target.parent)]) == 2
+
+
+def test_a_file_that_is_moved_away_and_created_again_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"x")
+
+    def remove(_paths: object) -> int:  # called between the walk and the work
+        (tmp_path / "b").unlink()
+        return 0
+
+    def create(path: str) -> LockInfo:  # called after the work
+        Path(path).write_bytes(b"new")
+        return inspect_lock(path)
+
+    monkeypatch.setattr("safeatomic_core._cli.checksums.total_size", remove)
+    monkeypatch.setattr("safeatomic_core._cli.checksums.inspect_beside", create)
+    assert main(["checksum", "-r", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert sorted(captured.out.split()) == [f"{tmp_path}/{name}.sha256" for name in "abc"]
+    assert captured.err == ""
+    assert verify_checksum(tmp_path / "b")
+
+
+@pytest.mark.parametrize("command", ["checksum", "verify"])
+def test_a_file_that_is_removed_before_its_sidecar_is_nobody_s_error(
+    target: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_checksum_file(target)
+
+    def remove(_paths: object) -> int:  # called between the walk and the work
+        target.unlink()
+        return 0
+
+    def remove_sidecar(_seconds: float) -> None:
+        Path(f"{target}.sha256").unlink()
+
+    monkeypatch.setattr("safeatomic_core._cli.checksums.total_size", remove)
+    monkeypatch.setattr("safeatomic_core._cli.checksums.time.sleep", remove_sidecar)
+    assert main([command, "-r", str(target.parent)]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_sidecar_without_its_file_is_waited_for_only_where_something_was_changed(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checksum_file(target)
+    target.unlink()
+    pauses: list[float] = []
+    monkeypatch.setattr("safeatomic_core._cli.checksums.time.sleep", pauses.append)
+    assert main(["verify", "-r", str(target.parent)]) == 2
+    assert 1 <= len(pauses) <= 10
+    os.utime(target.parent, (1, 1))
+    pauses.clear()
+    assert main(["verify", "-r", str(target.parent)]) == 2
+    assert pauses == []
 
 
 def finish(target: Path) -> None:

@@ -13,6 +13,7 @@ from .._errors import (
     UnsupportedEnvironmentError,
 )
 from .._lock_api import inspect_beside
+from .._posix import kernel
 from .._reading import verify_file
 from .._target import SIDECAR_SUFFIX
 from . import output, wording
@@ -28,12 +29,17 @@ if TYPE_CHECKING:
 # A sidecar is there before its new file, and for a while after its file has been moved.
 _LOOKS = 500  # at the lock of such a file, while somebody holds it
 _PAUSE = 0.01  # seconds between two of them
+_UNLOCKED_LOOKS = 5  # where nobody does, but the directory was changed
+_RECENT = 1.0  # seconds ago
+_TRIES = 10  # to record a file that was moved away and is there again
 
 
 def checksum(arguments: Namespace) -> int:
     """Write sidecars; continue after a failure."""
     worst = OK
     locked = False
+    left = _TRIES
+    again: list[str] = []
 
     def failed(error: BaseException) -> None:
         nonlocal worst, locked
@@ -45,8 +51,13 @@ def checksum(arguments: Namespace) -> int:
             worst = max(worst, REFUSED if refused else ERROR)
 
     def done(path: str, result: str | Exception) -> None:
-        if isinstance(result, FileNotFoundError) and path in walked and _is_gone(path):
-            return  # removed since the walk
+        if isinstance(result, FileNotFoundError) and path in walked:
+            _await_release(path)
+            if _is_gone(path):
+                return  # removed since the walk
+            if left and os.path.lexists(path):
+                again.append(path)
+                return
         if isinstance(result, str) and arguments.quiet:
             return
         progress.clear()
@@ -57,16 +68,20 @@ def checksum(arguments: Namespace) -> int:
 
     paths, walked = _expanded(arguments, failed)
     with Progress(total_size(paths), asked=arguments.progress) as progress:
-        record_checksums(
-            paths,
-            done,
-            algo=arguments.algo,
-            concurrency="none" if arguments.no_lock else "lock",
-            retries=arguments.retries,
-            delay=arguments.delay,
-            safety=arguments.safety,
-            on_hashed=progress.advance,
-        )
+        while paths:
+            left -= 1
+            again = []
+            record_checksums(
+                paths,
+                done,
+                algo=arguments.algo,
+                concurrency="none" if arguments.no_lock else "lock",
+                retries=arguments.retries,
+                delay=arguments.delay,
+                safety=arguments.safety,
+                on_hashed=progress.advance,
+            )
+            paths = again
     # An error takes precedence over a held lock, whichever status that has.
     return worst or (int(arguments.conflict_exit) if locked else OK)
 
@@ -153,14 +168,27 @@ def _verdict(
 
 
 def _await_release(path: str) -> None:
-    """Wait while a living process holds the lock of a file that may be about to come or to go."""
+    """Wait while a file may be about to come or to go.
+
+    It may be while a living process holds its lock, and, since a program without locks removes or
+    moves the file and its sidecar in two steps, for a moment after its directory was changed.
+    """
     try:
-        for _ in range(_LOOKS):
-            if inspect_beside(path).alive != "yes":
+        for look in range(_LOOKS):
+            held = inspect_beside(path).alive == "yes"
+            if not held and (look >= _UNLOCKED_LOOKS or not _is_changing(path)):
                 return
             time.sleep(_PAUSE)
     except (OSError, SafeAtomicError):
         return  # its directory is gone, for example, which is reported next
+
+
+def _is_changing(path: str) -> bool:
+    """Tell whether a sidecar is without its file in a directory that was changed just now."""
+    changed = kernel.stat(os.path.dirname(path) or os.curdir).st_mtime
+    return abs(time.time() - changed) < _RECENT and (
+        os.path.lexists(path + SIDECAR_SUFFIX) and not os.path.lexists(path)
+    )
 
 
 def _is_gone(path: str) -> bool:
