@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # A sidecar is there before its new file, and for a while after its file has been moved.
 _LOOKS = 500  # at the lock of such a file, while somebody holds it
 _PAUSE = 0.01  # seconds between two of them
-_UNLOCKED_LOOKS = 5  # where nobody does, but the directory was changed
+_UNLOCKED_LOOKS = 2  # where nobody does, but the directory was changed
 _RECENT = 1.0  # seconds ago
 _TRIES = 10  # to record a file that was moved away and is there again
 
