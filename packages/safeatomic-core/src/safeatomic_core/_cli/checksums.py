@@ -98,9 +98,10 @@ def verify(arguments: Namespace) -> int:
             if verdict == "MISSING" and path in walked:
                 _await_release(path)
                 verdict, detail = _verdict(path, progress.advance, arguments)
-            if verdict == "UNREADABLE" and path in walked and _is_gone(path):
+            if verdict in ("MISSING", "UNREADABLE") and path in walked and _is_gone(path):
                 continue  # removed since the walk
-            if arguments.ignore_missing and verdict in ("NO SIDECAR", "MISSING"):
+            ignored = verdict == "NO SIDECAR" or (verdict == "MISSING" and _is_left_behind(path))
+            if arguments.ignore_missing and ignored:
                 continue
             verdict = "UNREADABLE" if verdict == "MISSING" else verdict
             found.add(_STATUS[verdict])
@@ -158,8 +159,7 @@ def _verdict(
     except FileNotFoundError as error:
         if error.filename == path + SIDECAR_SUFFIX:
             return "NO SIDECAR", None
-        missing = not os.path.lexists(path) and os.path.lexists(path + SIDECAR_SUFFIX)
-        return "MISSING" if missing else "UNREADABLE", error.strerror
+        return "MISSING", error.strerror
     except (OSError, SafeAtomicError, ValueError, RecursionError) as error:
         if isinstance(error, OSError):
             return "UNREADABLE", error.strerror
@@ -186,9 +186,12 @@ def _await_release(path: str) -> None:
 def _is_changing(path: str) -> bool:
     """Tell whether a sidecar is without its file in a directory that was changed just now."""
     changed = kernel.stat(os.path.dirname(path) or os.curdir).st_mtime
-    return abs(time.time() - changed) < _RECENT and (
-        os.path.lexists(path + SIDECAR_SUFFIX) and not os.path.lexists(path)
-    )
+    return abs(time.time() - changed) < _RECENT and _is_left_behind(path)
+
+
+def _is_left_behind(path: str) -> bool:
+    """Tell whether a sidecar is without its file."""
+    return os.path.lexists(path + SIDECAR_SUFFIX) and not os.path.lexists(path)
 
 
 def _is_gone(path: str) -> bool:
