@@ -33,7 +33,7 @@ _LONG = "_LONG = 8 if sys.maxsize > 2**32 else 4  # bytes in a C long on Linux"
 _CHOSEN: dict[str, str] = {
     "_change.py": "_ATTEMPTS",
     "_checksum_record.py": "CAP _MOST_PREVIOUS",
-    "_cli/checksums.py": "_LOOKS",
+    "_cli/checksums.py": "_LOOKS _TRIES _UNLOCKED_LOOKS",
     "_cli/commands.py": "_CHUNK",
     "_cli/progress.py": "LONG _STEP",
     "_cli/running.py": "_CHUNK",
