@@ -49,6 +49,7 @@ from safeatomic_core._cli.completion import subcommands
         (["lock", "x", "a", "--", "b"], "too many arguments: 'a'"),
         (["lock", "--wiat", "3", "x", "--", "b"], "unknown option '--wiat'"),
         (["edit", "x", "--algorithm=md5", "--", "b"], "unknown option '--algorithm=md5'"),
+        (["lock", "-n", "x", "true"], "unknown option '-n'"),
         (["lock", "x", "--close", "true"], "put '--' before the command"),
         (["edit", "x", "--checksum", "sort"], "put '--' before the command"),
         (["lock", "x", "--wait", "0", "ls", "."], "put '--' before the command"),

@@ -54,7 +54,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parsed: argparse.Namespace
     parsed, extra = parser.parse_known_args(given)
     if extra:
-        _take(parsed, extra, separated=bool(command))
+        leading = given[1].startswith("-") and given[1] in extra  # flock's -n, for example
+        _take(parsed, extra, separated=leading or bool(command))
     if given[0] in _RUNNERS:
         _set_command(parsed, command, given)
     options.settle_waiting(parsed)
@@ -67,7 +68,8 @@ def _take(parsed: argparse.Namespace, extra: list[str], *, separated: bool) -> N
     Args:
         parsed: The parsed arguments.
         extra: The arguments that were not understood.
-        separated: Whether the command to run stands behind ``--``.
+        separated: Whether the command to run stands behind ``--``, or an unknown option cannot be
+            its option, because it is the first argument.
     """
     at = extra.index("--") if "--" in extra else len(extra)
     unknown = [text for text in extra[:at] if text.startswith("-") and text != "-"]
@@ -88,7 +90,8 @@ def _refuse(
         parsed: The parsed arguments.
         unknown: The options among the extra ones.
         extra: The arguments that were not understood.
-        separated: Whether the command to run stands behind ``--``.
+        separated: Whether the command to run stands behind ``--``, or an unknown option cannot be
+            its option, because it is the first argument.
     """
     parser: Parser = parsed.parser
     if getattr(parsed, "command", None) and not separated:  # the option belongs to the command
