@@ -269,6 +269,8 @@ class _Copying:
         """Give a temp one attribute of the target."""
         try:
             value = value_of(name)
+        except FileNotFoundError:
+            return  # the target was just removed: nothing is lost
         except system_error() as error:
             _forgive(error, name, self.lost)
             return
@@ -333,8 +335,9 @@ def _copy_from_open(target: Target, fd: int, copying: _Copying) -> bytes | None:
         try:
             opened = source.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
             wanted = kernel.listxattr(opened)
-        except (FileNotFoundError, PermissionError):
-            # The target was just removed, or may not be read; or a security module says no.
+        except FileNotFoundError:
+            pass  # the target was just removed: nothing is lost
+        except PermissionError:  # it may not be read, or a security module says no
             copying.lost.append(_NOT_LISTED)
         present = _present(fd, copying.lost)
         _copy(wanted, present, lambda name: kernel.getxattr(source.fd, name), fd, copying)
