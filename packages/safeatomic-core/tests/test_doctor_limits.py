@@ -25,7 +25,7 @@ def test_without_limits_nothing_keeps_the_process_from_writing(at: At, target: P
     assert os.listdir(target.parent) == before
 
 
-@pytest.mark.parametrize("call", ["fsync", "fchmod", "pwrite", "flock", "rename", "link"])
+@pytest.mark.parametrize("call", ["fsync", "fchmod", "pwrite", "flock", "rename", "link", "unlink"])
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EACCES])
 def test_a_call_that_a_filter_refuses_is_named(
     at: At, target: Path, faults: Any, call: str, code: int

@@ -51,6 +51,7 @@ def _refused_calls(place: Place) -> list[str]:
         "flock": lambda: kernel.flock(_NO_FILE, LOCK_EX | LOCK_NB),
         "rename": lambda: kernel.rename("", "", **both),
         "link": lambda: kernel.link("", "", **both),
+        "unlink": lambda: kernel.unlink("", dir_fd=place.dir_fd),
         "getrandom": lambda: os.urandom(1),
     }
     refused = []
