@@ -179,10 +179,8 @@ def preserve(
                 lost.append(("the set-group-ID bit", True))
                 mode &= ~stat.S_ISGID
     without_acl, cleared = _copy_xattrs(target, fd, chosen, lost, keeps_acl)
-    if uid == status.st_uid:
-        kernel.fchmod(fd, mode)
-    else:
-        kernel.fchmod(fd, mode & ~_SET_ID)  # chown(2) clears these bits
+    kernel.fchmod(fd, mode & ~_SET_ID)  # chown(2) clears these bits
+    if uid != status.st_uid:
         uid = _give(fd, status.st_uid, uid, "uid_map")
         if uid != status.st_uid:
             # Everybody keeps their access where the group may do what the owner may.
@@ -192,10 +190,10 @@ def preserve(
                 # It would now lend the rights of somebody else than it was set for.
                 lost.append(("the set-user-ID bit", True))
                 mode &= ~stat.S_ISUID
-        if mode & _SET_ID:
-            _set_id_bits(fd, mode, lost)
         if cleared is not None:
             _set(fd, _CAPABILITY, cleared, lost)
+    if mode & _SET_ID:
+        _set_id_bits(fd, mode, lost)
     if lost:
         _report(target.path, lost)
     return without_acl
@@ -242,7 +240,10 @@ def _has_every_number(table: str) -> bool:
 
 
 def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
-    """Set the set-id bits again, on a file that may be somebody else's by now."""
+    """Set the set-id bits, on a file that may be somebody else's by now, or in a sandbox.
+
+    systemd's ``RestrictSUIDSGID=`` refuses them, which `chmod -R g+s` gives to plain data.
+    """
     try:
         kernel.fchmod(fd, mode)
     except system_error() as error:
