@@ -111,6 +111,17 @@ def test_a_target_that_vanishes_while_its_attributes_are_copied_has_lost_none(
     assert "extended attributes" not in caplog.text
 
 
+def test_an_attribute_that_vanishes_without_its_file_is_an_error(target: Path, faults: Any) -> None:
+    try:
+        os.setxattr(target, "user.note", b"kept")
+    except OSError:
+        pytest.skip("this filesystem has no attributes for users")
+    faults.fail("getxattr_at", errno.ENOENT)
+    with pytest.raises(FileNotFoundError):
+        write_atomic_bytes(target, b"new")
+    assert os.getxattr(target, "user.note") == b"kept"
+
+
 def test_an_error_while_listing_attributes_is_one(target: Path, faults: Any) -> None:
     faults.fail("listxattr_at", errno.EIO)
     with pytest.raises(OSError, match="cannot prepare and flush"):

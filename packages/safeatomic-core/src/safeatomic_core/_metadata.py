@@ -255,15 +255,18 @@ def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
 class _Copying:
     """How attributes are copied, and what came of it."""
 
-    def __init__(self, chosen: int | None, lost: list[Loss], *, keeps_acl: bool) -> None:
+    def __init__(
+        self, target: Target, chosen: int | None, lost: list[Loss], *, keeps_acl: bool
+    ) -> None:
         """Begin.
 
         Args:
+            target: Whose they are.
             chosen: Permission bits that an access ACL is not to exceed, None for what it says.
             lost: Takes what cannot be had.
             keeps_acl: The temp's own access ACL stays.
         """
-        self.chosen, self.lost, self.keeps_acl = chosen, lost, keeps_acl
+        self.target, self.chosen, self.lost, self.keeps_acl = target, chosen, lost, keeps_acl
         self.capability: bytes | None = None  # file capabilities, which chown(2) takes away again
 
     def set(self, fd: int, name: str, value_of: Callable[[str], bytes]) -> None:
@@ -271,7 +274,9 @@ class _Copying:
         try:
             value = value_of(name)
         except FileNotFoundError:
-            return  # the target was just removed: nothing is lost
+            if kernel.exists_at(self.target.name, self.target.dir_fd):
+                raise
+            return  # it was just removed: nothing is lost
         except system_error() as error:
             _forgive(error, name, self.lost)
             return
@@ -301,7 +306,7 @@ def _copy_xattrs(
         try:
             wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
         except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
-            copying = _Copying(chosen, lost, keeps_acl=keeps_acl)
+            copying = _Copying(target, chosen, lost, keeps_acl=keeps_acl)
             return False, _copy_from_open(target, fd, copying)
         present = _present(fd, lost)
     except system_error() as error:
@@ -310,7 +315,7 @@ def _copy_xattrs(
         raise
     if not (wanted or present):
         return True, None
-    copying = _Copying(chosen, lost, keeps_acl=keeps_acl)
+    copying = _Copying(target, chosen, lost, keeps_acl=keeps_acl)
     at, dir_fd = target.name, target.dir_fd
     _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, copying)
     return ACCESS not in wanted and ACCESS not in present, copying.capability
