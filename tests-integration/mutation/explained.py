@@ -162,7 +162,7 @@ _REASONS: dict[tuple[str, str, str], str] = {
     ): "it is replaced by what the ACL says of the group, as every one does (acl(5))",
     (
         "_options.py",
-        "kind = 0 if code is None else code.co_flags",
+        'kind = getattr(code, "co_flags", 0)',
         "0 -> 1",
     ): "a bit that nobody looks at",
     (

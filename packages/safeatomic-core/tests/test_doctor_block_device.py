@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from safeatomic_core import GuaranteeReport
 from safeatomic_core._doctor import block_device as block
 from safeatomic_core._environment import Environment, describe, parse_mount
 from safeatomic_core._posix import intercept
@@ -133,6 +134,33 @@ def test_a_loop_device_names_its_file(machine: Machine) -> None:
     status, detail = block.write_cache(on("7:0"))
     assert status == "pass"
     assert "passes flushes to the file /srv/disk\\x1b.img" in detail
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("tmpfs tmpfs rw", "warn", "tmpfs lives in memory"),
+        ("ext4 /dev/sda1 rw,nobarrier", "warn", "write barriers are off (nobarrier)"),
+        ("ext4 /dev/sda1 rw", "pass", "passes flushes to the file"),
+    ],
+)
+def test_a_loop_device_lasts_no_longer_than_its_file(
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    report_on: Callable[[str], GuaranteeReport],
+    line: str,
+    status: str,
+    said: str,
+) -> None:
+    image = machine.root / "disk.img"
+    machine.device("loop0", "7:0", "write back", backing=str(image))
+    report = report_on(f"1 1 8:1 / / rw - {line}")
+    monkeypatch.setattr(block, "inspect_guarantees", lambda _path: report)
+    assert block.write_cache(on("7:0"))[0] == "pass"  # the file cannot be seen from here
+    image.touch()
+    found = block.write_cache(on("7:0"))
+    assert found[0] == status
+    assert said in found[1]
 
 
 def test_a_kernel_that_does_not_say_is_unknown(machine: Machine) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from safeatomic_core import doctor
+from safeatomic_core import doctor, write_checksum_file
 from safeatomic_core._doctor import limits
 from safeatomic_core._doctor.subject import Place
 from safeatomic_core._posix import kernel
@@ -25,7 +25,7 @@ def test_without_limits_nothing_keeps_the_process_from_writing(at: At, target: P
     assert os.listdir(target.parent) == before
 
 
-@pytest.mark.parametrize("call", ["fsync", "fchmod", "pwrite", "flock", "rename", "link"])
+@pytest.mark.parametrize("call", ["fsync", "fchmod", "pwrite", "flock", "rename", "link", "unlink"])
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EACCES])
 def test_a_call_that_a_filter_refuses_is_named(
     at: At, target: Path, faults: Any, call: str, code: int
@@ -89,19 +89,29 @@ def test_a_limit_that_a_lock_just_fits_is_enough(at: At, held: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("code", "room", "status", "said"),
+    ("code", "room", "sidecar", "status", "said"),
     [
-        (errno.EMFILE, 1, "fail", "the process may open only 2 more files"),
-        (errno.ENFILE, 1, "fail", "the system may open only 2 more files"),
-        (errno.EMFILE, 2, "warn", "a write with a checksum needs 5"),
-        (errno.EMFILE, 3, "warn", "the process may open only 4 more files"),
-        (errno.EMFILE, 4, "pass", "no limit"),
-        (errno.EIO, 0, "pass", "no limit"),
+        (errno.EMFILE, 1, False, "fail", "the process may open only 2 more files"),
+        (errno.ENFILE, 1, False, "fail", "the system may open only 2 more files"),
+        (errno.EMFILE, 2, False, "warn", "a write with a checksum needs 5"),
+        (errno.EMFILE, 2, True, "fail", "a write needs 4"),
+        (errno.EMFILE, 3, True, "warn", "the process may open only 4 more files"),
+        (errno.EMFILE, 4, True, "pass", "no limit"),
+        (errno.EIO, 0, False, "pass", "no limit"),
     ],
 )
 def test_descriptors_are_counted_and_given_back(
-    at: At, target: Path, monkeypatch: Any, code: int, room: int, status: str, said: str
+    at: At,
+    target: Path,
+    monkeypatch: Any,
+    code: int,
+    room: int,
+    sidecar: bool,
+    status: str,
+    said: str,
 ) -> None:
+    if sidecar:
+        write_checksum_file(target)
     place = at(target)
     opened: list[int] = []
     closed: list[int] = []

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,6 +114,22 @@ def test_a_shortage_of_descriptors_is_a_report(
     assert "ulimit -n" in detail_of(report, "inspection")
     assert report.environment.filesystem == "unknown"
     assert not report.ok
+
+
+def test_a_shortage_of_memory_is_a_report(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_args: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(module, "inspect_guarantees", exhausted)
+    assert "no memory is left" in detail_of(doctor(target), "inspection")
+    monkeypatch.setattr("safeatomic_core._doctor.inspect_guarantees", exhausted)
+    monkeypatch.delitem(sys.modules, module.__name__)
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=exhausted)])
+    report = doctor(target)
+    assert not report.ok
+    assert report.environment.filesystem == "unknown"
+    assert [check.name for check in report.checks] == ["inspection"]
+    assert "no memory is left" in detail_of(report, "inspection")
 
 
 @pytest.mark.usefixtures("guaranteed_place")

@@ -117,12 +117,15 @@ def test_what_is_flushed_was_written(round_of: Probes, faults: Any) -> None:
     assert [call for call in faults.calls if call in ("write", "fsync")] == ["write", "fsync"]
 
 
-@pytest.mark.parametrize("name", ["fsync_file", "fsync_directory"])
-def test_a_flush_that_fails_is_raised(round_of: Probes, name: str) -> None:
-    def refuse(_call: Any, _fd: int) -> Any:
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [("fsync_file", "fsync"), ("fsync_directory", "fsync"), ("checksum", "ftruncate")],
+)
+def test_a_call_that_fails_is_raised(round_of: Probes, name: str, call: str) -> None:
+    def refuse(*_args: Any) -> Any:
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    with wrapping("fsync", refuse), pytest.raises(OSError, match="Invalid argument"):
+    with wrapping(call, refuse), pytest.raises(OSError, match="Invalid argument"):
         run(round_of, name)
 
 

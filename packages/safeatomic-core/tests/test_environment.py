@@ -295,6 +295,7 @@ def test_an_fsync_that_is_answered_by_a_filter_is_a_finding(
     [
         (b"1 1 1:0 / /d rw - ext4 /dev/ram0 rw", True),
         (b"1 1 252:0 / /d rw - ext4 /dev/zram0 rw", True),
+        (b"1 1 0:40 / /d rw - btrfs /dev/ram0 rw", True),
         (b"1 1 11:0 / /d rw - ext4 /dev/sr0 rw", False),
         (b"1 1 8:1 / /d rw - ext4 /dev/sda1 rw", False),
     ],

@@ -107,6 +107,7 @@ def test_a_filesystem_whose_flushes_nobody_recorded_says_so(name: str, recorded:
     ("name", "kind", "findings", "word"),
     [
         ("ext4", filesystems.PERSISTENT, ("write barriers are off",), "Remount with barriers on"),
+        ("overlay", filesystems.PERSISTENT, ("volatile",), "remove 'work/incompat/volatile'"),
         ("ext4", filesystems.PERSISTENT, (), "local filesystem"),
         ("nfs4", filesystems.NETWORK, ("write barriers are off",), "local filesystem"),
     ],
@@ -131,7 +132,7 @@ def test_a_network_filesystem_without_fsync_is_unsupported_for_durability() -> N
 @pytest.mark.parametrize(
     ("name", "journal", "reason"),
     [
-        ("ext4", False, "this ext4 has no journal"),
+        ("ext4", False, "this ext4 has no journal (tune2fs -j adds one), or is mounted without"),
         ("ext4", None, "cannot be seen from here"),
         ("ext2", True, "this ext2 has no journal"),  # none ever has
     ],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lock_payloads import GOOD, TOKEN, payload
-from safeatomic_core import _lock_payload
+from lock_payloads import GOOD, TOKEN, lock_of, payload
+from safeatomic_core import _lock_payload, inspect_lock, release_lock, try_acquire_lock
 from safeatomic_core._lock_payload import parse, parse_json, parse_timestamp
 
 
@@ -74,6 +76,24 @@ def test_a_host_of_an_everyday_name_is_written_as_it_is(monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("L", "host-1.lan", "1", "1", "x")))
     monkeypatch.setattr(_lock_payload, "_this_second", (-1, "", ""))
     assert b'"hostname":"host-1.lan",' in payload(None)
+
+
+def test_a_sandbox_that_refuses_the_host_s_name_keeps_nobody_from_locking(
+    monkeypatch: pytest.MonkeyPatch, target: Path
+) -> None:
+    def refuse() -> os.uname_result:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "uname", refuse)
+    monkeypatch.setattr(_lock_payload, "_this_second", (-1, "", ""))
+    assert try_acquire_lock(target)
+    try:
+        assert inspect_lock(target).hostname == "?"
+    finally:
+        assert release_lock(target)
+    foreign = json_of({**GOOD, "pid": os.getpid(), "hostname": "elsewhere"})
+    lock_of(target).write_bytes(foreign)
+    assert inspect_lock(target).alive == "unknown"
 
 
 def test_a_clock_that_begins_in_1970_is_good_for_a_payload() -> None:

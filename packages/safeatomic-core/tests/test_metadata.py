@@ -91,6 +91,37 @@ def test_without_proc_attributes_are_those_of_the_open_file(
     assert ("extended attributes" in caplog.text) is not readable
 
 
+@pytest.mark.parametrize("entry", ["listxattr_at", "getxattr_at"])
+def test_a_target_that_vanishes_while_its_attributes_are_copied_has_lost_none(
+    target: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture, entry: str
+) -> None:
+    try:
+        os.setxattr(target, "user.note", b"kept")
+    except OSError:
+        pytest.skip("this filesystem has no attributes for users")
+    real = getattr(kernel, entry)
+
+    def vanish(*args: Any) -> Any:
+        target.unlink()
+        return real(*args)
+
+    monkeypatch.setattr(kernel, entry, vanish, raising=False)
+    write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert "extended attributes" not in caplog.text
+
+
+def test_an_attribute_that_vanishes_without_its_file_is_an_error(target: Path, faults: Any) -> None:
+    try:
+        os.setxattr(target, "user.note", b"kept")
+    except OSError:
+        pytest.skip("this filesystem has no attributes for users")
+    faults.fail("getxattr_at", errno.ENOENT)
+    with pytest.raises(FileNotFoundError):
+        write_atomic_bytes(target, b"new")
+    assert os.getxattr(target, "user.note") == b"kept"
+
+
 def test_an_error_while_listing_attributes_is_one(target: Path, faults: Any) -> None:
     faults.fail("listxattr_at", errno.EIO)
     with pytest.raises(OSError, match="cannot prepare and flush"):

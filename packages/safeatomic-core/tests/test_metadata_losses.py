@@ -140,6 +140,21 @@ def test_where_attributes_cannot_be_listed_nobody_knows_that_there_is_no_acl(
     temp.discard()
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES])
+def test_set_id_bits_that_a_sandbox_refuses_are_lost_and_the_file_is_written(
+    target: Path, faults: Any, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    """As in a service of systemd with ``RestrictSUIDSGID=``, after ``chmod -R g+s``."""
+    target.chmod(0o2664)
+    if not target.stat().st_mode & 0o2000:
+        pytest.skip("this user may not set the bit here")
+    faults.fail("fchmod", code, when=lambda _fd, mode: mode & 0o6000)
+    write_atomic_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o7777 == 0o664
+    assert level_of(caplog, "set-group-ID bits") == "WARNING"
+
+
 def test_a_set_id_bit_that_would_lend_other_rights_is_warned_of(
     target: Path, faults: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import stat
 import threading
 from collections.abc import AsyncGenerator, Generator
@@ -262,6 +263,43 @@ def test_a_decorated_asynchronous_generator_has_the_defaults_while_it_runs() -> 
         assert (seen, defaults().retries) == ([7, 7], 0)
 
     asyncio.run(use())
+
+
+class _Calls:
+    """What a decorator may be given instead of a function: an object that can be called."""
+
+    async def __call__(self, count: int) -> list[int]:
+        await asyncio.sleep(0)
+        return [defaults().retries] * count
+
+
+async def _retries(count: int) -> list[int]:
+    return await _Calls()(count)
+
+
+def _each(count: int) -> Generator[int, None, None]:
+    for _ in range(count):
+        yield defaults().retries
+
+
+async def _each_later(count: int) -> AsyncGenerator[int, None]:
+    for _ in range(count):
+        yield defaults().retries
+
+
+def test_what_a_partial_or_an_object_calls_has_the_defaults_while_it_runs() -> None:
+    scope = safeatomic_config(retries=5)
+
+    async def collect() -> list[int]:
+        later = scope(functools.partial(functools.partial(_each_later), 2))
+        return [retries async for retries in later()]
+
+    assert asyncio.run(scope(functools.partial(_retries, 2))()) == [5, 5]
+    assert asyncio.run(scope(functools.partial(_Calls(), count=2))()) == [5, 5]
+    assert asyncio.run(scope(_Calls())(2)) == [5, 5]
+    assert list(scope(functools.partial(_each, 2))()) == [5, 5]
+    assert asyncio.run(collect()) == [5, 5]
+    assert scope(functools.partial(lambda: defaults().retries))() == 5
 
 
 @pytest.mark.parametrize("mode", [True, "0600", 0o600 + 0.5])

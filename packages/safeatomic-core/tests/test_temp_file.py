@@ -71,6 +71,20 @@ def test_a_taken_name_is_not_ours_to_use(
     assert taken.read_bytes() == b"12345"
 
 
+@pytest.mark.parametrize("concurrency", ["lock", "none"])
+def test_a_process_without_random_numbers_gets_a_system_error(
+    target: Path, monkeypatch: pytest.MonkeyPatch, concurrency: Any
+) -> None:
+    def refuse(_count: int) -> bytes:
+        raise NotImplementedError("/dev/urandom (or equivalent) not found")
+
+    monkeypatch.setattr(os, "urandom", refuse)
+    with pytest.raises(OSError, match="cannot get random numbers") as caught:
+        write_atomic_bytes(target, b"new", concurrency=concurrency)
+    assert caught.value.errno == errno.ENOSYS
+    assert os.listdir(target.parent) == [target.name]
+
+
 def test_names_that_never_come_free_end_in_an_error(
     tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

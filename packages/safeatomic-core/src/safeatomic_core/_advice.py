@@ -350,7 +350,8 @@ def _of_attributes(target: Target, name: str, what: str, shows: str) -> str:
 
 def _of_guard(allowed: str) -> str:
     """Say who refuses what owner, mode and attributes allow."""
-    return f"{allowed}, so a sandbox or a security module (seccomp, SELinux, AppArmor) refuses"
+    who = "seccomp, SELinux, AppArmor, Landlock"
+    return f"{allowed}, so a sandbox or a security module ({who}) refuses"
 
 
 def _of_sticky_directory(target: Target, name: str, directory: os.stat_result) -> str:

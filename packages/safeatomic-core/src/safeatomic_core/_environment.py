@@ -128,8 +128,11 @@ def device_text(dev: int) -> str:
 
 
 def lives_in_memory(environment: Environment) -> bool:
-    """Tell whether a persistent filesystem sits on a RAM disk (brd has major 1; zram by name)."""
-    return environment.source.startswith("/dev/zram") or (
+    """Tell whether a persistent filesystem sits on a RAM disk: brd has major 1, zram any.
+
+    A btrfs has a device number of its own.
+    """
+    return environment.source.startswith(("/dev/zram", "/dev/ram")) or (
         environment.platform == "linux" and environment.device.startswith("1:")
     )
 

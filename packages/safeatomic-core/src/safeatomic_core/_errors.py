@@ -201,7 +201,10 @@ _GENERAL = {
     errno.ENOTDIR: "A part of the path is a file, not a directory",
     errno.EROFS: "The filesystem is mounted read-only; write elsewhere or remount it",
     errno.ENOSPC: "The filesystem is full ('df -h' and 'df -i' show space and inodes); free some",
-    errno.EDQUOT: "The disk quota is used up ('quota' shows it); free some space",
+    errno.EDQUOT: (
+        "The disk quota is used up ('quota', or 'btrfs qgroup show' on btrfs, shows it); free some "
+        "space"
+    ),
     errno.EFBIG: "The file is larger than the limit of this process ('ulimit -f') or filesystem",
     errno.ENAMETOOLONG: (
         "The name, with the suffix of its sidecar where one is needed, is longer than the "

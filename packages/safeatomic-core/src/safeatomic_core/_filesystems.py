@@ -137,6 +137,11 @@ def hazards(filesystem: str, options: tuple[str, ...]) -> tuple[str, ...]:
             )
         elif filesystem == "f2fs" and option == "fsync_mode=nobarrier":
             found.append(f"fsync sends no flush ({option}): the data stays in the drive's cache")
+        elif filesystem == "f2fs" and option.startswith("checkpoint=disable"):
+            found.append(
+                f"checkpoints are off ({option}): fsync does nothing, and a crash brings back the "
+                "state from before"
+            )
         elif filesystem == "overlay" and option in ("volatile", "fsync=volatile"):
             found.append(f"the overlay is mounted {option}: every fsync is skipped")
         elif filesystem == "bcachefs" and name == "journal_flush_disabled" and value != "0":
@@ -190,8 +195,9 @@ def levels(
             doubt = (
                 f"whether this {filesystem} has a journal cannot be seen from here"
                 if journal is None
-                else f"this {filesystem} has no journal (tune2fs -j adds one): a crash in the "
-                "middle of a change may damage what is there already"
+                else f"this {filesystem} has no journal (tune2fs -j adds one), or is mounted "
+                "without it (noload): a crash in the middle of a change may damage what is there "
+                "already"
             )
             graded[CRASH_DURABILITY] = graded[INTEGRITY_DETECTION] = ("BestEffort", doubt)
         elif not options_seen:
@@ -298,10 +304,14 @@ MOUNT_POINT_ADVICE = "Mount the directory that holds the file, not the file"
 def advice(filesystem: str, kind: str, findings: tuple[str, ...]) -> str:
     """Say what gives back what is missing on a filesystem."""
     if kind == PERSISTENT and findings and filesystem not in _FLUSHLESS:
-        return (
-            "Remount with barriers on and without 'volatile', or start the program without the "
-            "library or filter that is named"
-        )
+        remount = "Remount with barriers on and without the option that is named"
+        if filesystem == "overlay":  # no remount changes it (Documentation/filesystems/overlayfs)
+            remount = (
+                "If the overlay is volatile, unmount it, remove 'work/incompat/volatile' in its "
+                "workdir (which says that a crash may have damaged it), and mount it without "
+                "'volatile'"
+            )
+        return f"{remount}, or start the program without the library or filter that is named"
     if filesystem in _FLUSHLESS:
         return "Use ext4, xfs or btrfs"
     return _LOCAL

@@ -26,7 +26,7 @@ from ._lock_readers import admit
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._settle import recover
 from ._target import LOCK_SUFFIX, identity, still_named
-from ._temp_file import Temp, progress
+from ._temp_file import Temp, no_random_numbers, progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +114,10 @@ class Lock:
         self._temp: Temp | None = None
         self._found: Found | None = None
         self.name = target.name + LOCK_SUFFIX
-        self.token = os.urandom(8).hex()
+        try:
+            self.token = os.urandom(8).hex()
+        except NotImplementedError as error:
+            raise no_random_numbers() from error
         self.lost = ""
         self.linked = False
 

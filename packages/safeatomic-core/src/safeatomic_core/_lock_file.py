@@ -18,7 +18,7 @@ import time
 
 from ._errors import age_text, system_error
 from ._forks import Held
-from ._lock_payload import CAP, parse, parse_json, parse_timestamp
+from ._lock_payload import CAP, host, parse, parse_json, parse_timestamp
 from ._mounts import read_proc
 from ._posix import LOCK_EX, LOCK_NB, LOCK_SH, kernel
 from ._target import READ_FLAGS, identity
@@ -348,7 +348,7 @@ def _is_listed_as_shared(inode: int) -> bool:
 def _alive_by_pid(fields: dict[str, object]) -> Alive:
     """Judge a foreign lock by its PID, which means something on this host only."""
     pid = fields["pid"]
-    if fields["hostname"] != os.uname().nodename or not isinstance(pid, int):
+    if fields["hostname"] != host() or not isinstance(pid, int):
         return "unknown"
     try:
         kernel.kill(pid, 0)

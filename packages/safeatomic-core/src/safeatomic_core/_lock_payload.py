@@ -10,6 +10,7 @@ import os
 import time
 
 from ._digests import hash_bytes
+from ._errors import system_error
 from ._hashes import unloadable
 
 VERSION = 1
@@ -47,10 +48,18 @@ _this_second = (-1, "", "")  # the second, the host's name and the time, kept fo
 def _look_around(seconds: int) -> tuple[str, str]:
     """Return the host's name and the time, and keep them for the rest of the second."""
     global _this_second
-    hostname = _escaped(os.uname().nodename)
+    hostname = _escaped(host())
     now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     _this_second = (seconds, hostname, now)
     return hostname, now
+
+
+def host() -> str:
+    """Return this host's name, ``"?"`` where a sandbox refuses it: a lock goes without."""
+    try:
+        return os.uname().nodename
+    except system_error():
+        return "?"
 
 
 def _escaped(text: str) -> str:

@@ -179,10 +179,8 @@ def preserve(
                 lost.append(("the set-group-ID bit", True))
                 mode &= ~stat.S_ISGID
     without_acl, cleared = _copy_xattrs(target, fd, chosen, lost, keeps_acl)
-    if uid == status.st_uid:
-        kernel.fchmod(fd, mode)
-    else:
-        kernel.fchmod(fd, mode & ~_SET_ID)  # chown(2) clears these bits
+    kernel.fchmod(fd, mode & ~_SET_ID)  # chown(2) clears these bits
+    if uid != status.st_uid:
         uid = _give(fd, status.st_uid, uid, "uid_map")
         if uid != status.st_uid:
             # Everybody keeps their access where the group may do what the owner may.
@@ -192,10 +190,10 @@ def preserve(
                 # It would now lend the rights of somebody else than it was set for.
                 lost.append(("the set-user-ID bit", True))
                 mode &= ~stat.S_ISUID
-        if mode & _SET_ID:
-            _set_id_bits(fd, mode, lost)
         if cleared is not None:
             _set(fd, _CAPABILITY, cleared, lost)
+    if mode & _SET_ID:
+        _set_id_bits(fd, mode, lost)
     if lost:
         _report(target.path, lost)
     return without_acl
@@ -242,7 +240,10 @@ def _has_every_number(table: str) -> bool:
 
 
 def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
-    """Set the set-id bits again, on a file that may be somebody else's by now."""
+    """Set the set-id bits, on a file that may be somebody else's by now, or in a sandbox.
+
+    systemd's ``RestrictSUIDSGID=`` refuses them, which `chmod -R g+s` gives to plain data.
+    """
     try:
         kernel.fchmod(fd, mode)
     except system_error() as error:
@@ -254,21 +255,28 @@ def _set_id_bits(fd: int, mode: int, lost: list[Loss]) -> None:
 class _Copying:
     """How attributes are copied, and what came of it."""
 
-    def __init__(self, chosen: int | None, lost: list[Loss], *, keeps_acl: bool) -> None:
+    def __init__(
+        self, target: Target, chosen: int | None, lost: list[Loss], *, keeps_acl: bool
+    ) -> None:
         """Begin.
 
         Args:
+            target: Whose they are.
             chosen: Permission bits that an access ACL is not to exceed, None for what it says.
             lost: Takes what cannot be had.
             keeps_acl: The temp's own access ACL stays.
         """
-        self.chosen, self.lost, self.keeps_acl = chosen, lost, keeps_acl
+        self.target, self.chosen, self.lost, self.keeps_acl = target, chosen, lost, keeps_acl
         self.capability: bytes | None = None  # file capabilities, which chown(2) takes away again
 
     def set(self, fd: int, name: str, value_of: Callable[[str], bytes]) -> None:
         """Give a temp one attribute of the target."""
         try:
             value = value_of(name)
+        except FileNotFoundError:
+            if kernel.exists_at(self.target.name, self.target.dir_fd):
+                raise
+            return  # it was just removed: nothing is lost
         except system_error() as error:
             _forgive(error, name, self.lost)
             return
@@ -298,7 +306,7 @@ def _copy_xattrs(
         try:
             wanted: list[str] = kernel.listxattr_at(target.name, target.dir_fd)
         except (FileNotFoundError, PermissionError):  # no /proc, or a sandbox's
-            copying = _Copying(chosen, lost, keeps_acl=keeps_acl)
+            copying = _Copying(target, chosen, lost, keeps_acl=keeps_acl)
             return False, _copy_from_open(target, fd, copying)
         present = _present(fd, lost)
     except system_error() as error:
@@ -307,7 +315,7 @@ def _copy_xattrs(
         raise
     if not (wanted or present):
         return True, None
-    copying = _Copying(chosen, lost, keeps_acl=keeps_acl)
+    copying = _Copying(target, chosen, lost, keeps_acl=keeps_acl)
     at, dir_fd = target.name, target.dir_fd
     _copy(wanted, present, lambda name: kernel.getxattr_at(at, name, dir_fd), fd, copying)
     return ACCESS not in wanted and ACCESS not in present, copying.capability
@@ -333,8 +341,9 @@ def _copy_from_open(target: Target, fd: int, copying: _Copying) -> bytes | None:
         try:
             opened = source.open(kernel.open, target.name, READ_FLAGS, dir_fd=target.dir_fd)
             wanted = kernel.listxattr(opened)
-        except (FileNotFoundError, PermissionError):
-            # The target was just removed, or may not be read; or a security module says no.
+        except FileNotFoundError:
+            pass  # the target was just removed: nothing is lost
+        except PermissionError:  # it may not be read, or a security module says no
             copying.lost.append(_NOT_LISTED)
         present = _present(fd, copying.lost)
         _copy(wanted, present, lambda name: kernel.getxattr(source.fd, name), fd, copying)

@@ -127,19 +127,21 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Return a function that runs with these defaults, coroutines and generators included."""
-        from functools import update_wrapper  # slow to import, and few programs decorate
+        from functools import partial, update_wrapper  # slow to import, and few programs decorate
 
-        code = getattr(function, "__code__", None)
-        kind = 0 if code is None else code.co_flags
-        made: Any = self._plain(function)
+        called: Any = function
+        while isinstance(called, partial):
+            called = called.func
+        code = getattr(called, "__code__", None) or getattr(type(called).__call__, "__code__", None)
+        kind = getattr(code, "co_flags", 0)
+        make = self._plain
         if kind & _IS_COROUTINE:
-            made = self._coroutine(function)
+            make = self._coroutine
         elif kind & _IS_GENERATOR:
-            made = self._generator(function)
+            make = self._generator
         elif kind & _IS_ASYNC_GENERATOR:
-            made = self._async_generator(function)
-        result: Callable[_P, _R] = update_wrapper(made, function)
-        return result
+            make = self._async_generator
+        return update_wrapper(make(function), function)
 
     def _plain(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -155,8 +157,7 @@ class safeatomic_config:  # noqa: N801 - reads as the function it is used as
 
         return call
 
-    # A generator lends its context from whoever resumes it: these defaults are in force while it
-    # runs, not while its caller does.
+    # These defaults are in force while a generator runs, not while its caller does.
 
     def _generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -339,8 +340,7 @@ def check_flag(value: object, argument: str) -> bool:
 def check_mode(mode: object) -> int:
     """Refuse what is not the nine permission bits of a file."""
     if isinstance(mode, bool) or not isinstance(mode, int):
-        kind = type(mode).__name__
-        raise TypeError(f"mode must be an int such as 0o600 or None, not {kind}")
+        raise TypeError(f"mode must be an int such as 0o600 or None, not {type(mode).__name__}")
     if not 0 <= mode <= 0o777:
         raise ValueError(f"mode must be permission bits from 0o000 to 0o777, not {mode:#o}")
     return mode

@@ -157,7 +157,17 @@ def fresh_name(prefix: str, token: str) -> str:
         prefix: What it begins with.
         token: The lock's token, for the first name; empty without one, and for a random name.
     """
-    return f"{prefix}{token or os.urandom(8).hex()}{SUFFIX}"
+    try:
+        return f"{prefix}{token or os.urandom(8).hex()}{SUFFIX}"
+    except NotImplementedError as error:
+        raise no_random_numbers() from error
+
+
+def no_random_numbers() -> OSError:
+    """Return the error where Python finds no random numbers, which are not an OSError to it."""
+    return OSError(
+        errno.ENOSYS, "cannot get random numbers: getrandom is refused, /dev/urandom is missing"
+    )
 
 
 def unlink_if_there(name: str, dir_fd: int) -> None:

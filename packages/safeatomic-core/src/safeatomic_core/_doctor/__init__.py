@@ -131,6 +131,8 @@ def doctor(
     require_stack()  # otherwise ctypes turns the RecursionError into an error of its own
     try:
         from .examination import examine  # a third of the package, which few programs need
+    except MemoryError as error:
+        return _unexamined(text, error)
     except unloadable() as error:
         return _unexamined(text, error)
     report, lines = examine(text, required, destructive=destructive)
@@ -147,11 +149,12 @@ def _unexamined(path: str, error: Exception) -> DoctorReport:
     """Return the report for a process that can no longer import the examination."""
     try:
         report = inspect_guarantees(path)
-    except system_error():
+    except (system_error(), MemoryError):
         report = unknown_report()
     detail = (
-        f"the checks cannot be loaded ({error}); call doctor() once before the process enters a "
-        "chroot, or gives up the right to read its installation"
+        f"the checks cannot be loaded ({str(error) or 'no memory is left'}); call doctor() once "
+        "before the process enters a chroot, gives up the right to read its installation, or runs "
+        "short of memory"
     )
     check = DoctorCheck("inspection", "fail", detail)
     return DoctorReport(path, report.environment, dict(report.guarantees), (check,), ok=False)

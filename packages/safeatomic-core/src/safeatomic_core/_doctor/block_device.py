@@ -13,8 +13,11 @@ import stat
 
 from .. import _mounts
 from .._errors import system_error
+from .._filesystems import MEMORY
+from .._guarantees import inspect_guarantees
 from .._posix import kernel
-from .subject import failed, passed, shown, unknown
+from .._types import CRASH_DURABILITY
+from .subject import failed, passed, shown, unknown, warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +83,13 @@ def write_cache(environment: Environment) -> Finding:
             f"to /sys/block/{hidden.name}/queue/write_cache",
         )
     files = [layer.backing_file for layer in layers if layer.backing_file]
+    for file in files:
+        weakness = _weakness(file)
+        if weakness:
+            return warned(
+                f"{names} keeps its data in the file {shown(file)}, and {weakness}: what is "
+                "written here lasts no longer than that file"
+            )
     loop = f"; the loop device passes flushes to the file {shown(files[0])}" if files else ""
     if any(not layer.cache for layer in layers):
         return unknown(f"the kernel does not say whether {names} has a write cache{loop}")
@@ -89,6 +99,19 @@ def write_cache(environment: Environment) -> Finding:
         f"{names}: no volatile write cache is reported, so no flush is needed (true unless "
         f"somebody set 'write through' by hand over a drive that has one){loop}",
     )
+
+
+def _weakness(file: str) -> str:
+    """Return why the file behind a loop device does not last, empty where nothing says so."""
+    try:
+        kernel.stat(file)  # its path may be another mount namespace's
+        report = inspect_guarantees(file)
+    except system_error():
+        return ""
+    there = report.environment
+    if there.filesystem_class == MEMORY or there.durability_findings:
+        return report.reasons[CRASH_DURABILITY]
+    return ""
 
 
 def find(environment: Environment) -> Layer | None:

@@ -62,7 +62,7 @@ def _inspect(path: str) -> tuple[GuaranteeReport, list[Line]]:
     try:
         _verdicts.forget()  # a watch on our mount namespace does not see changes in another one
         return inspect_guarantees(path), []
-    except system_error() as error:
+    except (system_error(), MemoryError) as error:
         why = _explain(error, "inspect the path")
         return unknown_report(), [("inspection", "unknown", why)]
 
@@ -156,7 +156,9 @@ def _belongs_to_a_check(error: Exception) -> bool:
 
 def _explain(error: Exception, doing: str) -> str:
     """Return an error as a detail: what failed, and what to do where that is known."""
-    if not isinstance(error, OSError):
+    if isinstance(error, MemoryError):
+        text = f"cannot {doing}: no memory is left to this process ('ulimit -v')"
+    elif not isinstance(error, OSError):
         text = str(error) if isinstance(error, SafeAtomicError) else repr(error)
     elif str(error.strerror).startswith("cannot "):
         text = str(error.strerror)  # the protocol has already explained it

@@ -10,7 +10,7 @@ from .._descriptor import Descriptor, closing
 from .._errors import system_error
 from .._lock_payload import payload
 from .._posix import LOCK_EX, LOCK_NB, kernel
-from .._target import DIRECTORY_FLAGS
+from .._target import DIRECTORY_FLAGS, SIDECAR_SUFFIX
 from .subject import failed, need_directory, passed, size_text, warned
 
 TYPE_CHECKING = False
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _NO_FILE = 0x3FFFFFFF  # a descriptor that nobody has
 _LOOKED_AT = (errno.EBADF, errno.ENOENT)  # the kernel's answers once it examines the arguments
-_NEEDED, _NEEDED_WITH_CHECKSUM = 3, 5  # descriptors that a write has open at once
+# Descriptors that a write has open at once; one more where a sidecar is there, to be retired.
+_NEEDED, _NEEDED_WITH_CHECKSUM = 3, 5
 
 
 def process(place: Place) -> Finding:
@@ -50,6 +51,7 @@ def _refused_calls(place: Place) -> list[str]:
         "flock": lambda: kernel.flock(_NO_FILE, LOCK_EX | LOCK_NB),
         "rename": lambda: kernel.rename("", "", **both),
         "link": lambda: kernel.link("", "", **both),
+        "unlink": lambda: kernel.unlink("", dir_fd=place.dir_fd),
         "getrandom": lambda: os.urandom(1),
     }
     refused = []
@@ -110,7 +112,16 @@ def _open_all(owners: list[Descriptor], place: Place) -> Finding | None:
                 return None
             whose = "system" if error.errno == errno.ENFILE else "process"
             text = f"the {whose} may open only {number} more files ('ulimit -n', 'lsof')"
-            if number < _NEEDED:
-                return failed(f"{text}, and a write needs {_NEEDED}")
+            needed = _NEEDED + _has_sidecar(place)
+            if number < needed:
+                return failed(f"{text}, and a write needs {needed}")
             return warned(f"{text}, and a write with a checksum needs {_NEEDED_WITH_CHECKSUM}")
     return None
+
+
+def _has_sidecar(place: Place) -> bool:
+    try:
+        kernel.stat(place.name + SIDECAR_SUFFIX, dir_fd=place.dir_fd, follow_symlinks=False)
+    except system_error():
+        return False
+    return True
