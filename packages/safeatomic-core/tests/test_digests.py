@@ -39,6 +39,7 @@ def test_a_thread_hashes_unless_the_interpreter_is_ending(
     aside.start(b"abc")
     assert aside._finished  # or nobody would ever work it out
     assert aside.hexdigest() == hash_bytes(b"abc", "sha256")
+    aside.end()
     assert started == ([] if ending else [(b"abc",)])
 
 
@@ -88,6 +89,7 @@ def test_where_no_thread_can_be_started_the_bytes_are_hashed_at_once(
     aside.start(b"abc")
     assert aside._finished
     assert aside.hexdigest() == hash_bytes(b"abc", "sha256")
+    aside.end()
 
 
 def test_a_runtime_error_of_a_signal_handler_is_not_taken_for_a_thread_that_did_not_start() -> None:
@@ -129,3 +131,11 @@ def test_a_digest_can_be_waited_for_twice_and_where_nothing_was_started(started:
         aside.start(b"abc")
     wanted = hash_bytes(b"abc" if started else b"", "sha256")
     assert [aside.hexdigest(), aside.hexdigest()] == [wanted, wanted]
+
+
+@pytest.mark.usefixtures("no_join")
+def test_the_end_can_be_waited_for_without_the_digest() -> None:
+    aside = HashAside("sha256")
+    aside.start(bytes(30_000_000))
+    aside.end()
+    assert aside._finished

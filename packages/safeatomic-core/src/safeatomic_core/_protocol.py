@@ -322,7 +322,7 @@ class Write(Change):
         endings = super().endings()
         last = [self.target.close, self._end_temp]
         if self._aside is not None:
-            last.insert(0, self._aside.end)
+            last = [self._aside.end, *last]
         if self.in_place is not None:
             last.append(self.in_place.close)
         endings[:1] = last

@@ -324,7 +324,7 @@ class AtomicWriter(io.BufferedWriter):
             if exc_type is None and self._write is not None:
                 self.commit()
         finally:  # after an exception, or an interrupt that came before `commit` had begun
-            if self._write is not None and self._born == generation():  # not in a forked child
+            if self._born == generation():  # else an exception of a forked child's is to arrive
                 self.abort()
 
     def __repr__(self) -> str:
