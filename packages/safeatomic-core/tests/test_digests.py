@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,13 @@ from safeatomic_core._digests import HashAside, hash_bytes
 Work = Callable[..., object]
 
 
+@pytest.fixture
+def no_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the threads that can be joined, as up to Python 3.12."""
+    monkeypatch.setattr(_digests, "_start_joinable", None)
+
+
+@pytest.mark.usefixtures("no_join")
 @pytest.mark.parametrize("ending", [False, True])
 def test_a_thread_hashes_unless_the_interpreter_is_ending(
     monkeypatch: pytest.MonkeyPatch, ending: bool
@@ -29,28 +39,65 @@ def test_a_thread_hashes_unless_the_interpreter_is_ending(
     aside.start(b"abc")
     assert aside._finished  # or nobody would ever work it out
     assert aside.hexdigest() == hash_bytes(b"abc", "sha256")
+    aside.end()
     assert started == ([] if ending else [(b"abc",)])
 
 
+def test_a_thread_that_can_be_joined_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[str] = []
+
+    class Thread:
+        def __init__(self, work: Work) -> None:
+            work()
+
+        def join(self) -> None:
+            joined.append("joined")
+
+    monkeypatch.setattr(_digests, "_start_joinable", Thread)
+    aside = HashAside("sha256")
+    aside.start(b"abc")
+    assert aside.hexdigest() == hash_bytes(b"abc", "sha256")
+    assert joined == []  # the thread may take its time to end
+    aside.end()
+    assert joined == ["joined"]
+
+
+@pytest.mark.skipif(
+    not hasattr(_thread, "start_joinable_thread") or not Path("/proc/self/task").exists(),
+    reason="no thread can be joined, or counted",
+)
+def test_the_system_counts_no_thread_that_has_ended() -> None:
+    before = len(os.listdir("/proc/self/task"))
+    for _ in range(30):
+        aside = HashAside("sha256")
+        aside.start(bytes(300_000))
+        aside.hexdigest()
+        aside.end()
+        assert len(os.listdir("/proc/self/task")) == before
+
+
+@pytest.mark.parametrize("name", ["start_new_thread", "_start_joinable"])
 def test_where_no_thread_can_be_started_the_bytes_are_hashed_at_once(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def refuse(*_args: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(_digests, "start_new_thread", refuse)
+    monkeypatch.setattr(_digests, "_start_joinable", None)
+    monkeypatch.setattr(_digests, name, refuse)
     aside = HashAside("sha256")
     aside.start(b"abc")
     assert aside._finished
     assert aside.hexdigest() == hash_bytes(b"abc", "sha256")
+    aside.end()
 
 
 def test_a_runtime_error_of_a_signal_handler_is_not_taken_for_a_thread_that_did_not_start() -> None:
     class LateError(RuntimeError):
         pass
 
-    class Interrupted(list[int]):
-        def extend(self, more: Iterable[int]) -> None:
+    class Interrupted(list[Any]):
+        def extend(self, more: Iterable[Any]) -> None:
             super().extend(more)
             raise LateError
 
@@ -84,3 +131,11 @@ def test_a_digest_can_be_waited_for_twice_and_where_nothing_was_started(started:
         aside.start(b"abc")
     wanted = hash_bytes(b"abc" if started else b"", "sha256")
     assert [aside.hexdigest(), aside.hexdigest()] == [wanted, wanted]
+
+
+@pytest.mark.usefixtures("no_join")
+def test_the_end_can_be_waited_for_without_the_digest() -> None:
+    aside = HashAside("sha256")
+    aside.start(bytes(30_000_000))
+    aside.end()
+    assert aside._finished

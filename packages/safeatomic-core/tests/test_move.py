@@ -137,6 +137,25 @@ def test_what_another_program_puts_at_the_former_name_of_a_hard_link_stays(
     assert src.read_bytes() == b"theirs"
 
 
+def test_a_file_is_moved_over_what_another_program_puts_at_its_second_name(
+    src: Path, listing: Listing, faults: Any
+) -> None:
+    """Without that, its only name left would be removed."""
+    dst, theirs = src.with_name("dst"), src.with_name("theirs")
+    os.link(src, dst)
+    theirs.write_bytes(b"theirs")
+
+    def replace(*_args: Any, **_options: Any) -> bool:
+        if theirs.exists():
+            theirs.replace(dst)
+        return False
+
+    faults.fail("fsync", errno.EIO, when=replace)
+    move_atomic(src, dst, force=True)
+    assert dst.read_bytes() == b"moved"
+    assert listing() == ["dst"]
+
+
 def test_a_file_moved_to_itself_stays(src: Path, listing: Listing) -> None:
     move_atomic(src, src)
     assert listing() == ["src"]

@@ -55,10 +55,11 @@ def test_a_writeback_that_cannot_be_started_changes_nothing(target: Path, faults
 
 
 class Aside:
-    """A thread that hashes, and whether anybody has waited for it."""
+    """A thread that hashes, and whether anybody has waited for its digest and its end."""
 
     def __init__(self) -> None:
         self.waited = 0
+        self.ended = 0
 
     def __call__(self, algo: str) -> Aside:
         self._algo = algo
@@ -70,6 +71,9 @@ class Aside:
     def hexdigest(self) -> str:
         self.waited += 1
         return self._digest
+
+    def end(self) -> None:
+        self.ended += 1
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ def test_long_content_is_hashed_beside_the_writing(
 ) -> None:
     write_atomic_bytes(target, b"x" * size, write_checksum=True)
     assert verify_checksum(target)
-    assert aside.waited == waited
+    assert aside.waited == aside.ended == waited
 
 
 def test_a_write_that_fails_waits_for_its_hash(
@@ -97,7 +101,7 @@ def test_a_write_that_fails_waits_for_its_hash(
     faults.fail("write", errno.ENOSPC, when=lambda _fd, data: len(data) == 1_000)
     with pytest.raises(OSError, match="No space"):
         write_atomic_bytes(target, b"x" * 1_000, write_checksum=True)
-    assert aside.waited == 1
+    assert aside.ended == 1
     assert target.read_bytes() == b"old"
     assert listing() == ["data.bin"]
 

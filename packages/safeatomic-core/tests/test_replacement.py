@@ -300,6 +300,30 @@ def test_where_no_name_is_free_nothing_is_moved_and_no_stranger_s_file_removed(
     assert listing() == ["data.bin", "data.bin.sha256"]
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_as_our_record_is_taken_away_does_not_leave_it(
+    place: Target, listing: Listing, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    present = Sidecar(place, "sha256")
+    made = replacement(place)
+    assert made.install(present)
+    real = kernel.rename_noreplace
+
+    def interrupted(*args: Any) -> None:
+        if after:
+            real(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(kernel, "rename_noreplace", interrupted, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            made.restore()
+    made.restore()  # as `finish` does it
+    made.discard()
+    present.close()
+    assert listing() == ["data.bin"]
+
+
 def test_a_record_of_ours_with_no_free_name_to_go_to_stays(
     place: Target, side: Path, missing: dict[str, int]
 ) -> None:
@@ -307,7 +331,7 @@ def test_a_record_of_ours_with_no_free_name_to_go_to_stays(
     made = replacement(place)
     assert made.install(present)
     missing["rename_noreplace"] = errno.EEXIST
-    with pytest.raises(FileExistsError, match="no free name"):
+    with pytest.raises(FileExistsError):
         made.restore()
     missing["rename_noreplace"] = errno.ENOENT  # removed in this very moment
     made.restore()

@@ -6,12 +6,14 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from replacements import LIST
 from safeatomic_core import verify_checksum, write_checksum_file
 from safeatomic_core._announcement import Announcement
+from safeatomic_core._posix import kernel
 from safeatomic_core._retirement import Retirement
 from safeatomic_core._target import Target
 
@@ -183,3 +185,26 @@ def test_what_is_left_to_others_is_not_undone(
     record.leave("for a reason")
     assert (record.announced, record.retired) == (False, False)
     assert b"# previous=" in side.read_bytes()
+
+
+def test_an_interrupt_as_what_was_displaced_is_removed_leaves_the_comparison_to_the_next_call(
+    target: Path,
+    listing: Listing,
+    retirement: Retirement,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Otherwise it would stay, and another program be blamed."""
+    write_checksum_file(target)
+    assert retirement.take_away()
+
+    def interrupt(*_args: Any, **_options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(kernel, "stat", interrupt, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            retirement.discard()
+    retirement.discard()
+    assert listing() == ["data.bin"]
+    assert "another program" not in caplog.text

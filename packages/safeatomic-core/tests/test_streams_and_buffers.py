@@ -245,6 +245,7 @@ def test_a_large_content_is_hashed_at_once_where_no_thread_can_be_had(
     def refuse(*_args: object) -> None:
         raise RuntimeError("can't start new thread")
 
+    monkeypatch.setattr(_digests, "_start_joinable", None)
     monkeypatch.setattr(_digests, "start_new_thread", refuse)
     write_atomic_bytes(target, bytes(300_000), write_checksum=True)
     assert verify_checksum(target)
@@ -259,6 +260,7 @@ def test_a_hash_that_fails_aside_fails_where_it_is_wanted(monkeypatch: pytest.Mo
         work(*args)
 
     monkeypatch.setattr(_digests, "new_hash", lambda _algo: Hash())
+    monkeypatch.setattr(_digests, "_start_joinable", None)
     monkeypatch.setattr(_digests, "start_new_thread", at_once)
     aside = HashAside("sha256")
     aside.start(b"x")

@@ -242,3 +242,24 @@ def test_a_target_that_was_closed_meanwhile_is_told_from_the_temporary_file(
     assert caught.value.__notes__ == ["safeatomic: Gate failed; the target is unchanged"]
     assert "The file " in str(caught.value)
     assert "open file" not in str(caught.value)
+
+
+def test_an_interrupt_as_a_block_ends_leaves_no_writer_that_the_program_still_has_undecided(
+    target: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that goes on after a time-out keeps its variable, and so the lock."""
+
+    def interrupt(_writer: AtomicWriter) -> None:
+        raise KeyboardInterrupt
+
+    with (
+        monkeypatch.context() as context,
+        pytest.raises(KeyboardInterrupt),
+        AtomicWriter(target) as file,
+    ):
+        file.write(b"new")
+        context.setattr(AtomicWriter, "commit", interrupt)
+    write_atomic_bytes(target, b"newer")
+    assert repr(file) == f"<AtomicWriter {str(target)!r} aborted>"
+    assert target.read_bytes() == b"newer"
+    assert listing() == ["data.bin"]

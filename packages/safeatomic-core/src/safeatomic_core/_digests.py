@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 from _thread import allocate_lock, start_new_thread  # threading itself is slow to import
 from sys import is_finalizing
 
@@ -13,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from hashlib import _Hash
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from _typeshed import ReadableBuffer
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 HEXADECIMAL = frozenset("0123456789abcdef")
 _CHUNK = 262144  # bytes hashed at a time
+
+# From Python 3.13. What it starts can be joined: it has ended then for the system, too, whose count
+# os.fork() warns of (`warn_about_fork_with_threads` in Modules/posixmodule.c). Up to 3.14 that is
+# read after the fork, which leaves the thread the time to end.
+_start_joinable: Callable[..., Any] | None = getattr(_thread, "start_joinable_thread", None)
 
 
 def hash_bytes(data: bytes | memoryview, algo: str) -> str:
@@ -97,7 +103,7 @@ class HashAside:
     def __init__(self, algo: str) -> None:
         self._hash = new_hash(algo)
         self._failure: BaseException | None = None
-        self._threads: list[int] = []  # the one that was started
+        self._threads: list[Any] = []  # the one that was started
         self._finished = False
         self._done = allocate_lock()
 
@@ -107,7 +113,10 @@ class HashAside:
         if is_finalizing():  # up to Python 3.11 a thread that is started now never runs
             self._work(data)
             return
-        thread = map(start_new_thread, (self._work,), ((data,),))
+        if _start_joinable is None:
+            thread = map(start_new_thread, (self._work,), ((data,),))
+        else:
+            thread = map(_start_joinable, (lambda: self._work(data),))
         try:  # one call of C: no interrupt leaves a thread that nobody waits for
             self._threads.extend(thread)
         except RuntimeError:
@@ -117,11 +126,20 @@ class HashAside:
 
     def hexdigest(self) -> str:
         """Wait for the digest and return it."""
-        if self._threads and not self._finished:
-            self._done.acquire()
+        self._wait()
         if self._failure is not None:
             raise self._failure
         return self._hash.hexdigest()
+
+    def end(self) -> None:
+        """Wait for the thread to end; later than for the digest it has most often ended already."""
+        self._wait()
+        if self._threads and _start_joinable is not None:
+            self._threads[0].join()
+
+    def _wait(self) -> None:
+        if self._threads and not self._finished:
+            self._done.acquire()
 
     def _work(self, data: memoryview | bytes) -> None:
         try:

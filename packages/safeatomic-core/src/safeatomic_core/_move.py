@@ -175,7 +175,7 @@ class _Move(Change):
         self.publishing = True
         if not self._force:
             self._linked = rename_new(src.name, dst.name, src.dir_fd, dst.dir_fd)
-        elif self._hard_links_of_one_file():
+        elif self._hard_links_of_one_file() and dst.shows_what_was_found():
             self._linked = True  # rename(2) would do nothing and report success
         else:
             kernel.rename(src.name, dst.name, src_dir_fd=src.dir_fd, dst_dir_fd=dst.dir_fd)

@@ -188,7 +188,8 @@ class Write(Change):
         """Prepare what Announce puts in place, while the disk works on the content."""
         self.step = _trace.ANNOUNCE
         if self._paired:
-            self._join_hash()
+            if self._aside is not None:
+                self._digest = self._aside.hexdigest()
             assert self.announcement is not None  # noqa: S101 - looked at after Acquire
             self.announcement.draft(self.policy.algo, self._digest, self.sync_directory)
             return
@@ -320,10 +321,10 @@ class Write(Change):
         """Return what is to be done at the end, last first."""
         endings = super().endings()
         last = [self.target.close, self._end_temp]
+        if self._aside is not None:
+            last = [self._aside.end, *last]
         if self.in_place is not None:
             last.append(self.in_place.close)
-        if self._aside is not None:
-            last.append(self._join_hash)
         endings[:1] = last
         return endings
 
@@ -373,9 +374,3 @@ class Write(Change):
         else:
             self._aside = HashAside(self.policy.algo)  # known to close() before it has the data
             self._aside.start(data)
-
-    def _join_hash(self) -> None:
-        """Wait for the digest."""
-        if self._aside is not None:
-            self._digest = self._aside.hexdigest()
-            self._aside = None

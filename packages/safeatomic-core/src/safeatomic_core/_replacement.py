@@ -317,17 +317,19 @@ class Replacement:
 
     def _uncreate(self) -> None:
         """Take our own record away where there was nothing before."""
+        record = self.record
+        # Before the call, as in `_move_aside`. It is not `_aside`: nothing was displaced.
+        record.name = fresh_name(SUM_PREFIX, record.token)
         try:
-            self._move_aside()
+            rename_to_free(self._name, record.name, self._dir_fd)
         except FileNotFoundError:
-            self._aside = ""  # removed meanwhile
+            record.name = ""  # removed meanwhile
             return
-        self.record.name, self._aside = self._aside, ""
-        if still_named(self._dir_fd, self.record.name, self._own()) and self.is_untouched():
-            unlink_if_there(self.record.name, self._dir_fd)
-            self.record.name = ""
+        if still_named(self._dir_fd, record.name, self._own()) and self.is_untouched():
+            unlink_if_there(record.name, self._dir_fd)
+            record.name = ""
             return
-        self._aside, self.record.name = self.record.name, ""
+        self._aside, record.name = record.name, ""
         self._return_aside()
 
     def _give_way(self, why: str) -> None:

@@ -181,8 +181,10 @@ class Retirement:
         try:
             if self._replacement is not None:
                 self._replacement.discard()
-        finally:
+        except system_error():
             self._drop_present()
+            raise
+        self._drop_present()  # not after an interrupt: the next call compares with what was found
 
     @property
     def _place(self) -> Replacement:

@@ -320,12 +320,12 @@ class AtomicWriter(io.BufferedWriter):
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        if self._write is None:
-            return
-        if exc_type is None:
-            self.commit()
-        elif self._born == generation():  # else an exception of a forked child's is to arrive
-            self.abort()
+        try:
+            if exc_type is None and self._write is not None:
+                self.commit()
+        finally:  # after an exception, or an interrupt that came before `commit` had begun
+            if self._born == generation():  # else an exception of a forked child's is to arrive
+                self.abort()
 
     def __repr__(self) -> str:
         state = self._verdict or ("closed, undecided" if self.closed else "undecided")
