@@ -18,7 +18,7 @@ from ._interrupts import interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     Step = tuple["Step | None", object]
@@ -140,6 +140,18 @@ def plain(value: Any) -> Any:
         clock = (value.hour, value.minute, value.second, value.microsecond)
         return dt.time(*clock, tzinfo=value.tzinfo, fold=value.fold)
     return value
+
+
+def in_order(elements: Iterable[Any]) -> list[Any]:
+    """Return the elements of a set in an order that does not depend on the hash of a text."""
+    try:
+        return sorted(elements)
+    except TypeError:
+        return sorted(elements, key=_sort_key)
+
+
+def _sort_key(element: object) -> str:
+    return element if isinstance(element, str) else shown(element)
 
 
 def _ruamel_boolean() -> Any:
