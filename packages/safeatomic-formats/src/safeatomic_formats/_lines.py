@@ -140,8 +140,6 @@ def with_lost_comment(changed: str, base: str, kept: str) -> str:
     said, sign, comment = kept.partition(" #")
     if not sign or "#" in base + changed or "".join(said.split()) != _said(base):
         return changed
-    if said.rstrip().endswith(("[", "{", ",")):
-        return changed  # inside brackets, where ruamel.yaml writes it on a line of its own
     opening, other = _opening(base), _opening(changed)
     if other != opening and not (opening.endswith("-") and other.startswith(opening)):
         return changed

@@ -120,12 +120,23 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         ]
         self.event.comment = [comment[0], above, *comment[2:]]
 
+    # ruamel.yaml keeps only some of the comments inside brackets, and breaks the line at each one.
+    # So none that was loaded is written there: `_brackets` keeps all of them.
+
     def write_pre_comment(self, event: Any) -> Any:
         """Write the comments above a node, but not a comment at a block scalar's mark."""
-        above = event.comment[1] if event.comment and len(event.comment) > 1 else None
-        if isinstance(event, ScalarEvent) and any(isinstance(part, str) for part in above or ()):
+        above = (event.comment[1] if event.comment and len(event.comment) > 1 else None) or ()
+        if isinstance(event, ScalarEvent) and any(isinstance(part, str) for part in above):
+            return False
+        if self.flow_level and any(map(_was_loaded, above)):
             return False
         return super().write_pre_comment(event)
+
+    def write_post_comment(self, event: Any) -> Any:
+        """Write the comment behind a node."""
+        if self.flow_level and _was_loaded(event.comment[0]):
+            return False
+        return super().write_post_comment(event)
 
     def expect_block_mapping_key(self, first: bool = False) -> None:
         """Begin an entry on a new line, even after a value in brackets."""
@@ -178,6 +189,10 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
                 event.comment = [comment[0], None, *comment[2:]]
         self._indent_as_the_innermost()
         super().expect_node(root=root, **context)
+
+
+def _was_loaded(comment: Any) -> bool:
+    return hasattr(getattr(comment, "start_mark", None), "line")
 
 
 class Resolver(_CLASSES.Resolver):  # type: ignore[misc]
