@@ -99,6 +99,12 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str, str]] = {
         "]   # end",
         "] # new",
     ),
+    "comment added": (
+        COMMENTS,
+        lambda d: d["m"]["y"].yaml_add_eol_comment("new", "z", 0),
+        "2} # d\n  # e\n} # f",
+        "2 # new\n}} # f",
+    ),
     "last entry removed from JSON": (JSON, lambda d: d.pop("c"), ',\n  "c": {}', ""),
 }
 
