@@ -138,9 +138,9 @@ def with_lost_comment(changed: str, base: str, kept: str) -> str:
     ruamel.yaml drops the comment behind an alias.
     """
     said, sign, comment = kept.partition(" #")
-    if not sign or "#" in base + changed or _opening(kept) != _opening(base):
-        return changed
     opening, other = _opening(base), _opening(changed)
+    if not sign or "#" in base + changed or _opening(kept) != opening:
+        return changed
     if other != opening and not (opening.endswith("-") and other.startswith(opening)):
         return changed
     return changed.rstrip("\n").ljust(len(said)) + sign + comment

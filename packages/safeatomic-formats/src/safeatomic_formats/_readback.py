@@ -235,10 +235,7 @@ class _Comparison:
 
     def _find(self, expected: Any, values: dict[object, Any]) -> Any:
         """Return the key that is the expected one, and its value."""
-        try:
-            found = values.get(expected)
-        except TypeError:  # not hashable
-            found = None
+        found = values.get(expected)
         if found is not None and self._same_key(expected, found[0]):
             return found
         return next((pair for pair in values.values() if self._same_key(expected, pair[0])), None)
