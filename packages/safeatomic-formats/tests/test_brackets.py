@@ -134,6 +134,15 @@ def test_what_is_no_longer_in_brackets_is_written_again(
     assert "\n".join(lines) + "\n" == changed
 
 
+@pytest.mark.parametrize("block", ["m:\n  x: 1 # one\n  y: 2 # two\n", "- 1 # one\n- 2 # two\n"])
+def test_what_comes_into_brackets_keeps_its_comments(block: str) -> None:
+    def put_into_brackets(document: Any) -> None:
+        document.fa.set_flow_style()
+
+    changed = changed_text(block, put_into_brackets, copied=False)
+    assert re.findall("#.*", changed) == ["# one", "# two"]
+
+
 words = st.lists(st.sampled_from(["[", "]", "{", "}", ",", "a", "b: ", "'c'", "\n", " # d\n"]))
 
 
