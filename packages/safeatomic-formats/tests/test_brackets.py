@@ -37,6 +37,23 @@ JSON = """\
   "c": {}
 }
 """
+COMMENTS = """\
+m: { # a
+  w: {v: 1}, # b
+  # above x
+  x: 1, # c
+  # above y
+  y: {z: 2} # d
+  # e
+} # f
+"""
+
+
+def _replace_neighbours(document: Any) -> None:
+    del document["m"]["w"]
+    document["m"]["x"] = {"n": 1}
+
+
 CHANGES: dict[str, tuple[str, Callable[[Any], object], str, str]] = {
     "value": (LIST, lambda d: d["m"].update(x=2), "x: 1", "x: 2"),
     "item": (LIST, lambda d: d["l"].__setitem__(1, "new"), "'b'", "'new'"),
@@ -56,6 +73,38 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object], str, str]] = {
     "inner item of JSON": (JSON, lambda d: d["b"][1]["y"].pop(), ",null", ""),
     "entry added to JSON": (JSON, lambda d: d.update(n=1), "{}\n", "{},\n  n: 1\n"),
     "entry removed from JSON": (JSON, lambda d: d.pop("a"), '  "a": 1,\n', ""),
+    "commented entry added": (
+        COMMENTS,
+        lambda d: d["m"].update(n=1),
+        "2} # d\n  # e\n",
+        "2}, # d\n  # e\n  n: 1\n",
+    ),
+    "commented entry removed": (COMMENTS, lambda d: d["m"].pop("x"), "  x: 1, # c\n", ""),
+    "first commented entry removed": (
+        COMMENTS,
+        lambda d: d["m"].pop("w"),
+        "  w: {v: 1}, # b\n",
+        "",
+    ),
+    "last commented entry removed": (COMMENTS, lambda d: d["m"].pop("y"), "  y: {z: 2} # d\n", ""),
+    "neighbours": (
+        COMMENTS,
+        _replace_neighbours,
+        "  w: {v: 1}, # b\n  # above x\n  x: 1,",
+        "  # above x\n  x: {n: 1},",
+    ),
+    "comment behind": (
+        LIST,
+        lambda d: d.yaml_add_eol_comment("new", "l", 0),
+        "]   # end",
+        "] # new",
+    ),
+    "comment added": (
+        COMMENTS,
+        lambda d: d["m"]["y"].yaml_add_eol_comment("new", "z", 0),
+        "2} # d\n  # e\n} # f",
+        "2 # new\n}} # f",
+    ),
     "last entry removed from JSON": (JSON, lambda d: d.pop("c"), ',\n  "c": {}', ""),
 }
 
@@ -83,6 +132,15 @@ def test_what_is_no_longer_in_brackets_is_written_again(
 ) -> None:
     lines = [line.rstrip() for line in changed_text(text, change, copied=False).splitlines()]
     assert "\n".join(lines) + "\n" == changed
+
+
+@pytest.mark.parametrize("block", ["m:\n  x: 1 # one\n  y: 2 # two\n", "- 1 # one\n- 2 # two\n"])
+def test_what_comes_into_brackets_keeps_its_comments(block: str) -> None:
+    def put_into_brackets(document: Any) -> None:
+        document.fa.set_flow_style()
+
+    changed = changed_text(block, put_into_brackets, copied=False)
+    assert re.findall("#.*", changed) == ["# one", "# two"]
 
 
 words = st.lists(st.sampled_from(["[", "]", "{", "}", ",", "a", "b: ", "'c'", "\n", " # d\n"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -336,3 +337,10 @@ def test_a_dump_leaves_the_comments_of_the_object_as_they_are() -> None:
     text = _layout.render(document, nothing_there)
     assert text.count("# c") == 1
     assert _layout.render(document, nothing_there) == text
+
+
+@pytest.mark.parametrize("value", [{"x": 1}, [1], {}])
+def test_lines_of_a_block_scalar_that_look_like_comments_go_with_it(value: Any) -> None:
+    text = "run: |\n\n  # install\n  pip install x\n\n  # end\n# about b\nb: 2\n"
+    changed = changed_text(text, lambda d: d.update(run=value), copied=False)
+    assert re.findall("#.*", changed) == ["# about b"]

@@ -81,3 +81,9 @@ def test_a_line_separator_in_a_text_ends_no_line_of_comments_and_indents() -> No
     text = "a: x\u2028y\nb: &z # c\n    k: 1\nd: *z # d\ne: 1\n"
     changed = changed_text(text, lambda d: d.update({"e": {"n": 1}, "d": 2}), copied=False)
     assert changed == text.replace("d: *z # d\ne: 1\n", "d: 2  # d\ne:\n    n: 1\n")
+
+
+def test_a_comment_behind_an_alias_of_an_empty_value_stays_there() -> None:
+    text = "a: &x\nb: *x # b\nc: *x # c\n"
+    changed = changed_text(text, lambda d: d.update(c=7), copied=False)
+    assert changed == text.replace("*x # c", "7  # c")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import safeatomic_formats
-from each_format import HAS_RUAMEL, Format
+from each_format import FORMATS, HAS_RUAMEL, Format
 
 
 class Colour(enum.StrEnum):
@@ -29,6 +29,10 @@ class Image(NamedTuple):
 
     tag: str
     anchor: int
+
+
+class Names(set[str]):
+    """A set of the program."""
 
 
 class Lenient(dict[str, Any]):
@@ -94,6 +98,18 @@ def test_what_ruamel_yaml_loaded_can_be_written_in_every_format(kind: Format, ta
     shared = [1, {"c": 2.5}]
     assert loaded == {"a": "x", "b": shared, "d": shared, "e": True, "f": "text\n"}
     assert "true" in target.read_text()
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"json", "toml"}))
+@pytest.mark.parametrize("kind", [set, Names])
+def test_a_set_is_written_in_the_same_order_in_every_run(
+    target: Path, name: str, kind: type[set[str]]
+) -> None:
+    for elements in ("abcdefghij", [*"abcdefghij", 5]):
+        FORMATS[name].dump(target, {"s": kind(elements)})
+        assert FORMATS[name].load(target)["s"] == set(elements)
+        written = [line.partition(":")[0].strip() for line in target.read_text().split("\n")[1:-1]]
+        assert written == sorted(written)
 
 
 COPIES: dict[str, Callable[[Any], Any]] = {

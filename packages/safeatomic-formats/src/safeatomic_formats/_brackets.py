@@ -8,7 +8,7 @@ removes or adds are replaced, removed or added between the spaces and comments o
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from ._lines import aligned
 
@@ -26,15 +26,16 @@ def in_place(base: str, kept: str, changed: str) -> str | None:
         kept: The same lines as they were loaded.
         changed: Those of the changed document.
     """
-    (before, comments), (words, _), (after, others) = map(_words, (base, kept, changed))
-    if comments != others or [*map(_sign, before)] != [*map(_sign, words)]:
+    (before, comments), (words, _), (after, new_comments) = map(_words, (base, kept, changed))
+    if comments != new_comments or [*map(_sign, before)] != [*map(_sign, words)]:
         return None
     if not (_is_in_brackets(base, before) and _is_in_brackets(changed, after)):
         return None
     text = ""
     done = 0
-    for i, j, k, m in aligned([word[0] for word in before], [word[0] for word in after]):
-        if [word[0] for word in before[i:j]] == [word[0] for word in after[k:m]]:
+    placed, others = _with_places(before), _with_places(after)
+    for i, j, k, m in aligned(placed, others):
+        if placed[i:j] == others[k:m]:
             continue
         if not 0 < i < len(words):
             return None
@@ -55,7 +56,27 @@ def in_place(base: str, kept: str, changed: str) -> str | None:
             start, end, new = _addition(kept, words, i, new)
         text += kept[done:start] + new
         done = end
-    return text + kept[done:]
+    behind, now = base[before[-1].end() :], changed[after[-1].end() :]
+    if behind.split() == now.split():
+        return text + kept[done:]
+    return text + kept[done : words[-1].end()] + now
+
+
+def _with_places(words: list[Word]) -> list[str]:
+    """Return words with their depths and keys: a word corresponds only to one of the same entry."""
+    keys = [""]  # of the entry in each open bracket
+    found: list[str] = []
+    for word, following in zip_longest(words, words[1:]):
+        if word[0] in _CLOSING and len(keys) > 1:
+            keys.pop()
+        if following is not None and following[0] == ":":
+            keys[-1] = word[0]
+        found.append(f"{len(keys)} {keys[-1]} {word[0]}")
+        if word[0] in _OPENING:
+            keys.append(keys[-1])
+        elif word[0] == ",":
+            keys[-1] = keys[-2] if len(keys) > 1 else ""
+    return found
 
 
 def _is_in_brackets(text: str, words: list[Word]) -> bool:
@@ -117,10 +138,15 @@ def _space(kept: str, words: list[Word], following: int) -> str:
 
 
 def _words(text: str) -> tuple[list[Word], list[str]]:
-    """Return the words of a text, without a comma before a closing bracket, and its comments."""
+    """Return the words of a text, without a comma before a closing bracket.
+
+    Returns:
+        The words, and the comments before the last of them.
+    """
     found = list(_WORD.finditer(text))
-    comments = [word[0] for word in found if word[0].startswith("#")]
     words = [word for word in found if not word[0].startswith("#")]
+    end = words[-1].end() if words else 0
+    comments = [word[0] for word in found if word[0].startswith("#") and word.start() < end]
     needless = {
         word.start()
         for word, following in pairwise(words)

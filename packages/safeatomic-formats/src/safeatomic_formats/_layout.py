@@ -168,7 +168,6 @@ def _merged(layout: Layout, base: str, changed: str, *, all_kept: bool) -> Itera
     """Yield texts for a changed document; in each one, more lines are written again."""
     settle = functools.partial(above_what_follows, all_kept=all_kept)
     yield merge(base, layout.text, changed, settle=settle, by_word=True)
-    yield merge(base, layout.text, changed, settle=settle)
     yield merge(base, layout.text, changed, settle=settle, goes_on=True)
     yield merge(base, layout.text, changed)
     for levels in range(_LEVELS, 0, -1):

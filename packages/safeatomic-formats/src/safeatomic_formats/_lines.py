@@ -52,8 +52,8 @@ def differences(
 
 
 def _by_key(base: list[str], other: list[str]) -> list[Region]:
-    """Return the parts that begin with the same keys; a single one if the lengths are equal."""
-    if len(base) == len(other) or not base or not other:
+    """Return the parts that begin with the same keys."""
+    if not base or not other:
         return [(0, len(base), 0, len(other))]
     return list(aligned([_key(line) for line in base], [_key(line) for line in other]))
 
@@ -138,11 +138,9 @@ def with_lost_comment(changed: str, base: str, kept: str) -> str:
     ruamel.yaml drops the comment behind an alias.
     """
     said, sign, comment = kept.partition(" #")
-    if not sign or "#" in base + changed or "".join(said.split()) != _said(base):
-        return changed
-    if said.rstrip().endswith(("[", "{", ",")):
-        return changed  # inside brackets, where ruamel.yaml writes it on a line of its own
     opening, other = _opening(base), _opening(changed)
+    if not sign or "#" in base + changed or _opening(kept) != opening:
+        return changed
     if other != opening and not (opening.endswith("-") and other.startswith(opening)):
         return changed
     return changed.rstrip("\n").ljust(len(said)) + sign + comment

@@ -7,6 +7,7 @@ difference between the last two is the change, and it is applied to the first.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 
 from ._brackets import in_place
@@ -48,8 +49,7 @@ def merge(
             the changed text as well, since it may have stood for an empty value.
         by_word: Whether changes inside brackets leave the lines around them.
     """
-    texts = [text.splitlines(keepends=True) for text in (base, kept, changed)]
-    lines, ours, theirs = (_ended(text) for text in texts)
+    lines, ours, theirs = (_lines(text) for text in (base, kept, changed))
     merged: list[str] = []
     done = 0  # lines of the base
     change = differences(lines, theirs, by_key=True)
@@ -75,13 +75,34 @@ def merge(
         if not other or start == end:  # both only add: the change goes first
             merged += old
     merged += lines[done:]
-    return "".join(merged)
+    return "".join(merged).replace(_TEXT, "")
 
 
-def _ended(lines: list[str]) -> list[str]:
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text; a line of a block scalar that looks like a comment is marked."""
+    lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
+    least: int | None = None  # the column from which on lines belong to a block scalar
+    begins, outer = False, 0
+    for n, line in enumerate(lines):
+        said = line.lstrip(" ")
+        column = len(line) - len(said)
+        if not said.strip():
+            continue
+        if begins and column > outer:
+            least = column
+        elif least is not None and column < least:
+            least = None
+        if least is not None and said.startswith("#"):
+            lines[n] = f"{line[:column]}{_TEXT}{said}"
+        begins = least is None and not said.startswith("#") and bool(_HEADER.search(said))
+        outer = column
     return lines
+
+
+_TEXT = "\0"  # which no YAML text contains
+_HEADER = re.compile(r"\s[|>][-+0-9]*(?:\s+#.*)?\s*$")
 
 
 def _with_lines_above(regions: list[Region]) -> list[Region]:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import yaml
 from yaml.representer import RepresenterError, SafeRepresenter
 
-from ._readback import plain
+from ._readback import in_order, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,13 +59,17 @@ def _represent_subclass(dumper: SafeRepresenter, value: object) -> yaml.Node:
     return dumper.represent_data(plain(value))
 
 
+def _represent_set(dumper: SafeRepresenter, elements: Any) -> yaml.MappingNode:
+    return dumper.represent_set(in_order(elements))
+
+
 _SUBCLASSES: dict[type, Any] = {
     **dict.fromkeys((str, bytes, int, float, dt.datetime, dt.date), _represent_subclass),
     Mapping: SafeRepresenter.represent_dict,
     dict: SafeRepresenter.represent_dict,
     list: SafeRepresenter.represent_list,
     tuple: SafeRepresenter.represent_list,
-    set: SafeRepresenter.represent_set,
+    set: _represent_set,
 }
 
 
@@ -82,6 +86,7 @@ class PureDumper(yaml.SafeDumper):
 
 PureDumper.add_representer(str, _represent_str)
 PureDumper.add_representer(dt.datetime, _represent_datetime)
+PureDumper.add_representer(set, _represent_set)
 PureDumper.add_representer(types.MappingProxyType, SafeRepresenter.represent_dict)
 for _kind, _representer in _SUBCLASSES.items():
     PureDumper.add_multi_representer(_kind, _representer)
@@ -149,6 +154,7 @@ if yaml.__with_libyaml__:
         return _represent_datetime(dumper, moment)
 
     LibyamlDumper.add_representer(dt.datetime, _represent_agreed_datetime)
+    LibyamlDumper.add_representer(set, _represent_set)
     LibyamlDumper.add_representer(types.MappingProxyType, SafeRepresenter.represent_dict)
     for _kind, _representer in _SUBCLASSES.items():
         LibyamlDumper.add_multi_representer(_kind, _representer)

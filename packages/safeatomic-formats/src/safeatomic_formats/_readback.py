@@ -18,7 +18,7 @@ from ._interrupts import interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     Step = tuple["Step | None", object]
@@ -142,6 +142,18 @@ def plain(value: Any) -> Any:
     return value
 
 
+def in_order(elements: Iterable[Any]) -> list[Any]:
+    """Return the elements of a set in an order that does not depend on the hash of a text."""
+    try:
+        return sorted(elements)
+    except TypeError:
+        return sorted(elements, key=_sort_key)
+
+
+def _sort_key(element: object) -> str:
+    return element if isinstance(element, str) else shown(element)
+
+
 def _ruamel_boolean() -> Any:
     """Return ruamel.yaml's class of an anchored boolean (an int); nothing if not imported."""
     return getattr(sys.modules.get("ruamel.yaml.scalarbool"), "ScalarBoolean", ())
@@ -223,10 +235,7 @@ class _Comparison:
 
     def _find(self, expected: Any, values: dict[object, Any]) -> Any:
         """Return the key that is the expected one, and its value."""
-        try:
-            found = values.get(expected)
-        except TypeError:  # not hashable
-            found = None
+        found = values.get(expected)
         if found is not None and self._same_key(expected, found[0]):
             return found
         return next((pair for pair in values.values() if self._same_key(expected, pair[0])), None)

@@ -28,7 +28,7 @@ from ._indents import of as indent_of
 from ._inherited import Sources
 from ._items import with_own_comments
 from ._plain import loads_utc
-from ._readback import plain
+from ._readback import in_order, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,6 +183,10 @@ def _represent_sequence(representer: Any, value: Any) -> Any:
     return representer.represent_list(value if loaded else [*value])
 
 
+def _represent_set(representer: Any, elements: Any) -> Any:
+    return representer.represent_mapping("tag:yaml.org,2002:set", dict.fromkeys(in_order(elements)))
+
+
 Representer.add_representer(CommentedSet, Representer.represent_commented_set)
 Representer.add_representer(FoldedScalarString, Representer.represent_folded_scalarstring)
 Representer.add_representer(TimeStamp, Representer.represent_datetime)
@@ -196,4 +200,5 @@ Representer.add_representer(types.MappingProxyType, _represent_mapping)
 Representer.add_representer(collections.OrderedDict, _represent_mapping)
 Representer.add_multi_representer(list, _represent_sequence)
 Representer.add_multi_representer(tuple, _represent_sequence)
-Representer.add_multi_representer(set, Representer.represent_set)
+Representer.add_representer(set, _represent_set)
+Representer.add_multi_representer(set, _represent_set)

@@ -80,9 +80,9 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
         own = self._given.get(self.event, self.most)
         self.best_map_indent = own.mapping
         super().increase_indent(flow=flow, sequence=sequence, indentless=indentless)
-        if not depth:
+        if not depth and not flow:
             own = Indent(own.mapping, self.root_column, own.item)
-            if not flow and not sequence:
+            if not sequence:
                 self.indent = self.root_column
         self._open[depth:] = [own]
 
@@ -122,10 +122,29 @@ class Emitter(_CLASSES.Emitter):  # type: ignore[misc]
 
     def write_pre_comment(self, event: Any) -> Any:
         """Write the comments above a node, but not a comment at a block scalar's mark."""
-        above = event.comment[1] if event.comment and len(event.comment) > 1 else None
-        if isinstance(event, ScalarEvent) and any(isinstance(part, str) for part in above or ()):
+        above = (event.comment[1] if event.comment and len(event.comment) > 1 else None) or ()
+        if isinstance(event, ScalarEvent) and any(isinstance(part, str) for part in above):
+            return False
+        if any(map(self._stood_in_brackets, above)):
             return False
         return super().write_pre_comment(event)
+
+    def write_post_comment(self, event: Any) -> Any:
+        """Write the comment behind a node."""
+        if self._stood_in_brackets(event.comment[0]):
+            return False
+        return super().write_post_comment(event)
+
+    def _stood_in_brackets(self, comment: Any) -> bool:
+        """Whether a comment was loaded inside brackets, and is there still.
+
+        ruamel.yaml loads only some of those, and breaks the line at each one that it writes. So
+        none is written: `_brackets` keeps all of them.
+        """
+        if not self.flow_level or not hasattr(getattr(comment, "start_mark", None), "line"):
+            return False
+        depth = len(self.indents.values) - isinstance(self.event, ScalarEvent)  # it counts as one
+        return self._open[depth - 1] is self.most  # a collection in block style had its own indent
 
     def expect_block_mapping_key(self, first: bool = False) -> None:
         """Begin an entry on a new line, even after a value in brackets."""
