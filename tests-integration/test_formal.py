@@ -121,6 +121,20 @@ def test_only_broken_variants_switch_an_idea_off(run: Any) -> None:
         assert run.expect == "violation"
 
 
+# The models' own, what follows from the others, and what a model assumes.
+NEVER_REFUTED = {"TypeOK", "EnoughInodes", "EnoughSidecars", "NoMissedCorruption"}
+NEVER_REFUTED |= {"OneLockedWriter", "FreeLockIsAcquired"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_claim_is_refuted_by_some_variant(model: str) -> None:
+    kinds = ("INVARIANT", "INVARIANTS", "PROPERTY", "PROPERTIES")
+    runs = [run for run in RUNS if run.model == model]
+    claims = {name for run in runs for name in runner.named(FORMAL / run.config, *kinds)}
+    assert "TypeOK" in claims
+    assert claims - {run.violates for run in runs} <= NEVER_REFUTED
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_actions_carry_the_step_words(model: str) -> None:
     actions = {name for recorded in recorded_of(model) for name in recorded["actions"]}
