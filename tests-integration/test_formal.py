@@ -45,16 +45,6 @@ RUNS = runner.load_runs(FORMAL)
 MANIFEST = runner.read_manifest(FORMAL / "reports")
 
 
-@pytest.fixture(scope="module")
-def tool() -> tlc.Tlc:
-    try:
-        return tlc.find_tlc()
-    except tlc.ToolMissingError as missing:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"TLC is not run: {missing}")
-
-
 def outcome(**fields: Any) -> tlc.Outcome:
     """Make an outcome of a run that went well, but for the given fields."""
     sound = tlc.Outcome(

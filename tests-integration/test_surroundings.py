@@ -184,9 +184,9 @@ def test_a_preloaded_fsync_suppressor_is_found_whatever_its_name(
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler to build the library with")
-    (tmp_path / "suppressor.c").write_text(SUPPRESSOR)
-    command = [compiler, "-shared", "-fPIC", "-o", tmp_path / library, tmp_path / "suppressor.c"]
-    subprocess.run(command, check=True)
+    source, built = tmp_path / "suppressor.c", tmp_path / library
+    source.write_text(SUPPRESSOR)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", built, source], check=True)
 
     def body(place: Path) -> str:
         done = subprocess.run(
