@@ -266,11 +266,12 @@ def _violated(run: Run, outcome: tlc.Outcome) -> str:
     """Name what was violated. TLC names no temporal property: then it must be the only one."""
     if outcome.violated != "temporal":
         return outcome.violated or "nothing"
-    properties = _properties(HERE / run.config)
+    properties = named(HERE / run.config, "PROPERTY", "PROPERTIES")
     return properties[0] if len(properties) == 1 else f"one of {', '.join(properties)}"
 
 
-def _properties(config: Path) -> list[str]:
+def named(config: Path, *sections: str) -> list[str]:
+    """Return what a configuration names in its sections of these kinds."""
     keywords = {
         "SPECIFICATION", "INIT", "NEXT", "CONSTANT", "CONSTANTS", "INVARIANT", "INVARIANTS",
         "PROPERTY", "PROPERTIES", "CONSTRAINT", "CONSTRAINTS", "ACTION_CONSTRAINT", "SYMMETRY",
@@ -280,7 +281,7 @@ def _properties(config: Path) -> list[str]:
     for line in config.read_text(encoding="utf-8").splitlines():
         for word in line.split("\\*")[0].split():
             if word in keywords:
-                inside = word in {"PROPERTY", "PROPERTIES"}
+                inside = word in sections
             elif inside:
                 found.append(word)
     return found

@@ -1,4 +1,4 @@
-"""Shared parts of the integration tests: the ``--long`` option and the figures of the summary.
+"""Shared parts of the integration tests: ``--long``, the figures of the summary, TLC.
 
 The figures are printed when a run ends, and written as JSON to the file that ``SAFEATOMIC_FIGURES``
 names, for the summary of all sessions (`.ci/summary.py`).
@@ -10,8 +10,12 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import tlc
 
 _TALLY: pytest.StashKey[Counter[str]] = pytest.StashKey()
 
@@ -44,6 +48,19 @@ def long_run(pytestconfig: pytest.Config) -> bool:
 def seed(pytestconfig: pytest.Config) -> int:
     """The seed of everything that is sampled."""
     return int(pytestconfig.getoption("--seed"))
+
+
+@pytest.fixture(scope="session")
+def tool() -> tlc.Tlc:
+    """What checks the models; without it a test is skipped, on CI it fails."""
+    import tlc
+
+    try:
+        return tlc.find_tlc()
+    except tlc.ToolMissingError as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"on CI the models must be checked: {missing}")
+        pytest.skip(f"NOTHING WAS CHECKED AGAINST THE MODELS: {missing}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

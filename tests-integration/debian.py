@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crash.crashlab.isolation import die_with_parent
+from crash.crashlab.isolation import die_with_parent, mounts_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -182,8 +182,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _remove(folder: Path) -> None:
     """Remove a folder, but nothing of what a killed run may have left mounted in it."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = [line.split()[4] for line in file]
-    if any(point.startswith(f"{folder}/") for point in points):
+    if mounts_under(str(folder)):
         raise NotPossibleError(f"something is mounted below {folder}")
     shutil.rmtree(folder, ignore_errors=True)

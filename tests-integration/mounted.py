@@ -263,10 +263,11 @@ def quota_ext4(work: Path, *, user: int, limit_kib: int) -> Path:
     place = point / "home"
     place.mkdir()
     os.chown(place, user, user)
+    number = point.stat().st_dev
     device = next(
         line.split(" - ")[1].split()[1]
         for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines()
-        if f" {point} " in line
+        if f" {os.major(number)}:{os.minor(number)} " in line
     )
     block = (ctypes.c_uint64 * 9)(limit_kib, limit_kib, 0, 0, 0, 0, 0, 0, 1)
     set_quota = 0x800008 << 8  # QCMD(Q_SETQUOTA, USRQUOTA), the limits of space

@@ -41,16 +41,6 @@ CONCURRENT = 40
 MOVING = 40
 
 
-@pytest.fixture(scope="module")
-def tool() -> tlc.Tlc:
-    try:
-        return tlc.find_tlc()
-    except tlc.ToolMissingError as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"on CI the traces must be checked: {missing}")
-        pytest.skip(f"TRACES WERE NOT CHECKED: {missing}")
-
-
 def assert_all_accepted(verdicts: list[Verdict]) -> None:
     rejected = [f"trace {i}: {v}" for i, v in enumerate(verdicts) if not v.accepted]
     assert not rejected, f"{len(rejected)} of {len(verdicts)}:\n" + "\n".join(rejected[:5])

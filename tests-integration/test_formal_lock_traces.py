@@ -8,7 +8,6 @@ rejected.
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,16 +51,6 @@ if TYPE_CHECKING:
 
 TRACES = 75  # of each kind
 CALLS_OF_A_WRITE = 40  # about as many system calls as a checked write makes
-
-
-@pytest.fixture(scope="module")
-def tool() -> tlc.Tlc:
-    try:
-        return tlc.find_tlc()
-    except tlc.ToolMissingError as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"on CI the traces must be checked: {missing}")
-        pytest.skip(f"TRACES WERE NOT CHECKED: {missing}")
 
 
 # Traces of the code as it is.

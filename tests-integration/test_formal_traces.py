@@ -28,16 +28,6 @@ KINDS = ["lock", "none"]
 STEPS_OF_A_WRITE = {"lock": 9, "none": 6}  # events of the hook, Acquire's two phases included
 
 
-@pytest.fixture(scope="module")
-def tool() -> tlc.Tlc:
-    try:
-        return tlc.find_tlc()
-    except tlc.ToolMissingError as missing:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"traces are not checked: {missing}")
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Callable[[], Path]:
     """Make fresh directories."""

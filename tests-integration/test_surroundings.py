@@ -184,16 +184,16 @@ def test_a_preloaded_fsync_suppressor_is_found_whatever_its_name(
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler to build the library with")
-    (tmp_path / "suppressor.c").write_text(SUPPRESSOR)
-    built = tmp_path / library
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-o", built, tmp_path / "suppressor.c"], check=True
-    )
+    source, built = tmp_path / "suppressor.c", tmp_path / library
+    source.write_text(SUPPRESSOR)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", built, source], check=True)
 
     def body(place: Path) -> str:
         done = subprocess.run(
             [python, "-c", ASK, place],
-            env={**os.environ, "LD_PRELOAD": str(built), "PYTHONPATH": str(SOURCE)},
+            # A relative path: blanks separate the libraries of LD_PRELOAD.
+            env={**os.environ, "LD_PRELOAD": f"./{library}", "PYTHONPATH": str(SOURCE)},
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             check=True,

@@ -37,7 +37,9 @@ def files_in_sdist(path: Path) -> set[str]:
 
 def unpack(path: Path, folder: Path) -> Path:
     with tarfile.open(path) as archive:
-        archive.extractall(folder, filter="data")
+        # 3.11 has the filter from 3.11.4 on.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder)
     (top,) = folder.iterdir()
     return top
 

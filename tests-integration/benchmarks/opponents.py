@@ -59,8 +59,8 @@ def atomicwrites_writer() -> Writer:
 
 
 def filelock_writer() -> Writer:
-    """Return the same under a lock of filelock, one object for each file."""
-    return _under_filelock(atomicwrites_writer())
+    """Return the same under a lock of filelock."""
+    return _under(optional("filelock").FileLock, atomicwrites_writer())
 
 
 def digest_writer() -> Writer:
@@ -72,11 +72,11 @@ def digest_writer() -> Writer:
         line = f"{sha256(data).hexdigest()}  {os.path.basename(path)}\n"
         write(path + ".sha256", line.encode())
 
-    return _under_filelock(write_both)
+    return _under(optional("filelock").FileLock, write_both)
 
 
-def _under_filelock(write: Writer) -> Writer:
-    make = optional("filelock").FileLock
+def _under(make: Callable[[str], Any], write: Writer) -> Writer:
+    """Return a writer that holds a lock meanwhile, one object for each file."""
     locks: dict[str, Any] = {}
 
     def locked(path: str, data: bytes) -> None:
@@ -90,13 +90,7 @@ def _under_filelock(write: Writer) -> Writer:
 
 def portalocker_writer() -> Writer:
     """Return atomicwrites under a lock of portalocker."""
-    write, lock = atomicwrites_writer(), optional("portalocker").Lock
-
-    def locked(path: str, data: bytes) -> None:
-        with lock(path + ".lock"):
-            write(path, data)
-
-    return locked
+    return _under(optional("portalocker").Lock, atomicwrites_writer())
 
 
 def safer_writer() -> Writer:

@@ -8,21 +8,15 @@ first, one that allows anything would accept the second.
 
 from __future__ import annotations
 
-import os
 import random
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import tlc
+import trace_check
 
 from .crashlab import catalogue, filesystems, mutants, sightings
 from .crashlab.scenario import Spec
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "formal"))
-
-import tlc
-import trace_check
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -48,16 +42,6 @@ REFUTED = {
 REFUTED_BY_STEPS = ("seal-before-settle",)
 TRACES_OF_A_SCENARIO = 12
 TRACES_OF_A_MUTANT = 60
-
-
-@pytest.fixture(scope="module")
-def tool() -> tlc.Tlc:
-    try:
-        return tlc.find_tlc()
-    except tlc.ToolMissingError as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"on CI the crash images must be compared with the models: {missing}")
-        pytest.skip(f"CRASH IMAGES WERE NOT COMPARED WITH THE MODELS: {missing}")
 
 
 @pytest.mark.parametrize("model", WORKLOADS)

@@ -111,6 +111,23 @@ def test_requests_before_the_nth_and_after_the_last_go_through(tmp_path: Path) -
     assert in_namespace(tmp_path / "s", work) == [0, errno.EIO, errno.EIO, 0, 0]
 
 
+@pytest.mark.parametrize("name", ["plain", "with blanks\t\\ and more"])
+def test_a_mount_that_was_left_behind_is_found(tmp_path: Path, name: str) -> None:
+    require_devices()
+    place = tmp_path / name
+    (place / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(place)
+
+    def work(_: int) -> list[str]:
+        isolation.enter_private_namespace(str(place / "below"))
+        found = isolation.wait_until_gone("no such tag", str(place), [], patience_s=0)
+        return [*found, *isolation.mounts_under(str(tmp_path / "link"))]
+
+    through_name, through_link = isolation.in_children(work, 1, str(tmp_path))[0]
+    assert through_name == f"mount {through_link}"
+    assert through_link.endswith("/below")
+
+
 def test_content_that_was_damaged_anywhere_is_recognised() -> None:
     good = content(7, 5000)
     assert version_of(good) == 7

@@ -29,6 +29,14 @@ class Records(logging.Handler):
         self.seen.append(record)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def usual_umask() -> Iterator[None]:
+    """The umask with which a new file gets the mode that the oracles expect of it."""
+    former = os.umask(0o022)
+    yield
+    os.umask(former)
+
+
 @pytest.fixture
 def log() -> Iterator[Records]:
     """The library's log; pytest does not keep every line of thousands of runs."""

@@ -48,7 +48,7 @@ def test_children_of_a_killed_process_keep_none_of_its_locks(
             assert children.wait(victim) == -signal.SIGKILL
             for thread in range(_THREADS):
                 path = folder / str(thread)
-                found += sa.inspect_lock(path) is not None
+                found += sa.inspect_lock(path).exists
                 try:
                     sa.write_atomic_bytes(path, b"next", retries=_ATTEMPTS, delay=_PAUSE)
                 except sa.LockError as error:

@@ -34,11 +34,6 @@ class Kernel(NamedTuple):
     image: Path
     modules: Path
 
-    @property
-    def series(self) -> str:
-        """The first two numbers of the release."""
-        return ".".join(self.release.split(".")[:2])
-
 
 def obtain(suite: str) -> Kernel:
     """Return the kernel of a suite.

@@ -77,11 +77,6 @@ def run(
     return _run(kernel, job, out, modules, disks, deadline_s, accelerator)
 
 
-def uses_kvm(kernel: Kernel) -> bool:
-    """Tell whether guests run on the hardware's virtualization."""
-    return _kvm_works(kernel)
-
-
 _EMULATED = ("-accel", "tcg,thread=single", "-cpu", "max")
 
 

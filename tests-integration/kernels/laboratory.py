@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -37,6 +38,7 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _BOOT_S, _RUN_S, _FLUSH_S, _JUDGE_S = 120, 8, 240, 120  # a busy machine emulates slowly
 _MODULES = ("loop", "fuse", "btrfs")  # what the flush tests and the judge need
 _FLUSH_TESTS = "tests-integration/crash/test_concurrent_flush.py"
+_PYTHON = shlex.quote(sys.executable)
 _MEMORY = "/dev/shm"
 _NEEDED_MEMORY = 2 << 30  # bytes
 _PREFIX = "safeatomic-guest-"
@@ -48,7 +50,6 @@ class Recorded(NamedTuple):
 
     Attributes:
         kernel: The kernel it ran.
-        accelerated: Whether on the hardware's virtualization.
         seconds: How long it ran.
         logs: The log of each workload, for ``Spec.replay``.
         flush_report: The JUnit file of the flush tests.
@@ -56,7 +57,6 @@ class Recorded(NamedTuple):
     """
 
     kernel: debian_kernels.Kernel
-    accelerated: bool
     seconds: float
     logs: dict[Spec, str]
     flush_report: Path
@@ -135,7 +135,7 @@ class Laboratory:
                 logs[specs[number]] = path
             disk.log.unlink()
         report = out / "flush.xml"
-        return Recorded(kernel, guest.uses_kvm(kernel), done.seconds, logs, report, done.console)
+        return Recorded(kernel, done.seconds, logs, report, done.console)
 
     def judge(self, recorded: Recorded, specs: Sequence[Spec]) -> list[Report]:
         """Judge recordings in a second guest with the same kernel, and return the reports.
@@ -192,7 +192,7 @@ def _job(*, flush_tests: bool) -> str:
         return record
     return (
         f"{record} || exit 1\n"
-        f"{sys.executable} -m pytest -q --color=no -p no:cacheprovider --basetemp=/run/tmp/flush "
+        f"{_PYTHON} -m pytest -q --color=no -p no:cacheprovider --basetemp=/run/tmp/flush "
         f"--junitxml={initramfs.OUT}/flush.xml {_FLUSH_TESTS}"
     )
 
@@ -202,8 +202,8 @@ def _python(module: str, *files: str) -> str:
     paths = os.pathsep.join([str(_ROOT / "tests-integration"), *filter(None, sys.path)])
     arguments = " ".join(f"{initramfs.OUT}/{name}" for name in files)
     return (
-        f"cd {_ROOT}\n"
+        f"cd {shlex.quote(str(_ROOT))}\n"
         f"mkdir -p {recorder.ROOT}\n"
-        f"export PYTHONPATH='{paths}'\n"
-        f"{sys.executable} -m {module} {arguments}"
+        f"export PYTHONPATH={shlex.quote(paths)}\n"
+        f"{_PYTHON} -m {module} {arguments}"
     )

@@ -115,6 +115,8 @@ def _try(chosen: list[points.Point], workers: int, *, quick: bool) -> list[trial
             else:
                 left.append(looks[done])
     print(f"{len(left)} go on to all tests, {len(passed)} to those of their module", flush=True)
+    if left or passed:
+        trial.require_sound(quick=quick)
     with ThreadPoolExecutor(workers) as threads:
         waiting_long = [threads.submit(trial.attempt, point, quick=quick) for point in left]
         waiting_long += [

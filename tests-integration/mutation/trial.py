@@ -109,6 +109,17 @@ def attempt(point: Point | None, *, quick: bool = False, own: bool = False) -> V
     return Verdict(point, SURVIVED, "", time.monotonic() - started)
 
 
+def require_sound(*, quick: bool) -> None:
+    """Run the stages on the core as it is.
+
+    Raises:
+        SystemExit: They fail, and so would for every mutant.
+    """
+    verdict = attempt(None, quick=quick)
+    if verdict.caught_by != SURVIVED:
+        raise SystemExit(f"the core as it is: {verdict.caught_by}: {verdict.how}")
+
+
 def _run(stage: Stage, folder: Path) -> str:
     """Return how the tests noticed; empty if they did not."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]

@@ -59,6 +59,7 @@ class FakeWatch:
 
     @staticmethod
     def mounted(device: int, fstype: str, options: str = "rw", point: str = "/") -> bytes:
+        point = point.replace(" ", "\\040")
         numbers = f"{os.major(device)}:{os.minor(device)}"
         return f"27 1 {numbers} / {point} rw,relatime - {fstype} source {options}\n".encode()
 

@@ -11,7 +11,7 @@ import pytest
 
 from refusals import advice_of, allow, denial, needs_proc, write
 from safeatomic_core import _mounts, _trace, is_locked, move_atomic
-from safeatomic_core._advice import advise
+from safeatomic_core._advice import advise, command
 from safeatomic_core._posix import kernel
 from safeatomic_core._target import Target
 
@@ -120,7 +120,8 @@ def test_the_attributes_of_the_file_count_as_those_of_its_directory(
         _mounts, "attributes", lambda _fd, name="": _mounts.IMMUTABLE if name else 0
     )
     text = advise(OSError(errno.EPERM, os.strerror(errno.EPERM)), _trace.PUBLISH, opened)
-    assert "is immutable or append-only ('lsattr" in text
+    assert "is immutable or append-only (" in text
+    assert "lsattr" in text
 
 
 @pytest.mark.parametrize("supported", [True, False])
@@ -225,9 +226,10 @@ def test_in_a_sticky_directory_the_owner_of_the_lock_is_named(
     lock = Path(f"{opened.path}.lock")
     lock.symlink_to("nowhere")
     denied = denial(errno.EPERM, lock.name)
-    assert f"('lsattr {lock}' shows it)" in advise(denied, _trace.ACQUIRE, opened)
+    assert f"({command('lsattr', str(lock))} shows it)" in advise(denied, _trace.ACQUIRE, opened)
     other = denial(errno.EPERM, ".safeatomic-tmp-0123456789abcdef.tmp")
-    assert f"('lsattr -d {lock.parent}' shows it)" in advise(other, _trace.ACQUIRE, opened)
+    shown = command("lsattr -d", str(lock.parent))
+    assert f"({shown} shows it)" in advise(other, _trace.ACQUIRE, opened)
     os.fchmod(opened.dir_fd, 0o1777)
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -150,7 +151,8 @@ def test_a_signal_cleans_up_and_says_what_became_of_the_file(target: Path, numbe
 
 @pytest.mark.skipif(not hasattr(os, "posix_spawnp"), reason="no os.posix_spawnp")
 def test_a_signal_that_was_ignored_stays_ignored(target: Path) -> None:
-    script = f"trap '' TERM; sa lock {target} -- sh -c 'kill -TERM $PPID; kill -TERM $$; echo on'"
+    path = shlex.quote(str(target))
+    script = f"trap '' TERM; sa lock {path} -- sh -c 'kill -TERM $PPID; kill -TERM $$; echo on'"
     done = in_shell(script, target.parent)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"on\n", b"")
 

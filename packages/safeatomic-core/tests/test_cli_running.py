@@ -42,7 +42,7 @@ SHOW = "import os, sys; print(os.environ.get('SAFEATOMIC_LOCK', ''), *os.listdir
 def test_lock_runs_a_command_and_returns_its_status(
     target: Path, command: str, status: int
 ) -> None:
-    held = f"test -e {target}.lock || exit 99; "
+    held = f"test -e {shlex.quote(str(target))}.lock || exit 99; "
     assert main(["lock", str(target), "--", "sh", "-c", held + command]) == status
     assert not inspect_lock(target).exists
 
@@ -148,7 +148,10 @@ def test_a_killed_wrapper_lets_nobody_in_while_its_command_runs(target: Path) ->
 def test_a_lock_that_was_taken_away_is_said_and_the_status_stands(
     target: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["lock", str(target), "--", "sh", "-c", f"rm {target}.lock; exit 5"]) == 5
+    assert (
+        main(["lock", str(target), "--", "sh", "-c", f"rm {shlex.quote(str(target))}.lock; exit 5"])
+        == 5
+    )
     assert "was taken away while the command ran" in capsys.readouterr().err
 
 
@@ -201,7 +204,8 @@ def test_safeatomic_works_under_the_lock_of_the_command_around_it(
 def test_under_a_lock_that_is_gone_the_variable_is_named(
     target: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = f"rm {target}.lock; {shlex.join(COMMAND)} write {target} < /dev/null"
+    path = shlex.quote(str(target))
+    command = f"rm {path}.lock; {shlex.join(COMMAND)} write {path} < /dev/null"
     assert main(["lock", str(target), "--", "sh", "-c", command]) == 2
     assert "SAFEATOMIC_LOCK" in capfd.readouterr().err
     assert target.read_bytes() == b"old"
@@ -381,7 +385,7 @@ def test_what_comes_after_an_edit_failed_is_written_nowhere(
 
 
 def test_edit_under_a_lock_that_was_forced_away_publishes_nothing(target: Path) -> None:
-    script = f"rm {target}.lock; echo new"
+    script = f"rm {shlex.quote(str(target))}.lock; echo new"
     assert main(["edit", str(target), "--", "sh", "-c", script]) == 2
     assert target.read_bytes() == b"old"
     force_release_lock(target)

@@ -22,6 +22,7 @@ from safeatomic_core import (
     try_acquire_lock,
     write_atomic_bytes,
 )
+from safeatomic_core._advice import typed
 from safeatomic_core._checksum_record import Checksum, format_record
 from safeatomic_core._digests import hash_bytes
 from safeatomic_core._doctor import checks as look
@@ -125,7 +126,7 @@ def test_the_copy_of_an_interrupted_write_in_place_is_named(at: At, tmp_path: Pa
     status, detail = look.leftovers(at(tmp_path / "f"))
     assert status == "warn"
     assert "1 complete copy of what was being written in place" in detail
-    assert f"'cat {copy} > FILE && sync FILE'" in detail
+    assert f"cat {typed(str(copy))} > FILE && sync FILE" in detail
 
 
 def test_another_programs_file_that_was_moved_aside_is_named(

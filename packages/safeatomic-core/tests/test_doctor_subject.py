@@ -155,7 +155,7 @@ def test_a_relative_path_is_examined_as_a_write_goes_there(
         checks = {check.name: check for check in report.checks}
         assert failing(report) == ({"target"} if path == "loop" else set())
         found = str(away / "below") if name == "new" else str(here if name == "loop" else away)
-        assert checks["parent_exists"].detail == f"{found} is a directory"
+        assert checks["parent_exists"].detail == f"{shown(found)} is a directory"
     place = Place("link", report.environment)
     place.open()
     assert place.astray

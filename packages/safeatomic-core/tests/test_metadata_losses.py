@@ -55,6 +55,8 @@ def test_an_owner_matters_where_the_group_may_do_less(
     level: str,
 ) -> None:
     target.chmod(mode)
+    if not os.access(target, os.W_OK):
+        pytest.skip("this user may not write such a file, so it is not replaced")
     faults.fail("fchown", errno.EPERM)
     written_by_another_user(target, monkeypatch)
     assert level_of(caplog, f"owner {os.geteuid()}") == level

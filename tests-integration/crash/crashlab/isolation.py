@@ -14,6 +14,7 @@ import ctypes
 import errno
 import os
 import pickle
+import re
 import signal
 import time
 import traceback
@@ -161,9 +162,11 @@ def processes_tagged(tag: str) -> list[int]:
 
 def mounts_under(directory: str) -> list[str]:
     """Return the mount points of this namespace at or below a directory."""
+    # Blanks and backslashes in a path are octal escapes there, and links are followed.
+    top = re.sub(r"[ \t\n\\]", lambda found: f"\\{ord(found[0]):03o}", os.path.realpath(directory))
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = [line.split()[4] for line in file]
-    return [point for point in points if point == directory or point.startswith(directory + "/")]
+        points = [line.split(" ")[4] for line in file]
+    return [point for point in points if point == top or point.startswith(top + "/")]
 
 
 def wait_until_gone(tag: str, scratch: str, loops: list[str], *, patience_s: float) -> list[str]:
