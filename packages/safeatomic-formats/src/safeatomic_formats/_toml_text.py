@@ -113,20 +113,22 @@ def _survives(part: object, text_of: Any) -> bool:
     return True
 
 
-_PART = r"""(?: [A-Za-z0-9_-]++ | "(?: [^"\\\n] | \\. )*+" | '[^'\n]*+' )"""
-# Strings and comments come first, as a whole: their dots do not separate parts of a key.
+_QUOTED = r""" "(?: [^"\\\n]++ | \\. )* """
+_PART = rf"""(?: [A-Za-z0-9_-]++ | {_QUOTED} " | '[^'\n]*+' )"""
+# Strings and comments come first, as a whole: their dots do not separate parts of a key. No group
+# is possessive: before 3.11.5 the `re` module loses its way in one (CPython issue 106052).
 _TOKEN = re.compile(
     rf"""
-      "{{3}} (?: [^"\\] | \\. | "{{1,2}}(?!") )*+ (?: "{{3,5}} | \\? \Z )
-    | '{{3}} (?: [^'] | '{{1,2}}(?!') )*+ (?: '{{3,5}} | \Z )
+      "{{3}} (?: [^"\\]++ | \\. | "(?!"") )* (?: "{{3,5}} | \\? \Z )
+    | '{{3}} (?: [^']++ | '(?!'') )* (?: '{{3,5}} | \Z )
     | \# [^\n]*
     | (?P<header> ^ [ \t]* \[\[? [ \t]* )
     | (?P<key> {_PART} (?: [ \t]* \. [ \t]* {_PART} )* )
-    | " (?: [^"\\\n] | \\. )*+  # without an end: else each escaped quote in it would begin another
+    | {_QUOTED}  # without an end: else each escaped quote in it would begin another
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
-_DOT = re.compile(r""" "(?: [^"\\\n] | \\. )*+" | '[^'\n]*+' | \. """, re.VERBOSE)
+_DOT = re.compile(rf""" {_QUOTED} " | '[^'\n]*+' | \. """, re.VERBOSE)
 
 
 def _bound_keys(text: str) -> None:
