@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +51,10 @@ def test_the_public_surface_is_the_eight_functions() -> None:
     assert len(safeatomic_formats.__all__) == len(set(safeatomic_formats.__all__)) == 8
     public = {name for name in vars(safeatomic_formats) if not name.startswith("_")}
     assert public - {"annotations"} == set(safeatomic_formats.__all__)
+
+
+def test_no_group_is_possessive() -> None:
+    """Python before 3.11.5 loses its way in such a group (CPython issue 106052)."""
+    sources = Path(safeatomic_formats.__file__).parent.rglob("*.py")
+    found = [path.name for path in sources if re.search(r"\)[*+?]\+", path.read_text("utf-8"))]
+    assert not found
