@@ -113,7 +113,7 @@ def _hint(message: str) -> str:
         return " (sort_keys=True needs keys of one kind)"
     if "keys must be" in message:
         return " (a key of JSON is a string; default= is not asked for keys)"
-    if "'NoneType' is not TOML" in message:
+    if "NoneType'" in message and "not TOML serializable" in message:
         return " (TOML has no null: leave the key out)"
     if "cannot represent an object" in message or "not TOML serializable" in message:
         return " (convert it to plain data first)"
