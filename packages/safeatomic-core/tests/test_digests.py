@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -60,20 +58,6 @@ def test_a_thread_that_can_be_joined_is_joined(monkeypatch: pytest.MonkeyPatch) 
     assert joined == []  # the thread may take its time to end
     aside.end()
     assert joined == ["joined"]
-
-
-@pytest.mark.skipif(
-    not hasattr(_thread, "start_joinable_thread") or not Path("/proc/self/task").exists(),
-    reason="no thread can be joined, or counted",
-)
-def test_the_system_counts_no_thread_that_has_ended() -> None:
-    before = len(os.listdir("/proc/self/task"))
-    for _ in range(30):
-        aside = HashAside("sha256")
-        aside.start(bytes(300_000))
-        aside.hexdigest()
-        aside.end()
-        assert len(os.listdir("/proc/self/task")) == before
 
 
 @pytest.mark.parametrize("name", ["start_new_thread", "_start_joinable"])

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 HEXADECIMAL = frozenset("0123456789abcdef")
 _CHUNK = 262144  # bytes hashed at a time
 
-# From Python 3.13. What it starts can be joined: it has ended then for the system, too, whose count
-# os.fork() warns of (`warn_about_fork_with_threads` in Modules/posixmodule.c). Up to 3.14 that is
-# read after the fork, which leaves the thread the time to end.
+# From Python 3.13. What it starts can be joined, and is about to leave the system's count then, of
+# which os.fork() warns (`warn_about_fork_with_threads` in Modules/posixmodule.c). Up to 3.14 that
+# is read after the fork, which leaves the thread the time to end.
 _start_joinable: Callable[..., Any] | None = getattr(_thread, "start_joinable_thread", None)
 
 
