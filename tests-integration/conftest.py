@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import users
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import tlc
 
 _TALLY: pytest.StashKey[Counter[str]] = pytest.StashKey()
@@ -30,6 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TALLY] = Counter()
+
+
+@pytest.fixture
+def common() -> Iterator[Path]:
+    """Return a directory that every user may enter."""
+    with users.common_place() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

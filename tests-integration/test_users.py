@@ -31,7 +31,6 @@ from users import (
     answer_system_call,
     as_user,
     become,
-    common_place,
     without_capabilities,
 )
 
@@ -39,12 +38,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users"),
 ]
-
-
-@pytest.fixture
-def common() -> Iterator[Path]:
-    with common_place() as made:
-        yield made
 
 
 def open_for_writing(path: Path) -> Callable[[], None]:

@@ -9,7 +9,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,6 @@ from users import (
     CAP_FOWNER,
     GROUP,
     as_user,
-    common_place,
     in_container,
     without_capabilities,
 )
@@ -32,12 +31,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users"),
 ]
-
-
-@pytest.fixture
-def common() -> Iterator[Path]:
-    with common_place() as made:
-        yield made
 
 
 @every_place

@@ -90,11 +90,6 @@ _REASONS: dict[tuple[str, str, str], str] = {
         "< -> <=",
     ): "the cookie is never 0",
     (
-        "_doctor/probes.py",
-        "self._name = PROBE_PREFIX + os.urandom(8).hex()",
-        "8 -> 9",
-    ): "more random bytes",
-    (
         "_rename.py",
         'call("", "", -1, -1)',
         "-1 -> 0",

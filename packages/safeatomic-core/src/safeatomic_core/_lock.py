@@ -14,7 +14,6 @@ the stale inode, check that the name still points to it, unlink the name, link a
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
 from . import _log, _trace
@@ -26,7 +25,7 @@ from ._lock_readers import admit
 from ._posix import LOCK_EX, LOCK_NB, NOT_SUPPORTED, kernel
 from ._settle import recover
 from ._target import LOCK_SUFFIX, identity, still_named
-from ._temp_file import Temp, no_random_numbers, progress
+from ._temp_file import Temp, fresh_token, progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,10 +113,7 @@ class Lock:
         self._temp: Temp | None = None
         self._found: Found | None = None
         self.name = target.name + LOCK_SUFFIX
-        try:
-            self.token = os.urandom(8).hex()
-        except NotImplementedError as error:
-            raise no_random_numbers() from error
+        self.token = fresh_token()
         self.lost = ""
         self.linked = False
 

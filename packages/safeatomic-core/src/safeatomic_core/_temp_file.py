@@ -157,17 +157,20 @@ def fresh_name(prefix: str, token: str) -> str:
         prefix: What it begins with.
         token: The lock's token, for the first name; empty without one, and for a random name.
     """
+    return f"{prefix}{token or fresh_token()}{SUFFIX}"
+
+
+def fresh_token() -> str:
+    """Return 16 random hexadecimal digits.
+
+    Raises:
+        OSError: There are no random numbers here, for which Python has another error.
+    """
     try:
-        return f"{prefix}{token or os.urandom(8).hex()}{SUFFIX}"
+        return os.urandom(8).hex()
     except NotImplementedError as error:
-        raise no_random_numbers() from error
-
-
-def no_random_numbers() -> OSError:
-    """Return the error where Python finds no random numbers, which are not an OSError to it."""
-    return OSError(
-        errno.ENOSYS, "cannot get random numbers: getrandom is refused, /dev/urandom is missing"
-    )
+        what = "cannot get random numbers: getrandom is refused, /dev/urandom is missing"
+        raise OSError(errno.ENOSYS, what) from error
 
 
 def unlink_if_there(name: str, dir_fd: int) -> None:

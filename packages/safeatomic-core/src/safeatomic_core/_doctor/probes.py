@@ -18,7 +18,7 @@ from .._lock_api import inspect_lock, is_locked, release_lock, try_acquire_lock
 from .._move import move_atomic
 from .._posix import LOCK_EX, LOCK_NB, O_DIRECTORY, kernel
 from .._target import LOCK_SUFFIX, READ_FLAGS, SIDECAR_SUFFIX
-from .._temp_file import unlink_if_there
+from .._temp_file import fresh_token, unlink_if_there
 from .checks import PROBE_PREFIX
 from .subject import failed, passed, warned
 
@@ -128,7 +128,7 @@ class Probes:
         """Return a descriptor of the probes' directory; the first call makes it."""
         if self._room.fd == -1:
             if not self._name:  # a second one would hide the first from the clean-up
-                self._name = PROBE_PREFIX + os.urandom(8).hex()
+                self._name = PROBE_PREFIX + fresh_token()
             if not self._made:
                 kernel.mkdir(self._name, stat.S_IRWXU, dir_fd=self._above)
                 self._made = True
