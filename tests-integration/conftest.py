@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import users
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -39,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def common() -> Iterator[Path]:
     """Return a directory that every user may enter."""
+    import users  # few tests need it
+
     with users.common_place() as made:
         yield made
 
